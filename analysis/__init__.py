@@ -1,0 +1,1 @@
+"""From run folders to numbers with error bars and figures."""

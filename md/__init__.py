@@ -1,0 +1,1 @@
+"""Ring-polymer molecular dynamics: state, laws, loop, run folder."""

@@ -1,0 +1,1 @@
+"""Foreign checkpoints to mlcalc model files."""

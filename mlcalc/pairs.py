@@ -1,0 +1,44 @@
+"""Positions, cell and cutoff to half pairs: every unordered pair, and every periodic image of it, once."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class HalfPairs(NamedTuple):
+    """Pairs (i, j) with vectors r_j − r_i + shift; a pair of an atom with its own image appears once, not twice.
+
+    Attributes:
+        first, second: (n_pairs,) int64 atom indices i, j.
+        shift: (n_pairs, 3) Å, lattice translation S·H.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    shift: np.ndarray
+
+
+def half_pairs(positions: np.ndarray, cutoff: float | None, cell=None, pbc=None) -> HalfPairs:
+    """Half pairs of one configuration.
+
+    Args:
+        positions: (N, 3) Å.
+        cutoff: Å; None for all pairs of a molecule.
+        cell: (3, 3) Å, rows are lattice vectors; pbc: three booleans or one; both None for a molecule.
+
+    Returns:
+        The pairs. A molecule gets all its pairs with i < j, beyond the cutoff too (their filters vanish there), so that
+        its list never changes; a periodic system gets those within the cutoff.
+    """
+    if pbc is None or not np.any(pbc):
+        first, second = np.triu_indices(len(positions), 1)
+        return HalfPairs(first.astype(np.int64), second.astype(np.int64), np.zeros((len(first), 3)))
+    import vesin
+
+    calculator = vesin.NeighborList(cutoff=float(cutoff), full_list=False)
+    periodic = np.broadcast_to(np.asarray(pbc, dtype=bool), (3,))
+    first, second, shift = calculator.compute(
+        points=np.ascontiguousarray(positions, dtype=float), box=np.asarray(cell, dtype=float),
+        periodic=periodic if not periodic.all() else True, quantities="ijS",
+    )  # fmt: skip
+    return HalfPairs(first.astype(np.int64), second.astype(np.int64), shift @ np.asarray(cell, dtype=float))

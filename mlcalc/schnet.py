@@ -1,0 +1,217 @@
+"""SchNet in PyTorch, as the papers read: the definition that every other form is tested against.
+
+=====================  ==========================================================  =================
+symbol                 meaning                                                     shape
+=====================  ==========================================================  =================
+x_i                    features of atom i, x_i⁰ = A[Z_i]                           (F,)
+r_ij                   distance of a pair                                          scalar, Å
+W(r)                   continuous filter, a dense network on Gaussians of r        (F,)
+c_i = Σ_j (W_in x_j)∘W(r_ij)   continuous-filter convolution                       (F,)
+x ← x + W₂ ssp(W₁ c + b₁) + b₂   one of T interaction blocks                       (F,)
+E = Σ_i [s·readout(x_i) + shift(Z_i)]   energy                                     scalar, eV
+=====================  ==========================================================  =================
+
+ssp(x) = ln(½eˣ + ½). Both dialects of the literature are configurations of this one network (model_file.SchNetConfig):
+SchNetPack 2 (cosine cutoff on a linear filter output) and the original TensorFlow SchNet (ssp on the filter output, all pairs).
+
+Sources: Schütt et al., NeurIPS 2017 (arXiv:1706.08566); J. Chem. Phys. 148, 241722 (2018), doi:10.1063/1.5019779.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mlcalc.model_file import Model, SchNetConfig
+from mlcalc.repulsion import ZBL_COEFFICIENTS, ZBL_EXPONENTS, screening_length, zbl_prefactor
+
+LOG_2 = math.log(2.0)
+
+
+def shifted_softplus(x: Tensor) -> Tensor:
+    """ssp(x) = ln(½eˣ + ½): smooth, and zero at zero."""
+    return nn.functional.softplus(x) - LOG_2
+
+
+ACTIVATIONS = {"ssp": shifted_softplus, "silu": nn.functional.silu}
+
+
+class GaussianBasis(nn.Module):
+    """exp(−a_k (r − μ_k)²), with centres μ (Å) and coefficients a (Å⁻²) that are read from the model, never recomputed."""
+
+    def __init__(self, n_rbf: int, cutoff: float):
+        super().__init__()
+        centers = torch.linspace(0.0, cutoff, n_rbf)
+        spacing = cutoff / max(n_rbf - 1, 1)
+        self.register_buffer("centers", centers)
+        self.register_buffer("coefficients", torch.full((n_rbf,), 0.5 / spacing**2))
+
+    def forward(self, distance: Tensor) -> Tensor:
+        """(n_pairs,) Å → (n_pairs, n_rbf)."""
+        return torch.exp(-self.coefficients * (distance[:, None] - self.centers) ** 2)
+
+
+class Interaction(nn.Module):
+    """One interaction block: filters from distances, convolution, atom-wise update."""
+
+    def __init__(self, config: SchNetConfig):
+        super().__init__()
+        n_features = config.n_features
+        self.filter_network = nn.ModuleList(
+            [nn.Linear(config.n_rbf, n_features), nn.Linear(n_features, n_features)]
+        )
+        self.in2f = nn.Linear(n_features, n_features, bias=False)
+        self.f2out = nn.ModuleList([nn.Linear(n_features, n_features), nn.Linear(n_features, n_features)])
+        self.filter_output_activation = config.filter_output_activation
+
+    def filters(self, basis: Tensor, cutoff_value: Tensor | None) -> Tensor:
+        """Continuous filters W(r) of all pairs: (n_pairs, n_rbf) → (n_pairs, F)."""
+        filters = self.filter_network[1](shifted_softplus(self.filter_network[0](basis)))
+        if self.filter_output_activation:
+            filters = shifted_softplus(filters)
+        return filters if cutoff_value is None else filters * cutoff_value[:, None]
+
+    def forward(self, features: Tensor, filters: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """Update features (n_atoms, F). A half pair serves both directions, since W depends on the distance alone."""
+        messages = self.in2f(features)
+        convolved = torch.zeros_like(messages)
+        convolved = convolved.index_add(0, first, messages.index_select(0, second) * filters)
+        convolved = convolved.index_add(0, second, messages.index_select(0, first) * filters)
+        return features + self.f2out[1](shifted_softplus(self.f2out[0](convolved)))
+
+
+class SchNet(nn.Module):
+    """The network. Its ``state_dict`` names are the weight names of a model file.
+
+    ``energy_scale`` and ``energy_shift`` stay float64 whatever the precision of the rest: total energies of thousands of
+    eV must not pass through float32.
+    """
+
+    def __init__(self, config: SchNetConfig):
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(len(config.elements), config.n_features)
+        self.radial_basis = GaussianBasis(config.n_rbf, config.cutoff or 20.0)
+        self.interactions = nn.ModuleList([Interaction(config) for _ in range(config.n_interactions)])
+        self.readout = nn.ModuleList([nn.Linear(config.n_features, config.readout_hidden), nn.Linear(config.readout_hidden, 1)])
+        self.readout_activation = ACTIVATIONS[config.readout_activation]
+        self.register_buffer("energy_scale", torch.ones((), dtype=torch.float64))
+        self.register_buffer("energy_shift", torch.zeros(len(config.elements), dtype=torch.float64))
+        numbers = torch.tensor(config.elements, dtype=torch.float64)
+        self.register_buffer("atomic_numbers", numbers, persistent=False)
+        for linear in self.modules():
+            if isinstance(linear, nn.Linear):
+                nn.init.xavier_uniform_(linear.weight)
+                if linear.bias is not None:
+                    nn.init.zeros_(linear.bias)
+
+    @classmethod
+    def from_model(cls, model: Model, dtype: torch.dtype = torch.float32) -> "SchNet":
+        """Build the network of a model file in the given precision."""
+        network = cls(model.config).to(dtype)
+        for name in ("energy_scale", "energy_shift"):
+            setattr(network, name, getattr(network, name).to(torch.float64))
+        network.load_state_dict({name: torch.as_tensor(np.asarray(w)) for name, w in model.weights.items()})
+        return network
+
+    def to_model(self, metadata: dict | None = None) -> Model:
+        """The network's weights as a Model."""
+        weights = {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.state_dict().items()}
+        return Model(self.config, weights, metadata or {})
+
+    def forward(self, species: Tensor, first: Tensor, second: Tensor, distance: Tensor) -> Tensor:
+        """Atom-wise energies without the constant shift.
+
+        Args:
+            species: (n_atoms,) row of each atom's element in ``config.elements``.
+            first, second: (n_pairs,) atom indices of the half pairs; each unordered pair (and periodic image) once.
+            distance: (n_pairs,) Å.
+
+        Returns:
+            (n_atoms,) eV; add ``energy_shift[species]`` in float64 for total energies.
+        """
+        basis = self.radial_basis(distance)
+        cutoff_value = self.cutoff_value(distance)
+        features = self.embedding(species)
+        for interaction in self.interactions:
+            features = interaction(features, interaction.filters(basis, cutoff_value), first, second)
+        hidden = self.readout_activation(self.readout[0](features))
+        energies = self.readout[1](hidden).squeeze(-1) * self.energy_scale.to(hidden.dtype)
+        if self.config.repulsion_cutoff is None:
+            return energies
+        half = 0.5 * self.pair_repulsion(species[first], species[second], distance)
+        return energies.index_add(0, first, half).index_add(0, second, half)
+
+    def cutoff_value(self, distance: Tensor) -> Tensor | None:
+        """½(cos(πr/r_c) + 1) inside the cutoff and 0 beyond; None when the dialect has no cutoff function."""
+        if self.config.cutoff_function == "none":
+            return None
+        cutoff = self.config.cutoff
+        value = 0.5 * (torch.cos(distance * (math.pi / cutoff)) + 1.0)
+        return value * (distance < cutoff)
+
+    def pair_repulsion(self, species_i: Tensor, species_j: Tensor, distance: Tensor) -> Tensor:
+        """Switched ZBL repulsion of each pair in eV: the torch twin of repulsion.zbl_pair."""
+        z_i, z_j = self.atomic_numbers[species_i], self.atomic_numbers[species_j]
+        cutoff = self.config.repulsion_cutoff
+        reduced = torch.clamp(2.0 * distance / cutoff - 1.0, 0.0, 1.0)
+        switch = 1.0 - reduced**3 * (10.0 - 15.0 * reduced + 6.0 * reduced**2)
+        ratio = distance / screening_length(z_i, z_j)
+        screening = sum(c * torch.exp(-e * ratio) for c, e in zip(ZBL_COEFFICIENTS, ZBL_EXPONENTS, strict=True))
+        return zbl_prefactor(z_i, z_j) / distance * screening * switch
+
+
+class TorchPotential:
+    """A SchNet evaluated by PyTorch for one composition: the readable twin of kernel.SchNetKernel.
+
+    Args:
+        model: The model; numbers: (N,) atomic numbers; dtype: ``"float32"`` or ``"float64"``.
+        cell: (3, 3) rows are lattice vectors in Å; pbc: three booleans. Both None for a molecule.
+    """
+
+    def __init__(self, model: Model, numbers: np.ndarray, dtype: str = "float32", cell=None, pbc=None):
+        self.network = SchNet.from_model(model, getattr(torch, dtype)).requires_grad_(False)
+        self.cell, self.pbc = cell, pbc
+        order = {z: row for row, z in enumerate(model.config.elements)}
+        self.species = torch.tensor([order[int(z)] for z in numbers])
+        self.shift = self.network.energy_shift[self.species].numpy()
+        self.dtype = getattr(torch, dtype)
+
+    def evaluate(self, positions: np.ndarray) -> dict[str, np.ndarray]:
+        """Energies and derivatives of a batch of configurations.
+
+        Args:
+            positions: (P, N, 3) Å.
+
+        Returns:
+            ``energies`` (P,) eV, ``forces`` (P, N, 3) eV/Å, ``atomic_energies`` (P, N) eV and ``virials`` (P, 3, 3) eV,
+            the virial being Σ_pairs r ⊗ ∂E/∂r, so that stress = virial / volume.
+        """
+        evaluated = [self._evaluate_one(frame) for frame in positions]
+        return {key: np.stack([result[key] for result in evaluated]) for key in evaluated[0]}
+
+    def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(P, N, 3) Å → energies (P,) eV, forces (P, N, 3) eV/Å."""
+        result = self.evaluate(positions)
+        return result["energies"], result["forces"]
+
+    def _evaluate_one(self, positions: np.ndarray) -> dict[str, np.ndarray]:
+        from mlcalc.pairs import half_pairs
+
+        pairs = half_pairs(positions, self.network.config.cutoff, self.cell, self.pbc)
+        first, second = torch.from_numpy(pairs.first), torch.from_numpy(pairs.second)
+        vectors = torch.from_numpy(positions[pairs.second] - positions[pairs.first] + pairs.shift)
+        vectors = vectors.to(self.dtype).requires_grad_(True)
+        atomic = self.network(self.species, first, second, torch.linalg.vector_norm(vectors, dim=1))
+        (gradient,) = torch.autograd.grad(atomic.sum(), vectors)
+        gradient, vectors = gradient.double(), vectors.detach().double()
+        forces = torch.zeros(len(positions), 3, dtype=torch.float64)
+        forces.index_add_(0, first, gradient).index_add_(0, second, -gradient)
+        atomic_energies = atomic.detach().double().numpy() + self.shift
+        return {
+            "energies": atomic_energies.sum(),
+            "forces": forces.numpy(),
+            "atomic_energies": atomic_energies,
+            "virials": torch.einsum("pa,pb->ab", vectors, gradient).numpy(),
+        }
