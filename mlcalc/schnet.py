@@ -49,7 +49,9 @@ class GaussianBasis(nn.Module):
 
     def forward(self, distance: Tensor) -> Tensor:
         """(n_pairs,) Å → (n_pairs, n_rbf)."""
-        return torch.exp(-self.coefficients * (distance[:, None] - self.centers) ** 2)
+        exponent = self.coefficients * (distance[:, None] - self.centers) ** 2
+        # exp(−80) = 2e−35 is nothing, but still a normal float32: denormals would slow the products after it fourfold.
+        return torch.exp(-exponent.clamp(max=80.0))
 
 
 class Interaction(nn.Module):
@@ -153,7 +155,8 @@ class SchNet(nn.Module):
 
     def pair_repulsion(self, species_i: Tensor, species_j: Tensor, distance: Tensor) -> Tensor:
         """Switched ZBL repulsion of each pair in eV: the torch twin of repulsion.zbl_pair."""
-        z_i, z_j = self.atomic_numbers[species_i], self.atomic_numbers[species_j]
+        numbers = self.atomic_numbers.to(distance.dtype)
+        z_i, z_j = numbers[species_i], numbers[species_j]
         cutoff = self.config.repulsion_cutoff
         reduced = torch.clamp(2.0 * distance / cutoff - 1.0, 0.0, 1.0)
         switch = 1.0 - reduced**3 * (10.0 - 15.0 * reduced + 6.0 * reduced**2)

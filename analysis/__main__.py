@@ -1,0 +1,62 @@
+"""``python -m analysis``: numbers and figures from run folders."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mlcalc.errors import InputError, run_command
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code (0, or 2 after bad input)."""
+    parser = argparse.ArgumentParser(prog="python -m analysis", description="Numbers and figures from run folders.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    distances = commands.add_parser(
+        "distances",
+        help="distance distributions of ring-polymer runs",
+        description="All-pairs, bond and cage-diameter distances of runs of one molecule: table with standard "
+        "errors, figure (PNG and SVG), numbers (JSON and NPZ), and the harmonic reference of the model beside them.",
+    )
+    distances.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of 'rpmd run'")
+    distances.add_argument(
+        "-o", "--output", type=Path, metavar="OUT.png",
+        help="figure; .svg, .json and .npz go beside it (default: distances.png in the folder that holds the runs, "
+        "or in the run if there is one)",
+    )  # fmt: skip
+    distances.add_argument("--model", help="model of the harmonic reference (default: that of each run's input)")
+    distances.add_argument(
+        "--discard", type=float, default=0.1, metavar="SHARE",
+        help="share of the frames left out at the start, as equilibration (default: 0.1)",
+    )  # fmt: skip
+    distances.add_argument("--json", action="store_true", help="print the numbers as JSON instead of the table")
+    options = parser.parse_args(arguments)
+    return run_command(parser.prog, lambda: _distances(options))
+
+
+def _distances(options: argparse.Namespace) -> None:
+    if not 0 <= options.discard < 1:
+        raise InputError(f"--discard {options.discard}: expected a share of at least 0 and below 1")
+    figure = _figure_path(options.runs, options.output)
+    from analysis import report  # MDAnalysis and matplotlib load here, so that --help answers at once
+
+    analysed = report.analyse(options.runs, options.discard, options.model)
+    print(report.as_json(analysed) if options.json else report.as_text(analysed))
+    for path in report.write_files(analysed, figure):
+        print(path, file=sys.stderr if options.json else sys.stdout)
+
+
+def _figure_path(runs: list[Path], output: Path | None) -> Path:
+    """Where the figure goes; InputError for a place that cannot be."""
+    if output is None:
+        parents = {run.resolve().parent for run in runs}
+        shared = len(runs) > 1 and len(parents) == 1
+        return (runs[0].parent if shared else runs[0]) / "distances.png"
+    if output.suffix != ".png":
+        raise InputError(f"--output {output}: expected a name that ends in .png")
+    if not output.parent.is_dir():
+        raise InputError(f"--output {output}: no such folder as {output.parent}")
+    return output
+
+
+if __name__ == "__main__":
+    sys.exit(main())

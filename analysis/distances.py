@@ -1,0 +1,193 @@
+"""Distance distributions of a ring polymer: all pairs, nearest-neighbour bonds, cage diameters.
+
+Bonds and diameters are fixed pairs of atoms, found once in the reference structure. That is right for a molecule whose
+atoms keep their neighbours (C20 at 300 K does); one that reacts or scrambles needs its pairs found anew in every frame.
+C20's diameters join opposite atoms. Its ten largest distances are nearly, not quite, the same pairs: at the distorted
+minimum one diameter is shorter than some distances between atoms that are not opposite.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from ase import Atoms
+from ase.data import covalent_radii
+from MDAnalysis import Universe
+from MDAnalysis.analysis.base import AnalysisBase
+
+from md.statistics import Mean, block_average
+from mlcalc.errors import InputError
+
+BOND_FACTOR = 1.25  # of the covalent radii's sum: 1.90 Å for C–C, between C20's bonds (< 1.6 Å) and the next (> 2.1 Å)
+N_BLOCKS = 20  # contiguous blocks behind the error of a histogram bin; also the fewest frames that can be analysed
+KINDS = ("beads", "centroid")
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Probability density of a distance, P(r), with its standard error from contiguous blocks of frames.
+
+    Attributes:
+        counts: (N_BLOCKS, n_bins + 1) distances counted per block, from 0 Å up; the last bin holds what lies beyond.
+        bin_width: Å.
+    """
+
+    counts: np.ndarray
+    bin_width: float
+
+    @property
+    def r(self) -> np.ndarray:
+        """(n_bins,) bin centres in Å."""
+        return (np.arange(self.counts.shape[1] - 1) + 0.5) * self.bin_width
+
+    @property
+    def density(self) -> np.ndarray:
+        """(n_bins,) in Å⁻¹; distances beyond the last bin count in the normalisation."""
+        return self.counts[:, :-1].sum(axis=0) / (self.counts.sum() * self.bin_width)
+
+    @property
+    def error(self) -> np.ndarray:
+        """(n_bins,) standard error of the density in Å⁻¹; the blocks must be longer than the correlation time."""
+        densities = self.counts[:, :-1] / (self.counts.sum(axis=1, keepdims=True) * self.bin_width)
+        return densities.std(axis=0, ddof=1) / np.sqrt(len(self.counts))
+
+    @property
+    def outside(self) -> float:
+        """Share of the distances beyond the last bin."""
+        return float(self.counts[:, -1].sum() / self.counts.sum())
+
+    def coarsened(self, factor: int) -> "Histogram":
+        """The same with ``factor`` bins merged into one; a rest at the upper end is counted as beyond."""
+        kept = (self.counts.shape[1] - 1) // factor * factor
+        merged = self.counts[:, :kept].reshape(len(self.counts), -1, factor).sum(axis=2)
+        beyond = self.counts[:, kept:].sum(axis=1, keepdims=True)
+        return Histogram(np.concatenate([merged, beyond], axis=1), self.bin_width * factor)
+
+
+class Moments(NamedTuple):
+    """Mean and standard deviation of a pair's distance in Å, each averaged over the pairs of a group."""
+
+    mean: Mean
+    std: Mean
+
+
+def bonded_pairs(atoms: Atoms) -> np.ndarray:
+    """Nearest-neighbour bonds of a molecule: pairs closer than 1.25 times the sum of their covalent radii (ase.data).
+
+    Args:
+        atoms: Reference structure, N atoms, positions in Å.
+
+    Returns:
+        (n_bonds, 2) atom indices, i < j. 30 for C20.
+    """
+    first, second = np.triu_indices(len(atoms), 1)
+    radii = covalent_radii[atoms.numbers]
+    bonded = atoms.get_all_distances()[first, second] < BOND_FACTOR * (radii[first] + radii[second])
+    return np.stack([first[bonded], second[bonded]], axis=1)
+
+
+def diameter_pairs(atoms: Atoms) -> np.ndarray:
+    """Diameters of a cage: pairs of atoms of which each is the other's farthest atom.
+
+    Args:
+        atoms: Reference structure, N atoms, positions in Å.
+
+    Returns:
+        (n_diameters, 2) atom indices, i < j. 10 for C20.
+    """
+    farthest = atoms.get_all_distances().argmax(axis=1)
+    first = np.arange(len(atoms))
+    mutual = (farthest[farthest] == first) & (first < farthest)
+    return np.stack([first[mutual], farthest[mutual]], axis=1)
+
+
+class PairDistances(AnalysisBase):
+    """Densities and moments of the pair distances of a ring polymer, beads and centroid, with standard errors.
+
+    Args:
+        universe: Beads as segments (analysis.universe.bead_universe): P·N atoms, bead-major. P = 1 is classical MD.
+        pairs: Named groups of pairs, each (n_pairs, 2) atom indices below N, such as
+            ``{"bonds": bonded_pairs(atoms)}``; moments are computed for these. Must not contain the name ``"all"``.
+        r_max: Upper end of the histograms in Å. Distances beyond it still count in the normalisation.
+        bin_width: Å.
+
+    After ``run()``:
+        results.histograms: ``(group, kind)`` → Histogram, for every group and ``"all"``; kinds "beads" and "centroid".
+        results.moments: ``(group, kind)`` → Moments, for every group.
+
+    The error of a bin is that of the mean of 20 contiguous blocks, which must be longer than the correlation time. The
+    errors of mean and standard deviation come from Flyvbjerg-Petersen blocking (md.statistics), which finds that time.
+    """
+
+    def __init__(self, universe: Universe, pairs: dict[str, np.ndarray], r_max: float, bin_width: float = 0.01):
+        super().__init__(universe.trajectory)
+        self._atoms = universe.atoms
+        self._n_beads = len(universe.segments)
+        n_atoms = len(universe.atoms) // self._n_beads
+        self._first, self._second = np.triu_indices(n_atoms, 1)
+        place = np.zeros((n_atoms, n_atoms), dtype=int)
+        place[self._first, self._second] = place[self._second, self._first] = np.arange(len(self._first))
+        self._groups = {name: place[group[:, 0], group[:, 1]] for name, group in pairs.items()}
+        self._bin_width = bin_width
+        self._n_bins = int(np.ceil(r_max / bin_width))
+
+    def _prepare(self):
+        blocks = (len(KINDS), N_BLOCKS, self._n_bins + 1)  # one more bin for what lies beyond r_max
+        self._counts = {name: np.zeros(blocks, dtype=np.int64) for name in ("all", *self._groups)}
+        self._powers = {
+            name: np.zeros((len(KINDS), 2, self.n_frames, len(group))) for name, group in self._groups.items()
+        }
+
+    def _single_frame(self):
+        positions = self._atoms.positions.astype(np.float64).reshape(self._n_beads, -1, 3)
+        replicas = np.concatenate([positions, positions.mean(axis=0, keepdims=True)])
+        distances = np.linalg.norm(replicas[:, self._first] - replicas[:, self._second], axis=-1)  # (P+1, n_pairs)
+        if not np.isfinite(distances).all():
+            raise InputError(
+                f"frame {self._ts.frame} holds positions that are not finite: expected a healthy trajectory"
+            )
+        bins = np.minimum((distances / self._bin_width).astype(np.intp), self._n_bins)
+        if self._frame_index == 0:
+            self._origin = distances[-1]  # moments are taken about a typical distance: no digits lost in ⟨d²⟩ − ⟨d⟩²
+        block = self._frame_index * N_BLOCKS // self.n_frames
+        for name, group in {"all": slice(None), **self._groups}.items():
+            for kind, which in enumerate((slice(None, -1), slice(-1, None))):
+                self._counts[name][kind, block] += np.bincount(bins[which, group].ravel(), minlength=self._n_bins + 1)
+                if name != "all":
+                    excess = distances[which, group] - self._origin[group]
+                    self._powers[name][kind, :, self._frame_index] = excess.mean(axis=0), (excess**2).mean(axis=0)
+
+    def _conclude(self):
+        self.results.histograms = {
+            (name, kind): Histogram(counts[k], self._bin_width)
+            for name, counts in self._counts.items()
+            for k, kind in enumerate(KINDS)
+        }
+        self.results.moments = {
+            (name, kind): pair_moments(*powers[k], self._origin[self._groups[name]])
+            for name, powers in self._powers.items()
+            for k, kind in enumerate(KINDS)
+        }
+
+
+def pair_moments(first: np.ndarray, second: np.ndarray, origin: np.ndarray) -> Moments:
+    """Mean and standard deviation of the distance, averaged over pairs, with blocked errors.
+
+    Args:
+        first, second: (n_frames, n_pairs) bead averages of (d − origin) and (d − origin)² in every frame.
+        origin: (n_pairs,) Å.
+
+    The error of the standard deviation is the delta method's: σ_p depends on the trajectory as the mean of
+    (d − ⟨d⟩)²/2σ_p does, to first order, and that series is blocked after averaging over pairs, which keeps the pairs'
+    correlations. The sample variance falls short by the squared error of the sample mean (Bessel's correction when the
+    frames are independent); adding it back removes the bias of short runs.
+    """
+    means = first.mean(axis=0)
+    squares = second - 2 * means * first + means**2
+    errors = np.array([block_average(column).error for column in first.T])
+    stds = np.sqrt(squares.mean(axis=0) + errors**2)
+    influence = np.divide(squares, 2 * stds, out=np.zeros_like(squares), where=stds > 0)
+    return Moments(
+        mean=block_average((origin + first).mean(axis=1)),
+        std=block_average(influence.mean(axis=1))._replace(value=float(stds.mean())),
+    )

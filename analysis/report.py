@@ -1,0 +1,233 @@
+"""The ``distances`` command: runs in; table, figure and numbers out."""
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from analysis.distances import KINDS, N_BLOCKS, Histogram, Moments, PairDistances, bonded_pairs, diameter_pairs
+from analysis.harmonic import HarmonicDistances, harmonic_distances, relaxed_modes
+from analysis.tables import aligned, with_error
+from analysis.universe import Run, bead_universe, open_run
+from md.statistics import Mean
+from mlcalc.errors import InputError
+from mlcalc.model_file import load_model, write_atomically
+from mlcalc.vibrations import NormalModes
+
+R_MAX_FACTOR = 1.5  # histograms end at this multiple of the reference structure's largest distance
+NAMES = {"bonds": "bonds", "diameters": "cage diameters"}
+
+
+@dataclass(frozen=True)
+class RunDistances:
+    """One run's part of the report.
+
+    Attributes:
+        run: The run.
+        frames: Frames used, after those discarded.
+        time_ps: (first, last) time used.
+        pairs: Group name → (n_pairs, 2) atom indices.
+        histograms, moments: As in PairDistances.results.
+        harmonic: ``(group, kind)`` → harmonic reference at the run's temperature and beads; empty if there is none.
+        harmonic_note: Why there is none, or "".
+    """
+
+    run: Run
+    frames: int
+    time_ps: tuple[float, float]
+    pairs: dict[str, np.ndarray]
+    histograms: dict[tuple[str, str], Histogram]
+    moments: dict[tuple[str, str], Moments]
+    harmonic: dict[tuple[str, str], HarmonicDistances]
+    harmonic_note: str
+
+
+def analyse(folders: list[Path], discard: float, model_name: str | None = None) -> list[RunDistances]:
+    """Analyse runs of one molecule; most beads first.
+
+    Args:
+        folders: Run folders.
+        discard: Share of the frames left out at the start, in [0, 1).
+        model_name: Model of the harmonic reference of all runs. None takes each run's own, and goes without where that
+            cannot be used.
+
+    Raises:
+        InputError: What open_run refuses; runs of different molecules; a single atom; fewer than 20 frames left; a
+            ``model_name`` that cannot be used.
+    """
+    runs = sorted((open_run(folder) for folder in folders), key=lambda run: -run.n_beads)
+    structure = runs[0].structure
+    for run in runs:
+        _check(run, runs[0], discard)
+    pairs = {"bonds": bonded_pairs(structure), "diameters": diameter_pairs(structure)}
+    pairs = {name: group for name, group in pairs.items() if len(group)}
+    r_max = R_MAX_FACTOR * structure.get_all_distances().max()
+    modes = {name: _modes(name, structure, model_name) for name in {model_name or run.model for run in runs}}
+    return [_analyse_run(run, pairs, r_max, discard, *modes[model_name or run.model]) for run in runs]
+
+
+def _check(run: Run, other: Run, discard: float) -> None:
+    used = run.n_frames - round(discard * run.n_frames)
+    if used < N_BLOCKS:
+        raise InputError(
+            f"{run.folder}: {run.n_frames} frames, {used} after discarding the first {discard:.0%}; "
+            f"expected at least {N_BLOCKS}"
+        )
+    if len(run.structure) < 2:
+        raise InputError(f"{run.folder}: a single atom has no distances; expected at least two")
+    if not np.array_equal(run.structure.numbers, other.structure.numbers):
+        raise InputError(
+            f"{run.folder} holds {run.structure.get_chemical_formula('reduce')} and {other.folder} "
+            f"{other.structure.get_chemical_formula('reduce')}: expected the same atoms in the same order in all runs"
+        )
+
+
+def _modes(model_name: str, structure: Atoms, required: str | None) -> tuple[NormalModes | None, str]:
+    """Normal modes of a model, or None and the reason why not; InputError if the model was asked for by name."""
+    try:
+        return relaxed_modes(structure, load_model(model_name)), ""
+    except InputError as error:
+        if required is not None:
+            raise
+        return None, str(error)
+
+
+def _analyse_run(
+    run: Run, pairs: dict[str, np.ndarray], r_max: float, discard: float, modes: NormalModes | None, note: str
+) -> RunDistances:
+    first = round(discard * run.n_frames)
+    analysis = PairDistances(bead_universe(run), pairs, r_max).run(start=first, stop=run.n_frames)
+    harmonic = {}
+    if modes is not None:
+        for name, group in pairs.items():
+            for kind, beads in zip(KINDS, (run.n_beads, 1), strict=True):  # a centroid spreads classically
+                harmonic[name, kind] = harmonic_distances(modes, group, run.temperature_K, beads)
+    results = analysis.results
+    return RunDistances(
+        run=run, frames=analysis.n_frames, time_ps=(float(analysis.times[0]), float(analysis.times[-1])), pairs=pairs,
+        histograms=results.histograms, moments=results.moments, harmonic=harmonic, harmonic_note=note,
+    )  # fmt: skip
+
+
+def broadening(quantum: RunDistances, classical: RunDistances, group: str) -> tuple[Mean, float | None]:
+    """Ratio of the bead standard deviations of two independent runs with its error, and the harmonic ratio if known."""
+    a, b = quantum.moments[group, "beads"].std, classical.moments[group, "beads"].std
+    ratio = a.value / b.value
+    error = ratio * float(np.hypot(a.error / a.value, b.error / b.value))
+    harmonic = None
+    if quantum.harmonic and classical.harmonic:
+        harmonic = quantum.harmonic[group, "beads"].std / classical.harmonic[group, "beads"].std
+    return Mean(ratio, error, min(a.n_effective, b.n_effective)), harmonic
+
+
+def comparisons(analysed: list[RunDistances]) -> list[tuple[RunDistances, RunDistances]]:
+    """Pairs (more beads, fewest beads) of runs at one temperature."""
+    fewest = analysed[-1]
+    return [
+        (item, fewest)
+        for item in analysed
+        if item.run.n_beads > fewest.run.n_beads and item.run.temperature_K == fewest.run.temperature_K
+    ]
+
+
+def as_text(analysed: list[RunDistances]) -> str:
+    """Table of means and standard deviations, and what they say, as printed by the command."""
+    header = ["P", "T / K", "pairs", "positions", "mean / Å", "harmonic", "std / Å", "harmonic"]
+    rows = []
+    for item in analysed:
+        for name, kind in item.moments:
+            if kind == "centroid" and item.run.n_beads == 1:
+                continue  # one bead is its own centroid
+            moments, harmonic = item.moments[name, kind], item.harmonic.get((name, kind))
+            rows.append([
+                f"{item.run.n_beads}", f"{item.run.temperature_K:g}", f"{len(item.pairs[name])} {NAMES[name]}", kind,
+                with_error(moments.mean), f"{harmonic.mean:.4f}" if harmonic else "–",
+                with_error(moments.std), f"{harmonic.std:.4f}" if harmonic else "–",
+            ])  # fmt: skip
+    lines = [aligned(header, rows), "std: of each pair's distance, averaged over the pairs. ±: one standard error."]
+    if any(item.harmonic for item in analysed):
+        lines.append("harmonic: the same model with its energy quadratic about the minimum.")
+    for item in analysed:
+        lines.append(
+            f"P = {item.run.n_beads}: {item.frames} frames from {item.time_ps[0]:.4g} to {item.time_ps[1]:.4g} ps "
+            f"of {item.run.folder}"
+        )
+        if outside := item.histograms["all", "beads"].outside:
+            lines.append(f"  {outside:.2%} of the distances lie beyond the histogram")
+        if item.harmonic_note:
+            lines.append(f"  no harmonic reference: {item.harmonic_note}")
+    for quantum, classical in comparisons(analysed):
+        for name in quantum.pairs:
+            ratio, harmonic = broadening(quantum, classical, name)
+            lines.append(
+                f"With P = {quantum.run.n_beads} the {NAMES[name]} are {with_error(ratio)} times as wide as with "
+                f"P = {classical.run.n_beads}" + (f" (harmonic: {harmonic:.3f})." if harmonic else ".")
+            )
+    return "\n".join(lines)
+
+
+def as_json(analysed: list[RunDistances]) -> str:
+    """The table's numbers as JSON; keys carry their unit, NaN becomes null."""
+    runs = []
+    for item in analysed:
+        groups = {}
+        for (name, kind), moments in item.moments.items():
+            groups.setdefault(name, {"n_pairs": len(item.pairs[name])})[kind] = {
+                "mean_A": _number(moments.mean.value), "mean_error_A": _number(moments.mean.error),
+                "std_A": _number(moments.std.value), "std_error_A": _number(moments.std.error),
+                **({"harmonic_mean_A": item.harmonic[name, kind].mean, "harmonic_std_A": item.harmonic[name, kind].std}
+                   if item.harmonic else {}),
+            }  # fmt: skip
+        runs.append({
+            "folder": str(item.run.folder), "beads": item.run.n_beads, "temperature_K": item.run.temperature_K,
+            "model": item.run.model, "frames": item.frames, "time_ps": item.time_ps, "groups": groups,
+            "outside_histogram": item.histograms["all", "beads"].outside, "harmonic_note": item.harmonic_note,
+        })  # fmt: skip
+    ratios = []
+    for quantum, classical in comparisons(analysed):
+        for name in quantum.pairs:
+            ratio, harmonic = broadening(quantum, classical, name)
+            ratios.append({
+                "group": name, "beads": quantum.run.n_beads, "against_beads": classical.run.n_beads,
+                "std_ratio": _number(ratio.value), "std_ratio_error": _number(ratio.error), "harmonic": harmonic,
+            })  # fmt: skip
+    return json.dumps({"runs": runs, "broadening": ratios}, indent=1, ensure_ascii=False)
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def densities(analysed: list[RunDistances]) -> dict[str, np.ndarray]:
+    """Arrays of the NPZ file: ``r_A`` in Å; ``run{k}_P{P}_{group}_{kind}_{density or error}`` in Å⁻¹."""
+    arrays = {"r_A": analysed[0].histograms["all", "beads"].r}
+    for k, item in enumerate(analysed):
+        for (name, kind), histogram in item.histograms.items():
+            prefix = f"run{k}_P{item.run.n_beads}_{name}_{kind}"
+            arrays |= {f"{prefix}_density": histogram.density, f"{prefix}_error": histogram.error}
+    return arrays
+
+
+def write_files(analysed: list[RunDistances], figure_path: Path) -> list[Path]:
+    """Write the figure (PNG and, beside it, SVG) and the numbers (JSON, NPZ); returns the four paths."""
+    from analysis.plots import distance_figure, rendered
+
+    archive = io.BytesIO()
+    np.savez_compressed(archive, **densities(analysed))
+    figure = distance_figure(analysed)
+    contents = {
+        ".png": rendered(figure, "png"),
+        ".svg": rendered(figure, "svg"),
+        ".json": as_json(analysed).encode(),
+        ".npz": archive.getvalue(),
+    }
+    paths = [figure_path.with_suffix(suffix) for suffix in contents]
+    try:
+        for path, data in zip(paths, contents.values(), strict=True):
+            write_atomically(path, data)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
+    return paths

@@ -1,0 +1,26 @@
+"""Aligned plain-text tables, and numbers with their standard errors."""
+
+import math
+
+from md.statistics import Mean
+
+
+def with_error(mean: Mean) -> str:
+    """``value ± error``, the error with two significant digits and the value with as many decimals."""
+    if not (math.isfinite(mean.error) and mean.error > 0):
+        return f"{mean.value:.4f} ± {mean.error:.1g}"
+    decimals = max(0, 1 - math.floor(math.log10(mean.error)))
+    return f"{mean.value:.{decimals}f} ± {mean.error:.{decimals}f}"
+
+
+def aligned(header: list[str], rows: list[list[str]], left: int = 0) -> str:
+    """A table with a rule under its header; the first ``left`` columns are left-aligned, the others right-aligned."""
+    widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if place < left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ).rstrip()
+        for cells in (header, *rows)
+    ]
+    return "\n".join([lines[0], "─" * (sum(widths) + 2 * (len(widths) - 1)), *lines[1:]])

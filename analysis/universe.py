@@ -1,0 +1,138 @@
+"""Run folders as MDAnalysis sees them: all beads as segments, or the centroid alone.
+
+MDAnalysis counts in Å and ps and keeps positions in float32. Atom order is that of the file, bead-major:
+index = bead·N + atom.
+"""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from ase import Atoms
+from ase.io import read
+from MDAnalysis import Universe
+from MDAnalysis.coordinates.memory import MemoryReader
+from MDAnalysis.units import get_conversion_factor
+
+from mlcalc.errors import InputError
+
+CHUNK_FRAMES = 1000  # frames read at once when centroids are formed
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder says of itself.
+
+    Attributes:
+        folder: The run folder.
+        structure: Reference structure, N atoms.
+        n_beads: Number of beads P; 1 for classical MD.
+        n_frames: Frames in the trajectory now; a run in progress may write more.
+        frame_interval_ps: Time between frames; 0 if there is only one.
+        temperature_K: Of the thermostat.
+        model: Shipped name or path of the potential, as in the run's input.
+    """
+
+    folder: Path
+    structure: Atoms
+    n_beads: int
+    n_frames: int
+    frame_interval_ps: float
+    temperature_K: float
+    model: str
+
+    @property
+    def trajectory(self) -> Path:
+        """The H5MD file with all beads."""
+        return self.folder / "trajectory.h5"
+
+
+def open_run(folder: str | Path) -> Run:
+    """Read the small files of a run folder and the sizes of its trajectory.
+
+    Raises:
+        InputError: Not a run folder; an unreadable file in it; no frames; atoms that do not fit the structure.
+    """
+    folder = Path(folder)
+    for name in ("input.toml", "structure.xyz", "trajectory.h5"):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder}: not a run folder of 'rpmd run' (no {name}); several runs lie in a sub-folder each"
+            )
+    settings = _read_settings(folder / "input.toml")
+    try:
+        structure = read(folder / "structure.xyz", format="extxyz")
+    except Exception as error:  # ASE's readers raise whatever the text happens to trip
+        raise InputError(f"{folder / 'structure.xyz'}: not a readable structure ({error})") from error
+    n_beads, n_atoms, n_frames, interval = _read_sizes(folder / "trajectory.h5")
+    if n_atoms != len(structure):
+        raise InputError(f"{folder}: {n_atoms} atoms in trajectory.h5, but {len(structure)} in structure.xyz")
+    return Run(folder, structure, n_beads, n_frames, interval, *settings)
+
+
+def bead_universe(run: Run) -> Universe:
+    """All beads of a run as one Universe: P·N atoms, one segment ``bead0`` … per bead, streamed from the trajectory."""
+    atoms, p = run.structure, run.n_beads
+    universe = _topology(atoms, p, [f"bead{bead}" for bead in range(p)])
+    # MDAnalysis' H5MD reader knows the time of every frame but not their interval, and would say 1 ps.
+    universe.load_new(str(run.trajectory), format="H5MD", dt=run.frame_interval_ps)
+    return universe
+
+
+def centroid_universe(run: Run) -> Universe:
+    """The centroids q̄ = (1/P)Σ_j q_j of a run as a Universe of N atoms; positions are held in memory."""
+    atoms = run.structure
+    with h5py.File(run.trajectory, "r") as file:
+        value = file["particles/trajectory/position/value"]
+        centroids = np.empty((run.n_frames, len(atoms), 3), dtype=np.float32)
+        for start in range(0, run.n_frames, CHUNK_FRAMES):
+            beads = value[start : min(start + CHUNK_FRAMES, run.n_frames)].astype(np.float64)
+            centroids[start : start + len(beads)] = beads.reshape(len(beads), run.n_beads, -1, 3).mean(axis=1)
+    start = bead_universe(run).trajectory[0].time
+    universe = _topology(atoms, 1, ["centroid"])
+    universe.load_new(centroids, format=MemoryReader, order="fac", dt=run.frame_interval_ps, time_offset=start)
+    return universe
+
+
+def _topology(atoms: Atoms, copies: int, names: list[str]) -> Universe:
+    universe = Universe.empty(
+        n_atoms=copies * len(atoms),
+        n_residues=copies,
+        n_segments=copies,
+        atom_resindex=np.repeat(np.arange(copies), len(atoms)),
+        residue_segindex=np.arange(copies),
+    )
+    symbols = np.tile(atoms.get_chemical_symbols(), copies)
+    for attribute in ("names", "types", "elements"):
+        universe.add_TopologyAttr(attribute, symbols)
+    universe.add_TopologyAttr("masses", np.tile(atoms.get_masses(), copies))
+    universe.add_TopologyAttr("segids", names)
+    return universe
+
+
+def _read_settings(path: Path) -> tuple[float, str]:
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+        return float(settings["temperature_K"]), str(settings["model"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not the input of a run: {error}") from error
+
+
+def _read_sizes(path: Path) -> tuple[int, int, int, float]:
+    """Beads, atoms and frames of an H5MD trajectory, and the time between frames in ps."""
+    try:
+        with h5py.File(path, "r") as file:
+            particles = file["particles/trajectory"]
+            n_beads, n_atoms = int(particles.attrs["n_beads"]), int(particles.attrs["n_atoms"])
+            shape, time = particles["position/value"].shape, particles["position/time"]
+            # A run in progress may have written a frame's positions and not yet its time.
+            n_frames = min(shape[0], len(time), len(particles["position/step"]))
+            interval = float(time[1] - time[0]) if len(time) > 1 else 0.0
+            interval_ps = interval * get_conversion_factor("time", time.attrs["unit"], "ps")
+    except (OSError, KeyError) as error:
+        raise InputError(f"{path}: not a readable H5MD trajectory of a ring polymer ({error})") from error
+    if shape[1:] != (n_beads * n_atoms, 3):
+        raise InputError(f"{path}: positions of shape {shape} do not hold {n_beads} beads of {n_atoms} atoms")
+    return n_beads, n_atoms, n_frames, interval_ps

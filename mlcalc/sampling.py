@@ -1,0 +1,262 @@
+"""Structures to label: harmonic draws at a finite number of beads, molecular dynamics, scaled copies.
+
+Every structure carries in ``info`` how it came about: ``sampling``, ``temperature_K`` and, where they apply, ``beads``
+(absent in the quantum limit), ``trajectory`` (split training data by it: its structures are correlated), ``scale``.
+Harmonic draws are independent but reach wider than real motion of a floppy molecule; real ring-polymer trajectories
+come from ``rpmd run``.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.calculator import Calculator
+
+from mlcalc.errors import InputError
+from mlcalc.vibrations import NormalModes, Potential, normal_modes, position_variance
+
+METHODS = ("normal-modes", "md", "compressed")
+_RELAXED = 0.005  # eV/Å: within reach of float32 forces, and far below the thermal ones
+_RATTLE = 0.02  # Å: enough to leave a saddle point of high symmetry
+
+
+@dataclass(frozen=True)
+class LangevinSettings:
+    """How :func:`sample_md` runs ASE's Langevin dynamics.
+
+    Attributes:
+        timestep_fs: Time step.
+        friction_per_fs: Friction coefficient; 0.01 decorrelates velocities within 0.1 ps.
+        equilibration: Steps before the first structure of each trajectory.
+        stride: Steps between structures.
+    """
+
+    timestep_fs: float = 0.5
+    friction_per_fs: float = 0.01
+    equilibration: int = 1000
+    stride: int = 100
+
+    def __post_init__(self):
+        for name in ("timestep_fs", "friction_per_fs"):
+            if not 0 < getattr(self, name) < np.inf:
+                raise InputError(f"{name} = {getattr(self, name)!r}: expected a positive number")
+        _check_count("equilibration", self.equilibration, least=0)
+        _check_count("stride", self.stride)
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """What :func:`sample_to_file` is asked for.
+
+    Attributes:
+        count: Structures to make.
+        temperature_K: Temperature of the sampling.
+        beads: Beads P of the harmonic draws (1: classical); None for the quantum limit.
+        trajectories: Independent MD trajectories that share the count.
+        scales: Smallest and largest factor of ``compressed``.
+        seed: Of the random numbers: same seed, same structures.
+        langevin: Settings of the MD.
+    """
+
+    count: int = 100
+    temperature_K: float = 300.0
+    beads: int | None = 8
+    trajectories: int = 4
+    scales: tuple[float, float] = (0.85, 1.05)
+    seed: int = 0
+    langevin: LangevinSettings = field(default_factory=LangevinSettings)
+
+
+def sample_to_file(
+    method: str, engine: str, structure: Path, output: Path, settings: SampleSettings | None = None
+) -> list[Atoms]:
+    """Make structures of one molecule with a given potential and write them as extxyz.
+
+    Args:
+        method: ``"normal-modes"`` (relaxes the structure, then draws harmonically), ``"md"`` (Langevin dynamics) or
+            ``"compressed"`` (Langevin structures scaled uniformly about their centre).
+        engine: An engine string (:mod:`mlcalc.engines`), or the name or file of a model.
+        structure: File that holds one structure.
+        output: extxyz to write; replaced whole.
+        settings: Default: ``SampleSettings()``.
+
+    Raises:
+        InputError: Unknown method or engine, an unusable structure file or setting, no minimum found.
+    """
+    from mlcalc.engines import FAMILIES, make_calculator
+    from mlcalc.labelling import read_structures, write_frames
+
+    settings = settings or SampleSettings()
+    output = Path(output)
+    if method not in METHODS:
+        raise InputError(f"method {method!r}: expected one of {', '.join(METHODS)}")
+    if not output.parent.is_dir():
+        raise InputError(f"{output}: the folder {output.parent} does not exist")
+    frames = read_structures(Path(structure))
+    if len(frames) > 1:
+        raise InputError(f"{structure}: holds {len(frames)} structures, expected one")
+    calculator = make_calculator(engine if engine.partition(":")[0] in FAMILIES else f"schnet:{engine}")
+    samples = _sample(method, frames[0], calculator, settings)
+    write_frames(samples, output)
+    return samples
+
+
+def sample_normal_modes(
+    atoms: Atoms, modes: NormalModes, temperature_K: float, beads: int | None, count: int, rng: np.random.Generator
+) -> list[Atoms]:
+    """Independent draws of the positions of one bead in the harmonic approximation.
+
+    Each mode coordinate is Gaussian with the exact variance at P beads (vibrations.position_variance).
+
+    Args:
+        atoms: The minimum, as in ``modes.atoms``; its info is not kept.
+        modes: Its normal modes.
+        temperature_K: Temperature.
+        beads: P ≥ 1; None for the quantum limit.
+        count: Number of structures.
+        rng: Random numbers.
+
+    Raises:
+        InputError: count < 1, or what position_variance refuses (such as a mode without a positive frequency).
+    """
+    _check_count("count", count)
+    spread = np.sqrt(position_variance(modes.energies, temperature_K, beads))
+    coordinates = rng.standard_normal((count, len(spread))) * spread
+    shifts = np.tensordot(coordinates, modes.displacements, axes=1)
+    info = {"sampling": f"harmonic normal modes, {'quantum limit' if beads is None else 'finite P'}"}
+    info["temperature_K"] = temperature_K
+    if beads is not None:
+        info["beads"] = beads
+    return [_frame(atoms, atoms.positions + shift, info) for shift in shifts]
+
+
+def sample_md(
+    atoms: Atoms,
+    calculator: Calculator,
+    temperature_K: float,
+    count: int,
+    rng: np.random.Generator,
+    trajectories: int = 1,
+    settings: LangevinSettings | None = None,
+) -> list[Atoms]:
+    """Structures of classical Langevin dynamics, several independent trajectories from the same start.
+
+    Args:
+        atoms: Start of every trajectory; velocities are drawn anew for each.
+        calculator: Any ASE calculator.
+        temperature_K: Temperature.
+        count: Structures in all, shared among the trajectories as evenly as can be.
+        rng: Random numbers.
+        trajectories: Their number, at most ``count``; ``info["trajectory"]`` is ``md-<temperature>K-<number>``.
+        settings: Default: ``LangevinSettings()``.
+
+    Raises:
+        InputError: A count or temperature out of range; a trajectory that left the finite numbers.
+    """
+    from ase.md.langevin import Langevin
+
+    settings = settings or LangevinSettings()
+    _check_count("count", count)
+    _check_count("trajectories", trajectories, most=count)
+    if not 0 < temperature_K < np.inf:
+        raise InputError(f"temperature_K = {temperature_K!r}: expected a positive number")
+    samples = []
+    for number in range(trajectories):
+        moving = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, masses=atoms.get_masses())
+        moving.calc = calculator
+        thermal = np.sqrt(units.kB * temperature_K * moving.get_masses())[:, None]
+        moving.set_momenta(thermal * rng.standard_normal((len(moving), 3)))
+        dynamics = Langevin(
+            moving,
+            settings.timestep_fs * units.fs,
+            temperature_K=temperature_K,
+            friction=settings.friction_per_fs / units.fs,
+            fixcm=False,  # ASE's way of fixing the centre of mass is inexact; structures do not mind its drift
+            rng=rng,
+        )
+        dynamics.run(settings.equilibration)
+        info = {"sampling": "classical Langevin MD", "temperature_K": temperature_K, "beads": 1}
+        info["trajectory"] = f"md-{temperature_K:g}K-{number}"
+        for _ in range(count // trajectories + (number < count % trajectories)):
+            dynamics.run(settings.stride)
+            if not np.isfinite(moving.positions).all():
+                raise InputError(
+                    f"trajectory {info['trajectory']} exploded with timestep_fs = {settings.timestep_fs}: use a "
+                    "smaller one, a lower temperature or another potential"
+                )
+            samples.append(_frame(atoms, moving.positions, info))
+    return samples
+
+
+def compress(frames: list[Atoms], scales: tuple[float, float], rng: np.random.Generator) -> list[Atoms]:
+    """Copies of molecules scaled about their centre by factors drawn uniformly from ``scales``.
+
+    Short distances that dynamics never visits: where a network without them would be free to collapse.
+
+    Raises:
+        InputError: Unless 0 < smallest ≤ largest scale.
+    """
+    low, high = scales
+    if not 0 < low <= high < np.inf:
+        raise InputError(f"scales = {low!r}, {high!r}: expected two positive factors, the smaller first")
+    scaled = []
+    for atoms, scale in zip(frames, rng.uniform(low, high, len(frames)), strict=True):
+        centre = atoms.positions.mean(axis=0)
+        source = atoms.info.get("sampling", "given structures")
+        info = atoms.info | {"sampling": f"uniformly scaled: {source}", "scale": float(scale)}
+        scaled.append(_frame(atoms, centre + scale * (atoms.positions - centre), info))
+    return scaled
+
+
+def relax(atoms: Atoms, calculator: Calculator, rng: np.random.Generator) -> Atoms:
+    """A minimum near a structure (forces below 0.005 eV/Å), left from a slightly rattled copy: a structure of high
+    symmetry would otherwise stay on its saddle point. Raises InputError when 1000 steps do not suffice."""
+    from ase.optimize import BFGS
+
+    relaxed = atoms.copy()
+    relaxed.positions += rng.normal(scale=_RATTLE, size=relaxed.positions.shape)
+    relaxed.calc = calculator
+    if not BFGS(relaxed, logfile=None).run(fmax=_RELAXED, steps=1000):
+        raise InputError(f"the structure did not relax: largest force {np.abs(relaxed.get_forces()).max():.3g} eV/Å")
+    return relaxed
+
+
+def potential_of(atoms: Atoms, calculator: Calculator) -> Potential:
+    """An ASE calculator as ``potential(q) -> (V, F)`` for positions q (P, N, 3) of these atoms."""
+    moved = atoms.copy()
+    moved.calc = calculator
+
+    def potential(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        forces, energies = np.empty_like(positions), np.empty(len(positions))
+        for bead, moved.positions in enumerate(positions):
+            forces[bead], energies[bead] = moved.get_forces(), moved.get_potential_energy()
+        return energies, forces
+
+    return potential
+
+
+def _sample(method: str, atoms: Atoms, calculator: Calculator, settings: SampleSettings) -> list[Atoms]:
+    rng = np.random.default_rng(settings.seed)
+    if method == "normal-modes":
+        minimum = relax(atoms, calculator, rng)
+        modes = normal_modes(minimum, potential_of(minimum, calculator))
+        return sample_normal_modes(minimum, modes, settings.temperature_K, settings.beads, settings.count, rng)
+    frames = sample_md(
+        atoms, calculator, settings.temperature_K, settings.count, rng, settings.trajectories, settings.langevin
+    )
+    return compress(frames, settings.scales, rng) if method == "compressed" else frames
+
+
+def _frame(atoms: Atoms, positions: np.ndarray, info: dict) -> Atoms:
+    frame = Atoms(atoms.numbers, positions, cell=atoms.cell, pbc=atoms.pbc)
+    if not frame.pbc.any():
+        frame.positions -= frame.positions.mean(axis=0)
+    frame.info.update(info)
+    return frame
+
+
+def _check_count(name: str, value: int, least: int = 1, most: int | None = None) -> None:
+    if not isinstance(value, int) or value < least or (most is not None and value > most):
+        limit = f"at least {least}" if most is None else f"from {least} to {most}"
+        raise InputError(f"{name} = {value!r}: expected a whole number, {limit}")

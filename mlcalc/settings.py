@@ -1,0 +1,87 @@
+"""TOML files to frozen dataclasses, strictly: an unknown key, a wrong type or a non-finite number is the user's error."""
+
+import difflib
+import math
+import tomllib
+from dataclasses import MISSING, fields
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from mlcalc.errors import InputError
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """The table in a TOML file; InputError when it is missing or malformed."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid TOML: {error}") from error
+
+
+def build_settings(cls: type, values: dict[str, Any], source: str | Path):
+    """An instance of the dataclass ``cls`` from a flat table; its ``__post_init__`` checks ranges.
+
+    Raises:
+        InputError: A key that the class does not have (with the nearest that it has), a missing required key, a value of
+            another type, or NaN/infinity.
+    """
+    types = get_type_hints(cls)
+    for key, value in values.items():
+        if key not in types:
+            near = difflib.get_close_matches(key, types, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(types)}"
+            raise InputError(f"{source}: unknown key {key!r}; {hint}")
+        if not _fits(value, types[key]):
+            raise InputError(f"{source}: {key} = {value!r}: expected {_describe(types[key])}")
+    required = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING}
+    if missing := sorted(required - values.keys()):
+        raise InputError(f"{source}: missing key {missing[0]!r}")
+    try:
+        return cls(**{key: _convert(value, types[key]) for key, value in values.items()})
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
+
+
+def check_range(name: str, value: float, low: float, high: float = math.inf, *, open_low: bool = False) -> None:
+    """Raise InputError unless low ≤ value ≤ high (or low < value, with ``open_low``)."""
+    if value < low or value > high or (open_low and value == low):
+        bound = f"more than {low}" if open_low else f"at least {low}"
+        raise InputError(f"{name} = {value!r}: expected {bound}" + (f" and at most {high}" if high < math.inf else ""))
+
+
+def check_choice(name: str, value: str, allowed) -> None:
+    """Raise InputError unless the value is one of those allowed."""
+    if value not in allowed:
+        raise InputError(f"{name} = {value!r}: expected one of {', '.join(allowed)}")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if isinstance(kind, UnionType):
+        return any(_fits(value, option) for option in get_args(kind))
+    if get_origin(kind) is tuple:
+        return isinstance(value, list | tuple) and all(_fits(item, get_args(kind)[0]) for item in value)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def _convert(value: Any, kind: Any) -> Any:
+    if isinstance(kind, UnionType):
+        kind = next(option for option in get_args(kind) if _fits(value, option))
+    if get_origin(kind) is tuple:
+        return tuple(_convert(item, get_args(kind)[0]) for item in value)
+    return float(value) if kind is float else value
+
+
+def _describe(kind: Any) -> str:
+    if isinstance(kind, UnionType):
+        return " or ".join(_describe(option) for option in get_args(kind) if option is not NoneType)
+    if get_origin(kind) is tuple:
+        return f"a list, each item {_describe(get_args(kind)[0])}"
+    return {int: "a whole number", float: "a finite number", str: "text in quotes", bool: "true or false"}.get(kind, str(kind))

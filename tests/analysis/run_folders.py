@@ -1,0 +1,73 @@
+"""Run folders made from given positions, as 'rpmd run' lays them out, and exact samples of a harmonic ring polymer."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+from ase import Atoms, units
+from ase.io import write
+
+from mlcalc.vibrations import HBAR
+
+FRAME_FS = 10.0  # time between frames
+
+
+def write_run(
+    folder: Path, atoms: Atoms, positions: np.ndarray, temperature_K: float = 300.0, model: str = "none"
+) -> Path:
+    """Write the files that analysis reads; positions (n_frames, P, N, 3) in Å."""
+    folder.mkdir(parents=True)
+    n_frames, n_beads, n_atoms = positions.shape[:3]
+    (folder / "input.toml").write_text(f'model = "{model}"\ntemperature_K = {temperature_K}\nbeads = [{n_beads}]\n')
+    write(folder / "structure.xyz", atoms, format="extxyz")
+    with h5py.File(folder / "trajectory.h5", "w") as file:
+        file.create_group("h5md").attrs["version"] = [1, 1]
+        particles = file.create_group("particles/trajectory")
+        particles.attrs.update(n_beads=n_beads, n_atoms=n_atoms)
+        box = particles.create_group("box")
+        box.attrs.update(dimension=3, boundary=["none"] * 3)
+        position = particles.create_group("position")
+        position["value"] = positions.reshape(n_frames, n_beads * n_atoms, 3).astype(np.float32)
+        position["value"].attrs["unit"] = "Angstrom"
+        position["step"] = np.arange(n_frames) * 20
+        position["time"] = np.arange(n_frames) * FRAME_FS
+        position["time"].attrs["unit"] = "fs"
+    return folder
+
+
+def autoregressive(rng: np.random.Generator, n: int, shape: tuple[int, ...], memory: float) -> np.ndarray:
+    """(n, *shape) unit-variance Gaussian series with correlation memory^|t−t'|, stationary from the start."""
+    series = rng.standard_normal((n, *shape))
+    for t in range(1, n):
+        series[t] = memory * series[t - 1] + np.sqrt(1 - memory**2) * series[t]
+    return series
+
+
+def harmonic_beads(
+    rng: np.random.Generator, energies: np.ndarray, temperature_K: float, n_beads: int, n_frames: int, memory: float
+) -> np.ndarray:
+    """Exact samples (n_frames, P, M) in Å√u of oscillators ħω = ``energies`` (M,) eV as rings of P beads.
+
+    In the free ring's normal modes the coordinates are independent, with ⟨q_k²⟩ = 1/β_P(ω² + ω_k²),
+    β_P = 1/(P·k_BT), ω_k = 2ω_P sin(kπ/P), ω_P = P·k_BT/ħ. This is the definition; the closed form of
+    mlcalc/vibrations.py is their sum.
+    """
+    hot = n_beads * units.kB * temperature_K
+    k, j = np.arange(n_beads)[:, None], np.arange(n_beads)
+    transform = np.where(
+        k <= n_beads // 2, np.cos(2 * np.pi * j * k / n_beads), np.sin(2 * np.pi * j * k / n_beads)
+    )  # one row per mode
+    transform /= np.linalg.norm(transform, axis=1, keepdims=True)
+    rings = 2 * hot / HBAR * np.sin(np.pi * np.arange(n_beads) / n_beads)
+    variance = hot / ((energies / HBAR) ** 2 + rings[:, None] ** 2)  # (P, M)
+    modes = autoregressive(rng, n_frames, variance.shape, memory) * np.sqrt(variance)
+    return np.einsum("kj,tkm->tjm", transform, modes)
+
+
+def dodecahedron(bond_A: float = 1.45) -> Atoms:
+    """C20 as a perfect dodecahedron about the origin."""
+    golden = (1 + np.sqrt(5)) / 2
+    signs = np.array([[a, b] for a in (-1, 1) for b in (-1, 1)])
+    corners = [np.roll([0.0, a / golden, b * golden], shift) for a, b in signs for shift in range(3)]
+    corners += [np.array([a, b, c], dtype=float) for a, b in signs for c in (-1, 1)]
+    return Atoms("C20", np.array(corners) * bond_A * golden / 2)  # the edge is 2/golden

@@ -1,0 +1,47 @@
+"""Networks and molecules that several test files share. Everything is made here; no test needs files from elsewhere."""
+
+import numpy as np
+import pytest
+
+from mlcalc.model_file import Model, SchNetConfig, expected_shapes
+
+SCHNETPACK_DIALECT = SchNetConfig(
+    elements=(1, 6), n_features=16, n_interactions=2, n_rbf=12, cutoff=4.0, readout_hidden=8, readout_activation="silu",
+    repulsion_cutoff=1.2,
+)  # fmt: skip
+ORIGINAL_DIALECT = SchNetConfig(
+    elements=(1, 6), n_features=16, n_interactions=3, n_rbf=40, cutoff=None, cutoff_function="none",
+    filter_output_activation=True, readout_hidden=8,
+)  # fmt: skip
+
+
+def random_model(config: SchNetConfig, seed: int = 0, **metadata) -> Model:
+    """A network with random weights of the size that training gives, so that forces are some eV/Å."""
+    rng = np.random.default_rng(seed)
+    weights = {}
+    for name, shape in expected_shapes(config).items():
+        fan_in = shape[-1] if len(shape) == 2 else 4
+        weights[name] = rng.normal(0.0, 1.2 / np.sqrt(fan_in), shape).astype(np.float32)
+    reach = config.cutoff or 8.0
+    weights["radial_basis.centers"] = np.linspace(0.0, reach, config.n_rbf, dtype=np.float32)
+    spacing = reach / (config.n_rbf - 1)
+    weights["radial_basis.coefficients"] = np.full(config.n_rbf, 0.5 / spacing**2, dtype=np.float32)
+    weights["energy_scale"] = np.float64(0.7)[()] * np.ones(())
+    weights["energy_shift"] = np.array([-13.6, -1029.0])[: len(config.elements)]
+    return Model(config, weights, metadata)
+
+
+@pytest.fixture(params=[SCHNETPACK_DIALECT, ORIGINAL_DIALECT], ids=["schnetpack", "original"])
+def model(request) -> Model:
+    """A random network of either dialect, for H and C."""
+    return random_model(request.param)
+
+
+@pytest.fixture
+def hydrocarbon():
+    """Atomic numbers (7,) and positions (7, 3) Å of a shaken molecule with unequal distances."""
+    from ase.build import molecule
+
+    atoms = molecule("C3H4_C3v")
+    rng = np.random.default_rng(1)
+    return atoms.numbers, atoms.positions + rng.normal(0.0, 0.05, atoms.positions.shape)

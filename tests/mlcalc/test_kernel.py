@@ -1,0 +1,139 @@
+"""The compiled kernel against its readable twin (PyTorch, float64), and the invariants of an energy surface."""
+
+import numpy as np
+import pytest
+from ase.build import bulk
+
+from mlcalc.filter_table import exact_filters, tabulate
+from mlcalc.kernel import SchNetKernel
+from mlcalc.schnet import TorchPotential
+from tests.conftest import SCHNETPACK_DIALECT, random_model
+
+# Forces follow the slope error of the table (1e-7 of the largest slope) in float64 and rounding (6e-8, over some hundred
+# terms of some eV/Å) in float32.
+TOLERANCE = {"float64": 2e-6, "float32": 5e-4}
+
+
+@pytest.fixture
+def replicas(hydrocarbon):
+    numbers, positions = hydrocarbon
+    return numbers, positions + np.random.default_rng(2).normal(0.0, 0.05, (5, *positions.shape))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_kernel_agrees_with_torch_network(model, replicas, dtype):
+    numbers, positions = replicas
+    compiled = SchNetKernel(model, numbers, dtype).evaluate(positions)
+    reference = TorchPotential(model, numbers, "float64").evaluate(positions)
+    for key, expected in reference.items():
+        np.testing.assert_allclose(compiled[key], expected, rtol=0, atol=TOLERANCE[dtype], err_msg=key)
+
+
+def test_kernel_agrees_with_torch_network_in_a_cell_smaller_than_twice_the_cutoff():
+    model = random_model(SCHNETPACK_DIALECT)
+    atoms = bulk("C", "diamond", a=3.57) * (1, 1, 2)
+    atoms.rattle(0.05, seed=3)
+    box = {"cell": atoms.cell.array, "pbc": atoms.pbc}
+    compiled = SchNetKernel(model, atoms.numbers, "float64", **box).evaluate(atoms.positions[None])
+    reference = TorchPotential(model, atoms.numbers, "float64", **box).evaluate(atoms.positions[None])
+    for key, expected in reference.items():
+        np.testing.assert_allclose(compiled[key], expected, rtol=0, atol=1e-5, err_msg=key)
+
+
+def test_periodic_energy_per_atom_is_that_of_a_repeated_cell():
+    model = random_model(SCHNETPACK_DIALECT)
+    atoms = bulk("C", "diamond", a=3.57)
+    atoms.rattle(0.05, seed=3)
+    energies = []
+    for cell in (atoms, atoms * (3, 2, 2)):
+        kernel = SchNetKernel(model, cell.numbers, "float64", cell=cell.cell.array, pbc=cell.pbc)
+        energies.append(kernel(cell.positions[None])[0][0] / len(cell))
+    assert energies[0] == pytest.approx(energies[1], abs=1e-9)
+
+
+def test_forces_are_the_gradient_of_the_tabulated_energy(model, hydrocarbon):
+    """Central differences: error h²/6·E''' ≈ 1e-8 for h = 1e-4 Å."""
+    numbers, positions = hydrocarbon
+    kernel = SchNetKernel(model, numbers, "float64")
+    step = 1e-4
+    displaced = np.concatenate(
+        [positions + sign * step * np.eye(positions.size).reshape(-1, *positions.shape) for sign in (1, -1)]
+    )
+    plus, minus = np.split(kernel(displaced)[0], 2)
+    numerical = -(plus - minus).reshape(positions.shape) / (2 * step)
+    np.testing.assert_allclose(kernel(positions[None])[1][0], numerical, atol=2e-6)
+
+
+def test_rotation_translation_permutation(model, hydrocarbon):
+    numbers, positions = hydrocarbon
+    rotation, _ = np.linalg.qr(np.random.default_rng(4).normal(size=(3, 3)))
+    energy, forces = SchNetKernel(model, numbers, "float64")(positions[None])
+    moved_energy, moved_forces = SchNetKernel(model, numbers, "float64")(positions[None] @ rotation + [1.0, -2.0, 3.0])
+    order = np.random.default_rng(5).permutation(len(numbers))
+    permuted_energy, permuted_forces = SchNetKernel(model, numbers[order], "float64")(positions[None, order])
+    np.testing.assert_allclose([moved_energy, permuted_energy], [energy, energy], atol=1e-9)
+    np.testing.assert_allclose(moved_forces, forces @ rotation, atol=1e-8)
+    np.testing.assert_allclose(permuted_forces, forces[:, order], atol=1e-9)
+
+
+def test_batch_equals_single_and_thread_count_does_not_matter(model, replicas):
+    numbers, positions = replicas
+    import numba
+
+    energies, forces = SchNetKernel(model, numbers)(positions)
+    single = SchNetKernel(model, numbers, threads=1)
+    for replica in range(len(positions)):
+        energy, force = single(positions[replica : replica + 1])
+        assert energy[0] == energies[replica]
+        assert np.array_equal(force[0], forces[replica])
+    many = SchNetKernel(model, numbers, threads=numba.config.NUMBA_NUM_THREADS)
+    assert np.array_equal(many(positions)[1], forces)
+
+
+def test_isolated_atom_feels_nothing():
+    model = random_model(SCHNETPACK_DIALECT)
+    energies, forces = SchNetKernel(model, np.array([6]), "float64")(np.zeros((1, 1, 3)))
+    assert np.isfinite(energies).all()
+    assert not forces.any()
+
+
+def test_energy_is_smooth_at_the_cutoff():
+    """The cosine cutoff makes value and slope vanish: a pair just inside differs from one beyond by O(ε²)."""
+    model = random_model(SCHNETPACK_DIALECT)
+    kernel = SchNetKernel(model, np.array([6, 6]), "float64")
+    positions = np.zeros((2, 2, 3))
+    positions[:, 1, 0] = SCHNETPACK_DIALECT.cutoff - 1e-4, SCHNETPACK_DIALECT.cutoff + 1e-4
+    energies, forces = kernel(positions)
+    assert energies[0] == pytest.approx(energies[1], abs=1e-7)
+    assert np.abs(forces).max() < 1e-2
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("float64", 1e-7)])
+def test_table_error_is_what_it_says(model, dtype, tolerance):
+    """At random distances, not those that the table was measured at."""
+    table = tabulate(model, dtype)
+    assert table.slope_error <= tolerance
+    reach = table.spacing * table.coefficients.shape[1]
+    distances = np.random.default_rng(6).uniform(0.0, reach, 400)
+    values, slopes = exact_filters(model, distances)
+    knot = (distances / table.spacing).astype(int)
+    s = (distances / table.spacing - knot)[:, None]
+    a0, a1, a2, a3 = np.moveaxis(table.coefficients[:, knot].astype(float), 2, 0)
+    rounding = {"float32": 3e-7, "float64": 1e-13}[dtype]
+    value_error = np.abs(a0 + s * (a1 + s * (a2 + s * a3)) - values).max() / np.abs(values).max()
+    slope_error = np.abs((a1 + s * (2 * a2 + 3 * s * a3)) / table.spacing - slopes).max() / np.abs(slopes).max()
+    assert value_error <= 1.1 * table.value_error + rounding
+    # A float32 coefficient is a difference of neighbours: its rounding counts 1/spacing times in the slope.
+    assert slope_error <= 1.1 * table.slope_error + rounding / table.spacing
+
+
+def test_uncut_filters_are_constant_beyond_the_table(hydrocarbon):
+    """The original dialect connects all pairs; beyond its last Gaussian the filters no longer change."""
+    from tests.conftest import ORIGINAL_DIALECT
+
+    kernel = SchNetKernel(random_model(ORIGINAL_DIALECT), np.array([6, 6]), "float64")
+    positions = np.zeros((2, 2, 3))
+    positions[:, 1, 0] = 50.0, 60.0
+    energies, forces = kernel(positions)
+    assert energies[0] == pytest.approx(energies[1], abs=1e-12)
+    np.testing.assert_allclose(forces, 0.0, atol=1e-10)

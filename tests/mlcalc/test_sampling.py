@@ -1,0 +1,153 @@
+"""Sampled structures: their distributions against closed forms, same seed same bits, and what is refused."""
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import molecule
+from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.emt import EMT
+from ase.io import read, write
+
+from mlcalc.errors import InputError
+from mlcalc.sampling import (
+    LangevinSettings,
+    SampleSettings,
+    compress,
+    potential_of,
+    sample_md,
+    sample_normal_modes,
+    sample_to_file,
+)
+from mlcalc.vibrations import normal_modes, position_covariance
+
+
+class Trap(Calculator):
+    """Atoms held to the origin by springs of 5 eV/Å²: every position is Gaussian with variance kT/5."""
+
+    implemented_properties = ["energy", "forces"]
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        self.results = {"energy": 2.5 * (self.atoms.positions**2).sum(), "forces": -5.0 * self.atoms.positions}
+
+
+def copper_trimer():
+    """At its EMT minimum: an equilateral triangle."""
+    from ase.optimize import BFGS
+
+    atoms = Atoms("Cu3", [[0, 0, 0], [2.4, 0, 0], [1.2, 2.1, 0]], calculator=EMT())
+    BFGS(atoms, logfile=None).run(fmax=1e-5, steps=200)
+    return atoms
+
+
+@pytest.mark.parametrize("beads", [1, 8, None])
+def test_normal_mode_draws_have_the_harmonic_covariance(beads):
+    atoms = copper_trimer()
+    modes = normal_modes(atoms, potential_of(atoms, EMT()))
+    count = 20_000
+    frames = sample_normal_modes(atoms, modes, 300.0, beads, count, np.random.default_rng(1))
+    # Frames are centred on their mean position and modes keep the centre of mass: the same for equal masses.
+    shifts = np.array([frame.positions for frame in frames]) - (atoms.positions - atoms.positions.mean(axis=0))
+    measured = np.einsum("sia,sjb->iajb", shifts, shifts).reshape(9, 9) / count
+    expected = position_covariance(modes, 300.0, beads)
+    # Standard error of a Gaussian covariance element: √((C_ii C_jj + C_ij²)/count). 45 elements, so 4.5 of them.
+    error = np.sqrt((np.outer(np.diag(expected), np.diag(expected)) + expected**2) / count)
+    assert (np.abs(measured - expected) <= 4.5 * error + 1e-12).all()
+    assert frames[0].info.get("beads") == beads
+    assert ("quantum" in frames[0].info["sampling"]) == (beads is None)
+
+
+def test_draws_depend_on_the_seed_alone():
+    atoms = copper_trimer()
+    modes = normal_modes(atoms, potential_of(atoms, EMT()))
+    one, same, other = (
+        sample_normal_modes(atoms, modes, 300.0, 8, 3, np.random.default_rng(seed))[2].positions for seed in (5, 5, 6)
+    )
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_md_samples_the_canonical_distribution_of_a_trap():
+    # Period of C in the trap 61 fs, friction 0.05/fs: structures 100 fs apart are nearly independent.
+    settings = LangevinSettings(timestep_fs=2.0, friction_per_fs=0.05, equilibration=100, stride=50)
+    atoms = Atoms("C20", np.zeros((20, 3)))
+    frames = sample_md(atoms, Trap(), 300.0, 60, np.random.default_rng(3), trajectories=3, settings=settings)
+    positions = np.array([frame.positions for frame in frames])
+    # Centring removes 1 of 20 degrees of freedom; 60·57 Gaussian numbers give a standard error of √(2/3420).
+    variance = units.kB * 300.0 / 5.0 * 19 / 20
+    assert np.mean(positions**2) == pytest.approx(variance, rel=4 * np.sqrt(2 / 3420))
+    assert [frame.info["trajectory"] for frame in frames[::20]] == ["md-300K-0", "md-300K-1", "md-300K-2"]
+
+
+def test_md_shares_the_count_and_repeats_with_the_seed():
+    settings = LangevinSettings(equilibration=5, stride=2)
+    runs = [
+        sample_md(copper_trimer(), EMT(), 300.0, 5, np.random.default_rng(0), trajectories=2, settings=settings)
+        for _ in range(2)
+    ]
+    assert [frame.info["trajectory"] for frame in runs[0]] == ["md-300K-0"] * 3 + ["md-300K-1"] * 2
+    assert all(np.array_equal(a.positions, b.positions) for a, b in zip(*runs, strict=True))
+
+
+def test_exploding_md_is_refused():
+    class Repeller(Trap):
+        def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+            super().calculate(atoms, properties, system_changes)
+            self.results["forces"] = 1e300 * self.atoms.positions**3
+
+    settings = LangevinSettings(timestep_fs=100.0, stride=10, equilibration=0)
+    with np.errstate(all="ignore"), pytest.raises(InputError, match="timestep_fs = 100.0"):
+        sample_md(molecule("H2O"), Repeller(), 300.0, 1, np.random.default_rng(0), settings=settings)
+
+
+def test_compression_scales_all_distances_by_the_recorded_factor():
+    atoms = molecule("C6H6")
+    atoms.info["sampling"] = "made up"
+    scaled = compress([atoms] * 50, (0.8, 1.1), np.random.default_rng(0))
+    factors = np.array([frame.info["scale"] for frame in scaled])
+    for frame, factor in zip(scaled, factors, strict=True):
+        np.testing.assert_allclose(frame.get_all_distances(), factor * atoms.get_all_distances(), atol=1e-12)
+    assert 0.8 <= factors.min() < 0.85
+    assert 1.05 < factors.max() <= 1.1
+    assert scaled[0].info["sampling"] == "uniformly scaled: made up"
+
+
+@pytest.mark.parametrize("method", ["normal-modes", "md", "compressed"])
+def test_sample_to_file(tmp_path, method):
+    start = copper_trimer()
+    start.rattle(0.05, seed=1)
+    write(tmp_path / "start.xyz", start)
+    settings = SampleSettings(count=6, trajectories=2, langevin=LangevinSettings(equilibration=10, stride=5))
+    samples = sample_to_file(method, "ase:emt", tmp_path / "start.xyz", tmp_path / "out.xyz", settings)
+    frames = read(tmp_path / "out.xyz", ":")
+    assert len(frames) == len(samples) == 6
+    assert all(frame.info["temperature_K"] == 300.0 for frame in frames)
+    assert all(1.5 < frame.get_distance(0, 1) < 3.5 for frame in frames)
+    np.testing.assert_allclose(frames[3].positions, samples[3].positions, atol=1e-8)  # the digits of extxyz
+
+
+@pytest.mark.parametrize(
+    ("method", "engine", "settings", "message"),
+    [
+        ("harmonic", "ase:emt", {}, "method 'harmonic': expected one of normal-modes, md, compressed"),
+        ("md", "no-such-model", {}, "no-such-model"),
+        ("md", "ase:emt", {"count": 0}, "count = 0"),
+        ("md", "ase:emt", {"count": 2, "trajectories": 3}, "trajectories = 3"),
+        ("md", "ase:emt", {"temperature_K": -1.0}, "temperature_K = -1.0"),
+        ("normal-modes", "ase:emt", {"beads": 0}, "beads = 0"),
+        ("compressed", "ase:emt", {"scales": (1.2, 0.8)}, "scales = 1.2, 0.8"),
+    ],
+)
+def test_bad_requests_are_refused_and_nothing_is_written(tmp_path, method, engine, settings, message):
+    write(tmp_path / "start.xyz", copper_trimer())
+    short = LangevinSettings(equilibration=0, stride=1)
+    settings = SampleSettings(**({"count": 2, "trajectories": 1, "langevin": short} | settings))
+    with pytest.raises(InputError, match=message):
+        sample_to_file(method, engine, tmp_path / "start.xyz", tmp_path / "out.xyz", settings)
+    assert not (tmp_path / "out.xyz").exists()
+
+
+def test_bad_langevin_settings_are_refused():
+    for key, value in {"timestep_fs": 0.0, "friction_per_fs": float("nan"), "stride": 0, "equilibration": -1}.items():
+        with pytest.raises(InputError, match=key):
+            LangevinSettings(**{key: value})
