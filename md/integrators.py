@@ -23,7 +23,7 @@ from ase import units
 from numba import njit
 
 from md.normal_modes import exact_propagator, mode_frequencies, transform_matrix
-from md.ring_polymer import RingPolymer, ring_frequency
+from md.ring_polymer import ring_frequency
 from md.thermostats import THERMOSTATS
 
 SPLITTINGS = {"OBABO": ("OBA", "BO"), "BAOAB": ("BAOA", "B")}

@@ -317,7 +317,10 @@ class SchNetKernel:
     def _run(self, positions: np.ndarray) -> Result:
         n_replicas, n_atoms, _ = positions.shape
         result = Result(
-            np.empty(n_replicas), np.empty(positions.shape), np.empty((n_replicas, n_atoms)), np.empty((n_replicas, 3, 3))
+            np.empty(n_replicas),
+            np.empty(positions.shape),
+            np.empty((n_replicas, n_atoms)),
+            np.empty((n_replicas, 3, 3)),
         )
         with self._lock, _thread_limits(self.threads):  # one caller at a time: the workspace is shared
             pairs = self._half_pairs(positions)

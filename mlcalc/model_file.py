@@ -200,7 +200,9 @@ def find_model(name: str | Path) -> Path:
         return shipped[str(name)]
     path = Path(name).expanduser()
     if not path.is_file():
-        raise InputError(f"model {str(name)!r}: no such file, and the shipped models are: {', '.join(shipped) or 'none'}")
+        raise InputError(
+            f"model {str(name)!r}: no such file, and the shipped models are: {', '.join(shipped) or 'none'}"
+        )
     return path
 
 

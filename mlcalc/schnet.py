@@ -60,9 +60,7 @@ class Interaction(nn.Module):
     def __init__(self, config: SchNetConfig):
         super().__init__()
         n_features = config.n_features
-        self.filter_network = nn.ModuleList(
-            [nn.Linear(config.n_rbf, n_features), nn.Linear(n_features, n_features)]
-        )
+        self.filter_network = nn.ModuleList([nn.Linear(config.n_rbf, n_features), nn.Linear(n_features, n_features)])
         self.in2f = nn.Linear(n_features, n_features, bias=False)
         self.f2out = nn.ModuleList([nn.Linear(n_features, n_features), nn.Linear(n_features, n_features)])
         self.filter_output_activation = config.filter_output_activation
@@ -96,7 +94,9 @@ class SchNet(nn.Module):
         self.embedding = nn.Embedding(len(config.elements), config.n_features)
         self.radial_basis = GaussianBasis(config.n_rbf, config.cutoff or 20.0)
         self.interactions = nn.ModuleList([Interaction(config) for _ in range(config.n_interactions)])
-        self.readout = nn.ModuleList([nn.Linear(config.n_features, config.readout_hidden), nn.Linear(config.readout_hidden, 1)])
+        self.readout = nn.ModuleList(
+            [nn.Linear(config.n_features, config.readout_hidden), nn.Linear(config.readout_hidden, 1)]
+        )
         self.readout_activation = ACTIVATIONS[config.readout_activation]
         self.register_buffer("energy_scale", torch.ones((), dtype=torch.float64))
         self.register_buffer("energy_shift", torch.zeros(len(config.elements), dtype=torch.float64))

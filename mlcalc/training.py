@@ -78,7 +78,9 @@ class TrainingSettings:
         if not self.data:
             raise InputError("data = []: expected at least one extxyz file")
         if self.repeat and (len(self.repeat) != len(self.data) or min(self.repeat) < 1):
-            raise InputError(f"repeat = {list(self.repeat)}: expected one whole number of at least 1 for each data file")
+            raise InputError(
+                f"repeat = {list(self.repeat)}: expected one whole number of at least 1 for each data file"
+            )
         for name in ("batch_size", "steps", "validation_every_steps", "patience", "threads"):
             check_range(name, getattr(self, name), 1)
         for name in ("learning_rate", "gradient_clip"):
@@ -228,7 +230,9 @@ class Trainer:
         best = load_model(output / MODEL_FILE)
         network = SchNet.from_model(best, self.dtype).to(self.device)
         errors = self.errors(network, self.split.test)
-        save_model(Model(best.config, best.weights, best.metadata | {"test_errors": asdict(errors)}), output / MODEL_FILE)
+        save_model(
+            Model(best.config, best.weights, best.metadata | {"test_errors": asdict(errors)}), output / MODEL_FILE
+        )
 
     def errors(self, network: SchNet, frames: np.ndarray) -> Errors:
         """Errors on the given frames; energies of further sources are compared up to their fitted offset."""
@@ -302,7 +306,9 @@ class Trainer:
         elements = network.config.elements
         zero = np.zeros(len(dataset))
         self.batches = Batches(dataset, elements, network.config.cutoff, zero, torch.float64, self.device)
-        composition = np.array([[np.sum(dataset.numbers[dataset.atoms_of(k)] == z) for z in elements] for k in range(len(dataset))])
+        composition = np.array(
+            [[np.sum(dataset.numbers[dataset.atoms_of(k)] == z) for z in elements] for k in range(len(dataset))]
+        )
         precise = SchNet.from_model(network.to_model(), torch.float64).to(self.device)
         reference = zero.copy()
         for source in range(len(self.settings.data)):
@@ -325,13 +331,20 @@ class Trainer:
 
     def _validate_and_save(self, output: Path, mean_loss: float, seconds: float) -> Errors:
         errors = self.errors(self.average.module, self.split.validation)
-        energy_term = 0.0 if math.isnan(errors.energy_rmse_eV) else self.settings.energy_weight * errors.energy_rmse_eV**2
+        energy_term = (
+            0.0 if math.isnan(errors.energy_rmse_eV) else self.settings.energy_weight * errors.energy_rmse_eV**2
+        )
         score = energy_term + 3.0 * errors.force_rmse_eV_per_A**2
         self.since_best += 1
         if score < self.best:
             self.best, self.since_best = score, 0
             save_model(self.average.module.to_model(self._metadata(errors)), output / MODEL_FILE)
-        record = {"step": self.step, "seconds": round(seconds, 1), "learning_rate": self._learning_rate(), "loss": mean_loss}
+        record = {
+            "step": self.step,
+            "seconds": round(seconds, 1),
+            "learning_rate": self._learning_rate(),
+            "loss": mean_loss,
+        }
         with open(output / LOG_FILE, "a", encoding="utf-8") as log:
             log.write(json.dumps(record | {f"validation_{k}": v for k, v in asdict(errors).items()}) + "\n")
         self.save_state(output / STATE_FILE)
@@ -401,7 +414,9 @@ def energies_and_forces(network: SchNet, parameters: dict[str, Tensor], batch: B
 
     slope, atomic = grad(energy, has_aux=True)(distance)
     pair_forces = (slope / distance)[:, None] * batch.vectors
-    forces = torch.zeros_like(batch.forces).index_add(0, batch.first, pair_forces).index_add(0, batch.second, -pair_forces)
+    forces = (
+        torch.zeros_like(batch.forces).index_add(0, batch.first, pair_forces).index_add(0, batch.second, -pair_forces)
+    )
     return torch.zeros_like(batch.energies).index_add(0, batch.frame, atomic), forces
 
 

@@ -184,9 +184,7 @@ def _oscillator(energies: np.ndarray, temperature_K: float, beads: int | None) -
     """coth(Pu)/c and C_P/k_B of each oscillator."""
     energies = np.asarray(energies, dtype=np.float64)
     if not (energies > 0).all():
-        raise InputError(
-            f"ħω = {energies.min():.3g} eV: a harmonic spread needs a minimum, all frequencies positive"
-        )
+        raise InputError(f"ħω = {energies.min():.3g} eV: a harmonic spread needs a minimum, all frequencies positive")
     if not 0 < temperature_K < np.inf:
         raise InputError(f"temperature_K = {temperature_K!r}: expected a positive number")
     half = 0.5 * energies / (units.kB * temperature_K)  # βħω/2

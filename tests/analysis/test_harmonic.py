@@ -96,7 +96,6 @@ def test_unknown_element_is_an_input_error():
 def test_c20_reference_numbers():
     """Standard deviations of C20's bonds and ten largest distances at 300 K, against an independent computation."""
     from ase.io import read
-
     from mlcalc.importers.schnet_tf import import_schnet_tf
 
     modes = relaxed_modes(read(C20_NETWORKS / "C20.xyz"), import_schnet_tf(C20_NETWORKS / "energy_model"))

@@ -1,0 +1,90 @@
+"""The command line ``rpmd``: run · frames. Heavy imports wait until a command needs them."""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from mlcalc.errors import InputError, run_command
+
+_RUN_EXAMPLE = """examples:
+  rpmd run inputs/c20/rpmd.toml
+  rpmd run inputs/c20/rpmd.toml --beads 32 --steps 20000 --output runs/p32
+  rpmd run inputs/c20/rpmd.toml --set timestep_fs=0.25 --set integrator=BAOAB
+
+keys of the input and their defaults (units are part of the name):
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code (0 done, 1 simulation failed, 2 bad input, 130/143 interrupted)."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    return run_command("rpmd", lambda: options.command(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    from md.config import describe_keys
+
+    parser = argparse.ArgumentParser(prog="rpmd", description="Ring-polymer molecular dynamics on a SchNet potential.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    raw = argparse.RawDescriptionHelpFormatter
+    run = commands.add_parser(
+        "run", help="run an input", description="Run ring-polymer MD from a TOML input.",
+        epilog=_RUN_EXAMPLE + describe_keys(), formatter_class=raw,
+    )  # fmt: skip
+    run.add_argument("input", metavar="INPUT.toml")
+    run.add_argument("--model", help="shipped model name or model file")
+    run.add_argument("--beads", type=int, metavar="P", help="this number of beads alone, written to --output itself")
+    run.add_argument("--steps", type=int, help="time steps of production")
+    run.add_argument("--temperature", type=float, metavar="K", dest="temperature_K")
+    run.add_argument("--seed", type=int)
+    run.add_argument("--threads", type=int, help="threads of the compiled kernel (0: all)")
+    run.add_argument("--output", metavar="FOLDER")
+    run.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="any other key"
+    )
+    run.add_argument("--overwrite", action="store_true", help="replace an older run in the output folder")
+    run.add_argument("--no-figure", action="store_true", help="skip the distance analysis at the end")
+    run.set_defaults(command=_run)
+    frames = commands.add_parser(
+        "frames", help="bead snapshots of a run as extxyz",
+        description="Write bead snapshots of a run as structures, for 'mlcalc label'.",
+        epilog="example:\n  rpmd frames runs/c20/P8 --every 5 --beads-per-frame 2 -o frames.xyz", formatter_class=raw,
+    )  # fmt: skip
+    frames.add_argument("run", metavar="RUN")
+    frames.add_argument("-o", "--output", required=True, metavar="FRAMES.xyz")
+    frames.add_argument("--skip", type=int, default=0, help="frames to leave out at the start")
+    frames.add_argument("--every", type=int, default=1, help="take every n-th frame")
+    frames.add_argument("--beads-per-frame", type=int, help="beads drawn from each frame (default: all)")
+    frames.add_argument("--seed", type=int, default=0, help="of the draw")
+    frames.set_defaults(command=_frames)
+    return parser
+
+
+def _frames(options) -> int:
+    from md.run_folder import bead_structures
+    from mlcalc.labelling import write_frames
+
+    if options.skip < 0 or options.every < 1:
+        raise InputError(f"--skip {options.skip} --every {options.every}: expected at least 0 and at least 1")
+    structures = bead_structures(Path(options.run), options.skip, options.every, options.beads_per_frame, options.seed)
+    write_frames(structures, Path(options.output))
+    print(f"{len(structures)} structures written to {options.output}")
+    return 0
+
+
+def _run(options) -> int:
+    from md.config import parse_assignment, read_settings
+    from md.runner import run
+
+    named = ("model", "beads", "steps", "temperature_K", "seed", "threads", "output")
+    overrides = dict(parse_assignment(text) for text in options.assignments)
+    overrides |= {key: getattr(options, key) for key in named if getattr(options, key) is not None}
+    code, folders = run(read_settings(options.input, overrides), options.overwrite)
+    if code == 0 and not options.no_figure:
+        # A process of its own: matplotlib and MDAnalysis stay out of the simulation, and md never imports analysis.
+        return subprocess.run(
+            [sys.executable, "-m", "analysis", "distances", *map(str, folders)], check=False
+        ).returncode
+    return code

@@ -1,0 +1,126 @@
+"""The input of a run: a flat TOML table with units in the keys, overrides from the command line, all validated."""
+
+import tomllib
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from mlcalc.errors import InputError
+from mlcalc.settings import build_settings, check_choice, check_range, read_toml
+
+INTEGRATOR_NAMES = ("OBABO", "BAOAB")
+THERMOSTAT_NAMES = ("PILE-L", "none")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Keys of a run's TOML.
+
+    Attributes:
+        structure: Start geometry (any format ASE reads), relative to the TOML; Å.
+        model: Shipped model name or path of a model file.
+        beads: Number of replicas P, or a list: each P then gets a sub-folder of its own.
+        output: Folder to write, relative to the current one.
+        temperature_K, timestep_fs: T and Δt.
+        steps: Time steps of production; equilibration_steps come before and are not recorded.
+        seed: Of the random numbers; same seed, same bits.
+        integrator, thermostat: Names, see md/integrators.py and md/thermostats.py.
+        centroid_time_fs: Relaxation time τ₀ of the centroid's momenta.
+        friction_scale: λ; internal modes feel the friction 2λω_k.
+        remove_com: Hold the centre of mass at rest.
+        precision: Arithmetic of the network, float32 or float64; positions and momenta are float64 always.
+        backend: numba (compiled kernel) or torch.
+        threads: Threads of the numba backend; 0 takes all.
+        properties_every_steps, trajectory_every_steps: Intervals of recording.
+    """
+
+    structure: str
+    model: str = "c20"
+    beads: int | tuple[int, ...] = 1
+    output: str = "run"
+    temperature_K: float = 300.0
+    timestep_fs: float = 0.5
+    steps: int = 1000
+    equilibration_steps: int = 0
+    seed: int = 0
+    integrator: str = "OBABO"
+    thermostat: str = "PILE-L"
+    centroid_time_fs: float = 100.0
+    friction_scale: float = 1.0
+    remove_com: bool = True
+    precision: str = "float32"
+    backend: str = "numba"
+    threads: int = 0
+    properties_every_steps: int = 10
+    trajectory_every_steps: int = 20
+
+    def __post_init__(self):
+        for n_beads in self.bead_counts:
+            check_range("beads", n_beads, 1, 1024)
+        if not self.bead_counts or len(set(self.bead_counts)) < len(self.bead_counts):
+            raise InputError(f"beads = {list(self.bead_counts)}: expected different numbers, at least one")
+        for name in ("temperature_K", "centroid_time_fs", "friction_scale"):
+            check_range(name, getattr(self, name), 0, open_low=True)
+        check_range("timestep_fs", self.timestep_fs, 0, 20.0)
+        for name in ("steps", "equilibration_steps", "seed", "threads"):
+            check_range(name, getattr(self, name), 0)
+        for name in ("properties_every_steps", "trajectory_every_steps"):
+            check_range(name, getattr(self, name), 1)
+        check_choice("integrator", self.integrator, INTEGRATOR_NAMES)
+        check_choice("thermostat", self.thermostat, THERMOSTAT_NAMES)
+        check_choice("precision", self.precision, ("float32", "float64"))
+        check_choice("backend", self.backend, ("numba", "torch"))
+
+    @property
+    def bead_counts(self) -> tuple[int, ...]:
+        """All requested P."""
+        return (self.beads,) if isinstance(self.beads, int) else self.beads
+
+    def for_beads(self, n_beads: int) -> "RunSettings":
+        """The settings of the run with this P alone."""
+        return replace(self, beads=n_beads)
+
+
+def read_settings(path: str | Path, overrides: dict[str, Any]) -> RunSettings:
+    """Settings from a TOML file and overrides of its keys.
+
+    Raises:
+        InputError: Missing or malformed file, unknown key (the nearest is named), value out of range.
+    """
+    path = Path(path)
+    values = read_toml(path) | overrides
+    if "structure" in values and "structure" not in overrides and isinstance(values["structure"], str):
+        values["structure"] = str(path.parent / values["structure"])
+    return build_settings(RunSettings, values, path)
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """``key=value`` of the command line, the value read as TOML (a bare word counts as text)."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"--set {text!r}: expected key=value")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def as_toml(settings: RunSettings) -> str:
+    """The settings as a TOML table that read_settings takes back."""
+    return "".join(f"{key} = {_toml_value(value)}\n" for key, value in asdict(settings).items())
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return repr(value)
+
+
+def describe_keys() -> str:
+    """One line per key with its default, for ``--help``."""
+    return "\n".join(f"  {f.name} = {_toml_value(f.default)}" for f in fields(RunSettings) if f.name != "structure")

@@ -1,0 +1,78 @@
+"""Potentials: anything that maps beads (P, N, 3) Å to energies (P,) eV and forces (P, N, 3) eV/Å. The one door to mlcalc."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlcalc.domain import check_structure
+from mlcalc.errors import InputError
+from mlcalc.model_file import Model, find_model, load_model
+
+__all__ = ["AseForces", "Harmonic", "Morse", "Model", "find_model", "load_model", "schnet_potential"]
+
+
+def schnet_potential(model: Model, atoms, precision: str = "float32", backend: str = "numba", threads: int = 0):
+    """The network as a potential for the composition and cell of ``atoms``; the numba backend does not import torch.
+
+    Raises:
+        InputError: The structure does not fit the model (mlcalc/domain.py), or a cell that it cannot serve.
+    """
+    periodic = bool(atoms.pbc.any())
+    if (atoms.pbc & ~atoms.cell.any(axis=1)).any():
+        raise InputError(
+            f"pbc = {atoms.pbc.tolist()} with cell lengths {atoms.cell.lengths().tolist()} Å: a vector is missing"
+        )
+    if periodic and model.config.cutoff is None:
+        raise InputError("this model connects all pairs (no cutoff): it serves molecules only, not pbc")
+    cell, pbc = (atoms.cell.array, atoms.pbc) if periodic else (None, None)
+    check_structure(atoms.numbers, atoms.positions, cell, pbc, model.config.elements, model.domain)
+    if backend == "torch":
+        from mlcalc.schnet import TorchPotential
+
+        return TorchPotential(model, atoms.numbers, precision, cell, pbc)
+    from mlcalc.kernel import SchNetKernel
+
+    return SchNetKernel(model, atoms.numbers, precision, threads or None, cell, pbc)
+
+
+class AseForces:
+    """Any ASE calculator, bead by bead."""
+
+    def __init__(self, atoms, calculator):
+        self.atoms = atoms.copy()
+        self.atoms.calc = calculator
+
+    def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        energies, forces = np.empty(len(positions)), np.empty(positions.shape)
+        for bead, bead_positions in enumerate(positions):
+            self.atoms.positions = bead_positions
+            energies[bead] = self.atoms.get_potential_energy()
+            forces[bead] = self.atoms.get_forces()
+        return energies, forces
+
+
+@dataclass(frozen=True)
+class Harmonic:
+    """Every atom in a well of its own, V = ½k|q|², k in eV/Å²."""
+
+    force_constant: float
+
+    def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return 0.5 * self.force_constant * (positions**2).sum(axis=(1, 2)), -self.force_constant * positions
+
+
+@dataclass(frozen=True)
+class Morse:
+    """Two atoms joined by V = D(1 − exp(−a(r − r₀)))²; D in eV, a in 1/Å, r₀ in Å."""
+
+    depth: float
+    width: float
+    length: float
+
+    def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        vector = positions[:, 1] - positions[:, 0]
+        r = np.linalg.norm(vector, axis=1)
+        decay = np.exp(-self.width * (r - self.length))
+        slope = 2.0 * self.depth * self.width * decay * (1.0 - decay)
+        pull = (slope / r)[:, None] * vector
+        return self.depth * (1.0 - decay) ** 2, np.stack([pull, -pull], axis=1)

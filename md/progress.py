@@ -1,0 +1,77 @@
+"""What the user sees of a run: a bar on a terminal, lines elsewhere, and a table of means at the end."""
+
+import time
+
+from md.statistics import block_average
+
+_LOG_INTERVAL_S = 10.0
+
+# Column of properties.csv → row of the table.
+_ROWS = {
+    "temperature_K": "temperature / K",
+    "potential_eV": "potential energy / eV",
+    "kinetic_virial_eV": "kinetic energy, virial / eV",
+    "kinetic_primitive_eV": "kinetic energy, primitive / eV",
+    "gyration_radius_A": "radius of gyration / Å",
+}
+
+
+class Progress:
+    """Follows one run and keeps its status.json up to date.
+
+    Args:
+        settings: RunSettings with one number of beads.
+        record: The RunFolder that takes log lines and status.
+    """
+
+    def __init__(self, settings, record):
+        from tqdm import tqdm
+
+        self.step, self.ns_per_day = 0, 0.0
+        self._settings, self._record = settings, record
+        self._total = settings.steps + settings.equilibration_steps
+        self._bar = tqdm(total=self._total, unit="step", disable=None, desc=f"P = {settings.beads}", mininterval=0.5)
+        self._began = self._logged = None
+
+    def show(self, step: int) -> None:
+        """Note the step of production; negative steps are equilibration."""
+        now, done = time.monotonic(), step + self._settings.equilibration_steps
+        if not self._bar.disable:
+            self._bar.update(done - self._bar.n)
+        self.step = step
+        if self._began is None:  # the first call comes after compilation, which is not speed
+            self._began, self._logged, self._first = now, now, done
+            return
+        steps_per_second = (done - self._first) / max(now - self._began, 1e-9)
+        self.ns_per_day = steps_per_second * self._settings.timestep_fs * 1e-6 * 86400
+        left = (self._total - done) / steps_per_second if steps_per_second > 0 else float("nan")
+        self._bar.set_postfix_str(f"{self.ns_per_day:.1f} ns/day", refresh=False)
+        self._record.set_status(step=step, ns_per_day=round(self.ns_per_day, 3), seconds_left=round(left, 1))
+        if now - self._logged > _LOG_INTERVAL_S:
+            self._logged = now
+            line = f"step {step} of {self._settings.steps}, {self.ns_per_day:.2f} ns/day, {left:.0f} s left"
+            self._record.log(line)
+            if self._bar.disable:
+                print(f"P = {self._settings.beads}: {line}", flush=True)
+
+    def close(self) -> None:
+        """Finish the bar."""
+        self._bar.close()
+
+
+def summary(results: list[dict]) -> str:
+    """A table of means with standard errors, one column per run.
+
+    Args:
+        results: One dict per run: ``beads``, ``ns_per_day`` and ``series``, property name → (n,) values.
+    """
+    rows = [["", *(f"P = {result['beads']}" for result in results)]]
+    for key, label in _ROWS.items():
+        means = [block_average(result["series"][key]) for result in results]
+        rows.append([label, *(f"{mean.value:.4f} ± {mean.error:.4f}" for mean in means)])
+    rows.append(["speed / ns/day", *(f"{result['ns_per_day']:.2f}" for result in results)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    )

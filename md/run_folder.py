@@ -1,0 +1,149 @@
+"""Everything a run leaves on disk: one folder per bead count.
+
+=================  ==========================================================================================
+file               content
+=================  ==========================================================================================
+input.toml         the settings as used, overrides included
+structure.xyz      the start geometry
+model.safetensors  the model as used, so that the folder stands on its own
+trajectory.h5      all beads, see md/trajectory.py
+properties.csv     estimators against time, whole lines only; comment lines start with #
+status.json        state, step, rate, time left, last error; always valid JSON
+run.log            what happened when
+=================  ==========================================================================================
+"""
+
+import json
+import shutil
+import time
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mlcalc.errors import InputError
+from mlcalc.model_file import write_atomically
+
+INPUT, STRUCTURE, MODEL = "input.toml", "structure.xyz", "model.safetensors"
+TRAJECTORY, PROPERTIES, STATUS, LOG = "trajectory.h5", "properties.csv", "status.json", "run.log"
+_FILES = {INPUT, STRUCTURE, MODEL, TRAJECTORY, PROPERTIES, STATUS, LOG}
+_STATUS_INTERVAL_S = 2.0
+
+
+def check_writable(folder: Path, overwrite: bool) -> None:
+    """Raise InputError unless a run may be written to ``folder``: it is new, empty, or an old run to be replaced."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not overwrite:
+        raise InputError(f"{folder} exists already and is not empty: choose another --output, or pass --overwrite")
+    if not is_run_folder(folder):
+        raise InputError(f"{folder} is not a folder that rpmd wrote: --overwrite does not touch it")
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether a folder holds the files of a run (and so may be overwritten)."""
+    return folder.is_dir() and (folder / STATUS).is_file() and (folder / INPUT).is_file()
+
+
+class RunFolder:
+    """Writer of one run folder.
+
+    Args:
+        folder: Made anew; an old run in it is removed.
+        settings_text: TOML of the settings; atoms: the start geometry; model_path: the model file.
+        n_beads: P; columns: Names of the properties, with units.
+        facts: Provenance for status.json.
+    """
+
+    def __init__(self, folder: Path, settings_text: str, atoms, model_path: Path, n_beads: int, columns: list[str]):
+        from ase.io import write
+
+        from md.trajectory import TrajectoryWriter
+
+        self.folder, self.columns, self._status, self._status_time = folder, columns, {}, -_STATUS_INTERVAL_S
+        for name in _FILES:
+            (folder / name).unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / INPUT, settings_text.encode())
+        write(folder / STRUCTURE, atoms, format="extxyz")
+        shutil.copyfile(model_path, folder / MODEL)
+        self._trajectory = TrajectoryWriter(folder / TRAJECTORY, n_beads, len(atoms))
+        # Stays open for the life of the run.
+        self._properties = open(folder / PROPERTIES, "w", encoding="utf-8", buffering=1)  # noqa: SIM115
+        self._properties.write(f"# ring-polymer MD, P = {n_beads}; means over beads, energies of the whole system\n")
+        self._properties.write(",".join(["step", "time_fs", *columns]) + "\n")
+
+    def add_properties(self, step: int, time_fs: float, values: dict[str, float]) -> None:
+        """Append one line to the table."""
+        numbers = [repr(values[name]) for name in self.columns]
+        self._properties.write(",".join([str(step), f"{time_fs:.6g}", *numbers]) + "\n")
+
+    def add_frame(self, step: int, time_fs: float, positions, energies) -> None:
+        """Append one frame of all beads."""
+        self._trajectory.append(step, time_fs, positions, energies)
+
+    def log(self, message: str) -> None:
+        """Add a line to the log."""
+        with open(self.folder / LOG, "a", encoding="utf-8") as stream:
+            stream.write(f"{datetime.now().isoformat(timespec='seconds')} {message}\n")
+
+    def set_status(self, force: bool = False, **entries: Any) -> None:
+        """Update status.json: at once with ``force``, else every few seconds."""
+        self._status |= entries
+        if force or time.monotonic() - self._status_time > _STATUS_INTERVAL_S:
+            write_atomically(self.folder / STATUS, (json.dumps(self._status, indent=1) + "\n").encode())
+            self._status_time = time.monotonic()
+
+    def close(self) -> None:
+        """Close the files."""
+        self._properties.close()
+        self._trajectory.close()
+
+
+def bead_structures(
+    folder: Path, skip: int = 0, every: int = 1, beads_per_frame: int | None = None, seed: int = 0
+) -> list:
+    """Snapshots of single beads of a run as ASE Atoms, for labelling.
+
+    Args:
+        folder: Run folder; skip, every: Frames to leave out at the start, and the stride.
+        beads_per_frame: How many beads of each frame, drawn at random with ``seed``; None for all.
+
+    Returns:
+        Structures centred at the origin; ``info`` says temperature_K, beads, trajectory, step, bead and sampling.
+
+    Raises:
+        InputError: Not a run folder, or a number out of range.
+    """
+    import numpy as np
+    from ase.io import read
+
+    from md.config import read_settings
+    from md.trajectory import read_frames
+
+    if not is_run_folder(folder):
+        raise InputError(f"{folder} is not a run folder of 'rpmd run' (no {STATUS} or no {INPUT})")
+    settings = replace(read_settings(folder / INPUT, {}), structure=STRUCTURE)
+    atoms = read(folder / STRUCTURE, format="extxyz")
+    steps, positions = read_frames(folder / TRAJECTORY, skip, every)
+    n_beads = positions.shape[1]
+    if beads_per_frame is not None and not 1 <= beads_per_frame <= n_beads:
+        raise InputError(f"--beads-per-frame {beads_per_frame}: expected 1 to {n_beads}")
+    rng, structures = np.random.default_rng(seed), []
+    for step, frame in zip(steps.tolist(), positions, strict=True):
+        chosen = (
+            range(n_beads) if beads_per_frame is None else sorted(rng.choice(n_beads, beads_per_frame, replace=False))
+        )
+        for bead in chosen:
+            snapshot = atoms.copy()
+            snapshot.positions = frame[bead] - (0 if atoms.pbc.any() else frame[bead].mean(axis=0))
+            snapshot.info = {
+                "sampling": f"ring-polymer MD, model {Path(settings.model).stem}",
+                "temperature_K": settings.temperature_K,
+                "beads": n_beads,
+                "trajectory": f"{folder.name}-T{settings.temperature_K:g}-P{n_beads}-seed{settings.seed}",
+                "step": step,
+                "bead": int(bead),
+            }
+            structures.append(snapshot)
+    return structures

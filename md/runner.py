@@ -1,0 +1,162 @@
+"""From settings to run folders: checks everything first, then runs one number of beads after the other."""
+
+import hashlib
+import math
+import signal
+import sys
+from pathlib import Path
+
+from mlcalc.errors import InputError
+
+_EXIT_FAILED = 1
+
+
+def run(settings, overwrite: bool = False) -> tuple[int, list[Path]]:
+    """Run every requested number of beads; returns the exit code and the run folders.
+
+    The exit code is 0 when all runs finished, 1 when a simulation failed, 128 + signal after SIGINT or SIGTERM (the
+    folder then holds everything up to that step).
+
+    Args:
+        settings: RunSettings.
+        overwrite: Replace older runs in the output folder.
+
+    Raises:
+        InputError: Structure, model and output are checked before anything is written.
+    """
+    from md.progress import summary
+    from md.run_folder import check_writable
+
+    output = Path(settings.output)
+    counts = settings.bead_counts
+    folders = [output] if isinstance(settings.beads, int) else [output / f"P{n_beads}" for n_beads in counts]
+    for folder in folders:
+        check_writable(folder, overwrite)
+    atoms, model_path, potential = _prepare(settings)
+    stop, results = _StopRequest(), []
+    for n_beads, folder in zip(counts, folders, strict=True):
+        results.append(_run_one(settings.for_beads(n_beads), folder, atoms, model_path, potential, stop))
+        if results[-1]["state"] != "finished":
+            break
+    print(summary(results))
+    print("run folders: " + "  ".join(str(folder) for folder in folders[: len(results)]))
+    if error := results[-1]["error"]:
+        print(f"rpmd: error: {folders[len(results) - 1]}: {error}", file=sys.stderr)
+        return _EXIT_FAILED, folders[: len(results)]
+    return (128 + stop.signal if stop.signal else 0), folders[: len(results)]
+
+
+def _prepare(settings):
+    """Structure, model file and potential; everything about them is checked here, before anything is written."""
+    import numpy as np
+
+    from md.potentials import find_model, load_model, schnet_potential
+
+    model_path = find_model(settings.model)
+    model = load_model(model_path)
+    atoms = _read_structure(Path(settings.structure))
+    potential = schnet_potential(model, atoms, settings.precision, settings.backend, settings.threads)
+    energies, forces = potential(atoms.positions[None])
+    if not (np.isfinite(energies).all() and np.isfinite(forces).all()):
+        raise InputError(f"{settings.structure}: the model gives non-finite energy or forces for this structure")
+    return atoms, model_path, potential
+
+
+def _read_structure(path: Path):
+    from ase.io import read
+
+    if not path.is_file():
+        raise InputError(f"structure {str(path)!r}: no such file")
+    try:
+        return read(path)
+    except Exception as error:  # ASE's readers raise whatever a malformed file makes them trip over
+        raise InputError(f"{path}: not a readable structure: {type(error).__name__}: {error}") from error
+
+
+class _StopRequest:
+    """SIGINT and SIGTERM ask the loop to finish its chunk; a second one aborts at once."""
+
+    def __init__(self):
+        self.signal = 0
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def _note(self, number, frame):
+        if self.signal:
+            raise KeyboardInterrupt
+        self.signal = int(number)
+
+
+def _run_one(settings, folder: Path, atoms, model_path: Path, potential, stop: _StopRequest) -> dict:
+    """One number of beads from start to end; returns beads, state, error, rate and the series of properties."""
+    import numpy as np
+
+    from md.config import as_toml
+    from md.estimators import ESTIMATORS
+    from md.progress import Progress
+    from md.ring_polymer import thermal_ring_polymer
+    from md.run_folder import RunFolder
+    from md.simulation import SimulationError
+
+    rng = np.random.default_rng(settings.seed)
+    state = thermal_ring_polymer(atoms.positions, atoms.get_masses(), settings.beads, settings.temperature_K, rng)
+    record = RunFolder(folder, as_toml(settings), atoms, model_path, settings.beads, list(ESTIMATORS))
+    record.set_status(force=True, state="running", **_facts(settings, model_path))
+    record.log(f"started: P = {settings.beads}, {settings.steps} steps of {settings.timestep_fs} fs")
+    progress = Progress(settings, record)
+    series: list[list[float]] = []
+    outcome, error = "failed", "stopped by an exception"
+    try:
+        for sample in _samples(settings, state, potential, rng, progress):
+            if sample.step % settings.properties_every_steps == 0:
+                values = sample.properties
+                record.add_properties(sample.step, sample.time_fs, values)
+                series.append(list(values.values()))
+            if sample.step % settings.trajectory_every_steps == 0:
+                record.add_frame(sample.step, sample.time_fs, sample.ring_polymer.positions, sample.potential_energies)
+            if stop.signal:
+                break
+        outcome, error = "interrupted" if stop.signal else "finished", None
+    except SimulationError as failure:
+        error = str(failure)
+    finally:
+        progress.close()
+        record.set_status(force=True, state=outcome, error=error, step=progress.step)
+        record.log(
+            f"{outcome} at step {progress.step}, {progress.ns_per_day:.2f} ns/day" + (f": {error}" if error else "")
+        )
+        record.close()
+    columns = dict(zip(ESTIMATORS, np.array(series).reshape(-1, len(ESTIMATORS)).T, strict=True))
+    return {
+        "beads": settings.beads,
+        "state": outcome,
+        "error": error,
+        "ns_per_day": progress.ns_per_day,
+        "series": columns,
+    }
+
+
+def _samples(settings, state, potential, rng, progress):
+    """Samples of production, after an equilibration of which only the first sample of each chunk is looked at for progress."""
+    from md.simulation import Dynamics, simulate
+
+    dynamics = Dynamics(
+        settings.temperature_K, settings.timestep_fs, settings.integrator, settings.thermostat,
+        settings.centroid_time_fs, settings.friction_scale, settings.remove_com,
+    )  # fmt: skip
+    every = math.gcd(settings.properties_every_steps, settings.trajectory_every_steps)
+    for sample in simulate(state, potential, dynamics, rng, settings.equilibration_steps, every):
+        progress.show(sample.step - settings.equilibration_steps)
+    for sample in simulate(state, potential, dynamics, rng, settings.steps, every):
+        progress.show(sample.step)
+        yield sample
+
+
+def _facts(settings, model_path: Path) -> dict:
+    """Provenance for status.json."""
+    from importlib.metadata import version
+
+    digest = hashlib.sha256(model_path.read_bytes()).hexdigest()
+    versions = {name: version(name) for name in ("mlcalc", "numpy", "numba", "ase")}
+    return {"beads": settings.beads, "seed": settings.seed, "steps": settings.steps, "model": settings.model,
+            "model_sha256": digest, "versions": versions, "step": 0, "error": None}  # fmt: skip

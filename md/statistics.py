@@ -1,0 +1,54 @@
+"""Errors of means of correlated series."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+_FEWEST_BLOCKS = 16  # below, the spread of block means says little: its own relative error is 1/√(2·15) = 18 %
+
+
+class Mean(NamedTuple):
+    """A mean, its standard error, and how many independent samples the series was worth."""
+
+    value: float
+    error: float
+    n_effective: float
+
+
+def block_average(series) -> Mean:
+    """Mean of a correlated series with its standard error by blocking.
+
+    Neighbours are averaged pairwise again and again. While the blocks are shorter than the correlation time the naive error
+    grows, then it stays. The error is taken at the smallest block size whose square root error cannot be told from those of
+    all larger blocks; when the series is too short for that, the largest one is given.
+
+    Args:
+        series: (n,) numbers, equally spaced in time.
+
+    Returns:
+        The mean; its error is NaN for fewer than two samples.
+
+    Source: Flyvbjerg, Petersen, J. Chem. Phys. 91, 461 (1989), doi:10.1063/1.457480.
+    """
+    x = np.asarray(series, dtype=np.float64)
+    if len(x) < 2:
+        return Mean(float(x.mean()) if len(x) else np.nan, np.nan, float(len(x)))
+    value, variance = float(x.mean()), float(x.var(ddof=1))
+    errors, uncertainties = [], []
+    while True:
+        error = np.sqrt(x.var(ddof=1) / len(x))
+        errors.append(error)
+        uncertainties.append(error / np.sqrt(2 * (len(x) - 1)))
+        if len(x) < 2 * _FEWEST_BLOCKS:
+            break
+        x = 0.5 * (x[: len(x) // 2 * 2 : 2] + x[1::2][: len(x) // 2])
+    error = _plateau(np.array(errors), np.array(uncertainties))
+    return Mean(value, error, variance / error**2 if error > 0 else float(len(series)))
+
+
+def _plateau(errors: np.ndarray, uncertainties: np.ndarray) -> float:
+    """The first error that all later ones agree with, within their uncertainty."""
+    for k in range(len(errors)):
+        if (errors[k:] <= errors[k] + np.hypot(uncertainties[k], uncertainties[k:])).all():
+            return float(errors[k])
+    return float(errors.max())

@@ -1,0 +1,74 @@
+"""Trajectories of all beads as H5MD, readable by MDAnalysis while the run goes on and after it was killed.
+
+Layout (H5MD 1.1, https://www.nongnu.org/h5md): ``/particles/trajectory/position`` with ``value`` (n_frames, P·N, 3) float32 Å in
+bead-major order (index = bead·N + atom), ``step`` and ``time`` (fs); ``n_beads`` and ``n_atoms`` are attributes of the group. The
+potential energies of the beads, (n_frames, P) eV, lie under ``/observables/trajectory/potential_energy``.
+"""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from mlcalc.errors import InputError
+
+
+class TrajectoryWriter:
+    """Appends frames; each is flushed to the file system before the next step is made."""
+
+    def __init__(self, path: str | Path, n_beads: int, n_atoms: int):
+        self._file = h5py.File(path, "x", libver="latest")
+        self._file.create_group("h5md").attrs["version"] = [1, 1]
+        for name, text in (("author", "unknown"), ("creator", "mlcalc")):
+            self._file["h5md"].create_group(name).attrs["name"] = text
+        particles = self._file.create_group("particles/trajectory")
+        particles.attrs.update(n_beads=n_beads, n_atoms=n_atoms)
+        particles.create_group("box").attrs.update(dimension=3, boundary=["none"] * 3)
+        self._position = _element(particles, "position", (n_beads * n_atoms, 3), "f4", "Angstrom")
+        observables = self._file.create_group("observables/trajectory")
+        self._energy = _element(observables, "potential_energy", (n_beads,), "f8", "eV")
+        self._file.flush()
+
+    def append(self, step: int, time_fs: float, positions: np.ndarray, energies: np.ndarray) -> None:
+        """Add a frame: positions (P, N, 3) Å, potential energies (P,) eV."""
+        for group, value in ((self._energy, energies), (self._position, positions.reshape(-1, 3))):
+            n_frames = group["step"].shape[0]
+            for name, entry in (("value", value), ("time", time_fs), ("step", step)):
+                group[name].resize(n_frames + 1, axis=0)
+                group[name][n_frames] = entry
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _element(parent: h5py.Group, name: str, shape: tuple[int, ...], dtype: str, unit: str) -> h5py.Group:
+    """A time-dependent H5MD element: value, step, time."""
+    group = parent.create_group(name)
+    chunk = max(1, (1 << 16) // (int(np.prod(shape)) * np.dtype(dtype).itemsize))
+    group.create_dataset("value", (0, *shape), dtype, maxshape=(None, *shape), chunks=(chunk, *shape))
+    group["value"].attrs["unit"] = unit
+    group.create_dataset("step", (0,), "i8", maxshape=(None,), chunks=(1024,))
+    group.create_dataset("time", (0,), "f8", maxshape=(None,), chunks=(1024,))
+    group["time"].attrs["unit"] = "fs"
+    return group
+
+
+def read_frames(path: str | Path, skip: int = 0, every: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Steps (n,) and positions (n, P, N, 3) Å of a trajectory.
+
+    Raises:
+        InputError: Not a trajectory of a ring polymer, or no frame left.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            particles = file["particles/trajectory"]
+            n_beads, n_atoms = int(particles.attrs["n_beads"]), int(particles.attrs["n_atoms"])
+            steps = particles["position/step"][skip::every]
+            positions = particles["position/value"][skip::every][: len(steps)]
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: not a readable H5MD trajectory of a ring polymer ({error})") from error
+    if not len(positions):
+        raise InputError(f"{path}: no frames left after skipping {skip}")
+    return steps, positions.astype(np.float64).reshape(len(positions), n_beads, n_atoms, 3)
