@@ -10,11 +10,11 @@ from ase import Atoms
 
 from analysis.distances import KINDS, N_BLOCKS, Histogram, Moments, PairDistances, bonded_pairs, diameter_pairs
 from analysis.harmonic import HarmonicDistances, harmonic_distances, relaxed_modes
-from analysis.tables import aligned, with_error
 from analysis.universe import Run, bead_universe, open_run
 from md.statistics import Mean
 from mlcalc.errors import InputError
 from mlcalc.model_file import load_model, write_atomically
+from mlcalc.tables import aligned, with_error
 from mlcalc.vibrations import NormalModes
 
 R_MAX_FACTOR = 1.5  # histograms end at this multiple of the reference structure's largest distance
@@ -144,8 +144,8 @@ def as_text(analysed: list[RunDistances]) -> str:
             moments, harmonic = item.moments[name, kind], item.harmonic.get((name, kind))
             rows.append([
                 f"{item.run.n_beads}", f"{item.run.temperature_K:g}", f"{len(item.pairs[name])} {NAMES[name]}", kind,
-                with_error(moments.mean), f"{harmonic.mean:.4f}" if harmonic else "–",
-                with_error(moments.std), f"{harmonic.std:.4f}" if harmonic else "–",
+                with_error(moments.mean.value, moments.mean.error), f"{harmonic.mean:.4f}" if harmonic else "–",
+                with_error(moments.std.value, moments.std.error), f"{harmonic.std:.4f}" if harmonic else "–",
             ])  # fmt: skip
     lines = [aligned(header, rows), "std: of each pair's distance, averaged over the pairs. ±: one standard error."]
     if any(item.harmonic for item in analysed):
@@ -162,8 +162,9 @@ def as_text(analysed: list[RunDistances]) -> str:
     for quantum, classical in comparisons(analysed):
         for name in quantum.pairs:
             ratio, harmonic = broadening(quantum, classical, name)
+            wider = with_error(ratio.value, ratio.error)
             lines.append(
-                f"With P = {quantum.run.n_beads} the {NAMES[name]} are {with_error(ratio)} times as wide as with "
+                f"With P = {quantum.run.n_beads} the {NAMES[name]} are {wider} times as wide as with "
                 f"P = {classical.run.n_beads}" + (f" (harmonic: {harmonic:.3f})." if harmonic else ".")
             )
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 import time
 
 from md.statistics import block_average
+from mlcalc.tables import aligned, with_error
 
 _LOG_INTERVAL_S = 10.0
 
@@ -65,13 +66,9 @@ def summary(results: list[dict]) -> str:
     Args:
         results: One dict per run: ``beads``, ``ns_per_day`` and ``series``, property name → (n,) values.
     """
-    rows = [["", *(f"P = {result['beads']}" for result in results)]]
+    rows = []
     for key, label in _ROWS.items():
         means = [block_average(result["series"][key]) for result in results]
-        rows.append([label, *(f"{mean.value:.4f} ± {mean.error:.4f}" for mean in means)])
+        rows.append([label, *(with_error(mean.value, mean.error) for mean in means)])
     rows.append(["speed / ns/day", *(f"{result['ns_per_day']:.2f}" for result in results)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    )
+    return aligned(["", *(f"P = {result['beads']}" for result in results)], rows, left=1)

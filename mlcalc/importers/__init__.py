@@ -1,1 +1,1 @@
-"""Foreign checkpoints to mlcalc model files."""
+"""Other programs' checkpoints to model files, without those programs."""

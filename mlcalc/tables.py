@@ -2,15 +2,13 @@
 
 import math
 
-from md.statistics import Mean
 
-
-def with_error(mean: Mean) -> str:
+def with_error(value: float, error: float) -> str:
     """``value ± error``, the error with two significant digits and the value with as many decimals."""
-    if not (math.isfinite(mean.error) and mean.error > 0):
-        return f"{mean.value:.4f} ± {mean.error:.1g}"
-    decimals = max(0, 1 - math.floor(math.log10(mean.error)))
-    return f"{mean.value:.{decimals}f} ± {mean.error:.{decimals}f}"
+    if not (math.isfinite(error) and error > 0):
+        return f"{value:.4f} ± {error:.1g}"
+    decimals = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
 
 
 def aligned(header: list[str], rows: list[list[str]], left: int = 0) -> str:

@@ -1,0 +1,204 @@
+"""The command line ``mlcalc``: label · sample · train · evaluate · import · info. Heavy imports wait for their command."""
+
+import argparse
+import json
+from pathlib import Path
+
+from mlcalc.errors import InputError, run_command
+
+_RAW = argparse.RawDescriptionHelpFormatter
+_ENGINES = """engines:
+  tblite:GFN2-xTB     extended tight binding; pip install 'mlcalc[label]'
+  cp2k:INPUT_FILE     DFT by CP2K; the input file is the level of theory
+  schnet:MODEL        a shipped model or a model file
+  ase:NAME            any calculator that ASE knows by name"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code (0 done, 1 some structures failed, 2 bad input, 130 interrupted)."""
+    options = _parser().parse_args(arguments)
+    return run_command("mlcalc", lambda: options.command(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mlcalc", description="SchNet potentials: label, train, evaluate, import.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_label, _add_sample, _add_train, _add_evaluate, _add_import, _add_info):
+        add(commands)
+    return parser
+
+
+def _add_label(commands) -> None:
+    label = commands.add_parser(
+        "label", help="energies and forces of structures from an engine", formatter_class=_RAW,
+        description="Label structures; run the same command again to continue or to retry failures.",
+        epilog=f"{_ENGINES}\n\nexample:\n  mlcalc label frames.xyz --engine tblite:GFN2-xTB -j 2 -o labels.xyz",
+    )  # fmt: skip
+    label.add_argument("structures", metavar="STRUCTURES.xyz")
+    label.add_argument("--engine", required=True)
+    label.add_argument("-j", "--jobs", type=int, default=1, help="worker processes (default: 1)")
+    label.add_argument("-o", "--output", required=True, metavar="OUT.xyz")
+    label.set_defaults(command=_label)
+
+
+def _label(options) -> int:
+    from mlcalc.labelling import label_file
+
+    report = label_file(Path(options.structures), options.engine, Path(options.output), options.jobs)
+    print(
+        f"{report.labelled} of {report.total} structures labelled ({report.resumed} by earlier runs): {report.output}"
+    )
+    if report.failures:
+        index, reason = next(iter(report.failures.items()))
+        print(f"{len(report.failures)} failed, kept apart in {report.failed_output}; structure {index + 1}: {reason}")
+        return 1
+    return 0
+
+
+def _add_sample(commands) -> None:
+    sample = commands.add_parser(
+        "sample", help="make structures with a potential", formatter_class=_RAW,
+        description="Make structures of one molecule: harmonic draws at P beads, Langevin dynamics, or scaled copies of it.",
+        epilog=f"{_ENGINES}\n\nexample:\n  mlcalc sample normal-modes c20.xyz --engine schnet:c20 --beads 8 -n 500 -o frames.xyz\n"
+        "(structures from real ring-polymer MD: rpmd run, then rpmd frames)",
+    )  # fmt: skip
+    sample.add_argument("method", choices=("normal-modes", "md", "compressed"))
+    sample.add_argument("structure", metavar="STRUCTURE.xyz")
+    sample.add_argument("--engine", required=True)
+    sample.add_argument("-n", "--count", type=int, default=100)
+    sample.add_argument("--temperature", type=float, default=300.0, metavar="K")
+    sample.add_argument("--beads", type=_beads, default=8, metavar="P", help="1 is classical, inf the quantum limit")
+    sample.add_argument("--trajectories", type=int, default=4, help="independent MD trajectories that share the count")
+    sample.add_argument("--scales", type=float, nargs=2, default=(0.85, 1.05), metavar=("LOW", "HIGH"))
+    sample.add_argument("--timestep-fs", type=float, default=0.5)
+    sample.add_argument("--stride", type=int, default=100, help="MD steps between structures")
+    sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument("-o", "--output", required=True, metavar="OUT.xyz")
+    sample.set_defaults(command=_sample)
+
+
+def _beads(text: str) -> int | None:
+    return None if text == "inf" else int(text)
+
+
+def _sample(options) -> int:
+    from mlcalc.sampling import LangevinSettings, SampleSettings, sample_to_file
+
+    settings = SampleSettings(
+        options.count, options.temperature, options.beads, options.trajectories, tuple(options.scales), options.seed,
+        LangevinSettings(timestep_fs=options.timestep_fs, stride=options.stride),
+    )  # fmt: skip
+    made = sample_to_file(options.method, options.engine, Path(options.structure), Path(options.output), settings)
+    print(f"{len(made)} structures written to {options.output}")
+    return 0
+
+
+def _add_train(commands) -> None:
+    train = commands.add_parser(
+        "train", help="train a network", formatter_class=_RAW,
+        description="Train a SchNet on energies and forces as a TOML file says.",
+        epilog="example (--resume goes on where it stopped):\n  mlcalc train inputs/c20/train.toml -o runs/train",
+    )  # fmt: skip
+    train.add_argument("config", metavar="CONFIG.toml")
+    train.add_argument(
+        "-o", "--output", metavar="FOLDER", help="default: the name of the config, in the current folder"
+    )
+    train.add_argument("--init", metavar="MODEL", help="start from the weights of this model")
+    train.add_argument("--resume", action="store_true", help="go on in the output folder")
+    train.set_defaults(command=_train)
+
+
+def _train(options) -> int:
+    from mlcalc.training import train
+
+    output = Path(options.output or Path(options.config).stem)
+    model = train(options.config, output, options.init, options.resume)
+    print(f"model: {model}\nlearning curve: {output / 'learning_curve.png'}")
+    return 0
+
+
+def _add_evaluate(commands) -> None:
+    evaluate = commands.add_parser(
+        "evaluate", help="errors of a model on labelled structures", formatter_class=_RAW,
+        description="MAE and RMSE of energies and forces with error bars, by kind of structure, and a parity plot.",
+        epilog="example:\n  mlcalc evaluate c20 inputs/c20/pbe_d3.xyz",
+    )  # fmt: skip
+    evaluate.add_argument("model", metavar="MODEL")
+    evaluate.add_argument("data", metavar="DATA.xyz")
+    evaluate.add_argument("-o", "--output", metavar="PARITY.png", help="default: parity-MODEL-DATA.png here")
+    evaluate.add_argument("--group-by", nargs="*", default=("sampling", "temperature_K", "beads"), metavar="KEY")
+    evaluate.add_argument("--precision", choices=("float32", "float64"), default="float32")
+    evaluate.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    evaluate.set_defaults(command=_evaluate)
+
+
+def _evaluate(options) -> int:
+    from mlcalc.evaluation import as_text, evaluate
+
+    plot = options.output or f"parity-{Path(options.model).stem}-{Path(options.data).stem}.png"
+    if Path(plot).suffix != ".png" or not Path(plot).parent.is_dir():
+        raise InputError(f"--output {plot}: expected a name that ends in .png, in a folder that exists")
+    evaluation = evaluate(options.model, options.data, tuple(options.group_by), plot, options.precision)
+    print(json.dumps(evaluation.as_dict(), indent=1) if options.json else f"{as_text(evaluation)}\nparity plot: {plot}")
+    return 0
+
+
+def _add_import(commands) -> None:
+    parser = commands.add_parser(
+        "import", help="turn another program's checkpoint into a model file", formatter_class=_RAW,
+        description="Import a trained network. Nothing in a checkpoint is executed.",
+        epilog="example:\n  mlcalc import schnet-tf force_model -o teacher.safetensors",
+    )  # fmt: skip
+    parser.add_argument("format", choices=("schnet-tf",), help="schnet-tf: original SchNet, TensorFlow V2 checkpoint")
+    parser.add_argument("folder", metavar="FOLDER")
+    parser.add_argument(
+        "--elements", nargs="+", default=("C",), help="what it was trained on; the checkpoint does not say (default: C)"
+    )
+    parser.add_argument("-o", "--output", required=True, metavar="MODEL.safetensors")
+    parser.set_defaults(command=_import)
+
+
+def _import(options) -> int:
+    from mlcalc.importers.schnet_tf import import_schnet_tf
+    from mlcalc.model_file import save_model
+
+    model = import_schnet_tf(options.folder, tuple(options.elements))
+    output = Path(options.output)
+    if output.suffix != ".safetensors" or not output.parent.is_dir():
+        raise InputError(f"--output {output}: expected a name that ends in .safetensors, in a folder that exists")
+    save_model(model, output)
+    print(f"{output}: {describe(model)}")
+    return 0
+
+
+def _add_info(commands) -> None:
+    info = commands.add_parser(
+        "info", help="what a model file holds", epilog="example:\n  mlcalc info c20", formatter_class=_RAW
+    )
+    info.add_argument("model", nargs="?", metavar="MODEL", help="default: list the shipped models")
+    info.set_defaults(command=_info)
+
+
+def _info(options) -> int:
+    from mlcalc.model_file import load_model, shipped_models
+
+    if options.model is None:
+        for name in shipped_models():
+            print(f"{name}: {describe(load_model(name))}")
+        return 0
+    model = load_model(options.model)
+    print(describe(model))
+    print(json.dumps(model.metadata, indent=1, ensure_ascii=False))
+    return 0
+
+
+def describe(model) -> str:
+    """One line about a model's architecture."""
+    from ase.data import chemical_symbols
+
+    config = model.config
+    elements = " ".join(chemical_symbols[z] for z in config.elements)
+    reach = f"cutoff {config.cutoff:g} Å" if config.cutoff else "all pairs"
+    repulsion = f", nuclear repulsion below {config.repulsion_cutoff:g} Å" if config.repulsion_cutoff else ""
+    shape = f"({config.n_features}, {config.n_interactions}), {config.n_rbf} Gaussians"
+    return f"SchNet {shape}, {reach}, elements {elements}{repulsion}"

@@ -1,0 +1,185 @@
+"""Tensors of a TensorFlow V2 checkpoint, read without TensorFlow.
+
+A bundle is an index and data shards. ``PREFIX.index`` is a sorted string table (LevelDB's SSTable): a 48-byte footer points to
+an index block, that to data blocks; a block holds key–value records whose keys share prefixes. The value of a tensor's record is
+a BundleEntryProto: dtype (field 1), shape (2), shard (3), offset (4) and size (5) in ``PREFIX.data-*``, checksum (6).
+
+Formats: LevelDB ``doc/table_format.md``; TensorFlow ``tensor_bundle.proto``; checksums are masked CRC-32C (RFC 3720).
+Every number from the file is checked against the file's own size before it is used.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from mlcalc.errors import InputError
+
+_MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
+_FOOTER_BYTES, _TRAILER_BYTES = 48, 5
+_NO_COMPRESSION = 0
+_MAX_DIMENSIONS = 8
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protocol buffers
+# TensorFlow's numbers of the dtypes that weights and counters have.
+_DTYPES = {1: np.dtype("<f4"), 2: np.dtype("<f8"), 3: np.dtype("<i4"), 9: np.dtype("<i8")}
+
+
+def read_tf_bundle(prefix: str | Path) -> dict[str, np.ndarray]:
+    """All numeric tensors of the bundle ``PREFIX.index`` + ``PREFIX.data-00000-of-00001`` by name.
+
+    Raises:
+        InputError: A file is missing, truncated, foreign, compressed, sharded, or fails its checksum.
+    """
+    index_path, data_path = Path(f"{prefix}.index"), Path(f"{prefix}.data-00000-of-00001")
+    for path in (index_path, data_path):
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; expected both files of a TensorFlow V2 checkpoint")
+    index, data = index_path.read_bytes(), data_path.read_bytes()
+    try:
+        return {
+            key.decode(): tensor
+            for key, value in _table(index)
+            if key and (tensor := _tensor(_fields(value), data)) is not None
+        }
+    except (ValueError, IndexError, UnicodeDecodeError) as error:  # InputError is a ValueError: its text is kept
+        raise InputError(f"{index_path}: not a readable TensorFlow V2 checkpoint: {error}") from error
+
+
+def _table(file: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Key–value records of a sorted string table."""
+    footer = file[-_FOOTER_BYTES:]
+    if len(footer) < _FOOTER_BYTES or not footer.endswith(_MAGIC):
+        raise ValueError("the table's closing magic number is missing (truncated, or another kind of file)")
+    _, at = _handle(footer, 0)  # the meta-index block, which bundles leave empty
+    index_block, _ = _handle(footer, at)
+    for _, value in _records(_block(file, *index_block)):
+        yield from _records(_block(file, *_handle(value, 0)[0]))
+
+
+def _handle(buffer: bytes, at: int) -> tuple[tuple[int, int], int]:
+    """(offset, size) of a block, and where the next entry begins."""
+    offset, at = _varint(buffer, at)
+    size, at = _varint(buffer, at)
+    return (offset, size), at
+
+
+def _block(file: bytes, offset: int, size: int) -> bytes:
+    end = offset + size
+    if end + _TRAILER_BYTES > len(file):
+        raise ValueError(f"a block ends at byte {end + _TRAILER_BYTES} of a file of {len(file)} (truncated)")
+    if file[end] != _NO_COMPRESSION:
+        raise ValueError(f"block compression type {file[end]}; only uncompressed tables can be read")
+    _check_crc(file[offset : end + 1], int.from_bytes(file[end + 1 : end + 5], "little"), "a block of the index")
+    return file[offset:end]
+
+
+def _records(block: bytes) -> Iterator[tuple[bytes, bytes]]:
+    n_restarts = int.from_bytes(block[-4:], "little")
+    end, at, key = len(block) - 4 - 4 * n_restarts, 0, b""
+    if end < 0:
+        raise ValueError(f"a block of {len(block)} bytes claims {n_restarts} restart points")
+    while at < end:
+        shared, at = _varint(block, at)
+        own, at = _varint(block, at)
+        length, at = _varint(block, at)
+        if shared > len(key) or at + own + length > end:
+            raise ValueError("a record reaches beyond its block")
+        key = key[:shared] + block[at : at + own]
+        at += own
+        yield key, block[at : at + length]
+        at += length
+
+
+def _tensor(entry: dict[int, list], data: bytes) -> np.ndarray | None:
+    """The array of a BundleEntryProto; None for types that are no numbers (strings)."""
+    dtype = _DTYPES.get(_number(entry, 1))
+    if dtype is None:
+        return None
+    dimensions = _fields(entry[2][0]).get(2, []) if 2 in entry else []
+    shape = tuple(_number(_fields(dimension), 1) for dimension in dimensions)
+    shard, offset, size = (_number(entry, field) for field in (3, 4, 5))
+    if shard:
+        raise ValueError("the checkpoint has more than one data file; only unsharded ones can be read")
+    if offset + size > len(data):
+        raise ValueError(f"a tensor ends at byte {offset + size} of a data file of {len(data)} (truncated)")
+    # Python's integers: a hostile shape cannot overflow its way past this check.
+    count = dtype.itemsize
+    for length in shape:
+        count *= length
+    if len(shape) > _MAX_DIMENSIONS or count != size:
+        raise ValueError(f"a tensor of shape {shape} and type {dtype} cannot have {size} bytes")
+    content = data[offset : offset + size]
+    if 6 in entry:
+        _check_crc(content, entry[6][0], "a tensor")
+    return np.frombuffer(content, dtype).reshape(shape).copy()
+
+
+def _fields(message: bytes) -> dict[int, list]:
+    """Field number → values of a protocol-buffer message."""
+    fields: dict[int, list] = {}
+    at = 0
+    while at < len(message):
+        tag, at = _varint(message, at)
+        kind = tag & 7
+        if kind == _VARINT:
+            value, at = _varint(message, at)
+        else:
+            if kind == _BYTES:
+                length, at = _varint(message, at)
+            elif kind in (_FIXED32, _FIXED64):
+                length = 4 if kind == _FIXED32 else 8
+            else:
+                raise ValueError(f"wire type {kind} in a record")
+            if at + length > len(message):
+                raise ValueError("a field reaches beyond its record")
+            value = message[at : at + length]
+            value = value if kind == _BYTES else int.from_bytes(value, "little")
+            at += length
+        fields.setdefault(tag >> 3, []).append(value)
+    return fields
+
+
+def _number(entry: dict[int, list], field: int) -> int:
+    value = entry.get(field, [0])[0]
+    if not isinstance(value, int):
+        raise ValueError(f"field {field} of a record is not a number")
+    return value
+
+
+def _varint(buffer: bytes, at: int) -> tuple[int, int]:
+    """A base-128 number, and where the next entry begins."""
+    value = shift = 0
+    while True:
+        byte = buffer[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
+        if shift > 63:
+            raise ValueError("a number of more than 64 bits")
+
+
+def _crc_table() -> list[int]:
+    table = []
+    for byte in range(256):
+        for _ in range(8):
+            byte = (byte >> 1) ^ (0x82F63B78 if byte & 1 else 0)  # Castagnoli's polynomial, reflected
+        table.append(byte)
+    return table
+
+
+_CRC_TABLE = _crc_table()
+
+
+def masked_crc32c(content: bytes) -> int:
+    """CRC-32C, rotated and offset as TensorFlow and LevelDB store it."""
+    crc, table = 0xFFFFFFFF, _CRC_TABLE
+    for byte in content:
+        crc = table[(crc ^ byte) & 0xFF] ^ (crc >> 8)
+    crc ^= 0xFFFFFFFF
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _check_crc(content: bytes, expected: int, what: str) -> None:
+    if masked_crc32c(content) != expected:
+        raise ValueError(f"the checksum of {what} is wrong (damaged file)")
