@@ -17,7 +17,9 @@ class TrajectoryWriter:
     """Appends frames; each is flushed to the file system before the next step is made."""
 
     def __init__(self, path: str | Path, n_beads: int, n_atoms: int):
-        self._file = h5py.File(path, "x", libver="latest")
+        # Newer file versions keep an "open for writing" mark that a killed run would leave behind, and HDF5's lock would keep
+        # others from watching a running one.
+        self._file = h5py.File(path, "x", libver=("earliest", "v108"), locking=False)
         self._file.create_group("h5md").attrs["version"] = [1, 1]
         for name, text in (("author", "unknown"), ("creator", "mlcalc")):
             self._file["h5md"].create_group(name).attrs["name"] = text

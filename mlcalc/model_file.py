@@ -139,9 +139,16 @@ def check_weights(config: SchNetConfig, weights: dict[str, np.ndarray], source: 
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
-    """Write a file that is either the old one or the whole new one: temporary file, fsync, rename."""
+    """Write a file that is either the old one or the whole new one: temporary file, fsync, rename.
+
+    Raises:
+        InputError: No such folder, or no right to write there.
+    """
     path = Path(path)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}; expected an existing folder of yours") from error
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)

@@ -24,95 +24,13 @@ from tqdm import tqdm
 
 from mlcalc.dataset import Batch, Batches, Dataset, distance_range, read_dataset
 from mlcalc.errors import InputError
-from mlcalc.model_file import Model, SchNetConfig, load_model, save_model, write_atomically
+from mlcalc.model_file import Model, load_model, save_model, write_atomically
 from mlcalc.schnet import SchNet
-from mlcalc.settings import build_settings, check_choice, check_range, read_toml
+from mlcalc.settings import build_settings, read_toml
+from mlcalc.training_settings import TrainingSettings, split_frames
 
 MODEL_FILE, STATE_FILE, LOG_FILE = "model.safetensors", "state.safetensors", "log.jsonl"
 _EVALUATION_BATCH = 50
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """Keys of a training TOML.
-
-    Attributes:
-        data: extxyz files. The first sets the zero of energy; the others may be of another level of theory, whose energies
-            differ by a constant that is fitted along.
-        repeat: How often the frames of each file appear in an epoch.
-        n_features … repulsion_cutoff_A: Architecture, see SchNetConfig.
-        energy_weight: ρ in eV⁻² per (eV/Å)⁻².
-        ema_decay: Decay of the moving average of the weights, which is what is validated and saved.
-        split: ``"trajectory"`` keeps frames that share ``info["trajectory"]`` together; ``"random"`` does not.
-        patience: Validations without progress before training stops.
-        threads: CPU threads of torch; device: ``"auto"`` takes CUDA when present.
-    """
-
-    data: tuple[str, ...]
-    repeat: tuple[int, ...] = ()
-    n_features: int = 64
-    n_interactions: int = 3
-    n_rbf: int = 32
-    cutoff_A: float = 6.0
-    repulsion_cutoff_A: float | None = None
-    precision: str = "float32"
-    batch_size: int = 8
-    steps: int = 100_000
-    learning_rate: float = 1e-3
-    warmup_steps: int = 500
-    weight_decay: float = 0.0
-    energy_weight: float = 0.05
-    gradient_clip: float = 10.0
-    ema_decay: float = 0.999
-    split: str = "trajectory"
-    validation_fraction: float = 0.05
-    test_fraction: float = 0.05
-    validation_every_steps: int = 2000
-    patience: int = 50
-    seed: int = 0
-    compile: bool = True
-    threads: int = 1
-    device: str = "auto"
-
-    def __post_init__(self):
-        if not self.data:
-            raise InputError("data = []: expected at least one extxyz file")
-        if self.repeat and (len(self.repeat) != len(self.data) or min(self.repeat) < 1):
-            raise InputError(
-                f"repeat = {list(self.repeat)}: expected one whole number of at least 1 for each data file"
-            )
-        for name in ("batch_size", "steps", "validation_every_steps", "patience", "threads"):
-            check_range(name, getattr(self, name), 1)
-        for name in ("learning_rate", "gradient_clip"):
-            check_range(name, getattr(self, name), 0.0, open_low=True)
-        for name in ("energy_weight", "weight_decay", "warmup_steps", "seed"):
-            check_range(name, getattr(self, name), 0)
-        for name in ("ema_decay", "validation_fraction", "test_fraction"):
-            check_range(name, getattr(self, name), 0.0, 0.99999)
-        check_choice("precision", self.precision, ("float32", "float64"))
-        check_choice("split", self.split, ("trajectory", "random"))
-        check_choice("device", self.device, ("auto", "cpu", "cuda"))
-
-    def network_config(self, elements) -> SchNetConfig:
-        """The architecture for these elements."""
-        return SchNetConfig(
-            elements=tuple(elements),
-            n_features=self.n_features,
-            n_interactions=self.n_interactions,
-            n_rbf=self.n_rbf,
-            cutoff=self.cutoff_A,
-            readout_hidden=max(self.n_features // 2, 1),
-            repulsion_cutoff=self.repulsion_cutoff_A,
-        )
-
-
-@dataclass(frozen=True)
-class Split:
-    """Frame indices of the three parts."""
-
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -148,6 +66,9 @@ def train(config: str | Path, output: str | Path, init: str | None = None, resum
     if resume and not (output / STATE_FILE).is_file():
         raise InputError(f"{output} holds no {STATE_FILE} to resume from")
     dataset = read_dataset([config.parent / name for name in settings.data])
+    tests = [config.parent / name for name in settings.test_data]
+    for test in tests:
+        read_dataset([test])  # at fault now or after hours of training
     trainer = Trainer(settings, dataset, load_model(init) if init else None)
     output.mkdir(parents=True, exist_ok=True)
     write_atomically(output / "config.toml", config.read_bytes())
@@ -156,23 +77,18 @@ def train(config: str | Path, output: str | Path, init: str | None = None, resum
     if resume:
         trainer.load_state(output / STATE_FILE)
     trainer.run(output)
+    _record_test_errors(output / MODEL_FILE, tests)
     return output / MODEL_FILE
 
 
-def split_frames(dataset: Dataset, settings: TrainingSettings) -> Split:
-    """Part the frames at random, by whole trajectories or one by one."""
-    rng = np.random.default_rng(settings.seed)
-    keys = dataset.trajectories if settings.split == "trajectory" else np.arange(len(dataset))
-    groups = rng.permutation(np.unique(keys))
-    n_test = math.ceil(settings.test_fraction * len(groups))
-    n_validation = math.ceil(settings.validation_fraction * len(groups))
-    if len(groups) <= n_test + n_validation:
-        raise InputError(
-            f"{len(groups)} {settings.split} group(s) of {len(dataset)} frames leave nothing to train on beside "
-            f"{n_validation} for validation and {n_test} for testing; use split = 'random' or smaller fractions"
-        )
-    test, validation, train = np.split(groups, [n_test, n_test + n_validation])
-    return Split(*(np.flatnonzero(np.isin(keys, part)) for part in (train, validation, test)))
+def _record_test_errors(path: Path, tests: list[Path]) -> None:
+    """Put the model's errors on files of unseen trajectories into its metadata."""
+    from mlcalc.evaluation import evaluate
+
+    if tests:
+        found = {test.name: asdict(evaluate(path, test).total) for test in tests}
+        model = load_model(path)
+        save_model(Model(model.config, model.weights, model.metadata | {"test_errors": found}), path)
 
 
 class Trainer:
@@ -227,12 +143,11 @@ class Trainer:
                 bar.set_postfix(force_mae=f"{1e3 * errors.force_mae_eV_per_A:.1f} meV/Å")
                 running, since = 0.0, 0
         bar.close()
-        best = load_model(output / MODEL_FILE)
-        network = SchNet.from_model(best, self.dtype).to(self.device)
-        errors = self.errors(network, self.split.test)
-        save_model(
-            Model(best.config, best.weights, best.metadata | {"test_errors": asdict(errors)}), output / MODEL_FILE
-        )
+        if len(self.split.test):
+            best = load_model(output / MODEL_FILE)
+            errors = asdict(self.errors(SchNet.from_model(best, self.dtype).to(self.device), self.split.test))
+            metadata = best.metadata | {"test_errors": {"held-out split": errors}}
+            save_model(Model(best.config, best.weights, metadata), output / MODEL_FILE)
 
     def errors(self, network: SchNet, frames: np.ndarray) -> Errors:
         """Errors on the given frames; energies of further sources are compared up to their fitted offset."""

@@ -1,0 +1,124 @@
+"""Laws of motion against exact results: linear maps, other programs' classical limit, order in the time step."""
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.md.verlet import VelocityVerlet
+from scipy.linalg import solve_discrete_lyapunov
+
+from md.estimators import conserved
+from md.integrators import advance, make_laws
+from md.potentials import AseForces, Harmonic, Morse
+from md.ring_polymer import RingPolymer, thermal_ring_polymer
+from md.simulation import Dynamics, simulate
+from mlcalc.vibrations import HBAR, position_variance
+
+MASS = 12.011
+HIGHEST_C20_MODE = 1394.0 * units.invcm  # eV
+MORSE = Morse(depth=4.0, width=2.0, length=1.3)
+
+
+def stationary_spread(integrator: str, n_beads: int, timestep_fs: float) -> float:
+    """⟨q²⟩ that a splitting samples for a harmonic oscillator: its linear map is read off, its covariance solved for."""
+    dynamics = Dynamics(300.0, timestep_fs, integrator, remove_com=False)
+    laws = make_laws(dynamics, n_beads)
+    stiffness = MASS * (HIGHEST_C20_MODE / HBAR) ** 2
+    silent = laws._replace(noise=np.zeros_like(laws.noise))
+    size = 2 * n_beads
+
+    def matrix(letter: int) -> np.ndarray:
+        columns = []
+        for unit in np.eye(size):
+            q, p = np.zeros((2, n_beads, 1, 3))
+            q[:, 0, 0], p[:, 0, 0] = unit[:n_beads], unit[n_beads:]
+            state = RingPolymer(q, p, np.array([MASS]))
+            advance(np.array([letter]), state, -stiffness * q, silent, np.random.default_rng(0))
+            columns.append(np.concatenate([q[:, 0, 0], p[:, 0, 0]]))
+        return np.array(columns).T
+
+    noise = np.zeros((size, size))
+    noise[n_beads:, n_beads:] = laws.transform.T @ np.diag(MASS * laws.noise**2) @ laws.transform
+    step, added = np.eye(size), np.zeros((size, size))
+    for letter in (*laws.before, *laws.after):
+        m = matrix(int(letter))
+        step, added = m @ step, m @ added @ m.T + (noise if letter == 2 else 0.0)
+    covariance = solve_discrete_lyapunov(step, added)
+    return covariance[:n_beads, :n_beads].trace() / n_beads
+
+
+@pytest.mark.parametrize(
+    ("integrator", "timestep_fs", "expected", "digits"),
+    [
+        ("OBABO", 0.5, 0.0049, 1e-4), ("OBABO", 1.0, 0.020, 1e-3), ("OBABO", 2.0, 0.088, 1e-3), ("OBABO", 4.0, 0.69, 1e-2),
+        ("BAOAB", 0.5, 0.0006, 1e-4), ("BAOAB", 1.0, 0.0024, 1e-4), ("BAOAB", 2.0, 0.0099, 1e-4), ("BAOAB", 4.0, 0.043, 1e-3),
+    ],
+)  # fmt: skip
+def test_time_step_error_of_the_spread(integrator, timestep_fs, expected, digits):
+    """Relative error of ⟨q²⟩ at P = 8 against published-formula values, to their last printed digit."""
+    exact = position_variance(np.array([HIGHEST_C20_MODE]), 300.0, 8)[0] / MASS
+    error = abs(stationary_spread(integrator, 8, timestep_fs) / exact - 1.0)
+    assert error == pytest.approx(expected, abs=digits)
+
+
+@pytest.mark.parametrize("integrator", ["OBABO", "BAOAB"])
+@pytest.mark.parametrize("thermostat", ["PILE-L", "none"])
+def test_no_time_moves_nothing(integrator, thermostat):
+    state = thermal_ring_polymer(np.eye(3)[:2], np.array([12.0, 1.0]), 5, 300.0, np.random.default_rng(1))
+    state.positions[:] += np.random.default_rng(2).normal(size=state.positions.shape)
+    q = state.positions.copy()
+    for _ in simulate(state, MORSE, Dynamics(300.0, 0.0, integrator, thermostat), np.random.default_rng(3), 20):
+        pass
+    assert np.array_equal(state.positions, q)
+
+
+def test_one_bead_without_thermostat_is_velocity_verlet():
+    """The same trajectory as ASE's integrator: 500 steps of a Morse molecule agree to the growth of rounding errors."""
+    from ase.calculators.morse import MorsePotential
+
+    atoms = Atoms("CO", [[0.0, 0.0, 0.0], [0.1, 0.2, 1.4]])
+    atoms.calc = MorsePotential(epsilon=4.0, rho0=6.0, r0=1.3, rcut1=50.0, rcut2=60.0)
+    momenta = np.random.default_rng(4).normal(0.0, 1.0, (2, 3))
+    momenta -= momenta.mean(axis=0)
+    atoms.set_momenta(momenta)
+    state = RingPolymer(atoms.positions[None].copy(), momenta[None].copy(), atoms.get_masses())
+    potential = AseForces(atoms, atoms.calc)
+    dynamics = Dynamics(300.0, 0.5, "OBABO", "none", remove_com=False)
+    for _ in simulate(state, potential, dynamics, np.random.default_rng(0), 500, every=500):
+        pass
+    VelocityVerlet(atoms, 0.5 * units.fs).run(500)
+    np.testing.assert_allclose(state.positions[0], atoms.positions, atol=1e-9)
+    np.testing.assert_allclose(state.momenta[0], atoms.get_momenta(), atol=1e-9)
+
+
+def energy_wiggle(timestep_fs: float) -> float:
+    state = thermal_ring_polymer(np.array([[0, 0, 0], [0, 0, 1.3]]), np.full(2, 12.0), 4, 300.0, np.random.default_rng(5))
+    steps = round(40.0 / timestep_fs)
+    dynamics = Dynamics(300.0, timestep_fs, "OBABO", "none")
+    energies = [conserved(s) for s in simulate(state, MORSE, dynamics, np.random.default_rng(0), steps)]
+    return float(np.std(energies))
+
+
+def test_energy_error_is_of_second_order():
+    """Halving the time step quarters the wiggle of the conserved energy, to the next order (some percent)."""
+    assert energy_wiggle(0.2) / energy_wiggle(0.1) == pytest.approx(4.0, rel=0.05)
+
+
+@pytest.mark.parametrize("n_beads", [1, 3, 8])
+def test_centre_of_mass_stays(n_beads):
+    state = thermal_ring_polymer(np.eye(3), np.array([12.0, 1.0, 16.0]), n_beads, 300.0, np.random.default_rng(6))
+    before = state.masses @ state.positions.mean(axis=0) / state.masses.sum()
+    for _ in simulate(state, lambda q: (np.zeros(len(q)), np.zeros_like(q)), Dynamics(300.0, 0.5), np.random.default_rng(7), 200, 200):
+        pass
+    np.testing.assert_allclose(state.masses @ state.positions.mean(axis=0) / state.masses.sum(), before, atol=1e-12)
+
+
+def test_same_seed_same_bits():
+    def run(seed: int) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        state = thermal_ring_polymer(np.eye(3)[:2], np.full(2, 12.0), 8, 300.0, rng)
+        for _ in simulate(state, Harmonic(10.0), Dynamics(300.0, 0.5), rng, 50, 50):
+            pass
+        return state.positions
+
+    assert np.array_equal(run(1), run(1))
+    assert not np.array_equal(run(1), run(2))

@@ -1,0 +1,182 @@
+"""The ASE calculator: conventions of ASE, checks at the door, forces and stress against finite differences."""
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.calculators.calculator import CalculationFailed, CalculatorSetupError, PropertyNotImplementedError
+from ase.calculators.calculator import InputError as AseInputError
+from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+from ase.outputs import Properties
+
+from mlcalc import InputError, SchNetCalculator
+from tests.conftest import ORIGINAL_DIALECT, SCHNETPACK_DIALECT, random_model
+
+DOMAIN = {"min_distance_A": 0.9, "max_nearest_distance_A": 1.6}
+NETWORK = random_model(SCHNETPACK_DIALECT, domain=DOMAIN)
+
+
+@pytest.fixture
+def ethanol() -> Atoms:
+    atoms = molecule("C2H6")
+    atoms.rattle(0.03, seed=1)
+    return atoms
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_results_fit_ase(ethanol, backend):
+    ethanol.calc = SchNetCalculator(NETWORK, dtype="float64", backend=backend)
+    energy = ethanol.get_potential_energy()
+    assert type(energy) is float
+    results = ethanol.calc.results
+    Properties(results)  # ASE's own check of names, shapes and types
+    assert results["free_energy"] == energy
+    assert results["energies"].sum() == pytest.approx(energy, abs=1e-9)
+    np.testing.assert_allclose(ethanol.get_forces(), calculate_numerical_forces(ethanol, eps=1e-4), atol=2e-5)
+    with pytest.raises(PropertyNotImplementedError, match="periodic in three directions"):
+        ethanol.get_stress()
+
+
+def test_stress_against_finite_differences():
+    network = random_model(SCHNETPACK_DIALECT)
+    diamond = bulk("C", "diamond", 3.57) * (2, 1, 1)  # smaller than twice the cutoff: several images of each pair
+    diamond.rattle(0.05, seed=2)
+    diamond.calc = SchNetCalculator(network, dtype="float64")
+    np.testing.assert_allclose(diamond.get_stress(), calculate_numerical_stress(diamond, eps=1e-5), atol=1e-6)
+    single = diamond.get_potential_energy() / len(diamond)
+    larger = diamond * (1, 2, 2)
+    larger.calc = SchNetCalculator(network, dtype="float64")
+    assert larger.get_potential_energy() / len(larger) == pytest.approx(single, abs=1e-9)
+
+
+def test_cell_and_composition_may_change_between_calls():
+    calculator = SchNetCalculator(random_model(SCHNETPACK_DIALECT), dtype="float64")
+    fresh = lambda: SchNetCalculator(random_model(SCHNETPACK_DIALECT), dtype="float64")  # noqa: E731
+    wide = bulk("C", "diamond", 3.9)
+    for atoms in (bulk("C", "diamond", 3.57), wide, molecule("C2H2"), molecule("CH4"), wide):
+        atoms.calc = calculator
+        seen = atoms.get_potential_energy()
+        atoms.calc = fresh()
+        assert seen == pytest.approx(atoms.get_potential_energy(), abs=1e-10)
+
+
+def test_invariance(ethanol):
+    ethanol.calc = SchNetCalculator(NETWORK, dtype="float64")
+    energy, forces = ethanol.get_potential_energy(), ethanol.get_forces()
+    moved = ethanol.copy()
+    moved.calc = ethanol.calc
+    moved.rotate(33, (1, 2, 3))
+    moved.translate([5.0, -3.0, 1.0])
+    assert moved.get_potential_energy() == pytest.approx(energy, abs=1e-9)
+    order = np.random.default_rng(0).permutation(len(ethanol))
+    shuffled = ethanol[order]
+    shuffled.calc = ethanol.calc
+    np.testing.assert_allclose(shuffled.get_forces(), forces[order], atol=1e-9)
+
+
+def test_nothing_is_computed_twice(ethanol):
+    ethanol.calc = SchNetCalculator(NETWORK)
+    forces = ethanol.get_forces()
+    assert ethanol.get_forces() is not forces  # ASE hands out copies
+    results = ethanol.calc.results
+    ethanol.set_initial_charges(np.ones(len(ethanol)))
+    ethanol.get_potential_energy()
+    assert ethanol.calc.results is results
+    ethanol.positions[0, 0] += 0.01
+    ethanol.get_potential_energy()
+    assert ethanol.calc.results is not results
+
+
+def test_pickle_and_todict(ethanol):
+    ethanol.calc = SchNetCalculator(NETWORK)
+    energy = ethanol.get_potential_energy()
+    again = pickle.loads(pickle.dumps(ethanol))
+    again.positions += 1e-3
+    assert again.get_potential_energy() == pytest.approx(energy, abs=1e-4)
+    assert ethanol.calc.todict()["dtype"] == "float32"
+
+
+def test_two_calculators_in_two_threads(ethanol):
+    def trace(seed: int) -> list[float]:
+        atoms = ethanol.copy()
+        atoms.calc = SchNetCalculator(NETWORK, dtype="float64", threads=1)
+        rng = np.random.default_rng(seed)
+        energies = []
+        for _ in range(20):
+            atoms.positions += rng.normal(0, 1e-3, atoms.positions.shape)
+            energies.append(atoms.get_potential_energy())
+        return energies
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(trace, [1, 2])) == [trace(1), trace(2)]
+
+
+def test_isolated_atom_is_finite_and_without_force():
+    atoms = Atoms("C")
+    atoms.calc = SchNetCalculator(NETWORK)
+    assert np.isfinite(atoms.get_potential_energy())
+    assert not atoms.get_forces().any()
+
+
+def stretched(factor: float) -> Atoms:
+    atoms = molecule("C2H6")
+    atoms.positions *= factor
+    return atoms
+
+
+@pytest.mark.parametrize(
+    ("atoms", "error", "message"),
+    [
+        (Atoms(), AseInputError, "holds no atoms"),
+        (Atoms("CO", [[0, 0, 0], [0, 0, 1.1]]), AseInputError, "element O: this model knows H, C"),
+        (Atoms("C2", [[0, 0, 0], [0, 0, np.nan]]), AseInputError, r"atom\(s\) \[1\] are NaN"),
+        (Atoms("C2"), AseInputError, "they coincide"),
+        (Atoms("C2", [[0, 0, 0], [0, 0, 0.3]]), AseInputError, "closer than anything this model was trained on"),
+        (stretched(1 / 0.529177), AseInputError, "positions in Bohr, read as Å"),
+        (stretched(0.529177), AseInputError, "positions in Å, converted twice"),
+        (Atoms("C", pbc=True), CalculatorSetupError, "every periodic direction needs a cell vector"),
+    ],
+)
+def test_refusals(atoms, error, message):
+    atoms.calc = SchNetCalculator(NETWORK)
+    with pytest.raises(error, match=message):
+        atoms.get_potential_energy()
+    assert atoms.calc.results == {}
+
+
+def test_refusals_of_models_and_arguments():
+    diamond = bulk("C", "diamond", 3.57)
+    diamond.calc = SchNetCalculator(random_model(ORIGINAL_DIALECT))
+    with pytest.raises(CalculatorSetupError, match="molecules only"):
+        diamond.get_potential_energy()
+    for bad in ({"dtype": "float16"}, {"backend": "jax"}, {"model": "no-such-model"}):
+        with pytest.raises(InputError, match="expected one of|no such file"):
+            SchNetCalculator(**({"model": NETWORK} | bad))
+
+
+def test_overflow_is_reported(ethanol):
+    broken = random_model(SCHNETPACK_DIALECT)
+    broken.weights["readout.0.bias"][:] = 1e30
+    broken.weights["readout.1.weight"][:] = 1e30
+    ethanol.calc = SchNetCalculator(broken)
+    with pytest.raises(CalculationFailed, match="NaN or infinite"):
+        ethanol.get_potential_energy()
+    assert ethanol.calc.results == {}
+
+
+def test_memory_stays_flat(ethanol):
+    import resource
+
+    ethanol.calc = SchNetCalculator(NETWORK)
+
+    def calls(n: int) -> int:
+        for k in range(n):
+            ethanol.positions[0, 0] += 1e-7 * (-1) ** k
+            ethanol.get_potential_energy()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    before = calls(300)
+    assert calls(3000) - before < 4096  # KiB; one leaked force array per call would be more than that

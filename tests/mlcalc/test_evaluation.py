@@ -1,0 +1,89 @@
+"""mlcalc evaluate: errors that are known beforehand, by group, with error bars; and the mlcalc command itself."""
+
+import json
+
+import numpy as np
+import pytest
+from ase.build import bulk, molecule
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+
+from mlcalc.cli import main
+from mlcalc.evaluation import evaluate
+from mlcalc.kernel import SchNetKernel
+from mlcalc.model_file import save_model
+from tests.conftest import SCHNETPACK_DIALECT, random_model
+
+NETWORK = random_model(SCHNETPACK_DIALECT, domain={"elements": [1, 6]})
+ERROR = {100: 0.05, 300: 0.2}  # eV/Å, added to every force component with alternating sign
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A model, and structures whose labels are the model's own but for known errors and a constant of 3 eV."""
+    save_model(NETWORK, tmp_path / "net.safetensors")
+    rng, frames = np.random.default_rng(0), []
+    for k in range(24):
+        atoms = molecule("C2H2" if k % 3 else "CH4")
+        if k == 23:
+            atoms = bulk("C", "diamond", 3.57)
+        atoms.positions += rng.normal(0, 0.05, atoms.positions.shape)
+        kernel = SchNetKernel(NETWORK, atoms.numbers, "float64")
+        if atoms.pbc.any():
+            kernel.cell, kernel.pbc = atoms.cell.array, atoms.pbc
+        energies, forces = kernel(atoms.positions[None])
+        temperature = 100 if k % 2 else 300
+        error = ERROR[temperature] * (-1.0) ** np.arange(forces[0].size).reshape(-1, 3)
+        atoms.calc = SinglePointCalculator(atoms, energy=float(energies[0]) + 3.0 * len(atoms), forces=forces[0] + error)
+        atoms.info |= {"temperature_K": temperature, "trajectory": "t", "step": k // 4}
+        frames.append(atoms)
+    write(tmp_path / "data.xyz", frames, format="extxyz")
+    return tmp_path
+
+
+def test_known_errors_are_found(files):
+    found = evaluate(files / "net.safetensors", files / "data.xyz", ("temperature_K",), precision="float64")
+    by_name = {group.name: group for group in found.groups}
+    assert by_name.keys() == {"temperature_K 100", "temperature_K 300"}
+    for temperature, error in ERROR.items():
+        group = by_name[f"temperature_K {temperature}"]
+        # extxyz keeps eight decimals of forces.
+        assert group.force_mae_eV_per_A == pytest.approx(error, abs=1e-6)
+        assert group.force_rmse_eV_per_A == pytest.approx(error, abs=1e-6)
+        assert (group.frames, group.moments) == (12, 6)
+    assert found.total.frames == 24
+    assert found.energy_offset_eV_per_atom == pytest.approx(-3.0, abs=1e-6)
+    assert found.total.energy_mae_meV_per_atom == pytest.approx(0.0, abs=1e-3)
+
+
+def test_command_prints_a_table_and_draws(files, capsys, monkeypatch):
+    monkeypatch.chdir(files)
+    assert main(["evaluate", "net.safetensors", "data.xyz"]) == 0
+    printed = capsys.readouterr().out
+    assert "force MAE / meV/Å" in printed
+    assert "temperature_K 300" in printed
+    assert (files / "parity-net-data.png").stat().st_size > 10_000
+    assert main(["evaluate", "net.safetensors", "data.xyz", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["total"]["frames"] == 24
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace("C ", "O "), "atomic number(s) [8]; this model knows [1, 6]"),
+        (lambda text: text[: len(text) // 2], "not readable as extended xyz"),
+        (lambda text: text.replace(":forces:R:3", ":other:R:3"), "structure 1 has no forces"),
+        (lambda text: "", "bad.xyz: no"),
+    ],
+)
+def test_bad_data(files, capsys, monkeypatch, change, message):
+    monkeypatch.chdir(files)
+    (files / "bad.xyz").write_text(change((files / "data.xyz").read_text()))
+    assert main(["evaluate", "net.safetensors", "bad.xyz"]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(files.glob("parity*"))
+
+
+def test_info(files, capsys):
+    assert main(["info", str(files / "net.safetensors")]) == 0
+    assert "SchNet (16, 2), 12 Gaussians, cutoff 4 Å, elements H C, nuclear repulsion below 1.2 Å" in capsys.readouterr().out

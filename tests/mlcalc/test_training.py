@@ -1,0 +1,177 @@
+"""Training: what is learnt, what is kept apart, what resuming means, and what is refused."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase.build import molecule
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+
+from mlcalc.cli import main
+from mlcalc.dataset import distance_range, read_dataset
+from mlcalc.evaluation import evaluate
+from mlcalc.kernel import SchNetKernel
+from mlcalc.model_file import load_model
+from mlcalc.settings import build_settings
+from mlcalc.training_settings import TrainingSettings, split_frames
+from tests.conftest import SCHNETPACK_DIALECT, random_model
+
+TEACHER = random_model(replace(SCHNETPACK_DIALECT, repulsion_cutoff=None))
+FAST = """
+n_features = 16
+n_interactions = 2
+n_rbf = 12
+cutoff_A = 4.0
+steps = 300
+warmup_steps = 20
+validation_every_steps = 100
+validation_fraction = 0.1
+test_fraction = 0.1
+ema_decay = 0.95
+learning_rate = 3e-3
+compile = false
+seed = 5
+"""
+
+
+def labelled(n: int, seed: int, shift: float = 0.0) -> list:
+    """Shaken acetylenes with the labels of a random network."""
+    atoms, rng, frames = molecule("C2H2"), np.random.default_rng(seed), []
+    kernel = SchNetKernel(TEACHER, atoms.numbers, "float64")
+    for k in range(n):
+        frame = atoms.copy()
+        frame.positions += rng.normal(0, 0.06, (4, 3))
+        energies, forces = kernel(frame.positions[None])
+        frame.calc = SinglePointCalculator(frame, energy=float(energies[0]) + shift, forces=forces[0])
+        frame.info["trajectory"] = f"t{k // 10}"
+        frames.append(frame)
+    return frames
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("training")
+    write(folder / "train.xyz", labelled(200, 1), format="extxyz")
+    write(folder / "other.xyz", labelled(20, 2, shift=5.0), format="extxyz")
+    write(folder / "test.xyz", labelled(40, 3), format="extxyz")
+    (folder / "net.toml").write_text(
+        'data = ["train.xyz", "other.xyz"]\nrepeat = [1, 2]\ntest_data = ["test.xyz"]\n' + FAST
+    )
+    assert main(["train", str(folder / "net.toml"), "-o", str(folder / "net")]) == 0
+    return folder
+
+
+def log(path) -> list[dict]:
+    return [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()]
+
+
+def test_forces_are_learnt(folder):
+    """From typical forces of an eV/Å to a fraction of them; the second file's other zero of energy does no harm."""
+    errors = evaluate(folder / "net" / "model.safetensors", folder / "test.xyz").total
+    dataset = read_dataset([folder / "test.xyz"])
+    assert errors.force_mae_eV_per_A < 0.15 * np.abs(dataset.forces).mean()
+    records = log(folder / "net")
+    assert [record["step"] for record in records] == [100, 200, 300]
+    assert records[-1]["loss"] < records[0]["loss"]
+    assert (folder / "net" / "learning_curve.png").stat().st_size > 5_000
+
+
+def test_model_file_says_where_it_comes_from(folder):
+    model = load_model(folder / "net" / "model.safetensors")
+    test = evaluate(folder / "net" / "model.safetensors", folder / "test.xyz").total
+    assert model.metadata["test_errors"]["test.xyz"]["force_mae_eV_per_A"] == pytest.approx(test.force_mae_eV_per_A)
+    provenance = model.metadata["provenance"]
+    assert provenance["training_files_sha256"].keys() == {"train.xyz", "other.xyz"}
+    split = json.loads((folder / "net" / "split.json").read_text())
+    dataset = read_dataset([folder / "train.xyz", folder / "other.xyz"])
+    expected = distance_range(dataset, np.array(split["train"]), 4.0)
+    assert {key: model.domain[key] for key in expected} == expected
+
+
+def test_parts_do_not_share_trajectories(folder):
+    dataset = read_dataset([folder / "train.xyz"])
+    values = {"data": ["train.xyz"], "validation_fraction": 0.2, "test_fraction": 0.1}
+    split = split_frames(dataset, build_settings(TrainingSettings, values, "t"))
+    parts = [set(dataset.trajectories[part]) for part in (split.train, split.validation, split.test)]
+    assert [len(part) for part in parts] == [14, 4, 2]
+    assert len(set.union(*parts)) == 20
+    random = split_frames(dataset, build_settings(TrainingSettings, values | {"split": "random"}, "t"))
+    assert [len(part) for part in (random.train, random.validation, random.test)] == [140, 40, 20]
+
+
+def test_resuming_changes_nothing(folder, tmp_path):
+    """Killed after a checkpoint and resumed: the same weights, to the bit, as in one go."""
+    import mlcalc.training as training
+
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    training.train(folder / "net.toml", whole)
+    validate = training.Trainer._validate_and_save
+
+    def killed(self, *arguments):
+        validate(self, *arguments)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training.Trainer, "_validate_and_save", killed)
+        training.train(folder / "net.toml", parts)
+    assert log(parts)[-1]["step"] == 100
+    training.train(folder / "net.toml", parts, resume=True)
+    assert [record["step"] for record in log(parts)] == [100, 200, 300]
+    weights = [load_model(run / "model.safetensors").weights for run in (whole, parts)]
+    assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_init_starts_from_a_model(folder, tmp_path):
+    config = folder / "short.toml"
+    config.write_text((folder / "net.toml").read_text().replace("steps = 300", "steps = 1").replace("warmup_1", "warmup_20"))
+    model = folder / "net" / "model.safetensors"
+    assert main(["train", str(config), "-o", str(tmp_path / "more"), "--init", str(model)]) == 0
+    before, after = (evaluate(path, folder / "test.xyz").total for path in (model, tmp_path / "more" / "model.safetensors"))
+    assert after.force_mae_eV_per_A == pytest.approx(before.force_mae_eV_per_A, rel=0.2)
+
+
+def test_compiled_loss_is_the_same(folder, tmp_path):
+    for name, replacement in (("eager", "compile = false"), ("compiled", "compile = true")):
+        config = folder / f"{name}.toml"
+        text = (folder / "net.toml").read_text().replace("compile = false", replacement)
+        config.write_text(text.replace("\nsteps = 300", "\nsteps = 20").replace("every_steps = 100", "every_steps = 20"))
+        assert main(["train", str(config), "-o", str(tmp_path / name)]) == 0
+    losses = [log(tmp_path / name)[0]["loss"] for name in ("eager", "compiled")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)  # float32, 20 steps apart
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("steps = 300", "stepps = 300"), "did you mean 'steps'"),
+        (("n_rbf = 12", "n_rbf = 0"), "n_rbf = 0"),
+        (("learning_rate = 3e-3", "learning_rate = -1.0"), "learning_rate = -1.0: expected more than 0"),
+        (("repeat = [1, 2]", "repeat = [1]"), "one whole number of at least 1 for each data file"),
+        (('"other.xyz"]', '"none.xyz"]'), "no such file"),
+        (('["test.xyz"]', '["none.xyz"]'), "no such file"),
+        (("test_fraction = 0.1", "test_fraction = 0.95"), "leave nothing to train on"),
+        (("cutoff_A = 4.0", 'precision = "float16"'), "expected one of float32, float64"),
+    ],
+)
+def test_refusals_write_nothing(folder, tmp_path, capsys, change, message):
+    config = folder / "bad.toml"
+    config.write_text((folder / "net.toml").read_text().replace(*change))
+    assert main(["train", str(config), "-o", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_are_not_mixed_up(folder, tmp_path, capsys):
+    config = str(folder / "net.toml")
+    assert main(["train", config, "-o", str(folder / "net")]) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert main(["train", config, "-o", str(tmp_path / "new"), "--resume"]) == 2
+    assert "holds no state" in capsys.readouterr().err
+    other = random_model(SCHNETPACK_DIALECT)
+    from mlcalc.model_file import save_model
+
+    save_model(other, tmp_path / "other.safetensors")
+    assert main(["train", config, "-o", str(tmp_path / "new"), "--init", str(tmp_path / "other.safetensors")]) == 2
+    assert "is not the configured one" in capsys.readouterr().err
