@@ -114,6 +114,7 @@ class PairDistances(AnalysisBase):
     After ``run()``:
         results.histograms: ``(group, kind)`` → Histogram, for every group and ``"all"``; kinds "beads" and "centroid".
         results.moments: ``(group, kind)`` → Moments, for every group.
+        results.shortest: Smallest distance of two atoms in any bead, Å.
 
     The error of a bin is that of the mean of 20 contiguous blocks, which must be longer than the correlation time. The
     errors of mean and standard deviation come from Flyvbjerg-Petersen blocking (md.statistics), which finds that time.
@@ -134,6 +135,7 @@ class PairDistances(AnalysisBase):
     def _prepare(self):
         blocks = (len(KINDS), N_BLOCKS, self._n_bins + 1)  # one more bin for what lies beyond r_max
         self._counts = {name: np.zeros(blocks, dtype=np.int64) for name in ("all", *self._groups)}
+        self._shortest = np.inf
         self._powers = {
             name: np.zeros((len(KINDS), 2, self.n_frames, len(group))) for name, group in self._groups.items()
         }
@@ -146,6 +148,7 @@ class PairDistances(AnalysisBase):
             raise InputError(
                 f"frame {self._ts.frame} holds positions that are not finite: expected a healthy trajectory"
             )
+        self._shortest = min(self._shortest, distances[:-1].min())
         bins = np.minimum((distances / self._bin_width).astype(np.intp), self._n_bins)
         if self._frame_index == 0:
             self._origin = distances[-1]  # moments are taken about a typical distance: no digits lost in ⟨d²⟩ − ⟨d⟩²
@@ -158,6 +161,7 @@ class PairDistances(AnalysisBase):
                     self._powers[name][kind, :, self._frame_index] = excess.mean(axis=0), (excess**2).mean(axis=0)
 
     def _conclude(self):
+        self.results.shortest = float(self._shortest)
         self.results.histograms = {
             (name, kind): Histogram(counts[k], self._bin_width)
             for name, counts in self._counts.items()

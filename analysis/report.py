@@ -13,7 +13,7 @@ from analysis.harmonic import HarmonicDistances, harmonic_distances, relaxed_mod
 from analysis.universe import Run, bead_universe, open_run
 from md.statistics import Mean
 from mlcalc.errors import InputError
-from mlcalc.model_file import load_model, write_atomically
+from mlcalc.model_file import find_model, load_model, write_atomically
 from mlcalc.tables import aligned, with_error
 from mlcalc.vibrations import NormalModes
 
@@ -31,6 +31,7 @@ class RunDistances:
         time_ps: (first, last) time used.
         pairs: Group name → (n_pairs, 2) atom indices.
         histograms, moments: As in PairDistances.results.
+        shortest: Smallest distance of two atoms in any bead, Å.
         harmonic: ``(group, kind)`` → harmonic reference at the run's temperature and beads; empty if there is none.
         harmonic_note: Why there is none, or "".
     """
@@ -41,6 +42,7 @@ class RunDistances:
     pairs: dict[str, np.ndarray]
     histograms: dict[tuple[str, str], Histogram]
     moments: dict[tuple[str, str], Moments]
+    shortest: float
     harmonic: dict[tuple[str, str], HarmonicDistances]
     harmonic_note: str
 
@@ -65,8 +67,20 @@ def analyse(folders: list[Path], discard: float, model_name: str | None = None) 
     pairs = {"bonds": bonded_pairs(structure), "diameters": diameter_pairs(structure)}
     pairs = {name: group for name, group in pairs.items() if len(group)}
     r_max = R_MAX_FACTOR * structure.get_all_distances().max()
-    modes = {name: _modes(name, structure, model_name) for name in {model_name or run.model for run in runs}}
-    return [_analyse_run(run, pairs, r_max, discard, *modes[model_name or run.model]) for run in runs]
+    modes = {}
+    for run in runs:  # each keeps a copy of its model: the same content is relaxed once
+        content = _content(model_name or run.model)
+        if content not in modes:
+            modes[content] = _modes(model_name or run.model, structure, model_name)
+    return [_analyse_run(run, pairs, r_max, discard, *modes[_content(model_name or run.model)]) for run in runs]
+
+
+def _content(model: str) -> bytes | str:
+    """What is in a model file; the name where there is no such file."""
+    try:
+        return find_model(model).read_bytes()
+    except InputError:
+        return model
 
 
 def _check(run: Run, other: Run, discard: float) -> None:
@@ -108,7 +122,7 @@ def _analyse_run(
     results = analysis.results
     return RunDistances(
         run=run, frames=analysis.n_frames, time_ps=(float(analysis.times[0]), float(analysis.times[-1])), pairs=pairs,
-        histograms=results.histograms, moments=results.moments, harmonic=harmonic, harmonic_note=note,
+        histograms=results.histograms, moments=results.moments, shortest=results.shortest, harmonic=harmonic, harmonic_note=note,
     )  # fmt: skip
 
 
@@ -153,7 +167,7 @@ def as_text(analysed: list[RunDistances]) -> str:
     for item in analysed:
         lines.append(
             f"P = {item.run.n_beads}: {item.frames} frames from {item.time_ps[0]:.4g} to {item.time_ps[1]:.4g} ps "
-            f"of {item.run.folder}"
+            f"of {item.run.folder}; shortest pair {item.shortest:.3f} Å"
         )
         if outside := item.histograms["all", "beads"].outside:
             lines.append(f"  {outside:.2%} of the distances lie beyond the histogram")
@@ -185,7 +199,8 @@ def as_json(analysed: list[RunDistances]) -> str:
         runs.append({
             "folder": str(item.run.folder), "beads": item.run.n_beads, "temperature_K": item.run.temperature_K,
             "model": item.run.model, "frames": item.frames, "time_ps": item.time_ps, "groups": groups,
-            "outside_histogram": item.histograms["all", "beads"].outside, "harmonic_note": item.harmonic_note,
+            "shortest_A": item.shortest, "outside_histogram": item.histograms["all", "beads"].outside,
+            "harmonic_note": item.harmonic_note,
         })  # fmt: skip
     ratios = []
     for quantum, classical in comparisons(analysed):

@@ -32,7 +32,7 @@ class Run:
         n_frames: Frames in the trajectory now; a run in progress may write more.
         frame_interval_ps: Time between frames; 0 if there is only one.
         temperature_K: Of the thermostat.
-        model: Shipped name or path of the potential, as in the run's input.
+        model: The copy of the model that the run keeps; without one, the shipped name or path in the run's input.
     """
 
     folder: Path
@@ -61,7 +61,8 @@ def open_run(folder: str | Path) -> Run:
             raise InputError(
                 f"{folder}: not a run folder of 'rpmd run' (no {name}); several runs lie in a sub-folder each"
             )
-    settings = _read_settings(folder / "input.toml")
+    temperature_K, model = _read_settings(folder / "input.toml")
+    own_model = folder / "model.safetensors"
     try:
         structure = read(folder / "structure.xyz", format="extxyz")
     except Exception as error:  # ASE's readers raise whatever the text happens to trip
@@ -69,7 +70,8 @@ def open_run(folder: str | Path) -> Run:
     n_beads, n_atoms, n_frames, interval = _read_sizes(folder / "trajectory.h5")
     if n_atoms != len(structure):
         raise InputError(f"{folder}: {n_atoms} atoms in trajectory.h5, but {len(structure)} in structure.xyz")
-    return Run(folder, structure, n_beads, n_frames, interval, *settings)
+    model = str(own_model) if own_model.is_file() else model
+    return Run(folder, structure, n_beads, n_frames, interval, temperature_K, model)
 
 
 def bead_universe(run: Run) -> Universe:

@@ -148,7 +148,9 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}; expected an existing folder of yours") from error
+        raise InputError(
+            f"{path}: cannot be written: {error.strerror}; expected an existing folder of yours"
+        ) from error
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)

@@ -127,7 +127,7 @@ class Trainer:
         settings = self.settings
         loss_and_gradient = self._loss_function()
         order = self._frame_order()
-        running, since, began = 0.0, 0, time.monotonic()
+        running, since, began, first = 0.0, 0, time.monotonic(), self.step
         bar = tqdm(total=settings.steps, initial=self.step, unit="step", disable=None, desc="training", smoothing=0.05)
         while self.step < settings.steps and self.since_best < settings.patience:
             loss = self._advance(loss_and_gradient, self.batches.make(next(order)))
@@ -140,7 +140,7 @@ class Trainer:
                         f"the loss is {mean_loss} at step {self.step}: lower learning_rate (now {settings.learning_rate})"
                     )
                 errors = self._validate_and_save(output, mean_loss, time.monotonic() - began)
-                bar.set_postfix(force_mae=f"{1e3 * errors.force_mae_eV_per_A:.1f} meV/Å")
+                self._report(bar, errors, self.step - first, time.monotonic() - began)
                 running, since = 0.0, 0
         bar.close()
         if len(self.split.test):
@@ -148,6 +148,14 @@ class Trainer:
             errors = asdict(self.errors(SchNet.from_model(best, self.dtype).to(self.device), self.split.test))
             metadata = best.metadata | {"test_errors": {"held-out split": errors}}
             save_model(Model(best.config, best.weights, metadata), output / MODEL_FILE)
+
+    def _report(self, bar: tqdm, errors: Errors, steps: int, seconds: float) -> None:
+        """The latest validation beside the bar, or on a line of its own where there is no terminal."""
+        force_mae = f"{1e3 * errors.force_mae_eV_per_A:.1f} meV/Å"
+        bar.set_postfix(force_mae=force_mae)
+        if bar.disable:
+            left = (self.settings.steps - self.step) * seconds / steps / 60
+            print(f"step {self.step} of {self.settings.steps}: force MAE {force_mae}, {left:.0f} min left", flush=True)
 
     def errors(self, network: SchNet, frames: np.ndarray) -> Errors:
         """Errors on the given frames; energies of further sources are compared up to their fitted offset."""

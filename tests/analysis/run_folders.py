@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 from ase import Atoms, units
 from ase.io import write
 
+from md.trajectory import TrajectoryWriter
 from mlcalc.vibrations import HBAR
 
 FRAME_FS = 10.0  # time between frames
@@ -17,21 +17,13 @@ def write_run(
 ) -> Path:
     """Write the files that analysis reads; positions (n_frames, P, N, 3) in Å."""
     folder.mkdir(parents=True)
-    n_frames, n_beads, n_atoms = positions.shape[:3]
+    _, n_beads, n_atoms = positions.shape[:3]
     (folder / "input.toml").write_text(f'model = "{model}"\ntemperature_K = {temperature_K}\nbeads = [{n_beads}]\n')
     write(folder / "structure.xyz", atoms, format="extxyz")
-    with h5py.File(folder / "trajectory.h5", "w") as file:
-        file.create_group("h5md").attrs["version"] = [1, 1]
-        particles = file.create_group("particles/trajectory")
-        particles.attrs.update(n_beads=n_beads, n_atoms=n_atoms)
-        box = particles.create_group("box")
-        box.attrs.update(dimension=3, boundary=["none"] * 3)
-        position = particles.create_group("position")
-        position["value"] = positions.reshape(n_frames, n_beads * n_atoms, 3).astype(np.float32)
-        position["value"].attrs["unit"] = "Angstrom"
-        position["step"] = np.arange(n_frames) * 20
-        position["time"] = np.arange(n_frames) * FRAME_FS
-        position["time"].attrs["unit"] = "fs"
+    writer = TrajectoryWriter(folder / "trajectory.h5", n_beads, n_atoms)
+    for k, frame in enumerate(positions):
+        writer.append(20 * k, FRAME_FS * k, frame, np.zeros(n_beads))
+    writer.close()
     return folder
 
 

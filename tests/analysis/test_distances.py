@@ -56,13 +56,13 @@ def test_against_a_naive_loop():
     pairs = {"some": np.array([[0, 2], [3, 1]])}
     results = PairDistances(universe_of(positions), pairs, r_max=2.5, bin_width=0.1).run().results
 
-    counts, total, lengths = np.zeros(25), 0, {0: [], 1: []}
+    counts, total, shortest, lengths = np.zeros(25), 0, np.inf, {0: [], 1: []}
     for frame in positions.astype(np.float64):
         for bead in frame:
             for i in range(4):
                 for j in range(i):
                     distance = np.sqrt(((bead[i] - bead[j]) ** 2).sum())
-                    total += 1
+                    total, shortest = total + 1, min(shortest, distance)
                     if distance < 2.5:
                         counts[int(distance / 0.1)] += 1
             for p, (i, j) in enumerate(pairs["some"]):
@@ -70,6 +70,7 @@ def test_against_a_naive_loop():
     np.testing.assert_allclose(results.histograms["all", "beads"].density, counts / (total * 0.1), atol=1e-12)
     assert results.histograms["all", "beads"].outside == pytest.approx(1 - counts.sum() / total)
     assert results.histograms["all", "beads"].outside > 0
+    assert results.shortest == pytest.approx(shortest)
     mean, std = results.moments["some", "beads"]
     assert mean.value == pytest.approx(np.mean([np.mean(lengths[p]) for p in (0, 1)]))
     # The correction for the uncertain mean, of relative order 1/2n with n = 40 independent frames, comes on top.

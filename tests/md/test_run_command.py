@@ -64,7 +64,9 @@ def test_run_folders_hold_everything(case, capsys):
         steps, positions = read_frames(folder / "trajectory.h5")
         assert steps.tolist() == [0, 20, 40]
         assert positions.shape == (3, n_beads, 4, 3)
-        np.testing.assert_allclose(positions[0], np.broadcast_to(molecule("C2H2").positions, (n_beads, 4, 3)), atol=1e-6)
+        np.testing.assert_allclose(
+            positions[0], np.broadcast_to(molecule("C2H2").positions, (n_beads, 4, 3)), atol=1e-6
+        )
         with h5py.File(folder / "trajectory.h5") as file:
             recorded = file["observables/trajectory/potential_energy/value"][:].mean(axis=1)
         np.testing.assert_allclose(recorded, table(folder)["potential_eV"][::2], rtol=1e-12)

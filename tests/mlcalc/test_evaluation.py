@@ -34,7 +34,9 @@ def files(tmp_path):
         energies, forces = kernel(atoms.positions[None])
         temperature = 100 if k % 2 else 300
         error = ERROR[temperature] * (-1.0) ** np.arange(forces[0].size).reshape(-1, 3)
-        atoms.calc = SinglePointCalculator(atoms, energy=float(energies[0]) + 3.0 * len(atoms), forces=forces[0] + error)
+        atoms.calc = SinglePointCalculator(
+            atoms, energy=float(energies[0]) + 3.0 * len(atoms), forces=forces[0] + error
+        )
         atoms.info |= {"temperature_K": temperature, "trajectory": "t", "step": k // 4}
         frames.append(atoms)
     write(tmp_path / "data.xyz", frames, format="extxyz")
@@ -86,4 +88,7 @@ def test_bad_data(files, capsys, monkeypatch, change, message):
 
 def test_info(files, capsys):
     assert main(["info", str(files / "net.safetensors")]) == 0
-    assert "SchNet (16, 2), 12 Gaussians, cutoff 4 Å, elements H C, nuclear repulsion below 1.2 Å" in capsys.readouterr().out
+    assert (
+        "SchNet (16, 2), 12 Gaussians, cutoff 4 Å, elements H C, nuclear repulsion below 1.2 Å"
+        in capsys.readouterr().out
+    )

@@ -39,7 +39,9 @@ def test_bundle_round_trip(tmp_path, per_block):
     write_bundle(tmp_path / "x", tensors, per_block)
     found = read_tf_bundle(tmp_path / "x")
     assert found.keys() == tensors.keys()
-    assert all(np.array_equal(found[name], tensors[name]) and found[name].dtype == tensors[name].dtype for name in tensors)
+    assert all(
+        np.array_equal(found[name], tensors[name]) and found[name].dtype == tensors[name].dtype for name in tensors
+    )
 
 
 def ssp(x):
@@ -132,7 +134,9 @@ def test_damage_is_noticed(tmp_path, suffix, where, bit, cut):
 
 
 @pytest.mark.skipif(not C20_NETWORKS.is_dir(), reason=f"needs the authors' C20 networks in {C20_NETWORKS.parent.name}")
-@pytest.mark.parametrize(("name", "energy", "force"), [("energy_model", 43.4689, 84.934), ("force_model", 44.5041, 84.487)])
+@pytest.mark.parametrize(
+    ("name", "energy", "force"), [("energy_model", 43.4689, 84.934), ("force_model", 44.5041, 84.487)]
+)
 def test_the_authors_networks(name, energy, force):
     """Reference energies and forces of the original program at the supplied structure, kcal/mol(/Å), to their last digit."""
     from mlcalc.schnet import TorchPotential

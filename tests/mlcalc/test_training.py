@@ -125,10 +125,14 @@ def test_resuming_changes_nothing(folder, tmp_path):
 
 def test_init_starts_from_a_model(folder, tmp_path):
     config = folder / "short.toml"
-    config.write_text((folder / "net.toml").read_text().replace("steps = 300", "steps = 1").replace("warmup_1", "warmup_20"))
+    config.write_text(
+        (folder / "net.toml").read_text().replace("steps = 300", "steps = 1").replace("warmup_1", "warmup_20")
+    )
     model = folder / "net" / "model.safetensors"
     assert main(["train", str(config), "-o", str(tmp_path / "more"), "--init", str(model)]) == 0
-    before, after = (evaluate(path, folder / "test.xyz").total for path in (model, tmp_path / "more" / "model.safetensors"))
+    before, after = (
+        evaluate(path, folder / "test.xyz").total for path in (model, tmp_path / "more" / "model.safetensors")
+    )
     assert after.force_mae_eV_per_A == pytest.approx(before.force_mae_eV_per_A, rel=0.2)
 
 
@@ -136,7 +140,9 @@ def test_compiled_loss_is_the_same(folder, tmp_path):
     for name, replacement in (("eager", "compile = false"), ("compiled", "compile = true")):
         config = folder / f"{name}.toml"
         text = (folder / "net.toml").read_text().replace("compile = false", replacement)
-        config.write_text(text.replace("\nsteps = 300", "\nsteps = 20").replace("every_steps = 100", "every_steps = 20"))
+        config.write_text(
+            text.replace("\nsteps = 300", "\nsteps = 20").replace("every_steps = 100", "every_steps = 20")
+        )
         assert main(["train", str(config), "-o", str(tmp_path / name)]) == 0
     losses = [log(tmp_path / name)[0]["loss"] for name in ("eager", "compiled")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)  # float32, 20 steps apart

@@ -22,7 +22,9 @@ def block(records: list[tuple[bytes, bytes]]) -> bytes:
     """A table block with prefix-compressed keys and its trailer."""
     body, previous = b"", b""
     for key, value in records:
-        shared = next((k for k, (a, b) in enumerate(zip(key, previous, strict=False)) if a != b), min(len(key), len(previous)))
+        shared = next(
+            (k for k, (a, b) in enumerate(zip(key, previous, strict=False)) if a != b), min(len(key), len(previous))
+        )
         body += varint(shared) + varint(len(key) - shared) + varint(len(value)) + key[shared:] + value
         previous = key
     body += struct.pack("<II", 0, 1)
@@ -36,7 +38,9 @@ def write_bundle(prefix: Path, tensors: dict[str, np.ndarray], per_block: int = 
         raw = array.tobytes()
         shape = b"".join(b"\x12" + varint(len(size)) + size for n in array.shape for size in [b"\x08" + varint(n)])
         entry = b"\x08" + varint(DTYPES[array.dtype]) + b"\x12" + varint(len(shape)) + shape
-        entry += b"\x20" + varint(len(data)) + b"\x28" + varint(len(raw)) + b"\x35" + struct.pack("<I", masked_crc32c(raw))
+        entry += (
+            b"\x20" + varint(len(data)) + b"\x28" + varint(len(raw)) + b"\x35" + struct.pack("<I", masked_crc32c(raw))
+        )
         records.append((name.encode(), entry))
         data += raw
     file, handles = b"", []
@@ -53,7 +57,9 @@ def write_bundle(prefix: Path, tensors: dict[str, np.ndarray], per_block: int = 
     Path(f"{prefix}.data-00000-of-00001").write_bytes(data)
 
 
-def schnet_tensors(n_features: int = 4, n_interactions: int = 2, n_rbf: int = 6, hidden: int = 3) -> dict[str, np.ndarray]:
+def schnet_tensors(
+    n_features: int = 4, n_interactions: int = 2, n_rbf: int = 6, hidden: int = 3
+) -> dict[str, np.ndarray]:
     """A small random network under the original program's names."""
     rng = np.random.default_rng(1)
 
