@@ -1,0 +1,85 @@
+"""The sub-commands of mlcalc as a user types them; what they do is tested beside their modules."""
+
+import subprocess
+import sys
+
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from ase.io import read, write
+
+from mlcalc.cli import main
+from mlcalc.model_file import save_model, shipped_models
+from tests.conftest import SCHNETPACK_DIALECT, random_model
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return tmp_path
+
+
+def test_label_says_what_it_did(folder, capsys):
+    write("dimers.xyz", [Atoms("Cu2", [[0, 0, 0], [0, 0, d]]) for d in (2.2, 2.4)], format="extxyz")
+    command = ["label", "dimers.xyz", "--engine", "ase:emt", "-o", "labels.xyz"]
+    assert main(command) == 0
+    assert "2 of 2 structures labelled (0 by earlier runs): labels.xyz" in capsys.readouterr().out
+    assert main(command) == 0
+    assert "(2 by earlier runs)" in capsys.readouterr().out
+    assert read("labels.xyz", 1).get_forces()[0, 2] != 0
+
+
+def test_label_keeps_failures_apart(folder, capsys):
+    write("mixed.xyz", [Atoms("Cu2", [[0, 0, 0], [0, 0, 2.3]]), Atoms("U")], format="extxyz")
+    assert main(["label", "mixed.xyz", "--engine", "ase:emt", "-o", "labels.xyz"]) == 1
+    printed = capsys.readouterr().out
+    assert "1 of 2 structures labelled" in printed
+    assert "1 failed, kept apart in labels.failed.xyz; structure 2: " in printed
+    assert len(read("labels.xyz", ":")) == 1
+
+
+@pytest.mark.parametrize("method", ["md", "compressed"])
+def test_sample_with_a_network(folder, capsys, method):
+    write("molecule.xyz", molecule("C2H2"), format="extxyz")
+    network = random_model(SCHNETPACK_DIALECT)
+    save_model(network, "net.safetensors")
+    command = ["sample", method, "molecule.xyz", "--engine", "schnet:net.safetensors", "-n", "6", "--trajectories", "2"]
+    assert main([*command, "--temperature", "50", "--timestep-fs", "0.1", "--stride", "5", "-o", "made.xyz"]) == 0
+    assert "6 structures written to made.xyz" in capsys.readouterr().out
+    frames = read("made.xyz", ":")
+    assert len({frame.info["trajectory"] for frame in frames}) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["label", "none.xyz", "--engine", "ase:emt", "-o", "x.xyz"], "none.xyz: no such file"),
+        (["label", "a.xyz", "--engine", "dft", "-o", "x.xyz"], "dft"),
+        (["label", "a.xyz", "--engine", "ase:emt", "-j", "0", "-o", "x.xyz"], "jobs = 0: expected at least 1"),
+        (["sample", "md", "a.xyz", "--engine", "ase:emt", "-n", "0", "-o", "x.xyz"], "expected"),
+        (["sample", "md", "a.xyz", "--engine", "ase:emt", "-o", "none/x.xyz"], "does not exist"),
+        (["info", "c21"], "no such file"),
+        (["evaluate", "c21", "a.xyz"], "no such file"),
+    ],
+)
+def test_refusals(folder, capsys, arguments, message):
+    write("a.xyz", Atoms("Cu2", [[0, 0, 0], [0, 0, 2.3]]), format="extxyz")
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir()] == ["a.xyz"]
+
+
+def test_shipped_models_are_listed(capsys):
+    assert main(["info"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"{name}: SchNet" in printed for name in shipped_models())
+
+
+def test_every_help_has_an_example():
+    for command in ("label", "sample", "train", "evaluate", "import", "info"):
+        shown = subprocess.run(
+            [sys.executable, "-c", "import sys; from mlcalc.cli import main; main(sys.argv[1:])", command, "--help"],
+            capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+        assert f"mlcalc {command}" in shown.split("example")[1]
