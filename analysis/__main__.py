@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     distances.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of 'rpmd run'")
     distances.add_argument(
         "-o", "--output", type=Path, metavar="OUT.png",
-        help="figure; .svg, .json and .npz go beside it (default: distances.png in the folder that holds the runs, "
+        help="figure; .txt, .svg, .json and .npz go beside it (default: distances.png in the folder that holds the runs, "
         "or in the run if there is one)",
     )  # fmt: skip
     distances.add_argument("--model", help="model of the harmonic reference (default: that of each run's input)")

@@ -228,13 +228,14 @@ def densities(analysed: list[RunDistances]) -> dict[str, np.ndarray]:
 
 
 def write_files(analysed: list[RunDistances], figure_path: Path) -> list[Path]:
-    """Write the figure (PNG and, beside it, SVG) and the numbers (JSON, NPZ); returns the four paths."""
+    """Write the table (TXT), the figure (PNG, SVG) and the numbers (JSON, NPZ) beside each other; returns their paths."""
     from analysis.plots import distance_figure, rendered
 
     archive = io.BytesIO()
     np.savez_compressed(archive, **densities(analysed))
     figure = distance_figure(analysed)
     contents = {
+        ".txt": (as_text(analysed) + "\n").encode(),
         ".png": rendered(figure, "png"),
         ".svg": rendered(figure, "svg"),
         ".json": as_json(analysed).encode(),
@@ -244,6 +245,6 @@ def write_files(analysed: list[RunDistances], figure_path: Path) -> list[Path]:
     try:
         for path, data in zip(paths, contents.values(), strict=True):
             write_atomically(path, data)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
+    except OSError as error:  # a full disk
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
     return paths

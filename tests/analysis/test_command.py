@@ -38,6 +38,7 @@ def runs(tmp_path) -> list[str]:
 def test_two_runs(tmp_path, runs, capsys):
     assert main(["distances", *runs]) == 0
     printed = capsys.readouterr().out
+    assert (tmp_path / "distances.txt").read_text() in printed
     for suffix in (".png", ".svg", ".json", ".npz"):
         path = tmp_path / f"distances{suffix}"
         assert path.stat().st_size > 0 and str(path) in printed
