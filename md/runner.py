@@ -107,15 +107,13 @@ def _run_one(settings, folder: Path, atoms, model_path: Path, potential, stop: _
     series: list[list[float]] = []
     outcome, error = "failed", "stopped by an exception"
     try:
-        for sample in _samples(settings, state, potential, rng, progress):
+        for sample in _samples(settings, state, potential, rng, progress, stop):
             if sample.step % settings.properties_every_steps == 0:
                 values = sample.properties
                 record.add_properties(sample.step, sample.time_fs, values)
                 series.append(list(values.values()))
             if sample.step % settings.trajectory_every_steps == 0:
                 record.add_frame(sample.step, sample.time_fs, sample.ring_polymer.positions, sample.potential_energies)
-            if stop.signal:
-                break
         outcome, error = "interrupted" if stop.signal else "finished", None
     except SimulationError as failure:
         error = str(failure)
@@ -136,8 +134,8 @@ def _run_one(settings, folder: Path, atoms, model_path: Path, potential, stop: _
     }
 
 
-def _samples(settings, state, potential, rng, progress):
-    """Samples of production, after an equilibration of which only the first sample of each chunk is looked at for progress."""
+def _samples(settings, state, potential, rng, progress, stop: _StopRequest):
+    """Equilibrate, then yield the samples of production; ends early when a stop is requested."""
     from md.simulation import Dynamics, simulate
 
     dynamics = Dynamics(
@@ -147,9 +145,13 @@ def _samples(settings, state, potential, rng, progress):
     every = math.gcd(settings.properties_every_steps, settings.trajectory_every_steps)
     for sample in simulate(state, potential, dynamics, rng, settings.equilibration_steps, every):
         progress.show(sample.step - settings.equilibration_steps)
+        if stop.signal:
+            return
     for sample in simulate(state, potential, dynamics, rng, settings.steps, every):
         progress.show(sample.step)
         yield sample
+        if stop.signal:
+            return
 
 
 def _facts(settings, model_path: Path) -> dict:

@@ -17,6 +17,7 @@ from ase.io import read, write
 from md.cli import main
 from md.config import read_settings
 from md.trajectory import read_frames
+from mlcalc.errors import InputError
 from mlcalc.model_file import save_model
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
@@ -138,6 +139,14 @@ def test_polite_stop(case, stop):
     assert table(folder)["step"][-1] <= status["step"]
 
 
+def test_polite_stop_while_equilibrating(case):
+    process = start_long_run(case, "--set", "equilibration_steps=10000000", frames=0)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 128 + signal.SIGTERM
+    status = json.loads((case / "out" / "status.json").read_text())
+    assert (status["state"], status["step"] < 0) == ("interrupted", True)
+
+
 def test_killed_run_leaves_readable_files(case):
     """SIGKILL in the middle of writing: everything flushed before it can be read."""
     process = start_long_run(case, "--set", "trajectory_every_steps=1", "--set", "properties_every_steps=1")
@@ -152,18 +161,24 @@ def test_killed_run_leaves_readable_files(case):
     assert all(len(row.split(",")) == len(COLUMNS.split(",")) for row in rows[:-1])
 
 
-def start_long_run(case: Path, *options: str) -> subprocess.Popen:
+def start_long_run(case: Path, *options: str, frames: int = 4) -> subprocess.Popen:
+    """A run of ten million steps that has begun to move and written so many frames."""
     arguments = ["run", str(case / "run.toml"), "--no-figure", "--beads", "4", "--steps", "10000000", *options]
     process = subprocess.Popen([*RPMD, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    trajectory = case / "out" / "trajectory.h5"
     for _ in range(600):
         time.sleep(0.1)
-        try:
-            if len(read_frames(trajectory)[0]) > 3:
-                return process
-        except Exception:  # not there yet, or caught between two writes
-            assert process.poll() is None
+        assert process.poll() is None
+        if has_moved(case / "out", frames):
+            return process
     raise AssertionError("no frames within a minute")
+
+
+def has_moved(folder: Path, frames: int) -> bool:
+    try:
+        started = "ns_per_day" in json.loads((folder / "status.json").read_text())
+        return started and (not frames or len(read_frames(folder / "trajectory.h5")[0]) >= frames)
+    except (OSError, InputError):  # not there yet, or caught between two writes
+        return False
 
 
 def test_explosion_stops_with_the_step_and_the_bead(case, capsys, monkeypatch):
