@@ -128,17 +128,21 @@ def _add_evaluate(commands) -> None:
     evaluate.add_argument("-o", "--output", metavar="PARITY.png", help="default: parity-MODEL-DATA.png here")
     evaluate.add_argument("--group-by", nargs="*", default=("sampling", "temperature_K", "beads"), metavar="KEY")
     evaluate.add_argument("--precision", choices=("float32", "float64"), default="float32")
+    evaluate.add_argument("--record", action="store_true", help="also note the errors in the model file")
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of the table")
     evaluate.set_defaults(command=_evaluate)
 
 
 def _evaluate(options) -> int:
-    from mlcalc.evaluation import as_text, evaluate
+    from mlcalc.evaluation import as_text, evaluate, record
+    from mlcalc.model_file import find_model
 
     plot = options.output or f"parity-{Path(options.model).stem}-{Path(options.data).stem}.png"
     if Path(plot).suffix != ".png" or not Path(plot).parent.is_dir():
         raise InputError(f"--output {plot}: expected a name that ends in .png, in a folder that exists")
     evaluation = evaluate(options.model, options.data, tuple(options.group_by), plot, options.precision)
+    if options.record:
+        record(evaluation, find_model(options.model))
     print(json.dumps(evaluation.as_dict(), indent=1) if options.json else f"{as_text(evaluation)}\nparity plot: {plot}")
     return 0
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from mlcalc.dataset import Dataset, read_dataset
 from mlcalc.errors import InputError
-from mlcalc.model_file import Model, load_model
+from mlcalc.model_file import Model, load_model, save_model
 from mlcalc.tables import aligned, with_error
 
 _REPLICAS = 64  # structures per call of the kernel
@@ -93,6 +93,13 @@ def evaluate(
         plot_parity(pairs, force_pairs, f"{Path(model).stem} on {Path(data).name}", plot)
     total = _errors("all", everything, dataset, forces, energy_errors)
     return Evaluation(str(model), str(data), total, groups if len(groups) > 1 else [], offset)
+
+
+def record(evaluation: Evaluation, path: str | Path) -> None:
+    """Put the errors into the ``test_errors`` of the model file at ``path``, under the name of the data file."""
+    model = load_model(path)
+    tests = model.metadata.get("test_errors", {}) | {Path(evaluation.data).name: asdict(evaluation.total)}
+    save_model(Model(model.config, model.weights, model.metadata | {"test_errors": tests}), path)
 
 
 def predict(model: Model, dataset: Dataset, precision: str = "float32") -> tuple[np.ndarray, np.ndarray]:

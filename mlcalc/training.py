@@ -77,18 +77,11 @@ def train(config: str | Path, output: str | Path, init: str | None = None, resum
     if resume:
         trainer.load_state(output / STATE_FILE)
     trainer.run(output)
-    _record_test_errors(output / MODEL_FILE, tests)
+    from mlcalc.evaluation import evaluate, record
+
+    for test in tests:
+        record(evaluate(output / MODEL_FILE, test), output / MODEL_FILE)
     return output / MODEL_FILE
-
-
-def _record_test_errors(path: Path, tests: list[Path]) -> None:
-    """Put the model's errors on files of unseen trajectories into its metadata."""
-    from mlcalc.evaluation import evaluate
-
-    if tests:
-        found = {test.name: asdict(evaluate(path, test).total) for test in tests}
-        model = load_model(path)
-        save_model(Model(model.config, model.weights, model.metadata | {"test_errors": found}), path)
 
 
 class Trainer:

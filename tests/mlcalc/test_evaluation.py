@@ -11,7 +11,7 @@ from ase.io import write
 from mlcalc.cli import main
 from mlcalc.evaluation import evaluate
 from mlcalc.kernel import SchNetKernel
-from mlcalc.model_file import save_model
+from mlcalc.model_file import load_model, save_model
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
 NETWORK = random_model(SCHNETPACK_DIALECT, domain={"elements": [1, 6]})
@@ -67,6 +67,17 @@ def test_command_prints_a_table_and_draws(files, capsys, monkeypatch):
     assert (files / "parity-net-data.png").stat().st_size > 10_000
     assert main(["evaluate", "net.safetensors", "data.xyz", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["total"]["frames"] == 24
+
+
+def test_errors_can_be_noted_in_the_model(files, monkeypatch):
+    monkeypatch.chdir(files)
+    assert main(["evaluate", "net.safetensors", "data.xyz"]) == 0
+    assert "test_errors" not in load_model("net.safetensors").metadata
+    assert main(["evaluate", "net.safetensors", "data.xyz", "--record"]) == 0
+    model = load_model("net.safetensors")
+    assert model.metadata["test_errors"]["data.xyz"]["frames"] == 24
+    assert model.domain == NETWORK.domain
+    assert all(np.array_equal(model.weights[name], NETWORK.weights[name]) for name in NETWORK.weights)
 
 
 @pytest.mark.parametrize(
