@@ -25,6 +25,7 @@ from tqdm import tqdm
 from mlcalc.dataset import Batch, Batches, Dataset, distance_range, read_dataset
 from mlcalc.errors import InputError
 from mlcalc.model_file import Model, load_model, save_model, write_atomically
+from mlcalc.muon import Muon
 from mlcalc.schnet import SchNet
 from mlcalc.settings import build_settings, read_toml
 from mlcalc.training_settings import TrainingSettings, split_frames
@@ -109,9 +110,7 @@ class Trainer:
         n_sources = len(settings.data)
         self.offsets = torch.nn.Parameter(torch.zeros(n_sources, dtype=self.dtype, device=self.device))
         self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
-        self.optimizer = torch.optim.AdamW(
-            [*self.network.parameters(), self.offsets], lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
+        self.optimizers = _make_optimizers(settings, [*self.network.named_parameters(), ("offsets", self.offsets)])
         self.step, self.best, self.since_best = 0, math.inf, 0
         self.parameters = {**dict(self.network.named_parameters()), "offsets": self.offsets}
 
@@ -170,15 +169,17 @@ class Trainer:
         return Errors(mae[0], rmse[0], mae[1], rmse[1])
 
     def _advance(self, loss_function: Callable, batch: Batch) -> Tensor:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+            for group in optimizer.param_groups:
+                group["lr"] = self._learning_rate()
         loss = loss_function(self.parameters, batch)
         loss.backward()
         if len(self.settings.data) > 0 and self.offsets.grad is not None:
             self.offsets.grad[0] = 0.0  # the first file sets the zero of energy
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.gradient_clip)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.average.update_parameters(self.network)
         self.step += 1
         return loss
@@ -292,8 +293,9 @@ class Trainer:
         tensors = {f"average.{k}": v for k, v in self.average.module.state_dict().items()}
         tensors |= {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors["offsets"] = self.offsets.data
-        for k, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{k}.{name}": torch.as_tensor(value) for name, value in state.items()}
+        for n, optimizer in enumerate(self.optimizers):
+            for k, state in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer.{n}.{k}.{name}": torch.as_tensor(value) for name, value in state.items()}
         tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
         progress = {"step": self.step, "best": self.best, "since_best": self.since_best}
         write_atomically(path, save(tensors, metadata={"progress": json.dumps(progress)}))
@@ -311,11 +313,12 @@ class Trainer:
             self.offsets.data.copy_(tensors["offsets"])
         except (SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
             raise InputError(f"{path}: cannot resume from this state: {error}") from error
-        state = self.optimizer.state_dict()
-        for name, tensor in _with_prefix(tensors, "optimizer.").items():
-            index, key = name.split(".", 1)
-            state["state"].setdefault(int(index), {})[key] = tensor
-        self.optimizer.load_state_dict(state)
+        for n, optimizer in enumerate(self.optimizers):
+            state = optimizer.state_dict()
+            for name, tensor in _with_prefix(tensors, f"optimizer.{n}.").items():
+                index, key = name.split(".", 1)
+                state["state"].setdefault(int(index), {})[key] = tensor
+            optimizer.load_state_dict(state)
         self.average.n_averaged.fill_(progress["step"])
         self.step, self.best, self.since_best = progress["step"], progress["best"], progress["since_best"]
 
@@ -342,6 +345,18 @@ def batch_loss(network: SchNet, parameters: dict[str, Tensor], batch: Batch, ene
     energies, forces = energies_and_forces(network, weights, batch)
     residual = torch.nan_to_num(energies + parameters["offsets"][batch.sources] - batch.energies)
     return energy_weight * residual.square().mean() + (forces - batch.forces).square().sum(1).mean()
+
+
+def _make_optimizers(settings: TrainingSettings, parameters: list) -> list[torch.optim.Optimizer]:
+    """Muon for the weight matrices between layers (if asked for), AdamW for everything else."""
+
+    def is_matrix(name: str, parameter: Tensor) -> bool:
+        return parameter.ndim == 2 and min(parameter.shape) > 1 and not name.startswith("embedding")
+
+    matrices = [p for name, p in parameters if settings.optimizer == "muon" and is_matrix(name, p)]
+    others = [p for name, p in parameters if all(p is not matrix for matrix in matrices)]
+    adamw = torch.optim.AdamW(others, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    return [adamw, Muon(matrices, settings.learning_rate)] if matrices else [adamw]
 
 
 def _rows(dataset: Dataset, frames: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ class TrainingSettings:
             differ by a constant that is fitted along.
         repeat: How often the frames of each file appear in an epoch.
         n_features … repulsion_cutoff_A: Architecture, see SchNetConfig.
+        optimizer: ``"muon"`` (mlcalc/muon.py) for the weight matrices and AdamW for the rest, or ``"adamw"`` for all.
         energy_weight: ρ in eV⁻² per (eV/Å)⁻².
         ema_decay: Decay of the moving average of the weights, which is what is validated and saved.
         test_data: extxyz files of unseen trajectories; the final model's errors on them go into its metadata.
@@ -38,6 +39,7 @@ class TrainingSettings:
     precision: str = "float32"
     batch_size: int = 8
     steps: int = 100_000
+    optimizer: str = "muon"
     learning_rate: float = 1e-3
     warmup_steps: int = 500
     weight_decay: float = 0.0
@@ -69,6 +71,7 @@ class TrainingSettings:
             check_range(name, getattr(self, name), 0)
         for name in ("ema_decay", "validation_fraction", "test_fraction"):
             check_range(name, getattr(self, name), 0.0, 0.99999)
+        check_choice("optimizer", self.optimizer, ("muon", "adamw"))
         check_choice("precision", self.precision, ("float32", "float64"))
         check_choice("split", self.split, ("trajectory", "random"))
         check_choice("device", self.device, ("auto", "cpu", "cuda"))

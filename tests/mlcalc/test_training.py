@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
@@ -121,6 +122,54 @@ def test_resuming_changes_nothing(folder, tmp_path):
     assert [record["step"] for record in log(parts)] == [100, 200, 300]
     weights = [load_model(run / "model.safetensors").weights for run in (whole, parts)]
     assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_orthogonal_factors_keep_the_singular_vectors():
+    """Newton–Schulz pushes all singular values to about one and turns nothing: Uᵀ(result)V is near the unit matrix."""
+    from mlcalc.muon import orthogonal_factors
+
+    rng = np.random.default_rng(0)
+    for shape in ((8, 8), (12, 5), (5, 12)):
+        stack = torch.tensor(rng.normal(size=(3, *shape)))
+        for matrix, found in zip(stack.numpy(), orthogonal_factors(stack).numpy(), strict=True):
+            u, singular, vt = np.linalg.svd(matrix, full_matrices=False)
+            core = u.T @ found @ vt.T
+            # The quintic's published band, for values that five iterations (a factor 3.4445 each) can lift to it.
+            lifted = singular > 0.01 * np.linalg.norm(singular)
+            np.testing.assert_allclose(np.diag(core)[lifted], 1.0, atol=0.35)
+            np.testing.assert_allclose(core - np.diag(np.diag(core)), 0.0, atol=1e-10)
+
+
+def test_batched_muon_is_torchs_muon():
+    """Ten steps from the same gradients, against torch.optim.Muon, which iterates in bfloat16 (three digits)."""
+    from mlcalc.muon import Muon
+
+    if not hasattr(torch.optim, "Muon"):
+        pytest.skip("needs torch 2.9 for torch.optim.Muon")
+    start = torch.randn(2, 16, 24, generator=torch.Generator().manual_seed(1))
+    ours, theirs = ([torch.nn.Parameter(matrix.clone()) for matrix in start] for _ in range(2))
+    optimizers = (
+        Muon(ours, lr=1e-2),
+        torch.optim.Muon(theirs, lr=1e-2, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+    )
+    for k in range(10):
+        generator = torch.Generator().manual_seed(k)
+        for pair in zip(ours, theirs, strict=True):
+            gradient = torch.randn(16, 24, generator=generator)
+            for parameter in pair:
+                parameter.grad = gradient.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    moved = (theirs[0] - start[0]).abs().mean()
+    assert (ours[0] - theirs[0]).abs().mean() < 0.02 * moved
+
+
+def test_adamw_alone(folder, tmp_path):
+    config = folder / "adamw.toml"
+    config.write_text('optimizer = "adamw"\n' + (folder / "net.toml").read_text())
+    assert main(["train", str(config), "-o", str(tmp_path / "adamw")]) == 0
+    losses = [record["loss"] for record in log(tmp_path / "adamw")]
+    assert losses[-1] < losses[0]
 
 
 def test_init_starts_from_a_model(folder, tmp_path):
