@@ -5,7 +5,9 @@ import math
 
 def with_error(value: float, error: float) -> str:
     """``value ± error``, the error with two significant digits and the value with as many decimals."""
-    if not (math.isfinite(error) and error > 0):
+    if error <= 1e-12 * abs(value):  # rounding, not scatter
+        error = 0.0
+    if not error > 0 or math.isinf(error):
         return f"{value:.4f} ± {error:.1g}"
     decimals = max(0, 1 - math.floor(math.log10(error)))
     return f"{value:.{decimals}f} ± {error:.{decimals}f}"

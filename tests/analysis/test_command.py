@@ -125,7 +125,8 @@ def test_help_answers_at_once():
 def test_numbers_carry_their_error():
     assert with_error(0.053123, 0.00042) == "0.05312 ± 0.00042"
     assert with_error(1234.5, 17.2) == "1234 ± 17"
-    assert with_error(1.5, 0.0) == "1.5000 ± 0"
+    assert with_error(1.5, 0.0) == with_error(1.5, 1e-16) == "1.5000 ± 0"
+    assert with_error(1.5, float("nan")) == "1.5000 ± nan"
 
 
 def test_tables_are_aligned():
