@@ -16,6 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="distance distributions of ring-polymer runs",
         description="All-pairs, bond and cage-diameter distances of runs of one molecule: table with standard "
         "errors, figure (PNG and SVG), numbers (JSON and NPZ), and the harmonic reference of the model beside them.",
+        epilog="example:  python -m analysis distances runs/c20/P8 runs/c20/P1",
     )
     distances.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of 'rpmd run'")
     distances.add_argument(

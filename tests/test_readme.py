@@ -1,0 +1,42 @@
+"""The README keeps its word: its Python runs, its commands exist, its files and its keys are there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_python_examples_run():
+    blocks = re.findall(r"^```python\n(.*?)^```", README, re.S | re.M)
+    assert blocks
+    for block in blocks:
+        done = subprocess.run([sys.executable, "-c", block], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("line", re.findall(r"^\| `(rpmd|mlcalc|python -m analysis) ([a-z]+)", README, re.M))
+def test_commands_of_the_table_exist(line):
+    program, command = line
+    module = {"rpmd": "md.cli", "mlcalc": "mlcalc.cli", "python -m analysis": "analysis.__main__"}[program]
+    code = f"import sys; from {module} import main; main(sys.argv[1:])"
+    done = subprocess.run([sys.executable, "-c", code, command, "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "example" in done.stdout
+
+
+def test_links_lead_somewhere():
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if not link.startswith("http")]
+    assert links
+    assert all((ROOT / link).exists() for link in links)
+
+
+def test_ci_runs_what_the_readme_prints():
+    blocks = re.findall(r"^```bash\n(.*?)^```", README, re.S | re.M)
+    assert blocks == ["pip install . && rpmd run inputs/c20/rpmd.toml\n", "pip install '.[test]' && pytest\n"]
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "README.md" in script and "pip install ." not in script
