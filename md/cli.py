@@ -84,7 +84,7 @@ def _run(options) -> int:
     code, folders = run(read_settings(options.input, overrides), options.overwrite)
     if code == 0 and not options.no_figure:
         # A process of its own: matplotlib and MDAnalysis stay out of the simulation, and md never imports analysis.
-        return subprocess.run(
-            [sys.executable, "-m", "analysis", "distances", *map(str, folders)], check=False
-        ).returncode
+        # -P: a folder "analysis" where the user happens to be must not shadow ours.
+        command = [sys.executable, "-P", "-m", "analysis", "distances", *map(str, folders)]
+        return subprocess.run(command, check=False).returncode
     return code
