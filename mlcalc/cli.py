@@ -121,7 +121,7 @@ def _add_evaluate(commands) -> None:
     evaluate = commands.add_parser(
         "evaluate", help="errors of a model on labelled structures", formatter_class=_RAW,
         description="MAE and RMSE of energies and forces with error bars, by kind of structure, and a parity plot.",
-        epilog="example:\n  mlcalc evaluate c20 inputs/c20/pbe_d3.xyz",
+        epilog="example:\n  mlcalc evaluate c20 inputs/c20/pbe_d3_test.xyz",
     )  # fmt: skip
     evaluate.add_argument("model", metavar="MODEL")
     evaluate.add_argument("data", metavar="DATA.xyz")

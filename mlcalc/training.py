@@ -175,7 +175,7 @@ class Trainer:
                 group["lr"] = self._learning_rate()
         loss = loss_function(self.parameters, batch)
         loss.backward()
-        if len(self.settings.data) > 0 and self.offsets.grad is not None:
+        if self.offsets.grad is not None:
             self.offsets.grad[0] = 0.0  # the first file sets the zero of energy
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.gradient_clip)
         for optimizer in self.optimizers:
