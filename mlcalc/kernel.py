@@ -24,6 +24,7 @@ import numpy as np
 from numba import njit, prange
 from threadpoolctl import ThreadpoolController
 
+from mlcalc.activation import activate
 from mlcalc.errors import InputError
 from mlcalc.filter_table import tabulate
 from mlcalc.model_file import Model
@@ -141,26 +142,6 @@ def _pair_slopes(adjoint, y, begin, pairs, knot, fraction, filters, slope):
 
 
 @njit(cache=True, error_model="numpy")
-def _activate(u, bias, silu, value, gradient):
-    """value = act(u + b), gradient = act′(u + b), element by element; u, value, gradient (N, F)."""
-    # Literals would promote float32 arithmetic to float64.
-    one = np.ones(1, u.dtype)[0]
-    zero, log_2 = one - one, np.log(one + one)
-    for i in range(u.shape[0]):
-        for f in range(u.shape[1]):
-            x = u[i, f] + bias[f]
-            e = math.exp(-abs(x))
-            small = e / (one + e)  # σ(−|x|)
-            sigma = one - small if x > 0 else small
-            if silu:
-                value[i, f] = x * sigma
-                gradient[i, f] = sigma * (one + x * (one - sigma))
-            else:
-                value[i, f] = max(x, zero) + math.log1p(e) - log_2
-                gradient[i, f] = sigma
-
-
-@njit(cache=True, error_model="numpy")
 def _forward(species, begin, pairs, net, constants, knot, fraction, x, y, sigma, a, b):
     """Features x after the last layer; keeps y and σ(u) of every layer for the adjoint."""
     for i in range(len(species)):
@@ -171,7 +152,7 @@ def _forward(species, begin, pairs, net, constants, knot, fraction, x, y, sigma,
             np.dot(x, net.in2f[t], y[t])
         _convolve(y[t], begin, pairs, knot, fraction, net.filters[t], a)
         np.dot(a, net.dense[t, 0], b)
-        _activate(b, net.bias[t, 0], False, a, sigma[t])
+        activate(b, net.bias[t, 0], False, a, sigma[t])
         np.dot(a, net.dense[t, 1], b)
         for i in range(len(species)):
             for f in range(x.shape[1]):
@@ -182,7 +163,7 @@ def _forward(species, begin, pairs, net, constants, knot, fraction, x, y, sigma,
 def _readout(net, constants, x, hidden, adjoint, atomic):
     """Atom-wise energies (N,) from features x, which are replaced by x̄."""
     np.dot(x, net.readout, adjoint)
-    _activate(adjoint, net.readout_bias, constants.silu, hidden, adjoint)
+    activate(adjoint, net.readout_bias, constants.silu, hidden, adjoint)
     for i in range(len(atomic)):
         energy = 0.0
         for f in range(len(net.output)):
