@@ -1,7 +1,6 @@
 """The ``distances`` command: runs in; table, figure and numbers out."""
 
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from analysis.harmonic import HarmonicDistances, harmonic_distances, relaxed_mod
 from analysis.universe import Run, bead_universe, open_run
 from md.statistics import Mean
 from mlcalc.errors import InputError
+from mlcalc.json_text import to_json
 from mlcalc.model_file import find_model, load_model, write_atomically
 from mlcalc.tables import aligned, with_error
 from mlcalc.vibrations import NormalModes
@@ -191,8 +191,8 @@ def as_json(analysed: list[RunDistances]) -> str:
         groups = {}
         for (name, kind), moments in item.moments.items():
             groups.setdefault(name, {"n_pairs": len(item.pairs[name])})[kind] = {
-                "mean_A": _number(moments.mean.value), "mean_error_A": _number(moments.mean.error),
-                "std_A": _number(moments.std.value), "std_error_A": _number(moments.std.error),
+                "mean_A": moments.mean.value, "mean_error_A": moments.mean.error,
+                "std_A": moments.std.value, "std_error_A": moments.std.error,
                 **({"harmonic_mean_A": item.harmonic[name, kind].mean, "harmonic_std_A": item.harmonic[name, kind].std}
                    if item.harmonic else {}),
             }  # fmt: skip
@@ -208,13 +208,9 @@ def as_json(analysed: list[RunDistances]) -> str:
             ratio, harmonic = broadening(quantum, classical, name)
             ratios.append({
                 "group": name, "beads": quantum.run.n_beads, "against_beads": classical.run.n_beads,
-                "std_ratio": _number(ratio.value), "std_ratio_error": _number(ratio.error), "harmonic": harmonic,
+                "std_ratio": ratio.value, "std_ratio_error": ratio.error, "harmonic": harmonic,
             })  # fmt: skip
-    return json.dumps({"runs": runs, "broadening": ratios}, indent=1, ensure_ascii=False)
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return to_json({"runs": runs, "broadening": ratios}, indent=1)
 
 
 def densities(analysed: list[RunDistances]) -> dict[str, np.ndarray]:

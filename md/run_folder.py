@@ -13,7 +13,6 @@ run.log            what happened when
 =================  ==========================================================================================
 """
 
-import json
 import shutil
 import time
 from dataclasses import replace
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mlcalc.errors import InputError
+from mlcalc.json_text import to_json
 from mlcalc.model_file import write_atomically
 
 INPUT, STRUCTURE, MODEL = "input.toml", "structure.xyz", "model.safetensors"
@@ -91,7 +91,7 @@ class RunFolder:
         """Update status.json: at once with ``force``, else every few seconds."""
         self._status |= entries
         if force or time.monotonic() - self._status_time > _STATUS_INTERVAL_S:
-            write_atomically(self.folder / STATUS, (json.dumps(self._status, indent=1) + "\n").encode())
+            write_atomically(self.folder / STATUS, (to_json(self._status, indent=1) + "\n").encode())
             self._status_time = time.monotonic()
 
     def close(self) -> None:

@@ -1,10 +1,10 @@
 """The command line ``mlcalc``: label · sample · train · evaluate · import · info. Heavy imports wait for their command."""
 
 import argparse
-import json
 from pathlib import Path
 
 from mlcalc.errors import InputError, run_command
+from mlcalc.json_text import to_json
 
 _RAW = argparse.RawDescriptionHelpFormatter
 _ENGINES = """engines:
@@ -143,7 +143,7 @@ def _evaluate(options) -> int:
     evaluation = evaluate(options.model, options.data, tuple(options.group_by), plot, options.precision)
     if options.record:
         record(evaluation, find_model(options.model))
-    print(json.dumps(evaluation.as_dict(), indent=1) if options.json else f"{as_text(evaluation)}\nparity plot: {plot}")
+    print(to_json(evaluation.as_dict(), indent=1) if options.json else f"{as_text(evaluation)}\nparity plot: {plot}")
     return 0
 
 
@@ -192,7 +192,7 @@ def _info(options) -> int:
         return 0
     model = load_model(options.model)
     print(describe(model))
-    print(json.dumps(model.metadata, indent=1, ensure_ascii=False))
+    print(to_json(model.metadata, indent=1))
     return 0
 
 

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from mlcalc.errors import InputError
+from mlcalc.json_text import to_json
 
 FORMAT = "mlcalc-schnet"
 FORMAT_VERSION = 1
@@ -176,7 +177,7 @@ def save_model(model: Model, path: str | Path) -> None:
         **model.metadata,
     }
     weights = {name: np.asarray(array, order="C") for name, array in model.weights.items()}
-    write_atomically(path, save(weights, metadata={"mlcalc": json.dumps(header, ensure_ascii=False)}))
+    write_atomically(path, save(weights, metadata={"mlcalc": to_json(header)}))
 
 
 def load_model(name: str | Path) -> Model:
@@ -192,7 +193,7 @@ def load_model(name: str | Path) -> Model:
     header, weights = _read_safetensors(path)
     config = _config_from_header(header, path)
     check_weights(config, weights, str(path))
-    metadata = {key: header[key] for key in header.keys() - {"format", "format_version", "units", "config"}}
+    metadata = {key: header[key] for key in header if key not in ("format", "format_version", "units", "config")}
     return Model(config, weights, metadata)
 
 

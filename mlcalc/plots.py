@@ -20,8 +20,8 @@ def plot_learning_curve(log_path: str | Path, png_path: str | Path) -> None:
     figure = Figure(figsize=(5.2, 4.6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
     for key, label, color in (("mae", "MAE", _BLUE), ("rmse", "RMSE", _ORANGE)):
-        forces = [1e3 * record[f"validation_force_{key}_eV_per_A"] for record in records]
-        upper.plot(steps, forces, color=color, label=f"{label} (validation)")
+        forces = np.array([record[f"validation_force_{key}_eV_per_A"] for record in records], dtype=float)
+        upper.plot(steps, 1e3 * forces, color=color, label=f"{label} (validation)")
     upper.set(yscale="log", ylabel="force error / meV Å$^{-1}$")
     upper.legend(frameon=False)
     lower.plot(steps, [record["loss"] for record in records], color=_GREY)

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from mlcalc.dataset import Batch, Batches, Dataset, distance_range, read_dataset
 from mlcalc.errors import InputError
+from mlcalc.json_text import to_json
 from mlcalc.model_file import Model, load_model, save_model, write_atomically
 from mlcalc.muon import Muon
 from mlcalc.schnet import SchNet
@@ -263,7 +264,7 @@ class Trainer:
             "loss": mean_loss,
         }
         with open(output / LOG_FILE, "a", encoding="utf-8") as log:
-            log.write(json.dumps(record | {f"validation_{k}": v for k, v in asdict(errors).items()}) + "\n")
+            log.write(to_json(record | {f"validation_{k}": v for k, v in asdict(errors).items()}) + "\n")
         self.save_state(output / STATE_FILE)
         from mlcalc.plots import plot_learning_curve
 

@@ -69,8 +69,10 @@ class TrainingSettings:
             check_range(name, getattr(self, name), 0.0, open_low=True)
         for name in ("energy_weight", "weight_decay", "warmup_steps", "seed"):
             check_range(name, getattr(self, name), 0)
-        for name in ("ema_decay", "validation_fraction", "test_fraction"):
+        for name in ("ema_decay", "test_fraction"):
             check_range(name, getattr(self, name), 0.0, 0.99999)
+        # Validation decides which of the moving averages is kept.
+        check_range("validation_fraction", self.validation_fraction, 0.0, 0.99999, open_low=True)
         check_choice("optimizer", self.optimizer, ("muon", "adamw"))
         check_choice("precision", self.precision, ("float32", "float64"))
         check_choice("split", self.split, ("trajectory", "random"))

@@ -203,6 +203,7 @@ def test_compiled_loss_is_the_same(folder, tmp_path):
         (("steps = 300", "stepps = 300"), "did you mean 'steps'"),
         (("n_rbf = 12", "n_rbf = 0"), "n_rbf = 0"),
         (("learning_rate = 3e-3", "learning_rate = -1.0"), "learning_rate = -1.0: expected more than 0"),
+        (("validation_fraction = 0.1", "validation_fraction = 0.0"), "validation_fraction = 0.0: expected more than 0"),
         (("repeat = [1, 2]", "repeat = [1]"), "one whole number of at least 1 for each data file"),
         (('"other.xyz"]', '"none.xyz"]'), "no such file"),
         (('["test.xyz"]', '["none.xyz"]'), "no such file"),
