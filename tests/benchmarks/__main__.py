@@ -1,0 +1,133 @@
+"""Measures mlcalc beside its peers: same weights, same structure, same threads, one run.
+
+    python -m tests.benchmarks --models c20 c20-large --beads 1 8 32 --threads 1 2 -o runs/benchmarks
+
+Every measurement is a process of its own. Peers with an environment of their own (JAX, SchNetPack) are left out, with a line
+that says so, until ``bash tests/benchmarks/make_environments.sh FOLDER`` has made it; pass ``--environments FOLDER`` then.
+Each program first computes the forces of the same replicas; one that disagrees by more than 1e-3 eV/Å is reported, not timed.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from ase.io import read
+
+from mlcalc import load_model
+from mlcalc.model_file import write_atomically
+from mlcalc.tables import aligned
+from tests.benchmarks.problem import write_problem
+
+HERE = Path(__file__).parent
+LARGEST_DIFFERENCE = 1e-3  # eV/Å between two float32 programs
+REFERENCE = "mlcalc"
+# name → (script, variant, environment)
+PEERS = {
+    REFERENCE: ("mlcalc_rpmd.py", "", None),
+    "mlcalc, forces alone": ("mlcalc_rpmd.py", "forces", None),
+    "PyTorch compiled, forces alone": ("torch_dense.py", "compiled", None),
+    "PyTorch eager, forces alone": ("torch_dense.py", "eager", None),
+    "JAX": ("jax_rpmd.py", "", "jax"),
+    "SchNetPack": ("schnetpack_rpmd.py", "", "schnetpack"),
+}
+
+
+def main() -> int:
+    """Run every combination; write table, JSON and chart."""
+    options = _options()
+    output = Path(options.output)
+    output.mkdir(parents=True, exist_ok=True)
+    structure, rows = read(options.structure), []
+    for name in options.models:
+        problem = write_problem(load_model(name), structure, output / f"{Path(name).stem}.npz")
+        for n_beads, threads in itertools.product(options.beads, options.threads):
+            rows += _compare(name, problem, n_beads, threads, options)
+            write_atomically(output / "benchmarks.json", json.dumps(rows, indent=1).encode())
+    table = _table(rows)
+    print(table)
+    write_atomically(output / "benchmarks.txt", (table + "\n").encode())
+    from tests.benchmarks.chart import draw
+
+    print(f"chart: {draw(rows, output / 'benchmarks.png')}")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["c20", "c20-large"], metavar="MODEL")
+    parser.add_argument("--structure", default="inputs/c20/c20.xyz")
+    parser.add_argument("--beads", nargs="+", type=int, default=[1, 8, 32])
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=list(PEERS), metavar="PEER")
+    parser.add_argument("--environments", type=Path, help="folder made by make_environments.sh")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
+    parser.add_argument("-o", "--output", default="runs/benchmarks")
+    return parser.parse_args()
+
+
+def _compare(model: str, problem: Path, n_beads: int, threads: int, options) -> list[dict]:
+    """Every peer on one problem; the forces of the first are the measure of the others."""
+    rows, forces = [], None
+    for peer in options.peers:
+        found = _measure(peer, problem, n_beads, threads, options)
+        if found is None:
+            continue
+        mine = np.array(found.pop("forces"))
+        forces = mine if forces is None else forces
+        difference = float(np.abs(mine - forces).max())
+        row = {"model": model, "beads": n_beads, "threads": threads, "peer": peer, "force_difference": difference}
+        if difference > LARGEST_DIFFERENCE:
+            print(f"{peer}: forces differ by {difference:.2g} eV/Å: not the same network", file=sys.stderr)
+            continue
+        rows.append(row | found)
+        print(f"{model} P = {n_beads}, {threads} thread(s), {peer}: {found['median_ms']:.3f} ms", flush=True)
+    return rows
+
+
+def _measure(peer: str, problem: Path, n_beads: int, threads: int, options) -> dict | None:
+    script, variant, environment = PEERS[peer]
+    python = sys.executable
+    if environment is not None:
+        python = str((options.environments or Path("none")) / environment / "bin" / "python")
+        if not Path(python).exists():
+            print(f"{peer}: left out, no environment {environment!r}; see --help", file=sys.stderr)
+            return None
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+    limits = dict.fromkeys(names, str(threads))
+    if threads == 1:  # XLA has no count of threads, only whether there are several
+        limits["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    cores = ",".join(str(core) for core in sorted(os.sched_getaffinity(0))[:threads])
+    command = ["taskset", "-c", cores, python, str(HERE / "peers" / script), str(problem), str(n_beads), str(threads)]
+    command += ["--seconds", str(options.seconds), "--variant", variant]
+    done = subprocess.run(command, env=os.environ | limits, capture_output=True, text=True)
+    if done.returncode:
+        print(f"{peer}: failed\n{done.stderr[-2000:]}", file=sys.stderr)
+        return None
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _table(rows: list[dict]) -> str:
+    """Times with quartiles, and each as a multiple of mlcalc's."""
+    lines = []
+    reference = {_key(row): row["median_ms"] for row in rows if row["peer"] == REFERENCE}
+    for row in rows:
+        ratio = row["median_ms"] / reference[_key(row)] if _key(row) in reference else float("nan")
+        lines.append([
+            row["model"], str(row["beads"]), str(row["threads"]), row["peer"], f"{row['median_ms']:.3f}",
+            f"{row['low_ms']:.3f}–{row['high_ms']:.3f}", f"{ratio:.1f}", row["version"],
+        ])  # fmt: skip
+    header = ["model", "P", "threads", "program", "ms per step", "quartiles", "times mlcalc", "version"]
+    return aligned(header, lines, left=1)
+
+
+def _key(row: dict) -> tuple:
+    return row["model"], row["beads"], row["threads"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""mlcalc's own ring-polymer step: kernel, OBABO, PILE-L, estimators aside."""
+
+from importlib.metadata import version
+
+import numpy as np
+from common import CENTROID_TIME_FS, TEMPERATURE_K, TIMESTEP_FS, Problem, measure, options, report
+
+from md.ring_polymer import thermal_ring_polymer
+from md.simulation import Dynamics, simulate
+from mlcalc.kernel import SchNetKernel
+from mlcalc.model_file import Model, SchNetConfig
+
+
+def main() -> None:
+    arguments = options()
+    problem = Problem(arguments.problem)
+    model = Model(SchNetConfig(**problem.config), problem.weights)
+    kernel = SchNetKernel(model, problem.numbers, "float32", arguments.threads)
+    _, forces = kernel(problem.replicas(arguments.beads))
+    if arguments.variant == "forces":
+        q = problem.replicas(arguments.beads)
+        times = measure(lambda: kernel(q), arguments.seconds)
+    else:
+        rng = np.random.default_rng(0)
+        state = thermal_ring_polymer(problem.positions, problem.masses, arguments.beads, TEMPERATURE_K, rng)
+        dynamics = Dynamics(TEMPERATURE_K, TIMESTEP_FS, "OBABO", "PILE-L", CENTROID_TIME_FS)
+        samples = simulate(state, kernel, dynamics, rng, steps=10**9)
+        times = measure(lambda: next(samples), arguments.seconds)
+    report(times, forces, f"mlcalc {version('mlcalc')}")
+
+
+if __name__ == "__main__":
+    main()
