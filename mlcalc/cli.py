@@ -58,11 +58,12 @@ def _label(options) -> int:
 def _add_sample(commands) -> None:
     sample = commands.add_parser(
         "sample", help="make structures with a potential", formatter_class=_RAW,
-        description="Make structures of one molecule: harmonic draws at P beads, Langevin dynamics, or scaled copies of it.",
+        description="Make structures of one molecule: harmonic draws at P beads, Langevin dynamics, and\n"
+        "copies of its structures that are scaled or have a few atoms pushed out of place.",
         epilog=f"{_ENGINES}\n\nexample:\n  mlcalc sample normal-modes c20.xyz --engine schnet:c20 --beads 8 -n 500 -o frames.xyz\n"
         "(structures from real ring-polymer MD: rpmd run, then rpmd frames)",
     )  # fmt: skip
-    sample.add_argument("method", choices=("normal-modes", "md", "compressed"))
+    sample.add_argument("method", choices=("normal-modes", "md", "compressed", "pushed"))
     sample.add_argument("structure", metavar="STRUCTURE.xyz")
     sample.add_argument("--engine", required=True)
     sample.add_argument("-n", "--count", type=int, default=100)
@@ -70,6 +71,7 @@ def _add_sample(commands) -> None:
     sample.add_argument("--beads", type=_beads, default=8, metavar="P", help="1 is classical, inf the quantum limit")
     sample.add_argument("--trajectories", type=int, default=4, help="independent MD trajectories that share the count")
     sample.add_argument("--scales", type=float, nargs=2, default=(0.85, 1.05), metavar=("LOW", "HIGH"))
+    sample.add_argument("--push-A", type=float, nargs=2, default=(0.15, 0.6), metavar=("LOW", "HIGH"))
     sample.add_argument("--timestep-fs", type=float, default=0.5)
     sample.add_argument("--stride", type=int, default=100, help="MD steps between structures")
     sample.add_argument("--seed", type=int, default=0)
@@ -85,7 +87,8 @@ def _sample(options) -> int:
     from mlcalc.sampling import LangevinSettings, SampleSettings, sample_to_file
 
     settings = SampleSettings(
-        options.count, options.temperature, options.beads, options.trajectories, tuple(options.scales), options.seed,
+        options.count, options.temperature, options.beads, options.trajectories, tuple(options.scales),
+        tuple(options.push_A), options.seed,
         LangevinSettings(timestep_fs=options.timestep_fs, stride=options.stride),
     )  # fmt: skip
     made = sample_to_file(options.method, options.engine, Path(options.structure), Path(options.output), settings)

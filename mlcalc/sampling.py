@@ -1,4 +1,4 @@
-"""Structures to label: harmonic draws at a finite number of beads, molecular dynamics, scaled copies.
+"""Structures to label: harmonic draws at a finite number of beads, molecular dynamics, scaled and pushed copies.
 
 Every structure carries in ``info`` how it came about: ``sampling``, ``temperature_K`` and, where they apply, ``beads``
 (absent in the quantum limit), ``trajectory`` (split training data by it: its structures are correlated), ``scale``.
@@ -12,12 +12,15 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
+from ase.data import covalent_radii
 
 from mlcalc.errors import InputError
 from mlcalc.vibrations import NormalModes, Potential, normal_modes, position_variance
 
-METHODS = ("normal-modes", "md", "compressed")
+METHODS = ("normal-modes", "md", "compressed", "pushed")
 _RELAXED = 0.005  # eV/Å: within reach of float32 forces, and far below the thermal ones
+_CLOSEST = 0.65  # of the sum of covalent radii (C–C 0.99 Å): what pushing may bring together
+_MOST_PUSHED = 3  # atoms of one structure
 _RATTLE = 0.02  # Å: enough to leave a saddle point of high symmetry
 
 
@@ -55,6 +58,7 @@ class SampleSettings:
         beads: Beads P of the harmonic draws (1: classical); None for the quantum limit.
         trajectories: Independent MD trajectories that share the count.
         scales: Smallest and largest factor of ``compressed``.
+        push_A: Shortest and longest shift of ``pushed``.
         seed: Of the random numbers: same seed, same structures.
         langevin: Settings of the MD.
     """
@@ -64,6 +68,7 @@ class SampleSettings:
     beads: int | None = 8
     trajectories: int = 4
     scales: tuple[float, float] = (0.85, 1.05)
+    push_A: tuple[float, float] = (0.15, 0.6)
     seed: int = 0
     langevin: LangevinSettings = field(default_factory=LangevinSettings)
 
@@ -74,8 +79,9 @@ def sample_to_file(
     """Make structures of one molecule with a given potential and write them as extxyz.
 
     Args:
-        method: ``"normal-modes"`` (relaxes the structure, then draws harmonically), ``"md"`` (Langevin dynamics) or
-            ``"compressed"`` (Langevin structures scaled uniformly about their centre).
+        method: ``"normal-modes"`` (relaxes the structure, then draws harmonically), ``"md"`` (Langevin dynamics),
+            ``"compressed"`` (Langevin structures scaled uniformly about their centre) or ``"pushed"`` (Langevin
+            structures with a few atoms out of place).
         engine: An engine string (:mod:`mlcalc.engines`), or the name or file of a model.
         structure: File that holds one structure.
         output: extxyz to write; replaced whole.
@@ -209,6 +215,39 @@ def compress(frames: list[Atoms], scales: tuple[float, float], rng: np.random.Ge
     return scaled
 
 
+def push(frames: list[Atoms], push_A: tuple[float, float], rng: np.random.Generator) -> list[Atoms]:
+    """Copies of molecules in which one to three atoms were shifted in random directions by lengths uniform in ``push_A``.
+
+    Single stretched and squeezed bonds, as in a molecule about to break: they tell a network that breaking costs energy,
+    which trajectories of an intact molecule never show. Shifts that bring two atoms closer than 0.65 times the sum of
+    their covalent radii are drawn again.
+
+    Raises:
+        InputError: Unless 0 < shortest ≤ longest shift; no admissible shift in a thousand draws.
+    """
+    low, high = push_A
+    if not 0 < low <= high < np.inf:
+        raise InputError(f"push_A = {low!r}, {high!r}: expected two positive lengths in Å, the shorter first")
+    return [_push_one(atoms, low, high, rng) for atoms in frames]
+
+
+def _push_one(atoms: Atoms, low: float, high: float, rng: np.random.Generator) -> Atoms:
+    radii = covalent_radii[atoms.numbers]
+    closest = _CLOSEST * (radii[:, None] + radii)
+    np.fill_diagonal(closest, -np.inf)
+    for _ in range(1000):
+        pushed = atoms.copy()
+        chosen = rng.choice(len(atoms), min(rng.integers(1, _MOST_PUSHED + 1), len(atoms)), replace=False)
+        directions = rng.standard_normal((len(chosen), 3))
+        lengths = rng.uniform(low, high, (len(chosen), 1))
+        pushed.positions[chosen] += lengths * directions / np.linalg.norm(directions, axis=1, keepdims=True)
+        if (pushed.get_all_distances(mic=bool(atoms.pbc.any())) > closest).all():
+            source = atoms.info.get("sampling", "given structures")
+            info = atoms.info | {"sampling": f"1 to {_MOST_PUSHED} atoms pushed by {low:g} to {high:g} Å: {source}"}
+            return _frame(atoms, pushed.positions, info)
+    raise InputError(f"push_A = {low!r}, {high!r}: every push brings atoms too close together; expected smaller ones")
+
+
 def relax(atoms: Atoms, calculator: Calculator, rng: np.random.Generator) -> Atoms:
     """A minimum near a structure (forces below 0.005 eV/Å), left from a slightly rattled copy: a structure of high
     symmetry would otherwise stay on its saddle point. Raises InputError when 1000 steps do not suffice."""
@@ -245,7 +284,9 @@ def _sample(method: str, atoms: Atoms, calculator: Calculator, settings: SampleS
     frames = sample_md(
         atoms, calculator, settings.temperature_K, settings.count, rng, settings.trajectories, settings.langevin
     )
-    return compress(frames, settings.scales, rng) if method == "compressed" else frames
+    if method == "compressed":
+        return compress(frames, settings.scales, rng)
+    return push(frames, settings.push_A, rng) if method == "pushed" else frames
 
 
 def _frame(atoms: Atoms, positions: np.ndarray, info: dict) -> Atoms:

@@ -14,6 +14,7 @@ from mlcalc.sampling import (
     SampleSettings,
     compress,
     potential_of,
+    push,
     sample_md,
     sample_normal_modes,
     sample_to_file,
@@ -112,7 +113,31 @@ def test_compression_scales_all_distances_by_the_recorded_factor():
     assert scaled[0].info["sampling"] == "uniformly scaled: made up"
 
 
-@pytest.mark.parametrize("method", ["normal-modes", "md", "compressed"])
+def test_pushes_move_one_to_three_atoms_by_lengths_in_range():
+    atoms = molecule("C6H6")
+    atoms.info["sampling"] = "made up"
+    centred = atoms.positions - atoms.positions.mean(axis=0)
+    pushed = push([atoms] * 100, (0.2, 0.5), np.random.default_rng(0))
+    numbers = []
+    for frame in pushed:
+        shift = frame.positions - centred
+        shift -= np.median(shift, axis=0)  # atoms left alone moved with the centre only
+        lengths = np.linalg.norm(shift, axis=1)
+        moved = lengths > 1e-9
+        numbers.append(moved.sum())
+        assert (lengths[moved] > 0.2 - 1e-9).all() and (lengths[moved] < 0.5 + 1e-9).all()
+    assert set(numbers) == {1, 2, 3}
+    assert pushed[0].info["sampling"] == "1 to 3 atoms pushed by 0.2 to 0.5 Å: made up"
+    closest = min(frame.get_all_distances()[np.triu_indices(12, 1)].min() for frame in pushed)
+    assert closest > 0.65 * 2 * 0.31  # no two hydrogens, let alone others, on top of each other
+
+
+def test_impossible_pushes_are_refused():
+    with pytest.raises(InputError, match="too close together"):
+        push([Atoms("C2", [[0, 0, 0], [0, 0, 0.5]])], (0.01, 0.02), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("method", ["normal-modes", "md", "compressed", "pushed"])
 def test_sample_to_file(tmp_path, method):
     start = copper_trimer()
     start.rattle(0.05, seed=1)
@@ -129,13 +154,14 @@ def test_sample_to_file(tmp_path, method):
 @pytest.mark.parametrize(
     ("method", "engine", "settings", "message"),
     [
-        ("harmonic", "ase:emt", {}, "method 'harmonic': expected one of normal-modes, md, compressed"),
+        ("harmonic", "ase:emt", {}, "method 'harmonic': expected one of normal-modes, md, compressed, pushed"),
         ("md", "no-such-model", {}, "no-such-model"),
         ("md", "ase:emt", {"count": 0}, "count = 0"),
         ("md", "ase:emt", {"count": 2, "trajectories": 3}, "trajectories = 3"),
         ("md", "ase:emt", {"temperature_K": -1.0}, "temperature_K = -1.0"),
         ("normal-modes", "ase:emt", {"beads": 0}, "beads = 0"),
         ("compressed", "ase:emt", {"scales": (1.2, 0.8)}, "scales = 1.2, 0.8"),
+        ("pushed", "ase:emt", {"push_A": (0.5, 0.2)}, "push_A = 0.5, 0.2"),
     ],
 )
 def test_bad_requests_are_refused_and_nothing_is_written(tmp_path, method, engine, settings, message):
