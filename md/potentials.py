@@ -8,7 +8,16 @@ from mlcalc.domain import check_structure
 from mlcalc.errors import InputError
 from mlcalc.model_file import Model, find_model, load_model
 
-__all__ = ["AseForces", "Harmonic", "Morse", "Model", "find_model", "load_model", "schnet_potential"]
+__all__ = [
+    "AseForces",
+    "Harmonic",
+    "Morse",
+    "Model",
+    "find_model",
+    "load_model",
+    "schnet_potential",
+    "single_threaded_blas",
+]
 
 
 def schnet_potential(model: Model, atoms, precision: str = "float32", backend: str = "numba", threads: int = 0):
@@ -33,6 +42,13 @@ def schnet_potential(model: Model, atoms, precision: str = "float32", backend: s
     from mlcalc.kernel import SchNetKernel
 
     return SchNetKernel(model, atoms.numbers, precision, threads or None, cell, pbc)
+
+
+def single_threaded_blas():
+    """A context for many evaluations of the numba backend: threads share beads out, not matrix products."""
+    from mlcalc.kernel import single_threaded_blas
+
+    return single_threaded_blas()
 
 
 class AseForces:

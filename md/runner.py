@@ -24,6 +24,7 @@ def run(settings, overwrite: bool = False) -> tuple[int, list[Path]]:
     Raises:
         InputError: Structure, model and output are checked before anything is written.
     """
+    from md.potentials import single_threaded_blas
     from md.progress import summary
     from md.run_folder import check_writable
 
@@ -34,10 +35,11 @@ def run(settings, overwrite: bool = False) -> tuple[int, list[Path]]:
         check_writable(folder, overwrite)
     atoms, model_path, potential = _prepare(settings)
     stop, results = _StopRequest(), []
-    for n_beads, folder in zip(counts, folders, strict=True):
-        results.append(_run_one(settings.for_beads(n_beads), folder, atoms, model_path, potential, stop))
-        if results[-1]["state"] != "finished":
-            break
+    with single_threaded_blas():
+        for n_beads, folder in zip(counts, folders, strict=True):
+            results.append(_run_one(settings.for_beads(n_beads), folder, atoms, model_path, potential, stop))
+            if results[-1]["state"] != "finished":
+                break
     print(summary(results))
     print("run folders: " + "  ".join(str(folder) for folder in folders[: len(results)]))
     if error := results[-1]["error"]:

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from ase.build import bulk
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from mlcalc.filter_table import exact_filters, tabulate
-from mlcalc.kernel import SchNetKernel
+from mlcalc.kernel import SchNetKernel, single_threaded_blas
 from mlcalc.schnet import TorchPotential
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
@@ -137,3 +138,17 @@ def test_uncut_filters_are_constant_beyond_the_table(hydrocarbon):
     energies, forces = kernel(positions)
     assert energies[0] == pytest.approx(energies[1], abs=1e-12)
     np.testing.assert_allclose(forces, 0.0, atol=1e-10)
+
+
+def test_blas_threads_are_limited_and_given_back():
+    def blas_threads() -> set[int]:
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    with threadpool_limits(2, user_api="blas"):
+        before = blas_threads()
+        with single_threaded_blas():
+            assert blas_threads() == {1}
+            with single_threaded_blas():  # each evaluation asks again
+                assert blas_threads() == {1}
+            assert blas_threads() == {1}
+        assert blas_threads() == before

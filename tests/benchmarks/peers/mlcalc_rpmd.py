@@ -7,12 +7,17 @@ from common import CENTROID_TIME_FS, TEMPERATURE_K, TIMESTEP_FS, Problem, measur
 
 from md.ring_polymer import thermal_ring_polymer
 from md.simulation import Dynamics, simulate
-from mlcalc.kernel import SchNetKernel
+from mlcalc.kernel import SchNetKernel, single_threaded_blas
 from mlcalc.model_file import Model, SchNetConfig
 
 
 def main() -> None:
-    arguments = options()
+    with single_threaded_blas():  # as rpmd run does
+        run(options())
+
+
+def run(arguments) -> None:
+    """The measurement."""
     problem = Problem(arguments.problem)
     model = Model(SchNetConfig(**problem.config), problem.weights)
     kernel = SchNetKernel(model, problem.numbers, "float32", arguments.threads)
