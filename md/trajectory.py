@@ -2,7 +2,8 @@
 
 Layout (H5MD 1.1, https://www.nongnu.org/h5md): ``/particles/trajectory/position`` with ``value`` (n_frames, P·N, 3) float32 Å in
 bead-major order (index = bead·N + atom), ``step`` and ``time`` (fs); ``n_beads`` and ``n_atoms`` are attributes of the group. The
-potential energies of the beads, (n_frames, P) eV, lie under ``/observables/trajectory/potential_energy``.
+potential energies of the beads, (n_frames, P) eV, lie under ``/observables/trajectory/potential_energy``, whose ``step`` and
+``time`` are the same datasets under a second name.
 """
 
 from pathlib import Path
@@ -26,18 +27,24 @@ class TrajectoryWriter:
         particles = self._file.create_group("particles/trajectory")
         particles.attrs.update(n_beads=n_beads, n_atoms=n_atoms)
         particles.create_group("box").attrs.update(dimension=3, boundary=["none"] * 3)
-        self._position = _element(particles, "position", (n_beads * n_atoms, 3), "f4", "Angstrom")
-        observables = self._file.create_group("observables/trajectory")
-        self._energy = _element(observables, "potential_energy", (n_beads,), "f8", "eV")
+        position = _element(particles, "position", (n_beads * n_atoms, 3), "f4", "Angstrom")
+        energy = _element(self._file.create_group("observables/trajectory"), "potential_energy", (n_beads,), "f8", "eV")
+        step = position.create_dataset("step", (0,), "i8", maxshape=(None,), chunks=(1024,))
+        time = position.create_dataset("time", (0,), "f8", maxshape=(None,), chunks=(1024,))
+        time.attrs["unit"] = "fs"
+        energy["step"], energy["time"] = step, time
+        # Looking a dataset up takes longer than writing a frame. Steps come last: a frame counts once its step is there.
+        self._datasets = energy["value"], position["value"], time, step
+        self._n_frames = 0
         self._file.flush()
 
     def append(self, step: int, time_fs: float, positions: np.ndarray, energies: np.ndarray) -> None:
         """Add a frame: positions (P, N, 3) Å, potential energies (P,) eV."""
-        for group, value in ((self._energy, energies), (self._position, positions.reshape(-1, 3))):
-            n_frames = group["step"].shape[0]
-            for name, entry in (("value", value), ("time", time_fs), ("step", step)):
-                group[name].resize(n_frames + 1, axis=0)
-                group[name][n_frames] = entry
+        entries = energies, positions.reshape(-1, 3), time_fs, step
+        for dataset, entry in zip(self._datasets, entries, strict=True):
+            dataset.resize(self._n_frames + 1, axis=0)
+            dataset[self._n_frames] = entry
+        self._n_frames += 1
         self._file.flush()
 
     def close(self) -> None:
@@ -46,14 +53,11 @@ class TrajectoryWriter:
 
 
 def _element(parent: h5py.Group, name: str, shape: tuple[int, ...], dtype: str, unit: str) -> h5py.Group:
-    """A time-dependent H5MD element: value, step, time."""
+    """An H5MD element with its ``value``; ``step`` and ``time`` are still to come."""
     group = parent.create_group(name)
     chunk = max(1, (1 << 16) // (int(np.prod(shape)) * np.dtype(dtype).itemsize))
     group.create_dataset("value", (0, *shape), dtype, maxshape=(None, *shape), chunks=(chunk, *shape))
     group["value"].attrs["unit"] = unit
-    group.create_dataset("step", (0,), "i8", maxshape=(None,), chunks=(1024,))
-    group.create_dataset("time", (0,), "f8", maxshape=(None,), chunks=(1024,))
-    group["time"].attrs["unit"] = "fs"
     return group
 
 

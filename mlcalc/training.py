@@ -254,8 +254,10 @@ class Trainer:
         )
         score = energy_term + 3.0 * errors.force_rmse_eV_per_A**2
         self.since_best += 1
-        if score < self.best:
+        improved = score < self.best
+        if improved:
             self.best, self.since_best = score, 0
+        if improved or self.settings.keep == "last":
             save_model(self.average.module.to_model(self._metadata(errors)), output / MODEL_FILE)
         record = {
             "step": self.step,

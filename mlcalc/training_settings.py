@@ -25,6 +25,8 @@ class TrainingSettings:
         test_data: extxyz files of unseen trajectories; the final model's errors on them go into its metadata.
         split: ``"trajectory"`` keeps frames that share ``info["trajectory"]`` together; ``"random"`` does not.
         patience: Validations without progress before training stops.
+        keep: Which weights end up in the model file: ``"best"`` by validation, or ``"last"``, for data with a few far-out
+            structures that would sway the choice (the learning rate has decayed by then anyway).
         threads: CPU threads of torch; device: ``"auto"`` takes CUDA when present.
     """
 
@@ -51,6 +53,7 @@ class TrainingSettings:
     test_fraction: float = 0.05
     validation_every_steps: int = 2000
     patience: int = 50
+    keep: str = "best"
     seed: int = 0
     compile: bool = True
     threads: int = 1
@@ -73,6 +76,7 @@ class TrainingSettings:
             check_range(name, getattr(self, name), 0.0, 0.99999)
         # Validation decides which of the moving averages is kept.
         check_range("validation_fraction", self.validation_fraction, 0.0, 0.99999, open_low=True)
+        check_choice("keep", self.keep, ("best", "last"))
         check_choice("optimizer", self.optimizer, ("muon", "adamw"))
         check_choice("precision", self.precision, ("float32", "float64"))
         check_choice("split", self.split, ("trajectory", "random"))

@@ -16,6 +16,7 @@ from mlcalc.evaluation import evaluate
 from mlcalc.kernel import SchNetKernel
 from mlcalc.model_file import load_model
 from mlcalc.settings import build_settings
+from mlcalc.training import Errors, Trainer
 from mlcalc.training_settings import TrainingSettings, split_frames
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
@@ -217,6 +218,17 @@ def test_refusals_write_nothing(folder, tmp_path, capsys, change, message):
     assert main(["train", str(config), "-o", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("keep", "step"), [("best", 100), ("last", 300)])
+def test_which_weights_are_kept(folder, tmp_path, monkeypatch, keep, step):
+    """With a validation error that only grows, the best weights are the first."""
+    growing = iter(range(1, 100))
+    monkeypatch.setattr(Trainer, "errors", lambda *_: Errors(*[float(next(growing))] * 4))
+    config = folder / f"{keep}.toml"
+    config.write_text(f'keep = "{keep}"\n' + (folder / "net.toml").read_text())
+    assert main(["train", str(config), "-o", str(tmp_path / keep)]) == 0
+    assert load_model(tmp_path / keep / "model.safetensors").metadata["provenance"]["steps"] == step
 
 
 def test_folders_are_not_mixed_up(folder, tmp_path, capsys):
