@@ -200,7 +200,7 @@ def load_model(name: str | Path) -> Model:
 def shipped_models() -> dict[str, Path]:
     """Name → file of the models that come with the package."""
     folder = Path(str(resources.files("mlcalc"))) / "models"
-    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"), key=lambda path: path.stem)}
 
 
 def find_model(name: str | Path) -> Path:
