@@ -54,7 +54,10 @@ def test_stress_against_finite_differences():
 
 def test_cell_and_composition_may_change_between_calls():
     calculator = SchNetCalculator(random_model(SCHNETPACK_DIALECT), dtype="float64")
-    fresh = lambda: SchNetCalculator(random_model(SCHNETPACK_DIALECT), dtype="float64")  # noqa: E731
+
+    def fresh() -> SchNetCalculator:
+        return SchNetCalculator(random_model(SCHNETPACK_DIALECT), dtype="float64")
+
     wide = bulk("C", "diamond", 3.9)
     for atoms in (bulk("C", "diamond", 3.57), wide, molecule("C2H2"), molecule("CH4"), wide):
         atoms.calc = calculator
