@@ -115,6 +115,24 @@ def test_training_and_test_trajectories_differ():
     assert not names[0] & names[1]
 
 
+def test_no_structure_is_both_for_training_and_for_testing():
+    """Trajectory names are given by hand; distances are not."""
+    distances = [
+        np.array([np.sort(frame.get_all_distances(), axis=None) for frame in read(C20 / f"pbe_d3_{part}.xyz", ":")])
+        for part in ("train", "test")
+    ]
+    for frame in distances[1]:
+        assert np.abs(distances[0] - frame).max(axis=1).min() > 1e-3
+
+
+def test_cards_say_how_many_of_the_labels_each_network_saw():
+    seen = [frame.info["seen_by"].split() for frame in read(C20 / "pbe_d3_train.xyz", ":")]
+    for name in MODELS:
+        card = shipped_models()[name].with_suffix(".md").read_text(encoding="utf-8")
+        assert f"{sum(name in names for names in seen)} " in card
+        assert f"of the {len(seen)} CP2K labels" in card
+
+
 def test_unknown_model_is_an_input_error():
     with pytest.raises(InputError, match="c20, c20-large"):
         SchNetCalculator("c60")
