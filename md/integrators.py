@@ -11,6 +11,9 @@ O        Ornstein–Uhlenbeck step of every normal mode's momentum (the thermost
 A letter that appears n times in a word covers Δt/n each time. Forces are evaluated once per step, after the last A:
 ``SPLITTINGS`` gives the letters before and after it. P = 1 turns the same words into classical Langevin dynamics.
 
+The state lives in normal modes, where every letter acts on each mode alone; a step transforms nothing but the new positions to
+beads and their forces to modes.
+
 Sources: OBABO Bussi, Parrinello, Phys. Rev. E 75, 056707 (2007), doi:10.1103/PhysRevE.75.056707; BAOAB Leimkuhler, Matthews,
 J. Chem. Phys. 138, 174102 (2013), doi:10.1063/1.4802990; for path integrals Liu, Li, Liu, J. Chem. Phys. 145, 024103 (2016),
 doi:10.1063/1.4954990.
@@ -20,21 +23,35 @@ from typing import NamedTuple
 
 import numpy as np
 from ase import units
-from numba import njit
 
-from md.normal_modes import exact_propagator, mode_frequencies, transform_matrix
-from md.ring_polymer import ring_frequency
+from md.normal_modes import exact_propagator, mode_frequencies, to_beads, to_modes, transform_matrix
+from md.ring_polymer import RingPolymer, ring_frequency
 from md.thermostats import THERMOSTATS
+from mlcalc.compiled import njit
 
 SPLITTINGS = {"OBABO": ("OBA", "BO"), "BAOAB": ("BAOA", "B")}
 _CODES = {"A": 0, "B": 1, "O": 2}
+
+
+class Modes(NamedTuple):
+    """A ring polymer and the forces on it in normal modes; laws of motion change the arrays in place.
+
+    Attributes:
+        positions, momenta, forces: (P, N, 3), units as in RingPolymer; forces in eV/Å.
+        masses: (N,) u.
+    """
+
+    positions: np.ndarray
+    momenta: np.ndarray
+    forces: np.ndarray
+    masses: np.ndarray
 
 
 class Laws(NamedTuple):
     """Everything that a step needs beside the state, computed once.
 
     Attributes:
-        before, after: Letter codes before and after the force evaluation.
+        before, after: Letter codes before and after the force evaluation; without friction there is no O among them.
         transform: (P, P) normal-mode matrix C.
         propagator: (P, 2, 2) of one A.
         kick: Duration of one B, ASE time.
@@ -51,87 +68,119 @@ class Laws(NamedTuple):
     noise: np.ndarray
     remove_com: bool
 
+    @property
+    def draws(self) -> int:
+        """How many times (P, N, 3) normal numbers a step takes: one for every O."""
+        return int((self.before == _CODES["O"]).sum() + (self.after == _CODES["O"]).sum())
+
 
 def make_laws(dynamics, n_beads: int) -> Laws:
     """Laws of motion for simulation.Dynamics and P beads."""
-    before, after = SPLITTINGS[dynamics.integrator]
+    words = SPLITTINGS[dynamics.integrator]
     timestep = dynamics.timestep_fs * units.fs
-    share = {letter: timestep / max((before + after).count(letter), 1) for letter in _CODES}
+    share = {letter: timestep / max("".join(words).count(letter), 1) for letter in _CODES}
     frequencies = mode_frequencies(n_beads, ring_frequency(n_beads, dynamics.temperature_K))
     frictions = THERMOSTATS[dynamics.thermostat](
         frequencies, dynamics.centroid_time_fs * units.fs, dynamics.friction_scale
     )
     damping = np.exp(-frictions * share["O"])
     noise = np.sqrt((1.0 - damping**2) * n_beads * units.kB * dynamics.temperature_K)
-    codes = (np.array([_CODES[letter] for letter in letters]) for letters in (before, after))
+    if not frictions.any():
+        words = [word.replace("O", "") for word in words]
+    codes = (np.array([_CODES[letter] for letter in word], dtype=np.int64) for word in words)
     return Laws(
         *codes, transform_matrix(n_beads), exact_propagator(frequencies, share["A"]),
         share["B"], damping, noise, dynamics.remove_com,
     )  # fmt: skip
 
 
+def in_modes(ring_polymer: RingPolymer, laws: Laws) -> Modes:
+    """The normal modes of a ring polymer, new arrays; the forces are still to come."""
+    q, p, masses = ring_polymer
+    modes = Modes(np.empty_like(q), np.empty_like(p), np.zeros_like(q), masses)
+    to_modes(laws.transform, q, modes.positions)
+    to_modes(laws.transform, p, modes.momenta)
+    if laws.remove_com:
+        modes.momenta[0] -= centre_of_mass_part(modes.momenta[0], masses)
+    return modes
+
+
 @njit(cache=True)
-def advance(letters, ring_polymer, forces, laws, rng):
-    """Apply the letters to the state in place; returns the energy (eV) that the thermostat took out.
+def before_forces(modes, laws, normals, beads):
+    """The part of a step up to the force evaluation; returns the energy (eV) that the thermostat took out.
 
     Args:
-        letters: Codes; ring_polymer: RingPolymer; forces: (P, N, 3) eV/Å at the present positions; rng: numpy Generator.
+        modes: Modes, changed in place; laws: Laws; normals: (draws, P, N, 3) standard normal numbers of this step.
+        beads: (P, N, 3) Å, receives the new positions.
     """
-    taken = 0.0
-    for letter in letters:
-        if letter == 0:
-            free_motion(ring_polymer, laws)
-        elif letter == 1:
-            kick(ring_polymer, forces, laws.kick)
-        else:
-            taken += thermostat(ring_polymer, laws, rng)
+    taken = apply_letters(laws.before, modes, laws, normals)
+    to_beads(laws.transform, modes.positions, beads)
     return taken
 
 
 @njit(cache=True)
-def free_motion(ring_polymer, laws):
+def after_forces(modes, laws, normals, forces):
+    """The rest of the step with the new forces (P, N, 3) eV/Å; normals as in before_forces. Returns the energy taken out."""
+    to_modes(laws.transform, forces, modes.forces)
+    used = 0
+    for letter in laws.before:
+        used += letter == 2
+    return apply_letters(laws.after, modes, laws, normals[used:])
+
+
+@njit(cache=True)
+def apply_letters(letters, modes, laws, normals):
+    """Apply letters in turn, each O with the next (P, N, 3) of normals; returns the energy (eV) that left the system."""
+    taken, used = 0.0, 0
+    for letter in letters:
+        if letter == 0:
+            free_motion(modes, laws.propagator)
+        elif letter == 1:
+            kick(modes, laws.kick)
+        else:
+            taken += thermostat(modes, laws, normals[used])
+            used += 1
+    return taken
+
+
+@njit(cache=True)
+def free_motion(modes, propagator):
     """A: exact motion of the free ring polymer."""
-    q, p, masses = ring_polymer
-    q_modes, p_modes = to_modes(laws.transform, q), to_modes(laws.transform, p)
+    q, p, masses = modes.positions, modes.momenta, modes.masses
     for k in range(q.shape[0]):
-        m = laws.propagator[k]
+        qq, qv, vq, vv = propagator[k, 0, 0], propagator[k, 0, 1], propagator[k, 1, 0], propagator[k, 1, 1]
         for i in range(q.shape[1]):
+            m = masses[i]
+            qp, pq = qv / m, vq * m
             for axis in range(3):
-                position, velocity = q_modes[k, i, axis], p_modes[k, i, axis] / masses[i]
-                q_modes[k, i, axis] = m[0, 0] * position + m[0, 1] * velocity
-                p_modes[k, i, axis] = masses[i] * (m[1, 0] * position + m[1, 1] * velocity)
-    add_modes(laws.transform, q_modes, q)
-    add_modes(laws.transform, p_modes, p)
+                position, momentum = q[k, i, axis], p[k, i, axis]
+                q[k, i, axis] += qq * position + qp * momentum
+                p[k, i, axis] += pq * position + vv * momentum
 
 
 @njit(cache=True)
-def kick(ring_polymer, forces, duration):
+def kick(modes, duration):
     """B: momenta change by force times duration."""
-    p = ring_polymer.momenta
-    for j in range(p.shape[0]):
-        for i in range(p.shape[1]):
-            for axis in range(3):
-                p[j, i, axis] += duration * forces[j, i, axis]
-
-
-@njit(cache=True)
-def thermostat(ring_polymer, laws, rng):
-    """O: p̃_k ← c₁ p̃_k + c₂ √m ξ; returns the kinetic energy (eV) that left the system."""
-    if laws.damping.min() == 1.0:
-        return 0.0  # no friction anywhere: no random numbers drawn, momenta untouched to the bit
-    p, masses = ring_polymer.momenta, ring_polymer.masses
-    before = ring_polymer_kinetic_energy(ring_polymer)
-    modes = to_modes(laws.transform, p)
-    change = np.empty_like(modes)
+    p, f = modes.momenta, modes.forces
     for k in range(p.shape[0]):
         for i in range(p.shape[1]):
-            width = laws.noise[k] * np.sqrt(masses[i])
             for axis in range(3):
-                change[k, i, axis] = (laws.damping[k] - 1.0) * modes[k, i, axis] + width * rng.standard_normal()
+                p[k, i, axis] += duration * f[k, i, axis]
+
+
+@njit(cache=True)
+def thermostat(modes, laws, normals):
+    """O: p̃_k ← c₁ p̃_k + c₂ √m ξ with normals ξ; returns the kinetic energy (eV) that left the system."""
+    p, masses = modes.momenta, modes.masses
+    before = ring_polymer_kinetic_energy(modes)
+    for i in range(p.shape[1]):
+        root = np.sqrt(masses[i])
+        for k in range(p.shape[0]):
+            for axis in range(3):
+                p[k, i, axis] = laws.damping[k] * p[k, i, axis] + laws.noise[k] * root * normals[k, i, axis]
     if laws.remove_com:
-        change[0] -= centre_of_mass_part(modes[0] + change[0], masses)
-    add_modes(laws.transform, change, p)
-    return before - ring_polymer_kinetic_energy(ring_polymer)
+        p[0] -= centre_of_mass_part(p[0], masses)
+    return before - ring_polymer_kinetic_energy(modes)
 
 
 @njit(cache=True)
@@ -146,26 +195,14 @@ def centre_of_mass_part(momenta, masses):
 
 
 @njit(cache=True)
-def ring_polymer_kinetic_energy(ring_polymer):
-    """Σ p²/2m over all beads, eV: the kinetic energy of the ring polymer, not of the quantum nuclei."""
-    p, masses = ring_polymer.momenta, ring_polymer.masses
+def ring_polymer_kinetic_energy(state):
+    """Σ p²/2m over all beads, or equally all modes, eV: that of the ring polymer, not of the quantum nuclei."""
+    p, masses = state.momenta, state.masses
     total = 0.0
-    for j in range(p.shape[0]):
-        for i in range(p.shape[1]):
+    for i in range(p.shape[1]):
+        squares = 0.0
+        for j in range(p.shape[0]):
             for axis in range(3):
-                total += p[j, i, axis] ** 2 / (2.0 * masses[i])
+                squares += p[j, i, axis] ** 2
+        total += squares / (2.0 * masses[i])
     return total
-
-
-@njit(cache=True)
-def to_modes(transform, beads):
-    """(P, N, 3) beads → normal modes, a new array."""
-    n_beads = beads.shape[0]
-    return np.dot(transform, beads.reshape(n_beads, -1)).reshape(beads.shape)
-
-
-@njit(cache=True)
-def add_modes(transform, modes, beads):
-    """beads (P, N, 3) += Cᵀ modes."""
-    n_beads = modes.shape[0]
-    beads += np.dot(transform.T, modes.reshape(n_beads, -1)).reshape(modes.shape)

@@ -13,6 +13,8 @@ Source: Ceriotti, Parrinello, Markland, Manolopoulos, J. Chem. Phys. 133, 124104
 
 import numpy as np
 
+from mlcalc.compiled import njit
+
 
 def transform_matrix(n_beads: int) -> np.ndarray:
     """Real orthonormal C, (P, P), of eq. (18): cosines for k < P/2, the alternating mode, then sines."""
@@ -46,3 +48,17 @@ def exact_propagator(frequencies: np.ndarray, timestep: float) -> np.ndarray:
     maps[:, 0, 1] = timestep * np.sinc(phase / np.pi)  # sin(ωΔt)/ω, also at ω = 0
     maps[:, 1, 0] = -frequencies * np.sin(phase)
     return maps
+
+
+@njit(cache=True)
+def to_modes(transform, beads, modes):
+    """modes = C beads, both (P, N, 3)."""
+    n_beads = beads.shape[0]
+    np.dot(transform, beads.reshape(n_beads, -1), modes.reshape(n_beads, -1))
+
+
+@njit(cache=True)
+def to_beads(transform, modes, beads):
+    """beads = Cᵀ modes, both (P, N, 3)."""
+    n_beads = beads.shape[0]
+    np.dot(transform.T, modes.reshape(n_beads, -1), beads.reshape(n_beads, -1))

@@ -46,7 +46,7 @@ def schnet_potential(model: Model, atoms, precision: str = "float32", backend: s
 
 def single_threaded_blas():
     """A context for many evaluations of the numba backend: threads share beads out, not matrix products."""
-    from mlcalc.kernel import single_threaded_blas
+    from mlcalc.threads import single_threaded_blas
 
     return single_threaded_blas()
 

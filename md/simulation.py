@@ -1,13 +1,18 @@
 """The loop: a state goes in, samples come out. It knows no files."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from md.estimators import Sample
-from md.integrators import advance, centre_of_mass_part, make_laws
+from md.integrators import after_forces, before_forces, in_modes, make_laws
+from md.normal_modes import to_beads, to_modes
 from md.ring_polymer import RingPolymer
+from mlcalc.compiled import njit
+
+_NOISE_NUMBERS = 1 << 14  # drawn at once: 128 KiB, which stay in the cache
 
 Potential = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -58,16 +63,19 @@ def simulate(
         SimulationError: Energies or forces are not finite.
     """
     laws = make_laws(dynamics, len(ring_polymer.positions))
-    if dynamics.remove_com:
-        mean = ring_polymer.momenta.mean(axis=0)
-        ring_polymer.momenta[:] -= centre_of_mass_part(mean, ring_polymer.masses)
+    modes = in_modes(ring_polymer, laws)
     heat = 0.0
     energies, forces = _checked(potential(ring_polymer.positions), 0)
+    to_modes(laws.transform, forces, modes.forces)
+    noise = _noise(rng, (laws.draws, *forces.shape), steps, every)
     for step in range(steps + 1):
         if step > 0:
-            heat += advance(laws.before, ring_polymer, forces, laws, rng)
+            normals = next(noise)
+            heat += before_forces(modes, laws, normals, ring_polymer.positions)
             energies, forces = _checked(potential(ring_polymer.positions), step)
-            heat += advance(laws.after, ring_polymer, forces, laws, rng)
+            heat += after_forces(modes, laws, normals, forces)
+        if step % every == 0 or step == steps:
+            to_beads(laws.transform, modes.momenta, ring_polymer.momenta)
         if step % every == 0:
             yield Sample(
                 step, step * dynamics.timestep_fs, ring_polymer, energies, forces,
@@ -75,10 +83,42 @@ def simulate(
             )  # fmt: skip
 
 
+def _noise(rng: np.random.Generator, shape: tuple[int, ...], steps: int, every: int) -> Iterator[np.ndarray]:
+    """Standard normal numbers of such a shape for each step.
+
+    They are drawn for several steps at once, because to hand a generator to compiled code takes as long as to draw 2000
+    numbers, but never beyond the next sample or the last step: there the generator stands where drawing step by step would
+    have brought it.
+    """
+    size = max(math.prod(shape), 1)
+    numbers = np.empty((max(1, min(every, _NOISE_NUMBERS // size)), *shape))
+    step = 0
+    while step < steps:
+        count = min(len(numbers), every - step % every, steps - step)
+        _fill(rng, numbers[:count].reshape(-1))
+        yield from numbers[:count]
+        step += count
+
+
+@njit(cache=True)
+def _fill(rng, numbers):
+    for n in range(len(numbers)):
+        numbers[n] = rng.standard_normal()
+
+
+@njit(cache=True)
+def _finite(energies, forces):
+    total = 0.0  # one sum finds any NaN or infinity: cheap enough for every step
+    for energy in energies:
+        total += energy
+    for force in forces.flat:
+        total += abs(force)
+    return np.isfinite(total)
+
+
 def _checked(evaluated: tuple[np.ndarray, np.ndarray], step: int) -> tuple[np.ndarray, np.ndarray]:
     energies, forces = evaluated
-    # One sum finds any NaN or infinity: cheap enough for every step.
-    if not np.isfinite(energies.sum() + np.abs(forces).sum()):
+    if not _finite(energies, forces):
         bad = ~(np.isfinite(energies) & np.isfinite(forces).all(axis=(1, 2)))
         raise SimulationError(
             f"step {step}: energy or forces of bead(s) {np.flatnonzero(bad).tolist()} are not finite; "

@@ -13,8 +13,10 @@ term lies below the rounding of the precision.
 import math
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
+
+from mlcalc.compiled import njit
 
 _TERMS = {32: 8, 64: 14}  # of exp(s): s⁸/8! < 6e-9, s¹⁴/14! < 5e-18
 _ARTANH_TERMS = {32: 8, 64: 16}  # t¹⁶/17 < 2e-9, t³²/33 < 2e-17

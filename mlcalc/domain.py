@@ -5,9 +5,10 @@ from ase.data import chemical_symbols
 from ase.units import Bohr
 
 from mlcalc.errors import InputError
-from mlcalc.pairs import half_pairs
+from mlcalc.pairs import half_pairs, pairs_within
 
 COINCIDENT = 0.1  # Å; no two nuclei of matter at rest come near this
+_FEW_ATOMS = 500  # all pairs of a molecule of this size are faster than a search, which would also load torch
 # A network interpolates somewhat beyond the distances it was trained on; the nuclear repulsion guards what lies below.
 _SLACK_SHORT, _SLACK_LONG = 0.9, 1.15
 
@@ -57,8 +58,11 @@ def nearest_distances(positions, cell, pbc) -> tuple[np.ndarray, tuple[int, int]
     """(N,) Å distance of each atom to its nearest neighbour (infinite without one), and the closest pair."""
     periodic = pbc is not None and np.any(pbc)
     nearest = np.full(len(positions), np.inf)
-    # Nothing within 5 Å is as good as no neighbour for a check of units and collisions.
-    pairs = half_pairs(positions, 5.0 if periodic else None, cell, pbc)
+    if periodic or len(positions) > _FEW_ATOMS:
+        # Nothing within 5 Å is as good as no neighbour for a check of units and collisions.
+        pairs = pairs_within(positions, 5.0, cell if periodic else np.zeros((3, 3)), pbc if periodic else False)
+    else:
+        pairs = half_pairs(positions, None)
     if len(pairs.first) == 0:
         return nearest, (0, 0)
     distance = np.linalg.norm(positions[pairs.second] - positions[pairs.first] + pairs.shift, axis=1)

@@ -33,6 +33,11 @@ def half_pairs(positions: np.ndarray, cutoff: float | None, cell=None, pbc=None)
     if pbc is None or not np.any(pbc):
         first, second = np.triu_indices(len(positions), 1)
         return HalfPairs(first.astype(np.int64), second.astype(np.int64), np.zeros((len(first), 3)))
+    return pairs_within(positions, cutoff, cell, pbc)
+
+
+def pairs_within(positions: np.ndarray, cutoff: float, cell, pbc) -> HalfPairs:
+    """Half pairs within the cutoff, of molecules (``pbc`` False) too; arguments as in half_pairs."""
     import vesin
 
     calculator = vesin.NeighborList(cutoff=float(cutoff), full_list=False)

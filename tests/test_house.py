@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 # md meets networks in one file and its command line; these carry no physics.
-TOOLS_FOR_MD = {"mlcalc.errors", "mlcalc.json_text", "mlcalc.settings", "mlcalc.tables"}
+TOOLS_FOR_MD = {"mlcalc.compiled", "mlcalc.errors", "mlcalc.json_text", "mlcalc.settings", "mlcalc.tables"}
 DOORS_OF_MD = {"potentials.py", "cli.py"}
 
 

