@@ -9,10 +9,10 @@ Adjoint, with ḡ standing for ∂E/∂g, layers in reverse (ssp′ = σ, the lo
     ū = (x̄·W₂ᵀ)∘σ(u)     c̄ = ū·W₁ᵀ     ∂E/∂r_ij += Σ_f (c̄_i∘y_j + c̄_j∘y_i)∘W′(r_ij)
     ȳ_i = Σ_j c̄_j∘W(r_ij)     x̄ ← x̄ + ȳ·W_inᵀ
 
-Threads share out replicas, or, where a few replicas of many atoms leave them idle, blocks of atoms: each half pair then has to
-be met from both its ends. Which of the two is decided by the numbers of replicas and atoms, every sum is done by one thread in
-one order, and so results do not depend on the number of threads. Positions, forces and pair geometry are float64; the network
-is float32 or float64.
+Threads share out replicas, or, where a few replicas of many atoms would leave some idle, blocks of atoms: each half pair is then
+met from both its ends. Either way every product has the rows of one block, and every sum is done by one thread in the order of
+the pairs: results do not depend on the number of threads. Positions, forces and pair geometry are float64; the network is
+float32 or float64.
 """
 
 import threading
@@ -23,61 +23,65 @@ from numba import prange
 from mlcalc import kernel_stages as stages
 from mlcalc.compiled import njit
 from mlcalc.filter_table import tabulate
-from mlcalc.kernel_state import Constants, Result, make_atoms, make_network, make_result, make_workspace
+from mlcalc.kernel_state import Constants, Result, Workspace, make_atoms, make_network, make_result, make_workspace
 from mlcalc.model_file import Model
 from mlcalc.neighbours import NeighbourList
 from mlcalc.threads import check_threads, thread_limits
 
-_BLOCK = 32  # atoms that a thread takes at once: rows enough for the matrix products, blocks enough to share out
-_FEW_REPLICAS, _MANY_ATOMS = (
-    16,
-    2 * _BLOCK,
-)  # fewer replicas than the one and more atoms than the other: blocks of atoms
+_BLOCK = 32  # atoms of a block at most: rows enough for the matrix products, blocks enough to share out
+_BLOCK_COST = 1.3  # time of an evaluation by blocks on one thread, where one by replicas takes 1
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
-def _by_replica(q, atoms, pairs, net, constants, work, result):
+def _by_replica(q, atoms, pairs, net, constants, n_blocks, work, result):
     """Evaluate replicas q (P, N, 3) Å, each by one thread."""
     for b in prange(len(q)):
-        begin, n_pairs = pairs.offset[b], pairs.count[b]
+        begin, n_pairs, n_atoms = pairs.offset[b], pairs.count[b], q.shape[1]
         knot, fraction, slope = work.knot[b, :n_pairs], work.fraction[b, :n_pairs], work.slope[b, :n_pairs]
         x, c, scratch, atomic = work.x[b], work.a[b], work.b[b], result.atomic_energies[b]
         stages.locate(q[b], begin, pairs, 0, n_pairs, constants, net.filters.shape[1], knot, fraction, slope)
         stages.embed(atoms.species, net, x, work.y[b, 0])
         for t in range(len(net.in2f)):
-            if t > 0:
-                np.dot(x, net.in2f[t], work.y[b, t])
             stages.convolve(work.y[b, t], begin, pairs, knot, fraction, net.filters[t], c)
-            stages.update_features(t, net, x, c, scratch, work.sigma[b, t])
-        stages.read_out(net, constants, x, work.hidden[b, 0], work.hidden[b, 1], atomic)
+            for block in range(n_blocks):
+                low, high = _rows(block, n_blocks, n_atoms)
+                stages.update_features(t, net, x[low:high], c[low:high], scratch[low:high], work.sigma[b, t, low:high])
+                if t + 1 < len(net.in2f):
+                    np.dot(x[low:high], net.in2f[t + 1], work.y[b, t + 1, low:high])
+        for block in range(n_blocks):
+            low, high = _rows(block, n_blocks, n_atoms)
+            hidden, gradient = work.hidden[b, 0, low:high], work.hidden[b, 1, low:high]
+            stages.read_out(net, constants, x[low:high], hidden, gradient, atomic[low:high])
         for t in range(len(net.in2f) - 1, -1, -1):
-            stages.adjoint_of_update(t, net, x, work.sigma[b, t], c, scratch)
-            stages.add_slopes(
-                scratch, work.y[b, t], begin, pairs, 0, n_pairs, knot, fraction, net.filters[t], slope
-            )  # fmt: skip
+            for block in range(n_blocks):
+                low, high = _rows(block, n_blocks, n_atoms)
+                stages.adjoint_of_update(
+                    t, net, x[low:high], work.sigma[b, t, low:high], c[low:high], scratch[low:high]
+                )
+            stages.add_slopes(scratch, work.y[b, t], begin, pairs, 0, n_pairs, knot, fraction, net.filters[t], slope)
             if t > 0:  # the embedding does not depend on the positions
                 stages.convolve(scratch, begin, pairs, knot, fraction, net.filters[t], c)
-                stages.add_adjoint_of_messages(t, net, x, c, scratch)
-        stages.scatter_forces(
-            q[b], atoms.numbers, begin, pairs, constants, slope, knot, result.forces[b], atomic, result.virials[b]
-        )
+                for block in range(n_blocks):
+                    low, high = _rows(block, n_blocks, n_atoms)
+                    stages.add_adjoint_of_messages(t, net, x[low:high], c[low:high], scratch[low:high])
+        stages.scatter_forces(q[b], atoms.numbers, begin, pairs, constants, slope, knot, result.forces[b], atomic)
         stages.total_energy(atoms, atomic, result.energies, b)
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
-def _by_block(q, atoms, pairs, net, constants, work, result):
+def _by_block(q, atoms, pairs, net, constants, n_blocks, work, result):
     """Evaluate replicas q (P, N, 3) Å; threads share out blocks of atoms and meet after every convolution."""
-    n_blocks, n_atoms, last = work.block_virials.shape[1], q.shape[1], len(net.in2f) - 1
-    for task in prange(len(q) * n_blocks):
-        b, low, high = _rows(task, n_blocks, n_atoms)
+    n_tasks, n_atoms, last = len(q) * n_blocks, q.shape[1], len(net.in2f) - 1
+    for task in prange(n_tasks):
+        b, (low, high) = task // n_blocks, _rows(task % n_blocks, n_blocks, n_atoms)
         stages.locate(
             q[b], pairs.offset[b], pairs, pairs.row[b, low], pairs.row[b, high], constants, net.filters.shape[1],
             work.knot[b], work.fraction[b], work.slope[b],
         )  # fmt: skip
         stages.embed(atoms.species[low:high], net, work.x[b, low:high], work.y[b, 0, low:high])
     for t in range(last + 1):
-        for task in prange(len(q) * n_blocks):
-            b, low, high = _rows(task, n_blocks, n_atoms)
+        for task in prange(n_tasks):
+            b, (low, high) = task // n_blocks, _rows(task % n_blocks, n_blocks, n_atoms)
             x, c = work.x[b, low:high], work.a[b, low:high]
             stages.gather(
                 work.y[b, t], pairs.offset[b], pairs, b, low, high, work.knot[b], work.fraction[b], net.filters[t],
@@ -87,12 +91,12 @@ def _by_block(q, atoms, pairs, net, constants, work, result):
             if t < last:
                 np.dot(x, net.in2f[t + 1], work.y[b, t + 1, low:high])
             else:
-                atomic = result.atomic_energies[b, low:high]
-                stages.read_out(net, constants, x, work.hidden[b, 0, low:high], work.hidden[b, 1, low:high], atomic)
+                hidden, gradient = work.hidden[b, 0, low:high], work.hidden[b, 1, low:high]
+                stages.read_out(net, constants, x, hidden, gradient, result.atomic_energies[b, low:high])
                 stages.adjoint_of_update(t, net, x, work.sigma[b, t, low:high], c, work.adjoint[t % 2, b, low:high])
     for t in range(last, -1, -1):
-        for task in prange(len(q) * n_blocks):
-            b, low, high = _rows(task, n_blocks, n_atoms)
+        for task in prange(n_tasks):
+            b, (low, high) = task // n_blocks, _rows(task % n_blocks, n_blocks, n_atoms)
             x, c = work.x[b, low:high], work.a[b, low:high]
             stages.add_slopes(
                 work.adjoint[t % 2, b], work.y[b, t], pairs.offset[b], pairs, pairs.row[b, low], pairs.row[b, high],
@@ -107,22 +111,28 @@ def _by_block(q, atoms, pairs, net, constants, work, result):
                 stages.adjoint_of_update(
                     t - 1, net, x, work.sigma[b, t - 1, low:high], c, work.adjoint[(t - 1) % 2, b, low:high]
                 )
-    for task in prange(len(q) * n_blocks):
-        b, low, high = _rows(task, n_blocks, n_atoms)
+    for task in prange(n_tasks):
+        b, (low, high) = task // n_blocks, _rows(task % n_blocks, n_blocks, n_atoms)
         stages.gather_forces(
-            q[b], atoms.numbers, pairs.offset[b], pairs, b, low, high, constants, work.slope[b], work.knot[b], result.forces[b],
-            result.atomic_energies[b], work.block_virials[b, task % n_blocks],
+            q[b], atoms.numbers, pairs.offset[b], pairs, b, low, high, constants, work.slope[b], work.knot[b],
+            result.forces[b], result.atomic_energies[b],
         )  # fmt: skip
     for b in range(len(q)):
         stages.total_energy(atoms, result.atomic_energies[b], result.energies, b)
-        result.virials[b] = work.block_virials[b].sum(axis=0)
 
 
 @njit(cache=True)
-def _rows(task, n_blocks, n_atoms):
-    """Replica and atoms [low, high) of a task: blocks as equal as can be."""
-    b, block = task // n_blocks, task % n_blocks
-    return b, block * n_atoms // n_blocks, (block + 1) * n_atoms // n_blocks
+def _rows(block, n_blocks, n_atoms):
+    """Atoms [low, high) of a block: all blocks as equal as can be."""
+    return block * n_atoms // n_blocks, (block + 1) * n_atoms // n_blocks
+
+
+@njit(cache=True, parallel=True, error_model="numpy")
+def _virials(q, atoms, pairs, constants, work, result):
+    """Virials of replicas that have just been evaluated."""
+    for b in prange(len(q)):
+        knot, slope = work.knot[b, : pairs.count[b]], work.slope[b, : pairs.count[b]]
+        stages.sum_virial(q[b], atoms.numbers, pairs.offset[b], pairs, constants, slope, knot, result.virials[b])
 
 
 class SchNetKernel:
@@ -157,12 +167,12 @@ class SchNetKernel:
 
     def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(P, N, 3) Å → energies (P,) eV, forces (P, N, 3) eV/Å."""
-        result = self._run(np.ascontiguousarray(positions, dtype=np.float64))
+        result = self._run(np.ascontiguousarray(positions, dtype=np.float64), virials=False)
         return result.energies, result.forces
 
     def evaluate(self, positions: np.ndarray) -> dict[str, np.ndarray]:
         """As schnet.TorchPotential.evaluate: energies, forces, atomic_energies, virials of (P, N, 3) Å."""
-        return self._run(np.ascontiguousarray(positions, dtype=np.float64))._asdict()
+        return self._run(np.ascontiguousarray(positions, dtype=np.float64), virials=True)._asdict()
 
     @property
     def memory(self) -> int:
@@ -170,24 +180,32 @@ class SchNetKernel:
         pairs = self._neighbours.pairs if self._neighbours else ()
         return sum(array.nbytes for group in (self.network, pairs, self._work or ()) for array in group)
 
-    def _run(self, positions: np.ndarray) -> Result:
+    def _run(self, positions: np.ndarray, virials: bool) -> Result:
         n_replicas, n_atoms, _ = positions.shape
-        by_block = n_replicas < _FEW_REPLICAS and n_atoms > _MANY_ATOMS
+        n_blocks = -(-n_atoms // _BLOCK)
+        by_block = n_blocks > 1 and -(-n_replicas // self.threads) > _BLOCK_COST * n_replicas / self.threads
         result = make_result(n_replicas, n_atoms)
         with self._lock, thread_limits(self.threads):  # one caller at a time: the workspace is shared
             if self._neighbours is None or self._neighbours.by_atom != by_block:
                 self._neighbours = NeighbourList(self.model.config.cutoff, by_block, self.skin)
             pairs = self._neighbours.update(positions, self.cell, self.pbc)
-            self._fit_workspace(n_replicas, int(pairs.count.max(initial=0)), by_block)
+            work = self._fitting_workspace(n_replicas, int(pairs.count.max(initial=0)), by_block)
             evaluate = _by_block if by_block else _by_replica
-            evaluate(positions, self.atoms, pairs, self.network, self.constants, self._work, result)
+            evaluate(positions, self.atoms, pairs, self.network, self.constants, n_blocks, work, result)
+            if virials:
+                _virials(positions, self.atoms, pairs, self.constants, work, result)
         return result
 
-    def _fit_workspace(self, n_replicas: int, n_pairs: int, by_block: bool) -> None:
-        """Allocate scratch memory, or keep what there is; lists of pairs fluctuate, hence some room to spare."""
-        n_blocks = -(-len(self.numbers) // _BLOCK) if by_block else 0
+    def _fitting_workspace(self, n_replicas: int, n_pairs: int, by_block: bool) -> Workspace:
+        """Scratch memory, allocated anew when what there is does not fit; lists of pairs fluctuate, hence room to spare."""
         work = self._work
-        if work is None or work.block_virials.shape[:2] != (n_replicas, n_blocks) or work.knot.shape[1] < n_pairs:
+        if (
+            work is None
+            or len(work.x) != n_replicas
+            or work.knot.shape[1] < n_pairs
+            or (work.adjoint.size > 0) != by_block
+        ):
+            self._work = work = None  # lets go of the old memory before the new is asked for
             sizes = (n_replicas, len(self.numbers), n_pairs + n_pairs // 10)
-            self._work = None  # lets go of the old memory before the new is asked for
-            self._work = make_workspace(self.model, sizes, n_blocks, self.dtype)
+            self._work = work = make_workspace(self.model, sizes, by_block, self.dtype)
+        return work

@@ -147,10 +147,9 @@ def pair_derivative(r, slope, first_number, second_number, constants):
 
 
 @njit(cache=True, error_model="numpy")
-def scatter_forces(q, numbers, begin, pairs, constants, slope, knot, forces, atomic, virial):
-    """Forces, virial and the nuclear repulsion from ∂E/∂s of every pair of a replica."""
+def scatter_forces(q, numbers, begin, pairs, constants, slope, knot, forces, atomic):
+    """Forces and the energy of the nuclear repulsion from ∂E/∂s of every pair of a replica."""
     forces[:] = 0.0
-    virial[:] = 0.0
     vector = np.empty(3)
     for p in range(len(knot)):
         if knot[p] < 0:
@@ -167,14 +166,11 @@ def scatter_forces(q, numbers, begin, pairs, constants, slope, knot, forces, ato
             force = derivative * vector[axis]
             forces[i, axis] += force
             forces[j, axis] -= force
-            for other in range(3):
-                virial[axis, other] += force * vector[other]
 
 
 @njit(cache=True, error_model="numpy")
-def gather_forces(q, numbers, begin, pairs, b, low, high, constants, slope, knot, forces, atomic, virial):
-    """As scatter_forces for the atoms [low, high) alone; each pair gives half of its virial to either side."""
-    virial[:] = 0.0
+def gather_forces(q, numbers, begin, pairs, b, low, high, constants, slope, knot, forces, atomic):
+    """As scatter_forces for the atoms [low, high) alone."""
     vector = np.empty(3)
     for i in range(low, high):
         forces[i] = 0.0
@@ -191,10 +187,26 @@ def gather_forces(q, numbers, begin, pairs, b, low, high, constants, slope, knot
             derivative, energy = pair_derivative(math.sqrt(r2), slope[p], numbers[i], numbers[j], constants)
             atomic[i] += 0.5 * energy
             for axis in range(3):
-                force = derivative * vector[axis]
-                forces[i, axis] += force
-                for other in range(3):
-                    virial[axis, other] += 0.5 * force * vector[other]
+                forces[i, axis] += derivative * vector[axis]
+
+
+@njit(cache=True, error_model="numpy")
+def sum_virial(q, numbers, begin, pairs, constants, slope, knot, virial):
+    """Σ over pairs of force times vector, the virial (3, 3) of a replica, from ∂E/∂s."""
+    virial[:] = 0.0
+    vector = np.empty(3)
+    for p in range(len(knot)):
+        if knot[p] < 0:
+            continue
+        i, j = pairs.first[begin + p], pairs.second[begin + p]
+        r2 = 0.0
+        for axis in range(3):
+            vector[axis] = q[j, axis] - q[i, axis] + pairs.shift[begin + p, axis]
+            r2 += vector[axis] ** 2
+        derivative, _ = pair_derivative(math.sqrt(r2), slope[p], numbers[i], numbers[j], constants)
+        for axis in range(3):
+            for other in range(3):
+                virial[axis, other] += derivative * vector[axis] * vector[other]
 
 
 @njit(cache=True, error_model="numpy")

@@ -55,8 +55,7 @@ class Workspace(NamedTuple):
     a: np.ndarray  # (P, N, F)
     b: np.ndarray  # (P, N, F)
     hidden: np.ndarray  # (P, 2, N, H)
-    adjoint: np.ndarray  # (2, P, N, F) c̄ of two successive layers; for threads over atoms only
-    block_virials: np.ndarray  # (P, n_blocks, 3, 3) float64; for threads over atoms only
+    adjoint: np.ndarray  # (2, P, N, F) c̄ of two successive layers; empty where threads share out replicas
 
 
 class Result(NamedTuple):
@@ -65,7 +64,7 @@ class Result(NamedTuple):
     energies: np.ndarray  # (P,) eV
     forces: np.ndarray  # (P, N, 3) eV/Å
     atomic_energies: np.ndarray  # (P, N) eV
-    virials: np.ndarray  # (P, 3, 3) eV
+    virials: np.ndarray  # (P, 3, 3) eV, NaN unless asked for
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -109,12 +108,12 @@ def make_atoms(model: Model, numbers: np.ndarray) -> Atoms:
     return Atoms(species, np.asarray(numbers, dtype=np.int64), shift)
 
 
-def make_workspace(model: Model, sizes: tuple[int, int, int], n_blocks: int, dtype: np.dtype) -> Workspace:
+def make_workspace(model: Model, sizes: tuple[int, int, int], by_atom: bool, dtype: np.dtype) -> Workspace:
     """Scratch memory.
 
     Args:
         sizes: Replicas P, atoms N, pairs of a replica.
-        n_blocks: Blocks of atoms that threads share out; 0 for threads over replicas.
+        by_atom: Whether threads share out atoms.
     """
     (n_replicas, n_atoms, n_pairs), config = sizes, model.config
     features = (n_replicas, n_atoms, config.n_features)
@@ -126,8 +125,7 @@ def make_workspace(model: Model, sizes: tuple[int, int, int], n_blocks: int, dty
         *(aligned_empty(layers, dtype) for _ in range(2)),
         *(aligned_empty(features, dtype) for _ in range(2)),
         aligned_empty((n_replicas, 2, n_atoms, config.readout_hidden), dtype),
-        aligned_empty((2, *features) if n_blocks else (2, 0, 0, 0), dtype),
-        aligned_empty((n_replicas, n_blocks, 3, 3), np.float64),
+        aligned_empty((2, *features) if by_atom else (2, 0, 0, 0), dtype),
     )
 
 
@@ -135,5 +133,5 @@ def make_result(n_replicas: int, n_atoms: int) -> Result:
     """Room for the outputs of one evaluation."""
     return Result(
         np.empty(n_replicas), np.empty((n_replicas, n_atoms, 3)), np.empty((n_replicas, n_atoms)),
-        np.empty((n_replicas, 3, 3)),
+        np.full((n_replicas, 3, 3), np.nan),
     )  # fmt: skip

@@ -11,6 +11,8 @@ import numpy as np
 from mlcalc.compiled import njit
 from mlcalc.pairs import half_pairs, pairs_within
 
+_FEW_ATOMS = 64  # of a molecule: all pairs, once and for ever, cost less than lists that are made anew
+
 
 class Pairs(NamedTuple):
     """Pairs of all replicas, and who they are to each atom. Replica b holds pairs offset[b] … offset[b + 1] of the flat arrays.
@@ -51,13 +53,13 @@ class NeighbourList:
     def update(self, positions: np.ndarray, cell=None, pbc=None) -> Pairs:
         """Pairs of (P, N, 3) Å within the cutoff, and some beyond it.
 
-        A small molecule, or one without a cutoff, gets all its pairs, one list for all replicas and for ever.
+        A small molecule, and one without a cutoff, gets all its pairs, in one list for all replicas.
 
         Args:
             cell: (3, 3) Å, rows are lattice vectors; pbc: three booleans; both None for a molecule.
         """
         periodic = pbc is not None and np.any(pbc)
-        fixed = not periodic and (self.cutoff is None or not self.by_atom)
+        fixed = not periodic and (self.cutoff is None or positions.shape[1] <= _FEW_ATOMS)
         box = (
             (np.array(cell, dtype=float), np.broadcast_to(pbc, (3,)).copy()) if periodic else (np.zeros((3, 3)), False)
         )

@@ -92,6 +92,51 @@ def test_batch_equals_single_and_thread_count_does_not_matter(model, replicas):
     assert np.array_equal(many(positions)[1], forces)
 
 
+@pytest.fixture(params=[True, False, (True, False, True)], ids=["periodic", "cluster", "slab"])
+def many_atoms(request):
+    """Diamond of 96 atoms, three replicas: with two threads blocks of atoms are shared out, with one the replicas."""
+    atoms = bulk("C", "diamond", a=3.57, cubic=True) * (2, 2, 3)
+    atoms.pbc = request.param
+    box = {"cell": atoms.cell.array, "pbc": atoms.pbc} if atoms.pbc.any() else {}
+    shaken = atoms.positions + np.random.default_rng(7).normal(0.0, 0.05, (3, *atoms.positions.shape))
+    return atoms.numbers, shaken, box
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_blocks_of_atoms_give_the_bits_of_whole_replicas(many_atoms, dtype, monkeypatch):
+    numbers, positions, box = many_atoms
+    model = random_model(SCHNETPACK_DIALECT)
+    results = []
+    for block_cost in (0.0, 1e9):  # blocks always, never
+        monkeypatch.setattr("mlcalc.kernel._BLOCK_COST", block_cost)
+        kernel = SchNetKernel(model, numbers, dtype, **box)
+        results.append(kernel.evaluate(positions))
+        assert kernel._neighbours.by_atom == (block_cost == 0.0)
+    for key in results[0]:
+        assert np.array_equal(results[0][key], results[1][key]), key
+
+
+def test_blocks_of_atoms_agree_with_torch_network(many_atoms, monkeypatch):
+    monkeypatch.setattr("mlcalc.kernel._BLOCK_COST", 0.0)
+    numbers, positions, box = many_atoms
+    model = random_model(SCHNETPACK_DIALECT)
+    compiled = SchNetKernel(model, numbers, "float64", **box).evaluate(positions[:1])
+    reference = TorchPotential(model, numbers, "float64", **box).evaluate(positions[:1])
+    for key, expected in reference.items():
+        np.testing.assert_allclose(compiled[key], expected, rtol=0, atol=1e-5, err_msg=key)
+
+
+def test_result_does_not_depend_on_when_the_neighbour_list_was_made(many_atoms):
+    """A list from before atoms moved holds other pairs beyond the cutoff, none of which may count."""
+    numbers, positions, box = many_atoms
+    model = random_model(SCHNETPACK_DIALECT)
+    used, fresh = (SchNetKernel(model, numbers, **box) for _ in range(2))
+    used(positions)
+    moved = positions + np.random.default_rng(8).uniform(-0.28, 0.28, positions.shape)
+    assert np.array_equal(used(moved)[1], fresh(moved)[1])
+    assert used._neighbours.builds == 1
+
+
 def test_isolated_atom_feels_nothing():
     model = random_model(SCHNETPACK_DIALECT)
     energies, forces = SchNetKernel(model, np.array([6]), "float64")(np.zeros((1, 1, 3)))
