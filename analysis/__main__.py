@@ -25,22 +25,47 @@ def main(arguments: list[str] | None = None) -> int:
         "or in the run if there is one)",
     )  # fmt: skip
     distances.add_argument("--model", help="model of the harmonic reference (default: that of each run's input)")
-    distances.add_argument(
-        "--discard", type=float, default=0.1, metavar="SHARE",
-        help="share of the frames left out at the start, as equilibration (default: 0.1)",
-    )  # fmt: skip
-    distances.add_argument("--json", action="store_true", help="print the numbers as JSON instead of the table")
+    distances.set_defaults(command=_distances)
+    properties = commands.add_parser(
+        "properties",
+        help="means of a run's properties",
+        description="Means of the estimators in properties.csv with standard errors, a column per run.",
+        epilog="example:  python -m analysis properties runs/c20/P8 runs/c20/P1",
+    )
+    properties.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of 'rpmd run'")
+    properties.set_defaults(command=_properties)
+    for command, what in ((distances, "frames"), (properties, "lines")):
+        command.add_argument(
+            "--discard", type=float, default=0.1, metavar="SHARE",
+            help=f"share of the {what} of each run left out at the start, as equilibration (default: 0.1)",
+        )  # fmt: skip
+        command.add_argument(
+            "--pool", action="store_true",
+            help="take runs with the same beads, temperature and model as one: pieces, or independent trajectories",
+        )  # fmt: skip
+        command.add_argument("--json", action="store_true", help="print the numbers as JSON instead of the table")
     options = parser.parse_args(arguments)
-    return run_command(parser.prog, lambda: _distances(options))
+    return run_command(parser.prog, lambda: _checked(options))
+
+
+def _checked(options: argparse.Namespace) -> None:
+    if not 0 <= options.discard < 1:
+        raise InputError(f"--discard {options.discard}: expected a share of at least 0 and below 1")
+    options.command(options)
+
+
+def _properties(options: argparse.Namespace) -> None:
+    from analysis import properties
+
+    runs = properties.read_runs(options.runs, options.discard, options.pool)
+    print(properties.as_json(runs) if options.json else properties.as_text(runs))
 
 
 def _distances(options: argparse.Namespace) -> None:
-    if not 0 <= options.discard < 1:
-        raise InputError(f"--discard {options.discard}: expected a share of at least 0 and below 1")
     figure = _figure_path(options.runs, options.output)
     from analysis import report  # MDAnalysis and matplotlib load here, so that --help answers at once
 
-    analysed = report.analyse(options.runs, options.discard, options.model)
+    analysed = report.analyse(options.runs, options.discard, options.model, options.pool)
     print(report.as_json(analysed) if options.json else report.as_text(analysed))
     for path in report.write_files(analysed, figure):
         print(path, file=sys.stderr if options.json else sys.stdout)

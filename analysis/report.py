@@ -9,11 +9,11 @@ from ase import Atoms
 
 from analysis.distances import KINDS, N_BLOCKS, Histogram, Moments, PairDistances, bonded_pairs, diameter_pairs
 from analysis.harmonic import HarmonicDistances, harmonic_distances, relaxed_modes
-from analysis.universe import Run, bead_universe, open_run
+from analysis.universe import Run, bead_universe, model_content, open_run, pool
 from md.statistics import Mean
 from mlcalc.errors import InputError
 from mlcalc.json_text import to_json
-from mlcalc.model_file import find_model, load_model, write_atomically
+from mlcalc.model_file import load_model, write_atomically
 from mlcalc.tables import aligned, with_error
 from mlcalc.vibrations import NormalModes
 
@@ -28,7 +28,7 @@ class RunDistances:
     Attributes:
         run: The run.
         frames: Frames used, after those discarded.
-        time_ps: (first, last) time used.
+        time_ps: (first, last) time used, of the first and last folder.
         pairs: Group name → (n_pairs, 2) atom indices.
         histograms, moments: As in PairDistances.results.
         shortest: Smallest distance of two atoms in any bead, Å.
@@ -47,7 +47,9 @@ class RunDistances:
     harmonic_note: str
 
 
-def analyse(folders: list[Path], discard: float, model_name: str | None = None) -> list[RunDistances]:
+def analyse(
+    folders: list[Path], discard: float, model_name: str | None = None, pooled: bool = False
+) -> list[RunDistances]:
     """Analyse runs of one molecule; most beads first.
 
     Args:
@@ -55,48 +57,46 @@ def analyse(folders: list[Path], discard: float, model_name: str | None = None) 
         discard: Share of the frames left out at the start, in [0, 1).
         model_name: Model of the harmonic reference of all runs. None takes each run's own, and goes without where that
             cannot be used.
+        pooled: Take runs of the same kind as one (universe.pool).
 
     Raises:
         InputError: What open_run refuses; runs of different molecules; a single atom; fewer than 20 frames left; a
             ``model_name`` that cannot be used.
     """
     runs = sorted((open_run(folder) for folder in folders), key=lambda run: -run.n_beads)
+    for run in runs[1:]:
+        _check_same_atoms(run, runs[0])
+    runs = pool(runs) if pooled else runs
     structure = runs[0].structure
     for run in runs:
-        _check(run, runs[0], discard)
+        _check_length(run, discard)
     pairs = {"bonds": bonded_pairs(structure), "diameters": diameter_pairs(structure)}
     pairs = {name: group for name, group in pairs.items() if len(group)}
     r_max = R_MAX_FACTOR * structure.get_all_distances().max()
     modes = {}
     for run in runs:  # each keeps a copy of its model: the same content is relaxed once
-        content = _content(model_name or run.model)
+        content = model_content(model_name or run.model)
         if content not in modes:
             modes[content] = _modes(model_name or run.model, structure, model_name)
-    return [_analyse_run(run, pairs, r_max, discard, *modes[_content(model_name or run.model)]) for run in runs]
+    return [_analyse_run(run, pairs, r_max, discard, *modes[model_content(model_name or run.model)]) for run in runs]
 
 
-def _content(model: str) -> bytes | str:
-    """What is in a model file; the name where there is no such file."""
-    try:
-        return find_model(model).read_bytes()
-    except InputError:
-        return model
-
-
-def _check(run: Run, other: Run, discard: float) -> None:
-    used = run.n_frames - round(discard * run.n_frames)
-    if used < N_BLOCKS:
-        raise InputError(
-            f"{run.folder}: {run.n_frames} frames, {used} after discarding the first {discard:.0%}; "
-            f"expected at least {N_BLOCKS}"
-        )
-    if len(run.structure) < 2:
-        raise InputError(f"{run.folder}: a single atom has no distances; expected at least two")
+def _check_same_atoms(run: Run, other: Run) -> None:
     if not np.array_equal(run.structure.numbers, other.structure.numbers):
         raise InputError(
-            f"{run.folder} holds {run.structure.get_chemical_formula('reduce')} and {other.folder} "
+            f"{run} holds {run.structure.get_chemical_formula('reduce')} and {other} "
             f"{other.structure.get_chemical_formula('reduce')}: expected the same atoms in the same order in all runs"
         )
+
+
+def _check_length(run: Run, discard: float) -> None:
+    used = len(run.kept(discard))
+    if used < N_BLOCKS:
+        raise InputError(
+            f"{run}: {run.n_frames} frames, {used} after discarding the first {discard:.0%}; expected at least {N_BLOCKS}"
+        )
+    if len(run.structure) < 2:
+        raise InputError(f"{run}: a single atom has no distances; expected at least two")
 
 
 def _modes(model_name: str, structure: Atoms, required: str | None) -> tuple[NormalModes | None, str]:
@@ -112,8 +112,7 @@ def _modes(model_name: str, structure: Atoms, required: str | None) -> tuple[Nor
 def _analyse_run(
     run: Run, pairs: dict[str, np.ndarray], r_max: float, discard: float, modes: NormalModes | None, note: str
 ) -> RunDistances:
-    first = round(discard * run.n_frames)
-    analysis = PairDistances(bead_universe(run), pairs, r_max).run(start=first, stop=run.n_frames)
+    analysis = PairDistances(bead_universe(run), pairs, r_max).run(frames=run.kept(discard))
     harmonic = {}
     if modes is not None:
         for name, group in pairs.items():
@@ -165,9 +164,12 @@ def as_text(analysed: list[RunDistances]) -> str:
     if any(item.harmonic for item in analysed):
         lines.append("harmonic: the same model with its energy quadratic about the minimum.")
     for item in analysed:
+        if len(item.run.folders) == 1:
+            extent = f"from {item.time_ps[0]:.4g} to {item.time_ps[1]:.4g} ps"
+        else:
+            extent = f"over {item.frames * item.run.frame_interval_ps:.4g} ps"
         lines.append(
-            f"P = {item.run.n_beads}: {item.frames} frames from {item.time_ps[0]:.4g} to {item.time_ps[1]:.4g} ps "
-            f"of {item.run.folder}; shortest pair {item.shortest:.3f} Å"
+            f"P = {item.run.n_beads}: {item.frames} frames {extent} of {item.run}; shortest pair {item.shortest:.3f} Å"
         )
         if outside := item.histograms["all", "beads"].outside:
             lines.append(f"  {outside:.2%} of the distances lie beyond the histogram")
@@ -196,11 +198,12 @@ def as_json(analysed: list[RunDistances]) -> str:
                 **({"harmonic_mean_A": item.harmonic[name, kind].mean, "harmonic_std_A": item.harmonic[name, kind].std}
                    if item.harmonic else {}),
             }  # fmt: skip
+        run = item.run
         runs.append({
-            "folder": str(item.run.folder), "beads": item.run.n_beads, "temperature_K": item.run.temperature_K,
-            "model": item.run.model, "frames": item.frames, "time_ps": item.time_ps, "groups": groups,
-            "shortest_A": item.shortest, "outside_histogram": item.histograms["all", "beads"].outside,
-            "harmonic_note": item.harmonic_note,
+            "folders": [str(folder) for folder in run.folders], "beads": run.n_beads, "temperature_K": run.temperature_K,
+            "model": run.model, "frames": item.frames, "frame_interval_ps": run.frame_interval_ps,
+            "time_ps": item.time_ps, "groups": groups, "shortest_A": item.shortest,
+            "outside_histogram": item.histograms["all", "beads"].outside, "harmonic_note": item.harmonic_note,
         })  # fmt: skip
     ratios = []
     for quantum, classical in comparisons(analysed):

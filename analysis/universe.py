@@ -5,7 +5,7 @@ index = bead·N + atom.
 """
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -17,36 +17,77 @@ from MDAnalysis.coordinates.memory import MemoryReader
 from MDAnalysis.units import get_conversion_factor
 
 from mlcalc.errors import InputError
+from mlcalc.model_file import find_model
 
 CHUNK_FRAMES = 1000  # frames read at once when centroids are formed
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run folder says of itself.
+    """What a run folder, or several pooled ones, say of themselves.
 
     Attributes:
-        folder: The run folder.
+        folders: The run folder; several when runs of the same kind are taken as one, see pool.
+        frames: Frames in each folder's trajectory now; a run in progress may write more.
         structure: Reference structure, N atoms.
         n_beads: Number of beads P; 1 for classical MD.
-        n_frames: Frames in the trajectory now; a run in progress may write more.
         frame_interval_ps: Time between frames; 0 if there is only one.
         temperature_K: Of the thermostat.
         model: The copy of the model that the run keeps; without one, the shipped name or path in the run's input.
     """
 
-    folder: Path
+    folders: tuple[Path, ...]
+    frames: tuple[int, ...]
     structure: Atoms
     n_beads: int
-    n_frames: int
     frame_interval_ps: float
     temperature_K: float
     model: str
 
+    def __str__(self) -> str:
+        if len(self.folders) == 1:
+            return str(self.folders[0])
+        return f"{len(self.folders)} runs, {self.folders[0]} to {self.folders[-1]}"
+
     @property
-    def trajectory(self) -> Path:
-        """The H5MD file with all beads."""
-        return self.folder / "trajectory.h5"
+    def n_frames(self) -> int:
+        """Frames of all folders together."""
+        return sum(self.frames)
+
+    @property
+    def trajectories(self) -> list[Path]:
+        """The H5MD files with all beads."""
+        return [folder / "trajectory.h5" for folder in self.folders]
+
+    def kept(self, discard: float) -> np.ndarray:
+        """Indices of the frames that stay when the first ``discard`` (a share in [0, 1)) of each folder's are left out."""
+        ends = np.cumsum(self.frames)
+        parts = zip(ends - self.frames, self.frames, ends, strict=True)
+        return np.concatenate([np.arange(start + round(discard * count), end) for start, count, end in parts])
+
+
+def pool(runs: list[Run]) -> list[Run]:
+    """Runs with the same beads, temperature, model and frame interval made one: pieces, or independent trajectories."""
+    groups: dict[tuple, list[Run]] = {}
+    for run in runs:
+        key = run.n_beads, run.temperature_K, run.frame_interval_ps, model_content(run.model)
+        groups.setdefault(key, []).append(run)
+    return [
+        replace(
+            group[0],
+            folders=tuple(folder for run in group for folder in run.folders),
+            frames=tuple(count for run in group for count in run.frames),
+        )
+        for group in groups.values()
+    ]
+
+
+def model_content(model: str) -> bytes | str:
+    """What is in a model file; the name where there is no such file."""
+    try:
+        return find_model(model).read_bytes()
+    except InputError:
+        return model
 
 
 def open_run(folder: str | Path) -> Run:
@@ -71,7 +112,7 @@ def open_run(folder: str | Path) -> Run:
     if n_atoms != len(structure):
         raise InputError(f"{folder}: {n_atoms} atoms in trajectory.h5, but {len(structure)} in structure.xyz")
     model = str(own_model) if own_model.is_file() else model
-    return Run(folder, structure, n_beads, n_frames, interval, temperature_K, model)
+    return Run((folder,), (n_frames,), structure, n_beads, interval, temperature_K, model)
 
 
 def bead_universe(run: Run) -> Universe:
@@ -79,19 +120,23 @@ def bead_universe(run: Run) -> Universe:
     atoms, p = run.structure, run.n_beads
     universe = _topology(atoms, p, [f"bead{bead}" for bead in range(p)])
     # MDAnalysis' H5MD reader knows the time of every frame but not their interval, and would say 1 ps.
-    universe.load_new(str(run.trajectory), format="H5MD", dt=run.frame_interval_ps)
+    files = [str(path) for path in run.trajectories]
+    universe.load_new(files if len(files) > 1 else files[0], format="H5MD", dt=run.frame_interval_ps)
     return universe
 
 
 def centroid_universe(run: Run) -> Universe:
     """The centroids q̄ = (1/P)Σ_j q_j of a run as a Universe of N atoms; positions are held in memory."""
     atoms = run.structure
-    with h5py.File(run.trajectory, "r") as file:
-        value = file["particles/trajectory/position/value"]
-        centroids = np.empty((run.n_frames, len(atoms), 3), dtype=np.float32)
-        for start in range(0, run.n_frames, CHUNK_FRAMES):
-            beads = value[start : min(start + CHUNK_FRAMES, run.n_frames)].astype(np.float64)
-            centroids[start : start + len(beads)] = beads.reshape(len(beads), run.n_beads, -1, 3).mean(axis=1)
+    centroids = np.empty((run.n_frames, len(atoms), 3), dtype=np.float32)
+    place = 0
+    for path, count in zip(run.trajectories, run.frames, strict=True):
+        with h5py.File(path, "r") as file:
+            value = file["particles/trajectory/position/value"]
+            for start in range(0, count, CHUNK_FRAMES):
+                beads = value[start : min(start + CHUNK_FRAMES, count)].astype(np.float64)
+                centroids[place : place + len(beads)] = beads.reshape(len(beads), run.n_beads, -1, 3).mean(axis=1)
+                place += len(beads)
     start = bead_universe(run).trajectory[0].time
     universe = _topology(atoms, 1, ["centroid"])
     universe.load_new(centroids, format=MemoryReader, order="fac", dt=run.frame_interval_ps, time_offset=start)

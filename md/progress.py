@@ -2,7 +2,7 @@
 
 import time
 
-from md.statistics import block_average
+from md.statistics import Mean, block_average
 from mlcalc.tables import aligned, with_error
 
 _LOG_INTERVAL_S = 10.0
@@ -66,9 +66,13 @@ def summary(results: list[dict]) -> str:
     Args:
         results: One dict per run: ``beads``, ``ns_per_day`` and ``series``, property name → (n,) values.
     """
-    rows = []
-    for key, label in _ROWS.items():
-        means = [block_average(result["series"][key]) for result in results]
-        rows.append([label, *(with_error(mean.value, mean.error) for mean in means)])
+    rows = property_rows(
+        [{key: block_average(values) for key, values in result["series"].items()} for result in results]
+    )
     rows.append(["speed / ns/day", *(f"{result['ns_per_day']:.2f}" for result in results)])
     return aligned(["", *(f"P = {result['beads']}" for result in results)], rows, left=1)
+
+
+def property_rows(means: list[dict[str, Mean]]) -> list[list[str]]:
+    """Rows of a table with a column for each dict of property name → mean: a label, then value ± error."""
+    return [[label, *(with_error(m[key].value, m[key].error) for m in means)] for key, label in _ROWS.items()]

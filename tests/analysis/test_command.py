@@ -79,6 +79,56 @@ def test_harmonic_reference_of_the_run_s_own_model(tmp_path, capsys):
     assert (run / "distances.png").exists()  # one run: the files lie in it
 
 
+def test_pooled_pieces_give_the_numbers_of_the_whole(tmp_path, capsys):
+    q = harmonic_beads(np.random.default_rng(1), STRETCH, 300.0, 4, 1000, memory=0.5)[..., 0]
+    positions = np.zeros((1000, 4, 2, 3))
+    positions[..., 1, 2] = 1.2 + q / np.sqrt(6.0)
+    whole = write_run(tmp_path / "whole", ATOMS, positions)
+    pieces = [write_run(tmp_path / f"piece{k}", ATOMS, part) for k, part in enumerate(np.split(positions, 4))]
+    reports = []
+    for arguments in ([str(whole)], [*map(str, pieces), "--pool"]):
+        assert main(["distances", *arguments, "--discard", "0", "--json", "-o", str(tmp_path / "figure.png")]) == 0
+        reports.append(json.loads(capsys.readouterr().out)["runs"])
+    (whole_report,), (pooled_report,) = reports
+    assert len(pooled_report["folders"]) == 4
+    for key in ("groups", "frames", "shortest_A"):
+        assert pooled_report[key] == whole_report[key]
+
+
+def write_properties(folder: Path, values: np.ndarray) -> str:
+    run = write_run(folder, ATOMS, np.tile(ATOMS.positions, (2, 1, 1, 1)))
+    names = ("temperature_K", "potential_eV", "kinetic_virial_eV", "kinetic_primitive_eV", "gyration_radius_A")
+    lines = [f"{k},{0.5 * k}," + ",".join(repr(float(v + n)) for n in range(len(names))) for k, v in enumerate(values)]
+    (run / "properties.csv").write_text(
+        "# comment\n" + ",".join(["step", "time_fs", *names]) + "\n" + "\n".join(lines) + "\n"
+    )
+    return str(run)
+
+
+def test_properties_of_pooled_runs(tmp_path, capsys):
+    values = np.random.default_rng(2).normal(300.0, 5.0, (2, 4000))
+    runs = [write_properties(tmp_path / str(k), part) for k, part in enumerate(values)]
+    assert main(["properties", *runs, "--pool", "--discard", "0.25", "--json"]) == 0
+    (report,) = json.loads(capsys.readouterr().out)
+    kept = values[:, 1000:].ravel()
+    potential = report["properties"]["potential_eV"]
+    assert potential["value"] == pytest.approx(kept.mean() + 1.0, rel=1e-12)
+    assert potential["error"] == pytest.approx(
+        5.0 / np.sqrt(6000), rel=0.25
+    )  # uncorrelated: blocking finds the naive error
+    assert main(["properties", *runs]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("P = 1: ") == 2 and "temperature / K" in printed
+
+
+def test_a_spoilt_table_of_properties_is_refused(tmp_path, capsys):
+    run = write_properties(tmp_path / "run", np.ones(10))
+    with open(Path(run) / "properties.csv", "a") as stream:
+        stream.write("10,5.0,1.0\n")
+    assert main(["properties", run]) == 2
+    assert "not a table of properties" in capsys.readouterr().err
+
+
 def bad_calls(tmp_path, runs):
     other = write_run(tmp_path / "other", Atoms("CO", ATOMS.positions), np.tile(ATOMS.positions, (50, 1, 1, 1)))
     short = write_run(tmp_path / "short", ATOMS, np.tile(ATOMS.positions, (21, 1, 1, 1)))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from analysis.universe import bead_universe, centroid_universe, open_run
+from analysis.universe import bead_universe, centroid_universe, open_run, pool
 from mlcalc.errors import InputError
 from tests.analysis.run_folders import FRAME_FS, write_run
 
@@ -95,3 +95,22 @@ def test_a_bad_folder_is_refused(folder, spoil, message):
     spoil(folder)
     with pytest.raises(InputError, match=message):
         open_run(folder)
+
+
+def test_pooled_runs_are_read_end_to_end(tmp_path):
+    rng = np.random.default_rng(3)
+    parts = [rng.normal(size=(n, 2, 3, 3)) for n in (20, 31)]
+    folders = [write_run(tmp_path / str(k), ATOMS, part) for k, part in enumerate(parts)]
+    other = write_run(tmp_path / "hot", ATOMS, parts[0], temperature_K=400.0)
+    pooled, alone = pool([open_run(folder) for folder in (*folders, other)])
+    assert (pooled.n_frames, len(pooled.folders), len(alone.folders)) == (51, 2, 1)
+    everything = np.concatenate(parts)
+    beads = bead_universe(pooled)
+    np.testing.assert_allclose(
+        [beads.atoms.positions.copy() for _ in beads.trajectory], everything.reshape(51, 6, 3), atol=1e-6
+    )
+    centroids = centroid_universe(pooled)
+    np.testing.assert_allclose(
+        [centroids.atoms.positions.copy() for _ in centroids.trajectory], everything.mean(axis=1), atol=1e-6
+    )
+    assert pooled.kept(0.1).tolist() == [*range(2, 20), *range(23, 51)]
