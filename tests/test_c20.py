@@ -15,6 +15,7 @@ from mlcalc import InputError, SchNetCalculator, load_model
 from mlcalc.evaluation import evaluate
 from mlcalc.kernel import SchNetKernel
 from mlcalc.model_file import shipped_models
+from mlcalc.schnet import TorchPotential
 from mlcalc.settings import build_settings, read_toml
 from mlcalc.training_settings import TrainingSettings
 
@@ -48,6 +49,17 @@ def test_float32_is_as_good_as_float64(name):
     forces = [SchNetKernel(load_model(name), frames[0].numbers, dtype)(q)[1] for dtype in ("float32", "float64")]
     assert np.abs(forces[0] - forces[1]).max() < 1e-3
     assert np.abs(forces[0] - forces[1]).mean() < 1e-4
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_table_costs_less_than_a_microelectronvolt_per_angstrom(name):
+    """In float64 the kernel differs from the filter networks themselves by its interpolation alone."""
+    frames = read(C20 / "pbe_d3_test.xyz", ":10")
+    q, model = np.array([frame.positions for frame in frames]), load_model(name)
+    exact = TorchPotential(model, frames[0].numbers, "float64").evaluate(q)
+    found = SchNetKernel(model, frames[0].numbers, "float64").evaluate(q)
+    assert np.abs(found["forces"] - exact["forces"]).max() < 1e-6
+    assert np.abs(found["energies"] - exact["energies"]).max() < 1e-6
 
 
 def test_start_is_the_minimum():

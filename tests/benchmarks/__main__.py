@@ -1,6 +1,8 @@
 """Measures mlcalc beside its peers: same weights, same structure, same threads, one run.
 
-    python -m tests.benchmarks --models c20 c20-large --beads 1 8 32 --threads 1 2 -o runs/benchmarks
+    python -m tests.benchmarks --models c20 c20-large c20-large+3 --beads 1 8 32 --threads 1 2 -o runs/benchmarks
+
+A model ``NAME+n`` is deeper by n interactions that add nothing to the energy: c20-large+3 has 128 features and 6 interactions.
 
 Every measurement is a process of its own. Peers with an environment of their own (JAX, SchNetPack) are left out, with a line
 that says so, until ``bash tests/benchmarks/make_environments.sh FOLDER`` has made it; pass ``--environments FOLDER`` then.
@@ -18,10 +20,9 @@ from pathlib import Path
 import numpy as np
 from ase.io import read
 
-from mlcalc import load_model
 from mlcalc.model_file import write_atomically
 from mlcalc.tables import aligned
-from tests.benchmarks.problem import write_problem
+from tests.benchmarks.problem import benchmark_model, write_problem
 
 HERE = Path(__file__).parent
 LARGEST_DIFFERENCE = 1e-3  # eV/Å between two float32 programs
@@ -30,6 +31,7 @@ REFERENCE = "mlcalc"
 PEERS = {
     REFERENCE: ("mlcalc_rpmd.py", "", None),
     "mlcalc, forces alone": ("mlcalc_rpmd.py", "forces", None),
+    "mlcalc, motion alone": ("mlcalc_rpmd.py", "motion", None),
     "PyTorch compiled, forces alone": ("torch_dense.py", "compiled", None),
     "PyTorch eager, forces alone": ("torch_dense.py", "eager", None),
     "JAX": ("jax_rpmd.py", "", "jax"),
@@ -44,7 +46,7 @@ def main() -> int:
     output.mkdir(parents=True, exist_ok=True)
     structure, rows = read(options.structure), []
     for name in options.models:
-        problem = write_problem(load_model(name), structure, output / f"{Path(name).stem}.npz")
+        problem = write_problem(benchmark_model(name), structure, output / f"{Path(name).stem}.npz")
         for n_beads, threads in itertools.product(options.beads, options.threads):
             rows += _compare(name, problem, n_beads, threads, options)
             write_atomically(output / "benchmarks.json", json.dumps(rows, indent=1).encode())
@@ -59,7 +61,7 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["c20", "c20-large"], metavar="MODEL")
+    parser.add_argument("--models", nargs="+", default=["c20", "c20-large+3"], metavar="MODEL")
     parser.add_argument("--structure", default="inputs/c20/c20.xyz")
     parser.add_argument("--beads", nargs="+", type=int, default=[1, 8, 32])
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])

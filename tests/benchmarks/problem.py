@@ -2,13 +2,34 @@
 
 import io
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 
+from mlcalc import load_model
+from mlcalc.errors import InputError
 from mlcalc.model_file import Model, write_atomically
+
+
+def benchmark_model(name: str) -> Model:
+    """A model by name or path; ``NAME+n`` has n more interactions, which add nothing.
+
+    A deeper network than those shipped costs what it must, and still holds the molecule together.
+    """
+    name, _, more = name.partition("+")
+    model = load_model(name)
+    if not more:
+        return model
+    if not more.isdigit():
+        raise InputError(f"model {name}+{more}: expected a whole number of interactions after the +")
+    old, weights = model.config.n_interactions, dict(model.weights)
+    for t in range(old, old + int(more)):
+        for key in [key for key in weights if key.startswith("interactions.0.")]:
+            idle = key.startswith("interactions.0.f2out.1.")
+            weights[key.replace(".0.", f".{t}.", 1)] = np.zeros_like(weights[key]) if idle else weights[key]
+    return Model(replace(model.config, n_interactions=old + int(more)), weights)
 
 
 def write_problem(model: Model, structure: Atoms, path: Path) -> Path:
