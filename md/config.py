@@ -8,7 +8,7 @@ from typing import Any
 from mlcalc.errors import InputError
 from mlcalc.settings import build_settings, check_choice, check_range, read_toml
 
-INTEGRATOR_NAMES = ("OBABO", "BAOAB")
+INTEGRATOR_NAMES = ("OBABO", "BAOAB", "BCOCB")
 THERMOSTAT_NAMES = ("PILE-L", "none")
 
 

@@ -4,19 +4,23 @@
 letter   piece
 =======  ==========================================================================
 A        free ring polymer: normal modes rotate, the centroid flies
+C        the same by the Cayley map, which keeps a step stable at any number of beads
 B        kick by the physical forces
 O        Ornstein–Uhlenbeck step of every normal mode's momentum (the thermostat)
 =======  ==========================================================================
 
-A letter that appears n times in a word covers Δt/n each time. Forces are evaluated once per step, after the last A:
+A letter that appears n times in a word covers Δt/n each time. Forces are evaluated once per step, after the last A or C:
 ``SPLITTINGS`` gives the letters before and after it. P = 1 turns the same words into classical Langevin dynamics.
+
+BCOCB samples positions of a harmonic system without any error of the time step, BAOAB with a small one; the price is momenta
+that are colder than they should be at the end of a step, by (ωΔt/2)² of a mode with frequency ω. OBABO spreads its error.
 
 The state lives in normal modes, where every letter acts on each mode alone; a step transforms nothing but the new positions to
 beads and their forces to modes.
 
 Sources: OBABO Bussi, Parrinello, Phys. Rev. E 75, 056707 (2007), doi:10.1103/PhysRevE.75.056707; BAOAB Leimkuhler, Matthews,
 J. Chem. Phys. 138, 174102 (2013), doi:10.1063/1.4802990; for path integrals Liu, Li, Liu, J. Chem. Phys. 145, 024103 (2016),
-doi:10.1063/1.4954990.
+doi:10.1063/1.4954990; BCOCB Korol, Rosa-Raíces, Bou-Rabee, Miller, J. Chem. Phys. 152, 104102 (2020), doi:10.1063/1.5134810.
 """
 
 from typing import NamedTuple
@@ -24,12 +28,12 @@ from typing import NamedTuple
 import numpy as np
 from ase import units
 
-from md.normal_modes import exact_propagator, mode_frequencies, to_beads, to_modes, transform_matrix
+from md.normal_modes import cayley_propagator, exact_propagator, mode_frequencies, to_beads, to_modes, transform_matrix
 from md.ring_polymer import RingPolymer, ring_frequency
 from md.thermostats import THERMOSTATS
 from mlcalc.compiled import njit
 
-SPLITTINGS = {"OBABO": ("OBA", "BO"), "BAOAB": ("BAOA", "B")}
+SPLITTINGS = {"OBABO": ("OBA", "BO"), "BAOAB": ("BAOA", "B"), "BCOCB": ("BCOC", "B")}
 _CODES = {"A": 0, "B": 1, "O": 2}
 
 
@@ -77,6 +81,8 @@ class Laws(NamedTuple):
 def make_laws(dynamics, n_beads: int) -> Laws:
     """Laws of motion for simulation.Dynamics and P beads."""
     words = SPLITTINGS[dynamics.integrator]
+    propagator = cayley_propagator if "C" in dynamics.integrator else exact_propagator
+    words = [word.replace("C", "A") for word in words]  # one piece of code, another propagator
     timestep = dynamics.timestep_fs * units.fs
     share = {letter: timestep / max("".join(words).count(letter), 1) for letter in _CODES}
     frequencies = mode_frequencies(n_beads, ring_frequency(n_beads, dynamics.temperature_K))
@@ -89,7 +95,7 @@ def make_laws(dynamics, n_beads: int) -> Laws:
         words = [word.replace("O", "") for word in words]
     codes = (np.array([_CODES[letter] for letter in word], dtype=np.int64) for word in words)
     return Laws(
-        *codes, transform_matrix(n_beads), exact_propagator(frequencies, share["A"]),
+        *codes, transform_matrix(n_beads), propagator(frequencies, share["A"]),
         share["B"], damping, noise, dynamics.remove_com,
     )  # fmt: skip
 

@@ -50,6 +50,20 @@ def exact_propagator(frequencies: np.ndarray, timestep: float) -> np.ndarray:
     return maps
 
 
+def cayley_propagator(frequencies: np.ndarray, timestep: float) -> np.ndarray:
+    """As exact_propagator by the square root of the Cayley map of twice the time step, which no time step makes resonate.
+
+    Source: Korol, Rosa-Raíces, Bou-Rabee, Miller, J. Chem. Phys. 152, 104102 (2020), eq. (22), doi:10.1063/1.5134810.
+    """
+    double = 2.0 * timestep
+    root = np.sqrt(4.0 + (frequencies * double) ** 2)
+    maps = np.empty((len(frequencies), 2, 2))
+    maps[:, 0, 0] = maps[:, 1, 1] = -((frequencies * double) ** 2) / (root * (2.0 + root))  # 2/root − 1
+    maps[:, 0, 1] = double / root
+    maps[:, 1, 0] = -(frequencies**2) * double / root
+    return maps
+
+
 @njit(cache=True)
 def to_modes(transform, beads, modes):
     """modes = C beads, both (P, N, 3)."""

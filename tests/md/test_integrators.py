@@ -7,7 +7,7 @@ from ase.md.verlet import VelocityVerlet
 from scipy.linalg import solve_discrete_lyapunov
 
 from md.estimators import conserved
-from md.integrators import Modes, apply_letters, make_laws
+from md.integrators import SPLITTINGS, Modes, apply_letters, make_laws
 from md.potentials import AseForces, Harmonic, Morse
 from md.ring_polymer import RingPolymer, thermal_ring_polymer
 from md.simulation import Dynamics, simulate
@@ -50,6 +50,7 @@ def stationary_spread(integrator: str, n_beads: int, timestep_fs: float) -> floa
     [
         ("OBABO", 0.5, 0.0049, 1e-4), ("OBABO", 1.0, 0.020, 1e-3), ("OBABO", 2.0, 0.088, 1e-3), ("OBABO", 4.0, 0.69, 1e-2),
         ("BAOAB", 0.5, 0.0006, 1e-4), ("BAOAB", 1.0, 0.0024, 1e-4), ("BAOAB", 2.0, 0.0099, 1e-4), ("BAOAB", 4.0, 0.043, 1e-3),
+        ("BCOCB", 0.5, 0.0, 1e-10), ("BCOCB", 2.0, 0.0, 1e-10), ("BCOCB", 4.0, 0.0, 1e-10),
     ],
 )  # fmt: skip
 def test_time_step_error_of_the_spread(integrator, timestep_fs, expected, digits):
@@ -59,7 +60,7 @@ def test_time_step_error_of_the_spread(integrator, timestep_fs, expected, digits
     assert error == pytest.approx(expected, abs=digits)
 
 
-@pytest.mark.parametrize("integrator", ["OBABO", "BAOAB"])
+@pytest.mark.parametrize("integrator", SPLITTINGS)
 @pytest.mark.parametrize("thermostat", ["PILE-L", "none"])
 def test_no_time_moves_nothing(integrator, thermostat):
     state = thermal_ring_polymer(np.eye(3)[:2], np.array([12.0, 1.0]), 5, 300.0, np.random.default_rng(1))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from md.normal_modes import exact_propagator, mode_frequencies, transform_matrix
+from md.normal_modes import cayley_propagator, exact_propagator, mode_frequencies, transform_matrix
 
 EVERY_P = range(1, 65)
 
@@ -35,5 +35,22 @@ def test_propagator_is_the_matrix_exponential(n_beads):
         np.testing.assert_allclose(np.eye(2) + increment, exact, atol=1e-13)
 
 
-def test_propagator_of_no_time_is_nothing():
-    assert not exact_propagator(mode_frequencies(8, 3.0), 0.0).any()
+@pytest.mark.parametrize("n_beads", [1, 2, 7, 8])
+def test_two_cayley_steps_are_the_cayley_map(n_beads):
+    """(1 − ΔtA/2)⁻¹(1 + ΔtA/2), reversible, of determinant one, and the exact flow to third order."""
+    timestep = 0.11
+    for omega, increment in zip(
+        mode_frequencies(n_beads, 3.0), cayley_propagator(mode_frequencies(n_beads, 3.0), timestep / 2), strict=True
+    ):
+        a = timestep * np.array([[0.0, 1.0], [-(omega**2), 0.0]])
+        half = np.eye(2) + increment
+        np.testing.assert_allclose(half @ half, np.linalg.solve(np.eye(2) - a / 2, np.eye(2) + a / 2), atol=1e-14)
+        assert np.linalg.det(half) == pytest.approx(1.0, abs=1e-14)
+        flip = np.diag([1.0, -1.0])
+        np.testing.assert_allclose(flip @ half @ flip @ half, np.eye(2), atol=1e-14)
+        assert np.abs(half @ half - expm(a)).max() < (max(omega, 1.0) * timestep) ** 3 * max(omega, 1.0)
+
+
+@pytest.mark.parametrize("propagator", [exact_propagator, cayley_propagator])
+def test_propagator_of_no_time_is_nothing(propagator):
+    assert not propagator(mode_frequencies(8, 3.0), 0.0).any()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ase import units
 
+from md.integrators import SPLITTINGS
 from md.potentials import Harmonic
 from md.ring_polymer import HBAR, thermal_ring_polymer
 from md.simulation import Dynamics, simulate
@@ -26,14 +27,18 @@ def stationary(integrator: str, ring: float, oscillator: float, timestep: float)
             [[np.cos(ring * t), t * np.sinc(ring * t / np.pi)], [-ring * np.sin(ring * t), np.cos(ring * t)]]
         )
 
+    def cayley_flow(t: float) -> np.ndarray:
+        h = 2 * t
+        return np.array([[2.0, h], [-(ring**2) * h, 2.0]]) / np.sqrt(4.0 + (ring * h) ** 2)
+
     def kick(t: float) -> np.ndarray:
         return np.array([[1.0, 0.0], [-(oscillator**2) * t, 1.0]])
 
     if integrator == "OBABO":
         between, after = kick(timestep / 2) @ ring_flow(timestep) @ kick(timestep / 2), np.eye(2)
     else:
-        between = ring_flow(timestep / 2) @ kick(timestep) @ ring_flow(timestep / 2)
-        after = kick(timestep / 2) @ ring_flow(timestep / 2)
+        half = (ring_flow if integrator == "BAOAB" else cayley_flow)(timestep / 2)
+        between, after = half @ kick(timestep) @ half, kick(timestep / 2) @ half
     return np.diag(after @ np.diag([-between[0, 1] / between[1, 0], 1.0]) @ after.T)
 
 
@@ -78,7 +83,7 @@ def check(mean, exact: float) -> None:
     assert abs(mean.value - exact) < 4.0 * mean.error
 
 
-@pytest.mark.parametrize("integrator", ["OBABO", "BAOAB"])
+@pytest.mark.parametrize("integrator", SPLITTINGS)
 def test_the_closed_form_tends_to_the_finite_bead_one(integrator):
     """An independent route to the same numbers as the time step vanishes."""
     exact = expected(8, integrator, 1e-3)
@@ -94,6 +99,7 @@ def test_the_closed_form_tends_to_the_finite_bead_one(integrator):
         (1, "OBABO", 20_000),
         (8, "OBABO", 20_000),
         (3, "BAOAB", 20_000),
+        (8, "BCOCB", 20_000),
         pytest.param(8, "BAOAB", 400_000, marks=pytest.mark.slow),
         pytest.param(32, "OBABO", 200_000, marks=pytest.mark.slow),
     ],
