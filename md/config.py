@@ -9,7 +9,7 @@ from mlcalc.errors import InputError
 from mlcalc.settings import build_settings, check_choice, check_range, read_toml
 
 INTEGRATOR_NAMES = ("OBABO", "BAOAB", "BCOCB")
-THERMOSTAT_NAMES = ("PILE-L", "none")
+THERMOSTAT_NAMES = ("PILE-L", "PILE-G", "T-RPMD", "none")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class RunSettings:
         seed: Of the random numbers; same seed, same bits.
         integrator, thermostat: Names, see md/integrators.py and md/thermostats.py.
         centroid_time_fs: Relaxation time τ₀ of the centroid's momenta.
-        friction_scale: λ; internal modes feel the friction 2λω_k.
+        friction_scale: λ; internal modes feel the friction 2λω_k (T-RPMD: λω_k).
         remove_com: Hold the centre of mass at rest.
         precision: Arithmetic of the network, float32 or float64; positions and momenta are float64 always.
         backend: numba (compiled kernel) or torch.

@@ -23,6 +23,7 @@ J. Chem. Phys. 138, 174102 (2013), doi:10.1063/1.4802990; for path integrals Liu
 doi:10.1063/1.4954990; BCOCB Korol, Rosa-Raíces, Bou-Rabee, Miller, J. Chem. Phys. 152, 104102 (2020), doi:10.1063/1.5134810.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -60,6 +61,8 @@ class Laws(NamedTuple):
         propagator: (P, 2, 2) of one A.
         kick: Duration of one B, ASE time.
         damping, noise: (P,) c₁ = exp(−γ_k t_O) and c₂ = √((1 − c₁²) P k_B T) of one O.
+        rescaling: exp(−t_O/τ) of the centroid's stochastic rescaling; 1 for none.
+        thermal_energy: P k_B T, eV.
         remove_com: Whether O keeps the total momentum of the centroid at zero.
     """
 
@@ -70,6 +73,8 @@ class Laws(NamedTuple):
     kick: float
     damping: np.ndarray
     noise: np.ndarray
+    rescaling: float
+    thermal_energy: float
     remove_com: bool
 
     @property
@@ -86,17 +91,18 @@ def make_laws(dynamics, n_beads: int) -> Laws:
     timestep = dynamics.timestep_fs * units.fs
     share = {letter: timestep / max("".join(words).count(letter), 1) for letter in _CODES}
     frequencies = mode_frequencies(n_beads, ring_frequency(n_beads, dynamics.temperature_K))
-    frictions = THERMOSTATS[dynamics.thermostat](
+    thermostat = THERMOSTATS[dynamics.thermostat](
         frequencies, dynamics.centroid_time_fs * units.fs, dynamics.friction_scale
     )
-    damping = np.exp(-frictions * share["O"])
-    noise = np.sqrt((1.0 - damping**2) * n_beads * units.kB * dynamics.temperature_K)
-    if not frictions.any():
+    if thermostat.is_idle:
         words = [word.replace("O", "") for word in words]
     codes = (np.array([_CODES[letter] for letter in word], dtype=np.int64) for word in words)
+    damping = np.exp(-thermostat.frictions * share["O"])
+    thermal_energy = n_beads * units.kB * dynamics.temperature_K
     return Laws(
-        *codes, transform_matrix(n_beads), propagator(frequencies, share["A"]),
-        share["B"], damping, noise, dynamics.remove_com,
+        *codes, transform_matrix(n_beads), propagator(frequencies, share["A"]), share["B"],
+        damping, np.sqrt((1.0 - damping**2) * thermal_energy), math.exp(-share["O"] / thermostat.rescaling_time),
+        thermal_energy, dynamics.remove_com,
     )  # fmt: skip
 
 
@@ -144,7 +150,7 @@ def apply_letters(letters, modes, laws, normals):
         elif letter == 1:
             kick(modes, laws.kick)
         else:
-            taken += thermostat(modes, laws, normals[used])
+            taken += apply_thermostat(modes, laws, normals[used])
             used += 1
     return taken
 
@@ -175,8 +181,8 @@ def kick(modes, duration):
 
 
 @njit(cache=True)
-def thermostat(modes, laws, normals):
-    """O: p̃_k ← c₁ p̃_k + c₂ √m ξ with normals ξ; returns the kinetic energy (eV) that left the system."""
+def apply_thermostat(modes, laws, normals):
+    """O: p̃_k ← c₁ p̃_k + c₂ √m ξ with normals ξ; centroid rescaled if so wished. Returns the kinetic energy (eV) that left."""
     p, masses = modes.momenta, modes.masses
     before = ring_polymer_kinetic_energy(modes)
     for i in range(p.shape[1]):
@@ -184,9 +190,35 @@ def thermostat(modes, laws, normals):
         for k in range(p.shape[0]):
             for axis in range(3):
                 p[k, i, axis] = laws.damping[k] * p[k, i, axis] + laws.noise[k] * root * normals[k, i, axis]
+    if laws.rescaling < 1.0:
+        rescale_centroid(modes, laws, normals[0])
     if laws.remove_com:
         p[0] -= centre_of_mass_part(p[0], masses)
     return before - ring_polymer_kinetic_energy(modes)
+
+
+@njit(cache=True)
+def rescale_centroid(modes, laws, normals):
+    """Stochastic velocity rescaling of the centroid with normals (N, 3), as many of them as it has degrees of freedom."""
+    p, masses = modes.momenta[0], modes.masses
+    twice_kinetic = 0.0
+    for i in range(len(masses)):
+        for axis in range(3):
+            twice_kinetic += p[i, axis] ** 2 / masses[i]
+    freedom = normals.size - 3 * laws.remove_com
+    if twice_kinetic == 0.0 or freedom < 1:
+        return
+    squares, used = 0.0, 0
+    for normal in normals.flat:
+        if used < freedom:
+            squares += normal**2
+            used += 1
+    c, first = laws.rescaling, normals[0, 0]
+    share = (1.0 - c) * laws.thermal_energy / twice_kinetic
+    scale = np.sqrt(c + share * squares + 2.0 * first * np.sqrt(c * share))
+    if first + np.sqrt(c / share) < 0.0:
+        scale = -scale
+    p *= scale
 
 
 @njit(cache=True)

@@ -59,12 +59,12 @@ def expected(n_beads: int, integrator: str, timestep_fs: float) -> dict[str, flo
     }
 
 
-def averages(n_beads: int, integrator: str, steps: int, timestep_fs: float = 0.25) -> dict:
+def averages(n_beads: int, integrator: str, steps: int, thermostat: str = "PILE-L", timestep_fs: float = 0.25) -> dict:
     """Means of the estimators and of ⟨q²⟩ over 150 independent oscillators."""
     potential = Harmonic(MASS * (OSCILLATOR / HBAR) ** 2)
     rng = np.random.default_rng(n_beads)
     state = thermal_ring_polymer(np.zeros((N_ATOMS, 3)), np.full(N_ATOMS, MASS), n_beads, 300.0, rng)
-    dynamics = Dynamics(300.0, timestep_fs, integrator, centroid_time_fs=20.0, remove_com=False)
+    dynamics = Dynamics(300.0, timestep_fs, integrator, thermostat, centroid_time_fs=20.0, remove_com=False)
     for _ in simulate(state, potential, dynamics, rng, 2000, 2000):
         pass
     series = {"spread": [], "centroid_spread": []}
@@ -108,6 +108,47 @@ def test_harmonic_oscillators(n_beads, integrator, steps):
     means = averages(n_beads, integrator, steps)
     for name, exact in expected(n_beads, integrator, 0.25).items():
         check(means[name], exact)
+
+
+@pytest.mark.parametrize("n_beads", [1, 8])
+def test_harmonic_oscillators_under_global_rescaling(n_beads):
+    """PILE-G draws the centroids' total energy from the same distribution as PILE-L, and shares it out as it finds it."""
+    means = averages(n_beads, "OBABO", 20_000, "PILE-G")
+    for name, exact in expected(n_beads, "OBABO", 0.25).items():
+        check(means[name], exact)
+
+
+def test_rescaling_makes_the_kinetic_energy_canonical():
+    """Free atoms: Σp²/m of f degrees of freedom has mean f k_B T and variance 2f (k_B T)²; nothing but the scale changes."""
+    rng = np.random.default_rng(13)
+    state = thermal_ring_polymer(np.zeros((4, 3)), np.array([1.008, 12.011, 12.011, 15.999]), 1, 300.0, rng)
+    dynamics, first, second = Dynamics(300.0, 0.5, thermostat="PILE-G", centroid_time_fs=2.0), [], []
+    for sample in simulate(state, Harmonic(0.0), dynamics, rng, 100_000, 4):
+        relative = sample.properties["temperature_K"] / 300.0
+        first.append(relative)
+        second.append((relative - 1.0) ** 2)
+        if sample.step == 0:
+            start = state.momenta / np.linalg.norm(state.momenta)
+    check(block_average(first), 1.0)
+    check(block_average(second), 2.0 / 9.0)
+    np.testing.assert_allclose(np.abs(np.vdot(start, state.momenta)), np.linalg.norm(state.momenta), rtol=1e-9)
+
+
+def test_thermostatted_rpmd_leaves_the_centroid_alone():
+    """Free rings: momenta of the centroid to the bit as they were, internal modes at the temperature."""
+    rng = np.random.default_rng(14)
+    state = thermal_ring_polymer(np.zeros((100, 3)), np.full(100, 12.011), 8, 300.0, rng)
+    state.momenta[:] = state.momenta.mean(axis=0)  # internal modes start cold
+    dynamics, series = Dynamics(300.0, 0.5, thermostat="T-RPMD", remove_com=False), []
+    start = state.momenta.mean(axis=0)
+    for sample in simulate(state, Harmonic(0.0), dynamics, rng, 4000, 10):
+        if sample.step >= 500:
+            p = state.momenta - state.momenta.mean(axis=0)
+            series.append((p**2).sum() / (12.011 * 3 * 100 * 7))
+    np.testing.assert_allclose(state.momenta.mean(axis=0), start, rtol=1e-12)
+    ring = 2.0 * 8 * units.kB * 300.0 / HBAR * np.sin(np.pi * np.arange(1, 8) / 8)
+    exact = np.mean([stationary("OBABO", w, 0.0, 0.5 * units.fs)[1] for w in ring])
+    check(block_average(series), 8 * units.kB * 300.0 * exact)
 
 
 @pytest.mark.parametrize("n_beads", [2, 5, 8])
