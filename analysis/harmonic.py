@@ -3,17 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from ase import Atoms
-from ase.calculators.calculator import CalculatorError
-from ase.optimize import BFGS
 
-from mlcalc.calculator import SchNetCalculator
-from mlcalc.errors import InputError
-from mlcalc.model_file import Model
-from mlcalc.vibrations import NormalModes, Potential, normal_modes, position_covariance
-
-MAX_FORCE = 1e-4  # eV/Å left at the minimum; moves distances by under 1e-4 Å even along C20's softest mode
-MAX_STEPS = 2000
+from mlcalc.vibrations import NormalModes, position_covariance
 
 
 @dataclass(frozen=True)
@@ -42,43 +33,6 @@ class HarmonicDistances:
         """P(r) in Å⁻¹ at distances r (n,) in Å: the mean of the pairs' Gaussians."""
         z = (r[:, None] - self.means) / self.stds
         return (np.exp(-0.5 * z**2) / (np.sqrt(2 * np.pi) * self.stds)).mean(axis=1)
-
-
-def relaxed_modes(structure: Atoms, model: Model) -> NormalModes:
-    """Relax a molecule with a model and return the normal modes of the minimum (``.atoms`` is the relaxed structure).
-
-    Args:
-        structure: Starting point, N atoms, positions in Å; its masses are used.
-
-    Raises:
-        InputError: The model cannot describe the structure, the relaxation does not end, or it ends in a saddle point.
-    """
-    atoms = structure.copy()
-    atoms.calc = SchNetCalculator(model, dtype="float64")
-    try:
-        converged = BFGS(atoms, logfile=None).run(fmax=MAX_FORCE, steps=MAX_STEPS)
-    except CalculatorError as error:
-        raise InputError(f"the model cannot relax this structure: {error}") from error
-    if not converged:
-        raise InputError(f"no minimum found: forces above {MAX_FORCE} eV/Å after {MAX_STEPS} steps of relaxation")
-    modes = normal_modes(atoms, _potential_of(atoms))
-    if modes.energies[0] <= 0:
-        raise InputError(f"no minimum found: the relaxed structure has a mode of {modes.wavenumbers[0]:.1f} cm⁻¹")
-    return modes
-
-
-def _potential_of(atoms: Atoms) -> Potential:
-    """The calculator of ``atoms`` for mlcalc.vibrations (a kernel of its own would tabulate the filters anew)."""
-
-    def potential(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        displaced = atoms.copy()
-        displaced.calc = atoms.calc
-        energies, forces = np.empty(len(batch)), np.empty_like(batch)
-        for k, displaced.positions in enumerate(batch):
-            energies[k], forces[k] = displaced.get_potential_energy(), displaced.get_forces()
-        return energies, forces
-
-    return potential
 
 
 def harmonic_distances(

@@ -8,12 +8,13 @@ import numpy as np
 from ase import Atoms
 
 from analysis.distances import KINDS, N_BLOCKS, Histogram, Moments, PairDistances, bonded_pairs, diameter_pairs
-from analysis.harmonic import HarmonicDistances, harmonic_distances, relaxed_modes
+from analysis.harmonic import HarmonicDistances, harmonic_distances
 from analysis.universe import Run, bead_universe, model_content, open_run, pool
 from md.statistics import Mean
 from mlcalc.errors import InputError
 from mlcalc.json_text import to_json
 from mlcalc.model_file import load_model, write_atomically
+from mlcalc.modes import relaxed_modes
 from mlcalc.tables import aligned, with_error
 from mlcalc.vibrations import NormalModes
 

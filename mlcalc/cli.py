@@ -1,4 +1,4 @@
-"""The command line ``mlcalc``: label · sample · train · evaluate · import · info. Heavy imports wait for their command."""
+"""The command line ``mlcalc``: label · sample · train · evaluate · modes · import · info. Heavy imports wait for their command."""
 
 import argparse
 from pathlib import Path
@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mlcalc", description="SchNet potentials: label, train, evaluate, import.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_label, _add_sample, _add_train, _add_evaluate, _add_import, _add_info):
+    for add in (_add_label, _add_sample, _add_train, _add_evaluate, _add_modes, _add_import, _add_info):
         add(commands)
     return parser
 
@@ -147,6 +147,35 @@ def _evaluate(options) -> int:
     if options.record:
         record(evaluation, find_model(options.model))
     print(to_json(evaluation.as_dict(), indent=1) if options.json else f"{as_text(evaluation)}\nparity plot: {plot}")
+    return 0
+
+
+def _add_modes(commands) -> None:
+    modes = commands.add_parser(
+        "modes", help="vibrations of a molecule and the beads they ask for", formatter_class=_RAW,
+        description="Relax a molecule with a model; its harmonic frequencies, zero-point energy, and the energy and heat\n"
+        "capacity that a ring polymer of P beads would have.",
+        epilog="example:\n  mlcalc modes inputs/c20/c20.xyz --model c20 --beads 1 8 32",
+    )  # fmt: skip
+    modes.add_argument("structure", metavar="STRUCTURE.xyz")
+    modes.add_argument("--model", default="c20")
+    modes.add_argument("--temperature", type=float, default=300.0, metavar="K")
+    modes.add_argument("--beads", type=int, nargs="+", default=[1, 4, 8, 16, 32, 64], metavar="P")
+    modes.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    modes.set_defaults(command=_modes)
+
+
+def _modes(options) -> int:
+    from mlcalc.labelling import read_structures
+    from mlcalc.model_file import load_model
+    from mlcalc.modes import as_json, as_text, relaxed_modes
+    from mlcalc.settings import check_range
+
+    check_range("--temperature", options.temperature, 0, open_low=True)
+    for n_beads in options.beads:
+        check_range("--beads", n_beads, 1)
+    modes = relaxed_modes(read_structures(Path(options.structure))[0], load_model(options.model))
+    print((as_json if options.json else as_text)(modes, options.temperature, options.beads))
     return 0
 
 

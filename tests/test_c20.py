@@ -9,12 +9,12 @@ from ase.calculators.calculator import InputError as AseInputError
 from ase.io import read
 from ase.optimize import BFGS
 
-from analysis.harmonic import relaxed_modes
 from md.config import read_settings
 from mlcalc import InputError, SchNetCalculator, load_model
 from mlcalc.evaluation import evaluate
 from mlcalc.kernel import SchNetKernel
 from mlcalc.model_file import shipped_models
+from mlcalc.modes import relaxed_modes
 from mlcalc.schnet import TorchPotential
 from mlcalc.settings import build_settings, read_toml
 from mlcalc.training_settings import TrainingSettings

@@ -7,8 +7,9 @@ import pytest
 from ase import Atoms, units
 
 from analysis.distances import bonded_pairs
-from analysis.harmonic import harmonic_distances, relaxed_modes
+from analysis.harmonic import harmonic_distances
 from mlcalc.errors import InputError
+from mlcalc.modes import relaxed_modes
 from mlcalc.vibrations import HBAR, modes_of_hessian, position_covariance, position_variance
 from tests.analysis.run_folders import dodecahedron
 from tests.conftest import SCHNETPACK_DIALECT, random_model
@@ -96,6 +97,7 @@ def test_unknown_element_is_an_input_error():
 def test_c20_reference_numbers():
     """Standard deviations of C20's bonds and ten largest distances at 300 K, against an independent computation."""
     from ase.io import read
+
     from mlcalc.importers.schnet_tf import import_schnet_tf
 
     modes = relaxed_modes(read(C20_NETWORKS / "C20.xyz"), import_schnet_tf(C20_NETWORKS / "energy_model"))

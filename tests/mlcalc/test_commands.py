@@ -1,10 +1,13 @@
 """The sub-commands of mlcalc as a user types them; what they do is tested beside their modules."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
-from ase import Atoms
+from ase import Atoms, units
 from ase.build import molecule
 from ase.io import read, write
 
@@ -83,3 +86,34 @@ def test_every_help_has_an_example():
             capture_output=True, text=True, check=True,
         ).stdout  # fmt: skip
         assert f"mlcalc {command}" in shown.split("example")[1]
+
+
+def test_modes_of_c20_against_the_harmonic_formulas(capsys):
+    structure = str(Path(__file__).parents[2] / "inputs" / "c20" / "c20.xyz")
+    assert main(["modes", structure, "--beads", "1", "8", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert len(report["wavenumbers_per_cm"]) == 54
+    energies = np.array(report["wavenumbers_per_cm"]) * units.invcm
+    assert report["zero_point_energy_eV"] == pytest.approx(energies.sum() / 2)
+    classical, eight, limit = report["beads"]
+    kT = units.kB * 300.0
+    assert classical["energy_eV"] == pytest.approx(54 * kT)
+    assert classical["heat_capacity_kB"] == pytest.approx(54)
+    assert limit["energy_eV"] == pytest.approx((energies / 2 / np.tanh(energies / 2 / kT)).sum())
+    assert classical["energy_error"] < eight["energy_error"] < 0 == limit["energy_error"]
+    assert main(["modes", structure, "--beads", "8"]) == 0
+    assert "βħω of the stiffest mode: 6." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--beads", "0"], "--beads = 0"),
+        (["--temperature", "-1"], "--temperature = -1"),
+        (["--model", "x"], "model 'x'"),
+    ],
+)
+def test_modes_refuses(arguments, message, capsys):
+    structure = str(Path(__file__).parents[2] / "inputs" / "c20" / "c20.xyz")
+    assert main(["modes", structure, *arguments]) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,104 @@
+"""The ``modes`` command: a molecule relaxed with a model, its vibrations, and what they say of path integrals."""
+
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.calculator import CalculatorError
+from ase.optimize import BFGS
+
+from mlcalc.calculator import SchNetCalculator
+from mlcalc.errors import InputError
+from mlcalc.json_text import to_json
+from mlcalc.model_file import Model
+from mlcalc.tables import aligned
+from mlcalc.vibrations import NormalModes, Potential, heat_capacity, normal_modes, vibrational_energy
+
+MAX_FORCE = 1e-4  # eV/Å left at the minimum; moves distances by under 1e-4 Å even along C20's softest mode
+MAX_STEPS = 2000
+_PER_LINE = 6  # frequencies
+
+
+def relaxed_modes(structure: Atoms, model: Model) -> NormalModes:
+    """Relax a molecule with a model and return the normal modes of the minimum (``.atoms`` is the relaxed structure).
+
+    Args:
+        structure: Starting point, N atoms, positions in Å; its masses are used.
+
+    Raises:
+        InputError: The model cannot describe the structure, the relaxation does not end, or it ends in a saddle point.
+    """
+    atoms = structure.copy()
+    atoms.calc = SchNetCalculator(model, dtype="float64")
+    try:
+        converged = BFGS(atoms, logfile=None).run(fmax=MAX_FORCE, steps=MAX_STEPS)
+    except CalculatorError as error:
+        raise InputError(f"the model cannot relax this structure: {error}") from error
+    if not converged:
+        raise InputError(f"no minimum found: forces above {MAX_FORCE} eV/Å after {MAX_STEPS} steps of relaxation")
+    modes = normal_modes(atoms, _potential_of(atoms))
+    if modes.energies[0] <= 0:
+        raise InputError(f"no minimum found: the relaxed structure has a mode of {modes.wavenumbers[0]:.1f} cm⁻¹")
+    return modes
+
+
+def _potential_of(atoms: Atoms) -> Potential:
+    """The calculator of ``atoms`` for mlcalc.vibrations (a kernel of its own would tabulate the filters anew)."""
+
+    def potential(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        displaced = atoms.copy()
+        displaced.calc = atoms.calc
+        energies, forces = np.empty(len(batch)), np.empty_like(batch)
+        for k, displaced.positions in enumerate(batch):
+            energies[k], forces[k] = displaced.get_potential_energy(), displaced.get_forces()
+        return energies, forces
+
+    return potential
+
+
+def bead_table(modes: NormalModes, temperature_K: float, beads: list[int]) -> list[dict]:
+    """Harmonic energy (eV), its relative error and heat capacity (k_B) at finite P; the last row is the quantum limit."""
+    limit = vibrational_energy(modes.energies, temperature_K, None)
+    rows = []
+    for p in (*beads, None):
+        energy = vibrational_energy(modes.energies, temperature_K, p)
+        capacity = heat_capacity(modes.energies, temperature_K, p) / units.kB
+        rows.append(
+            {"beads": p, "energy_eV": energy, "energy_error": energy / limit - 1.0, "heat_capacity_kB": capacity}
+        )
+    return rows
+
+
+def needed_beads(modes: NormalModes, temperature_K: float) -> float:
+    """βħω_max: with fewer beads than this a ring polymer does not resolve the stiffest vibration."""
+    return float(modes.energies.max() / (units.kB * temperature_K))
+
+
+def as_text(modes: NormalModes, temperature_K: float, beads: list[int]) -> str:
+    """Frequencies, zero-point energy and the table of bead numbers, as printed by the command."""
+    found = [f"{w:.1f}" for w in modes.wavenumbers]
+    width = max(map(len, found))
+    lines = ["frequencies / cm⁻¹"]
+    for k in range(0, len(found), _PER_LINE):
+        lines.append("  " + "  ".join(text.rjust(width) for text in found[k : k + _PER_LINE]))
+    zero = modes.zero_point_energy
+    lines.append(f"zero-point energy {zero:.4f} eV = {zero / (units.kcal / units.mol):.2f} kcal/mol")
+    lines.append(f"\nharmonic vibrations at {temperature_K:g} K as a ring polymer of P beads has them")
+    rows = [
+        ["∞" if row["beads"] is None else str(row["beads"]), f"{row['energy_eV']:.4f}",
+         f"{row['energy_error']:+.2%}", f"{row['heat_capacity_kB']:.2f}"]
+        for row in bead_table(modes, temperature_K, beads)
+    ]  # fmt: skip
+    lines.append(aligned(["P", "energy / eV", "error", "heat capacity / k_B"], rows))
+    lines.append(f"βħω of the stiffest mode: {needed_beads(modes, temperature_K):.1f}; P should be larger.")
+    return "\n".join(lines)
+
+
+def as_json(modes: NormalModes, temperature_K: float, beads: list[int]) -> str:
+    """The same as JSON; ``beads`` null is the quantum limit."""
+    return to_json(
+        {
+            "wavenumbers_per_cm": modes.wavenumbers.tolist(), "zero_point_energy_eV": modes.zero_point_energy,
+            "temperature_K": temperature_K, "beta_hbar_omega_max": needed_beads(modes, temperature_K),
+            "beads": bead_table(modes, temperature_K, beads),
+        },
+        indent=1,
+    )  # fmt: skip
