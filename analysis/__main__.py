@@ -36,8 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
     properties.set_defaults(command=_properties)
     for command, what in ((distances, "frames"), (properties, "lines")):
         command.add_argument(
-            "--discard", type=float, default=0.1, metavar="SHARE",
-            help=f"share of the {what} of each run left out at the start, as equilibration (default: 0.1)",
+            "--discard", type=_share, default=0.1, metavar="SHARE",
+            help=f"share of the {what} of each run left out at the start, as equilibration (default: 0.1)"
+            + ("; auto: until the potential energy is stationary" if command is properties else ""),
         )  # fmt: skip
         command.add_argument(
             "--pool", action="store_true",
@@ -48,9 +49,14 @@ def main(arguments: list[str] | None = None) -> int:
     return run_command(parser.prog, lambda: _checked(options))
 
 
+def _share(text: str) -> float | None:
+    return None if text == "auto" else float(text)
+
+
 def _checked(options: argparse.Namespace) -> None:
-    if not 0 <= options.discard < 1:
-        raise InputError(f"--discard {options.discard}: expected a share of at least 0 and below 1")
+    wrong = options.discard is None and options.command is _distances
+    if wrong or (options.discard is not None and not 0 <= options.discard < 1):
+        raise InputError(f"--discard {options.discard or 'auto'}: expected a share of at least 0 and below 1")
     options.command(options)
 
 

@@ -7,10 +7,12 @@ import numpy as np
 
 from analysis.universe import Run, open_run, pool
 from md.progress import property_rows
-from md.statistics import Mean, block_average
+from md.statistics import Mean, autocorrelation_time, block_average, equilibrated_from
 from mlcalc.errors import InputError
 from mlcalc.json_text import to_json
-from mlcalc.tables import aligned
+from mlcalc.tables import aligned, with_error
+
+_PLACE = ("step", "time_fs")
 
 
 @dataclass(frozen=True)
@@ -20,23 +22,35 @@ class Properties:
     Attributes:
         run: The run.
         series: Name in properties.csv (the unit is its end) → (n,) values after those left out.
+        interval_ps: Time between lines.
     """
 
     run: Run
     series: dict[str, np.ndarray]
+    interval_ps: float
 
     @property
     def means(self) -> dict[str, Mean]:
         """Means with standard errors by blocking; pooled runs are joined end to end."""
         return {name: block_average(values) for name, values in self.series.items()}
 
+    @property
+    def times(self) -> dict[str, Mean]:
+        """Integrated autocorrelation times in ps with standard errors."""
+        found = {name: autocorrelation_time(values) for name, values in self.series.items()}
+        return {
+            name: Mean(time.value * self.interval_ps, time.error * self.interval_ps, time.n_effective)
+            for name, time in found.items()
+        }
 
-def read_runs(folders: list[Path], discard: float, pooled: bool) -> list[Properties]:
+
+def read_runs(folders: list[Path], discard: float | None, pooled: bool) -> list[Properties]:
     """Read properties; most beads first.
 
     Args:
         folders: Run folders.
-        discard: Share of the lines of each run left out at the start, in [0, 1).
+        discard: Share of the lines of each run left out at the start, in [0, 1); None finds for each run where its potential
+            energy has become stationary.
         pooled: Take runs of the same kind as one (universe.pool).
 
     Raises:
@@ -46,12 +60,14 @@ def read_runs(folders: list[Path], discard: float, pooled: bool) -> list[Propert
     result = []
     for run in pool(runs) if pooled else runs:
         parts = [_read(folder / "properties.csv", discard) for folder in run.folders]
-        columns = [name for name in parts[0] if all(name in part for part in parts)]
-        result.append(Properties(run, {name: np.concatenate([part[name] for part in parts]) for name in columns}))
+        columns = [name for name in parts[0] if name not in _PLACE and all(name in part for part in parts)]
+        series = {name: np.concatenate([part[name] for part in parts]) for name in columns}
+        time = parts[0]["time_fs"]
+        result.append(Properties(run, series, 1e-3 * float(time[1] - time[0]) if len(time) > 1 else 0.0))
     return result
 
 
-def _read(path: Path, discard: float) -> dict[str, np.ndarray]:
+def _read(path: Path, discard: float | None) -> dict[str, np.ndarray]:
     try:
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
         header, values = lines[0].split(","), np.array([line.split(",") for line in lines[1:]], dtype=float)
@@ -59,13 +75,17 @@ def _read(path: Path, discard: float) -> dict[str, np.ndarray]:
             raise ValueError(f"{len(header)} columns announced, an array of shape {values.shape} found")
     except (OSError, ValueError, IndexError) as error:
         raise InputError(f"{path}: not a table of properties ({error})") from error
-    kept = values[round(discard * len(values)) :]
-    return {name: column for name, column in zip(header, kept.T, strict=True) if name not in ("step", "time_fs")}
+    if discard is None:
+        start = equilibrated_from(values[:, header.index("potential_eV")]) if "potential_eV" in header else 0
+    else:
+        start = round(discard * len(values))
+    return dict(zip(header, values[start:].T, strict=True))
 
 
 def as_text(runs: list[Properties]) -> str:
     """A column per run."""
     rows = property_rows([item.means for item in runs])
+    rows.append(["autocorrelation of V / ps", *(with_error(*item.times["potential_eV"][:2]) for item in runs)])
     rows.append(["lines of properties.csv", *(str(len(next(iter(item.series.values())))) for item in runs)])
     lines = [aligned(["", *(f"P = {item.run.n_beads}" for item in runs)], rows, left=1), "±: one standard error."]
     return "\n".join(lines + [f"P = {item.run.n_beads}: {item.run}" for item in runs])
@@ -78,7 +98,10 @@ def as_json(runs: list[Properties]) -> str:
             {
                 "folders": [str(folder) for folder in item.run.folders], "beads": item.run.n_beads,
                 "temperature_K": item.run.temperature_K,
-                "properties": {name: mean._asdict() for name, mean in item.means.items()},
+                "properties": {
+                    name: mean._asdict() | {"autocorrelation_time_ps": item.times[name].value}
+                    for name, mean in item.means.items()
+                },
             }
             for item in runs
         ],

@@ -116,7 +116,8 @@ def test_properties_of_pooled_runs(tmp_path, capsys):
     assert potential["error"] == pytest.approx(
         5.0 / np.sqrt(6000), rel=0.25
     )  # uncorrelated: blocking finds the naive error
-    assert main(["properties", *runs]) == 0
+    assert report["properties"]["potential_eV"]["autocorrelation_time_ps"] == pytest.approx(0.5 * 0.5e-3, rel=0.1)
+    assert main(["properties", *runs, "--discard", "auto"]) == 0
     printed = capsys.readouterr().out
     assert printed.count("P = 1: ") == 2 and "temperature / K" in printed
 
@@ -141,6 +142,7 @@ def bad_calls(tmp_path, runs):
         "no frames": ([str(empty)], "0 frames"),
         "discard": ([runs[0], "--discard", "1.0"], "--discard 1.0: expected a share"),
         "discard NaN": ([runs[0], "--discard", "nan"], "--discard nan: expected a share"),
+        "discard auto": ([runs[0], "--discard", "auto"], "--discard auto: expected a share"),
         "suffix": ([runs[0], "-o", str(tmp_path / "figure.jpeg")], "ends in .png"),
         "no folder": ([runs[0], "-o", str(tmp_path / "nowhere" / "figure.png")], "no such folder"),
         "model": ([runs[0], "--model", "unheard-of"], "model 'unheard-of'"),
@@ -149,7 +151,7 @@ def bad_calls(tmp_path, runs):
 
 @pytest.mark.parametrize(
     "case",
-    ["missing", "parent", "different molecules", "too short", "no frames", "discard", "discard NaN", "suffix",
+    ["missing", "parent", "different molecules", "too short", "no frames", "discard", "discard NaN", "discard auto", "suffix",
      "no folder", "model"],
 )  # fmt: skip
 def test_bad_input_is_refused_and_nothing_written(tmp_path, runs, capsys, case):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from md.statistics import block_average
+from md.statistics import autocorrelation_time, block_average, equilibrated_from
 
 
 def autoregressive(rng: np.random.Generator, n: int, memory: float) -> np.ndarray:
@@ -41,3 +41,35 @@ def test_short_and_constant_series():
 
 def test_effective_number_of_samples():
     assert block_average(np.random.default_rng(5).normal(size=4096)).n_effective == pytest.approx(4096, rel=0.5)
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.5, 0.95])
+def test_autocorrelation_time_of_a_known_series(memory):
+    """AR(1): ρ(t) = φᵗ, so τ = ½(1 + φ)/(1 − φ); over 20 series the errors describe the scatter."""
+    rng, exact = np.random.default_rng(5), 0.5 * (1 + memory) / (1 - memory)
+    found = [autocorrelation_time(autoregressive(rng, 20_000, memory)) for _ in range(20)]
+    scores = [(mean.value - exact) / mean.error for mean in found]
+    assert np.mean([mean.value for mean in found]) == pytest.approx(exact, rel=0.05)
+    assert max(map(abs, scores)) < 4.0
+    assert found[0].n_effective == pytest.approx(20_000 / (2 * found[0].value))
+
+
+def test_blocking_and_autocorrelation_agree_on_the_error():
+    series = autoregressive(np.random.default_rng(6), 50_000, 0.9)
+    from_time = np.sqrt(series.var() / autocorrelation_time(series).n_effective)
+    assert block_average(series).error == pytest.approx(from_time, rel=0.15)
+
+
+def test_equilibration_is_found():
+    """A decay of 500 samples' length onto stationary noise: cut when it has vanished in the noise, not much later."""
+    rng = np.random.default_rng(7)
+    noise = autoregressive(rng, 20_000, 0.8)
+    start = equilibrated_from(noise + 20.0 * np.exp(-np.arange(20_000) / 500.0))
+    assert 1000 <= start <= 5000
+    assert equilibrated_from(noise) < 4000
+    assert equilibrated_from(np.ones(100)) == 0
+
+
+def test_no_time_without_variation():
+    assert np.isnan(autocorrelation_time([1.0]).value)
+    assert np.isnan(autocorrelation_time(np.ones(10)).value)
