@@ -26,10 +26,12 @@ def locate(q, begin, pairs, start, stop, constants, n_knots, knot, fraction, slo
         place = r / constants.spacing
         if r >= constants.cutoff:
             knot[p] = -1
-        else:
+        elif r < constants.cutoff:
             # An uncut model's filters are constant beyond its last Gaussian, hence the clamp.
             knot[p] = min(int(place), n_knots - 1)
             fraction[p] = min(place - knot[p], 1.0)
+        else:  # not a number: let it be seen in the energy
+            knot[p], fraction[p] = 0, np.nan
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract", "nsz"})

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlcalc.compiled import njit
+from mlcalc.errors import InputError
 from mlcalc.pairs import half_pairs, pairs_within
 
 _FEW_ATOMS = 64  # of a molecule: all pairs, once and for ever, cost less than lists that are made anew
@@ -57,6 +58,9 @@ class NeighbourList:
 
         Args:
             cell: (3, 3) Å, rows are lattice vectors; pbc: three booleans; both None for a molecule.
+
+        Raises:
+            InputError: A new list is due and a position is NaN or infinite.
         """
         periodic = pbc is not None and np.any(pbc)
         fixed = not periodic and (self.cutoff is None or positions.shape[1] <= _FEW_ATOMS)
@@ -64,6 +68,9 @@ class NeighbourList:
             (np.array(cell, dtype=float), np.broadcast_to(pbc, (3,)).copy()) if periodic else (np.zeros((3, 3)), False)
         )
         if self.pairs is None or self._is_stale(positions, box, fixed):
+            if not np.isfinite(positions).all():
+                bad = np.argwhere(~np.isfinite(positions).all(axis=2))[0]
+                raise InputError(f"positions of atom {bad[1]} in replica {bad[0]} are NaN or infinite")
             if fixed:
                 lists = [half_pairs(positions[0], None)]
             else:

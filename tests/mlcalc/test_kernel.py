@@ -137,6 +137,18 @@ def test_result_does_not_depend_on_when_the_neighbour_list_was_made(many_atoms):
     assert used._neighbours.builds == 1
 
 
+def test_a_position_that_is_not_a_number_is_seen(model, hydrocarbon):
+    """In the replica that holds it, and in no other."""
+    numbers, positions = hydrocarbon
+    batch = np.stack([positions, positions])
+    kernel = SchNetKernel(model, numbers)
+    kernel(batch)
+    batch[1, 2, 0] = np.nan
+    energies, forces = kernel(batch)
+    assert np.isfinite(energies[0]) and np.isfinite(forces[0]).all()
+    assert np.isnan(energies[1]) and np.isnan(forces[1, 2]).all()
+
+
 def test_isolated_atom_feels_nothing():
     model = random_model(SCHNETPACK_DIALECT)
     energies, forces = SchNetKernel(model, np.array([6]), "float64")(np.zeros((1, 1, 3)))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
+from mlcalc.errors import InputError
 from mlcalc.neighbours import NeighbourList
 
 CUTOFF, SKIN = 3.0, 0.8
@@ -112,3 +113,12 @@ def test_a_small_molecule_has_one_list_for_ever():
     assert neighbours.update(100.0 * positions) is pairs
     assert pairs.count.tolist() == [15] * 4
     assert pairs.offset.tolist() == [0] * 4
+
+
+def test_no_list_of_positions_that_are_not_finite(system):
+    positions = np.stack([system.positions, system.positions])
+    neighbours = NeighbourList(CUTOFF, True, SKIN)
+    neighbours.update(positions, *box(system))
+    positions[1, 3, 2] = np.nan
+    with pytest.raises(InputError, match="atom 3 in replica 1"):
+        neighbours.update(positions, *box(system))
