@@ -121,8 +121,9 @@ def draw(series: dict[str, np.ndarray], title: str) -> Figure:
         change = 1e3 * (energy - data[:, 1].mean())
         axes.fill_between(time, change - spread, change + spread, color=color, alpha=0.2, lw=0)
         axes.plot(time, change, shape + "-", color=color, ms=3, lw=1, label=precision)
-    axes.set(xlabel="time / ps", ylabel="conserved energy less its mean / meV", title=title)
-    axes.legend(frameon=False, title="mean of 2 % of the run, ±1 standard deviation")
+    axes.set(xlabel="time / ps", ylabel="conserved energy − mean / meV", title=title)
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2,
+                title="means of 2 % of the run each; bands: ±1 standard deviation")  # fmt: skip
     return figure
 
 
