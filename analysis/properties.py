@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from analysis.universe import Run, open_run, pool
+from md.estimators import means
 from md.progress import property_rows
-from md.statistics import Mean, autocorrelation_time, block_average, equilibrated_from
+from md.statistics import Mean, autocorrelation_time, equilibrated_from
 from mlcalc.errors import InputError
 from mlcalc.json_text import to_json
 from mlcalc.tables import aligned, with_error
@@ -31,8 +32,8 @@ class Properties:
 
     @property
     def means(self) -> dict[str, Mean]:
-        """Means with standard errors by blocking; pooled runs are joined end to end."""
-        return {name: block_average(values) for name, values in self.series.items()}
+        """Means with standard errors (md.estimators.means); pooled runs are joined end to end."""
+        return means(self.series, self.run.temperature_K)
 
     @property
     def times(self) -> dict[str, Mean]:
@@ -99,7 +100,8 @@ def as_json(runs: list[Properties]) -> str:
                 "folders": [str(folder) for folder in item.run.folders], "beads": item.run.n_beads,
                 "temperature_K": item.run.temperature_K,
                 "properties": {
-                    name: mean._asdict() | {"autocorrelation_time_ps": item.times[name].value}
+                    name: mean._asdict()
+                    | ({"autocorrelation_time_ps": item.times[name].value} if name in item.series else {})
                     for name, mean in item.means.items()
                 },
             }

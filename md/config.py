@@ -31,6 +31,7 @@ class RunSettings:
         precision: Arithmetic of the network, float32 or float64; positions and momenta are float64 always.
         backend: numba (compiled kernel) or torch.
         threads: Threads of the numba backend; 0 takes all.
+        heat_capacity: Record what the heat capacity needs: two more evaluations of the network at every record.
         properties_every_steps, trajectory_every_steps: Intervals of recording.
     """
 
@@ -51,6 +52,7 @@ class RunSettings:
     precision: str = "float32"
     backend: str = "numba"
     threads: int = 0
+    heat_capacity: bool = False
     properties_every_steps: int = 10
     trajectory_every_steps: int = 20
 

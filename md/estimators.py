@@ -13,8 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from ase import units
 
+from md import heat_capacity
 from md.integrators import ring_polymer_kinetic_energy
 from md.ring_polymer import RingPolymer, ring_frequency
+from md.statistics import Mean, block_average
 
 
 class Sample(NamedTuple):
@@ -27,6 +29,7 @@ class Sample(NamedTuple):
         temperature_K: T of the ensemble.
         remove_com: Whether the centroid's centre of mass is held at rest.
         heat: Energy that the thermostat has taken out so far, eV.
+        potential: (P, N, 3) Å → energies (P,) eV, forces; for estimators that look at other configurations.
     """
 
     step: int
@@ -37,6 +40,7 @@ class Sample(NamedTuple):
     temperature_K: float
     remove_com: bool
     heat: float
+    potential: Callable | None = None
 
     @property
     def properties(self) -> dict[str, float]:
@@ -91,6 +95,19 @@ def gyration_radius(sample: Sample) -> float:
     """Root of the mean over atoms and beads of |q_ij − q̄_i|², Å."""
     q = sample.ring_polymer.positions
     return np.sqrt(((q - q.mean(axis=0)) ** 2).sum(axis=2).mean())
+
+
+def means(series: dict[str, np.ndarray], temperature_K: float) -> dict[str, Mean]:
+    """Means of recorded estimators with standard errors by blocking, and what follows from several of them.
+
+    Args:
+        series: Column of properties.csv → (n,) values.
+    """
+    found = {name: block_average(values) for name, values in series.items()}
+    if heat_capacity.ENERGY in series:
+        energy, slope = series[heat_capacity.ENERGY], series[heat_capacity.SLOPE]
+        found["heat_capacity_kB"] = heat_capacity.heat_capacity(energy, slope, temperature_K)
+    return found
 
 
 # Column of properties.csv → estimator; the unit is the end of the name.

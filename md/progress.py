@@ -2,7 +2,8 @@
 
 import time
 
-from md.statistics import Mean, block_average
+from md.estimators import means
+from md.statistics import Mean
 from mlcalc.tables import aligned, with_error
 
 _LOG_INTERVAL_S = 10.0
@@ -14,6 +15,7 @@ _ROWS = {
     "kinetic_virial_eV": "kinetic energy, virial / eV",
     "kinetic_primitive_eV": "kinetic energy, primitive / eV",
     "gyration_radius_A": "radius of gyration / Å",
+    "heat_capacity_kB": "heat capacity / k_B",
 }
 
 
@@ -64,15 +66,14 @@ def summary(results: list[dict]) -> str:
     """A table of means with standard errors, one column per run.
 
     Args:
-        results: One dict per run: ``beads``, ``ns_per_day`` and ``series``, property name → (n,) values.
+        results: One dict per run: ``beads``, ``temperature_K``, ``ns_per_day`` and ``series``, property name → (n,) values.
     """
-    rows = property_rows(
-        [{key: block_average(values) for key, values in result["series"].items()} for result in results]
-    )
+    rows = property_rows([means(result["series"], result["temperature_K"]) for result in results])
     rows.append(["speed / ns/day", *(f"{result['ns_per_day']:.2f}" for result in results)])
     return aligned(["", *(f"P = {result['beads']}" for result in results)], rows, left=1)
 
 
-def property_rows(means: list[dict[str, Mean]]) -> list[list[str]]:
+def property_rows(columns: list[dict[str, Mean]]) -> list[list[str]]:
     """Rows of a table with a column for each dict of property name → mean: a label, then value ± error."""
-    return [[label, *(with_error(m[key].value, m[key].error) for m in means)] for key, label in _ROWS.items()]
+    known = [key for key in _ROWS if all(key in column for column in columns)]
+    return [[_ROWS[key], *(with_error(column[key].value, column[key].error) for column in columns)] for key in known]

@@ -90,9 +90,10 @@ class _StopRequest:
 
 
 def _run_one(settings, folder: Path, atoms, model_path: Path, potential, stop: _StopRequest) -> dict:
-    """One number of beads from start to end; returns beads, state, error, rate and the series of properties."""
+    """One number of beads from start to end; returns beads, temperature, state, error, rate and the series of properties."""
     import numpy as np
 
+    from md import heat_capacity
     from md.config import as_toml
     from md.estimators import ESTIMATORS
     from md.progress import Progress
@@ -102,7 +103,8 @@ def _run_one(settings, folder: Path, atoms, model_path: Path, potential, stop: _
 
     rng = np.random.default_rng(settings.seed)
     state = thermal_ring_polymer(atoms.positions, atoms.get_masses(), settings.beads, settings.temperature_K, rng)
-    record = RunFolder(folder, as_toml(settings), atoms, model_path, settings.beads, list(ESTIMATORS))
+    names = [*ESTIMATORS, *((heat_capacity.ENERGY, heat_capacity.SLOPE) if settings.heat_capacity else ())]
+    record = RunFolder(folder, as_toml(settings), atoms, model_path, settings.beads, names)
     record.set_status(force=True, state="running", **_facts(settings, model_path))
     record.log(f"started: P = {settings.beads}, {settings.steps} steps of {settings.timestep_fs} fs")
     progress = Progress(settings, record)
@@ -112,6 +114,8 @@ def _run_one(settings, folder: Path, atoms, model_path: Path, potential, stop: _
         for sample in _samples(settings, state, potential, rng, progress, stop):
             if sample.step % settings.properties_every_steps == 0:
                 values = sample.properties
+                if settings.heat_capacity:
+                    values |= heat_capacity.scaled_energies(sample)
                 record.add_properties(sample.step, sample.time_fs, values)
                 series.append(list(values.values()))
             if sample.step % settings.trajectory_every_steps == 0:
@@ -126,9 +130,10 @@ def _run_one(settings, folder: Path, atoms, model_path: Path, potential, stop: _
             f"{outcome} at step {progress.step}, {progress.ns_per_day:.2f} ns/day" + (f": {error}" if error else "")
         )
         record.close()
-    columns = dict(zip(ESTIMATORS, np.array(series).reshape(-1, len(ESTIMATORS)).T, strict=True))
+    columns = dict(zip(names, np.array(series).reshape(-1, len(names)).T, strict=True))
     return {
         "beads": settings.beads,
+        "temperature_K": settings.temperature_K,
         "state": outcome,
         "error": error,
         "ns_per_day": progress.ns_per_day,

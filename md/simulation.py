@@ -79,7 +79,7 @@ def simulate(
         if step % every == 0:
             yield Sample(
                 step, step * dynamics.timestep_fs, ring_polymer, energies, forces,
-                dynamics.temperature_K, dynamics.remove_com, heat,
+                dynamics.temperature_K, dynamics.remove_com, heat, potential,
             )  # fmt: skip
 
 

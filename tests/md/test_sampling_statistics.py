@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from ase import units
 
+from md.heat_capacity import ENERGY, SLOPE, heat_capacity, scaled_energies
 from md.integrators import SPLITTINGS
 from md.potentials import Harmonic
 from md.ring_polymer import HBAR, thermal_ring_polymer
 from md.simulation import Dynamics, simulate
 from md.statistics import block_average
+from mlcalc.vibrations import heat_capacity as exact_capacity
 from mlcalc.vibrations import position_variance, vibrational_energy
 
 MASS, N_ATOMS = 12.011, 50
@@ -175,3 +177,21 @@ def test_centre_of_mass_at_rest_leaves_the_temperature_right():
     mean = block_average(series)
     assert abs(mean.value - 300.0) < 4 * mean.error
     assert mean.error < 15.0
+
+
+@pytest.mark.parametrize("n_beads", [1, 4, 8])
+def test_heat_capacity_of_harmonic_oscillators(n_beads):
+    """At finite P, BCOCB, whose positions carry no error of the time step: 3N k_B at P = 1, frozen out at P = 8."""
+    rng = np.random.default_rng(20 + n_beads)
+    state = thermal_ring_polymer(np.zeros((N_ATOMS, 3)), np.full(N_ATOMS, MASS), n_beads, 300.0, rng)
+    dynamics = Dynamics(300.0, 0.5, "BCOCB", centroid_time_fs=20.0, remove_com=False)
+    potential, series = Harmonic(MASS * (OSCILLATOR / HBAR) ** 2), []
+    for sample in simulate(state, potential, dynamics, rng, 200_000, 20):
+        if sample.step >= 2000:
+            series.append(scaled_energies(sample))
+    energy, slope = (np.array([values[name] for values in series]) for name in (ENERGY, SLOPE))
+    frequencies = np.full(3 * N_ATOMS, OSCILLATOR)
+    check(block_average(energy), vibrational_energy(frequencies, 300.0, n_beads))
+    found, exact = heat_capacity(energy, slope, 300.0), exact_capacity(frequencies, 300.0, n_beads) / units.kB
+    assert found.error < 0.15 * exact
+    assert abs(found.value - exact) < 4.0 * found.error
