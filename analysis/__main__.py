@@ -34,16 +34,29 @@ def main(arguments: list[str] | None = None) -> int:
     )
     properties.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of 'rpmd run'")
     properties.set_defaults(command=_properties)
-    for command, what in ((distances, "frames"), (properties, "lines")):
+    convergence = commands.add_parser(
+        "convergence",
+        help="energies, bond widths and heat capacities against the number of beads",
+        description="Compare runs that differ in their number of beads with the harmonic approximation of their model.",
+        epilog="example:  python -m analysis convergence runs/c20/P*   (rpmd converge makes such runs)",
+    )
+    convergence.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of 'rpmd run'")
+    convergence.add_argument(
+        "-o", "--output", type=Path, metavar="OUT.png",
+        help="figure; .txt, .svg and .json go beside it (default: convergence.png in the folder that holds the runs)",
+    )  # fmt: skip
+    convergence.set_defaults(command=_convergence, pool=True)
+    for command, what in ((distances, "frames"), (properties, "lines"), (convergence, "frames")):
         command.add_argument(
             "--discard", type=_share, default=0.1, metavar="SHARE",
             help=f"share of the {what} of each run left out at the start, as equilibration (default: 0.1)"
             + ("; auto: until the potential energy is stationary" if command is properties else ""),
         )  # fmt: skip
-        command.add_argument(
-            "--pool", action="store_true",
-            help="take runs with the same beads, temperature and model as one: pieces, or independent trajectories",
-        )  # fmt: skip
+        if command is not convergence:
+            command.add_argument(
+                "--pool", action="store_true",
+                help="take runs with the same beads, temperature and model as one: pieces, or independent trajectories",
+            )  # fmt: skip
         command.add_argument("--json", action="store_true", help="print the numbers as JSON instead of the table")
     options = parser.parse_args(arguments)
     return run_command(parser.prog, lambda: _checked(options))
@@ -54,7 +67,7 @@ def _share(text: str) -> float | None:
 
 
 def _checked(options: argparse.Namespace) -> None:
-    wrong = options.discard is None and options.command is _distances
+    wrong = options.discard is None and options.command is not _properties
     if wrong or (options.discard is not None and not 0 <= options.discard < 1):
         raise InputError(f"--discard {options.discard or 'auto'}: expected a share of at least 0 and below 1")
     options.command(options)
@@ -68,7 +81,7 @@ def _properties(options: argparse.Namespace) -> None:
 
 
 def _distances(options: argparse.Namespace) -> None:
-    figure = _figure_path(options.runs, options.output)
+    figure = _figure_path(options.runs, options.output, "distances.png")
     from analysis import report  # MDAnalysis and matplotlib load here, so that --help answers at once
 
     analysed = report.analyse(options.runs, options.discard, options.model, options.pool)
@@ -77,12 +90,22 @@ def _distances(options: argparse.Namespace) -> None:
         print(path, file=sys.stderr if options.json else sys.stdout)
 
 
-def _figure_path(runs: list[Path], output: Path | None) -> Path:
+def _convergence(options: argparse.Namespace) -> None:
+    figure = _figure_path(options.runs, options.output, "convergence.png")
+    from analysis import convergence
+
+    result = convergence.converge(options.runs, options.discard)
+    print(convergence.as_json(result) if options.json else convergence.as_text(result))
+    for path in convergence.write_files(result, figure):
+        print(path, file=sys.stderr if options.json else sys.stdout)
+
+
+def _figure_path(runs: list[Path], output: Path | None, name: str) -> Path:
     """Where the figure goes; InputError for a place that cannot be."""
     if output is None:
         parents = {run.resolve().parent for run in runs}
         shared = len(runs) > 1 and len(parents) == 1
-        return (runs[0].parent if shared else runs[0]) / "distances.png"
+        return (runs[0].parent if shared else runs[0]) / name
     if output.suffix != ".png":
         raise InputError(f"--output {output}: expected a name that ends in .png")
     if not output.parent.is_dir():

@@ -1,4 +1,4 @@
-"""The command line ``rpmd``: run · frames. Heavy imports wait until a command needs them."""
+"""The command line ``rpmd``: run · converge · frames. Heavy imports wait until a command needs them."""
 
 import argparse
 import subprocess
@@ -33,20 +33,18 @@ def _parser() -> argparse.ArgumentParser:
         "run", help="run an input", description="Run ring-polymer MD from a TOML input.",
         epilog=_RUN_EXAMPLE + describe_keys(), formatter_class=raw,
     )  # fmt: skip
-    run.add_argument("input", metavar="INPUT.toml")
-    run.add_argument("--model", help="shipped model name or model file")
     run.add_argument("--beads", type=int, metavar="P", help="this number of beads alone, written to --output itself")
-    run.add_argument("--steps", type=int, help="time steps of production")
-    run.add_argument("--temperature", type=float, metavar="K", dest="temperature_K")
-    run.add_argument("--seed", type=int)
-    run.add_argument("--threads", type=int, help="threads of the compiled kernel (0: all)")
-    run.add_argument("--output", metavar="FOLDER")
-    run.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="any other key"
-    )
-    run.add_argument("--overwrite", action="store_true", help="replace an older run in the output folder")
-    run.add_argument("--no-figure", action="store_true", help="skip the distance analysis at the end")
     run.set_defaults(command=_run)
+    converge = commands.add_parser(
+        "converge", help="how many beads suffice: a series of runs",
+        description="Run an input with several numbers of beads; energies, bond widths and heat capacities against P.",
+        epilog="example:\n  rpmd converge inputs/c20/rpmd.toml --beads 1,4,8,16,32,64 --output runs/convergence",
+        formatter_class=raw,
+    )  # fmt: skip
+    converge.add_argument("--beads", type=_bead_list, default=(1, 4, 8, 16, 32, 64), metavar="P,P,…")
+    converge.set_defaults(command=_converge)
+    for command in (run, converge):
+        _add_run_options(command)
     frames = commands.add_parser(
         "frames", help="bead snapshots of a run as extxyz",
         description="Write bead snapshots of a run as structures, for 'mlcalc label'.",
@@ -62,6 +60,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_run_options(command) -> None:
+    command.add_argument("input", metavar="INPUT.toml")
+    command.add_argument("--model", help="shipped model name or model file")
+    command.add_argument("--steps", type=int, help="time steps of production")
+    command.add_argument("--temperature", type=float, metavar="K", dest="temperature_K")
+    command.add_argument("--seed", type=int)
+    command.add_argument("--threads", type=int, help="threads of the compiled kernel (0: all)")
+    command.add_argument("--output", metavar="FOLDER")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="any other key"
+    )
+    command.add_argument("--overwrite", action="store_true", help="replace an older run in the output folder")
+    command.add_argument("--no-figure", action="store_true", help="skip the distance analysis at the end")
+
+
+def _bead_list(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))
+
+
 def _frames(options) -> int:
     from md.run_folder import bead_structures
     from mlcalc.labelling import write_frames
@@ -75,16 +92,26 @@ def _frames(options) -> int:
 
 
 def _run(options) -> int:
+    code, folders = _simulate(options)
+    return code if code or options.no_figure else _analyse("distances", folders)
+
+
+def _converge(options) -> int:
+    code, folders = _simulate(options, heat_capacity=True)
+    return code if code or options.no_figure else _analyse("convergence", folders)
+
+
+def _simulate(options, **keys) -> tuple[int, list[Path]]:
     from md.config import parse_assignment, read_settings
     from md.runner import run
 
     named = ("model", "beads", "steps", "temperature_K", "seed", "threads", "output")
-    overrides = dict(parse_assignment(text) for text in options.assignments)
+    overrides = keys | dict(parse_assignment(text) for text in options.assignments)
     overrides |= {key: getattr(options, key) for key in named if getattr(options, key) is not None}
-    code, folders = run(read_settings(options.input, overrides), options.overwrite)
-    if code == 0 and not options.no_figure:
-        # A process of its own: matplotlib and MDAnalysis stay out of the simulation, and md never imports analysis.
-        # -P: a folder "analysis" where the user happens to be must not shadow ours.
-        command = [sys.executable, "-P", "-m", "analysis", "distances", *map(str, folders)]
-        return subprocess.run(command, check=False).returncode
-    return code
+    return run(read_settings(options.input, overrides), options.overwrite)
+
+
+def _analyse(command: str, folders: list[Path]) -> int:
+    # A process of its own: matplotlib and MDAnalysis stay out of the simulation, and md never imports analysis.
+    # -P: a folder "analysis" where the user happens to be must not shadow ours.
+    return subprocess.run([sys.executable, "-P", "-m", "analysis", command, *map(str, folders)], check=False).returncode

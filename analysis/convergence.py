@@ -1,0 +1,177 @@
+"""The ``convergence`` command: energies, bond widths and heat capacities against the number of beads."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+from ase import units
+from matplotlib.figure import Figure
+
+from analysis.plots import OKABE_ITO, STYLE, rendered
+from analysis.properties import Properties, read_runs
+from analysis.report import RunDistances, analyse
+from md.statistics import Mean, block_average
+from mlcalc.calculator import SchNetCalculator
+from mlcalc.errors import InputError
+from mlcalc.json_text import to_json
+from mlcalc.model_file import load_model, write_atomically
+from mlcalc.modes import needed_beads, relaxed_modes
+from mlcalc.tables import aligned, with_error
+from mlcalc.vibrations import NormalModes, heat_capacity, vibrational_energy
+
+# Quantity → heading with unit.
+QUANTITIES = {
+    "energy_eV": "energy above the minimum / eV",
+    "bond_std_A": "std of bonds / Å",
+    "heat_capacity_kB": "heat capacity / k_B",
+}
+_ROTATIONS = 1.5  # k_B: a molecule whose centre of mass is at rest turns as a classical top
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """Runs that differ in their number of beads.
+
+    Attributes:
+        beads: (n,) numbers of beads, ascending.
+        found: Quantity of QUANTITIES → a Mean for each number of beads; a quantity that was not recorded is missing.
+        harmonic: The same by the harmonic approximation of the same model; the last entry is the quantum limit.
+        temperature_K: Of all runs.
+        needed: βħω of the stiffest vibration.
+    """
+
+    beads: list[int]
+    found: dict[str, list[Mean]]
+    harmonic: dict[str, list[float]]
+    temperature_K: float
+    needed: float
+
+
+def converge(folders: list[Path], discard: float) -> Convergence:
+    """Analyse runs of one molecule, one model and one temperature.
+
+    Raises:
+        InputError: What analyse refuses; fewer than two numbers of beads, several temperatures, or no minimum.
+    """
+    properties = read_runs(folders, discard, pooled=True)[::-1]
+    distances = analyse(folders, discard, pooled=True)[::-1]
+    temperatures = {item.run.temperature_K for item in properties}
+    beads = [item.run.n_beads for item in properties]
+    if len(temperatures) > 1 or len(set(beads)) < max(2, len(beads)):
+        raise InputError(
+            f"runs with beads {beads} at {sorted(temperatures)} K: expected different numbers of beads, at least two, with one "
+            "model at one temperature"
+        )
+    run = properties[0].run
+    model = load_model(run.model)
+    modes = relaxed_modes(run.structure, model)
+    relaxed = modes.atoms.copy()
+    relaxed.calc = SchNetCalculator(model, dtype="float64")
+    minimum = relaxed.get_potential_energy()
+    found = {
+        "energy_eV": [_energy(item, minimum) for item in properties],
+        "bond_std_A": [item.moments["bonds", "beads"].std for item in distances if ("bonds", "beads") in item.moments],
+        "heat_capacity_kB": [item.means["heat_capacity_kB"] for item in properties if "heat_capacity_kB" in item.means],
+    }
+    found = {name: values for name, values in found.items() if len(values) == len(beads)}
+    return Convergence(
+        beads, found, _harmonic(modes, distances, beads, run.temperature_K), run.temperature_K,
+        needed_beads(modes, run.temperature_K),
+    )  # fmt: skip
+
+
+def _energy(item: Properties, minimum: float) -> Mean:
+    """Mean of V + K by the centroid-virial estimator, above the minimum."""
+    return block_average(item.series["potential_eV"] + item.series["kinetic_virial_eV"] - minimum)
+
+
+def _harmonic(modes: NormalModes, distances: list[RunDistances], beads: list[int], temperature_K: float) -> dict:
+    thermal = units.kB * temperature_K
+    pairs = distances[0].pairs.get("bonds")
+    widths = []
+    if pairs is not None:
+        from analysis.harmonic import harmonic_distances
+
+        widths = [harmonic_distances(modes, pairs, temperature_K, p).std for p in (*beads, None)]
+    return {
+        "energy_eV": [
+            vibrational_energy(modes.energies, temperature_K, p) + _ROTATIONS * thermal for p in (*beads, None)
+        ],
+        "bond_std_A": widths,
+        "heat_capacity_kB": [
+            heat_capacity(modes.energies, temperature_K, p) / units.kB + _ROTATIONS for p in (*beads, None)
+        ],
+    }
+
+
+def verdict(result: Convergence) -> list[str]:
+    """Plain sentences: does the largest number of beads suffice?"""
+    largest = result.beads[-1]
+    sentences = [
+        f"P = {largest} {'resolves' if largest > result.needed else 'does NOT resolve'} the stiffest vibration: "
+        f"βħω = {result.needed:.1f} at {result.temperature_K:g} K."
+    ]
+    for name, heading in QUANTITIES.items():
+        if name in result.found:
+            limit, there = result.harmonic[name][-1], result.harmonic[name][len(result.beads) - 1]
+            what = heading.partition(" /")[0]
+            sentences.append(
+                f"At P = {largest} the {what} is {there / limit - 1.0:+.2%} off the quantum limit, were motion harmonic."
+            )
+    return sentences
+
+
+def as_text(result: Convergence) -> str:
+    """Table with the harmonic values beside, and the verdict."""
+    header, rows = ["P"], [[str(p)] for p in result.beads] + [["∞"]]
+    for name, means in result.found.items():
+        header += [QUANTITIES[name], "harmonic"]
+        digits = 4 if name != "heat_capacity_kB" else 2
+        for row, mean, harmonic in zip(rows, [*means, None], result.harmonic[name], strict=True):
+            row += [with_error(mean.value, mean.error) if mean else "–", f"{harmonic:.{digits}f}"]
+    return "\n".join([aligned(header, rows), "±: one standard error. harmonic: the same model with its energy quadratic about the "
+                      "minimum, and a classical top.", *verdict(result)])  # fmt: skip
+
+
+def as_json(result: Convergence) -> str:
+    """The same as JSON; the harmonic lists end with the quantum limit."""
+    return to_json(
+        {
+            "beads": result.beads, "temperature_K": result.temperature_K, "beta_hbar_omega_max": result.needed,
+            "found": {name: [mean._asdict() for mean in means] for name, means in result.found.items()},
+            "harmonic": {name: result.harmonic[name] for name in result.found}, "verdict": verdict(result),
+        },
+        indent=1,
+    )  # fmt: skip
+
+
+def convergence_figure(result: Convergence) -> Figure:
+    """A panel per quantity against P with error bars; harmonic values dashed, their limit dotted."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(3.1 * len(result.found), 2.8), layout="constrained")
+        panels = figure.subplots(1, len(result.found), squeeze=False)[0]
+        for axes, (name, means) in zip(panels, result.found.items(), strict=True):
+            *harmonic, limit = result.harmonic[name]
+            axes.axhline(limit, color="0.6", lw=1, ls=":", label="harmonic, P → ∞")
+            axes.plot(result.beads, harmonic, "--", color="0.3", lw=1, label="harmonic")
+            axes.errorbar(
+                result.beads, [mean.value for mean in means], [mean.error for mean in means], fmt="o", ms=4, capsize=2,
+                color=OKABE_ITO[0], label="ring polymer, ±1 standard error",
+            )  # fmt: skip
+            axes.set(xscale="log", xlabel="beads P", ylabel=QUANTITIES[name].replace("k_B", "$k_B$"))
+            axes.set_xticks(result.beads, result.beads)
+            axes.minorticks_off()
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def write_files(result: Convergence, figure_path: Path) -> list[Path]:
+    """Write figure (PNG, SVG), table (TXT) and numbers (JSON) beside each other; returns their paths."""
+    figure = convergence_figure(result)
+    contents = {
+        ".txt": (as_text(result) + "\n").encode(), ".png": rendered(figure, "png"), ".svg": rendered(figure, "svg"),
+        ".json": as_json(result).encode(),
+    }  # fmt: skip
+    for suffix, data in contents.items():
+        write_atomically(figure_path.with_suffix(suffix), data)
+    return [figure_path.with_suffix(suffix) for suffix in contents]

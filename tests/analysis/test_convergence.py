@@ -1,0 +1,66 @@
+"""``rpmd converge`` and ``python -m analysis convergence`` on short runs of C20."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import units
+from ase.io import read
+
+from analysis.__main__ import main
+from md.cli import main as rpmd
+from mlcalc import load_model
+from mlcalc.modes import relaxed_modes
+from mlcalc.vibrations import heat_capacity, vibrational_energy
+
+C20 = Path(__file__).parents[2] / "inputs" / "c20"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> list[str]:
+    """Folders of P = 1 and P = 4, 600 steps each."""
+    output = tmp_path_factory.mktemp("converge") / "runs"
+    arguments = [
+        "converge",
+        str(C20 / "rpmd.toml"),
+        "--beads",
+        "1,4",
+        "--steps",
+        "600",
+        "--output",
+        str(output),
+        "--no-figure",
+    ]
+    assert rpmd(arguments) == 0
+    return [str(output / "P1"), str(output / "P4")]
+
+
+def test_found_beside_harmonic(runs, capsys):
+    assert main(["convergence", *runs, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["beads"] == [1, 4]
+    energies = relaxed_modes(read(C20 / "c20.xyz"), load_model("c20")).energies
+    for k, p in enumerate((1, 4, None)):
+        expected = vibrational_energy(energies, 300.0, p) + 1.5 * units.kB * 300.0
+        assert report["harmonic"]["energy_eV"][k] == pytest.approx(expected, rel=1e-4)
+        expected = heat_capacity(energies, 300.0, p) / units.kB + 1.5
+        assert report["harmonic"]["heat_capacity_kB"][k] == pytest.approx(expected, rel=1e-4)
+    for means in report["found"].values():
+        assert np.isfinite([(mean["value"], mean["error"]) for mean in means]).all()
+    one, four = (mean["value"] for mean in report["found"]["bond_std_A"])
+    assert four > one  # what nuclear quantum effects do to it
+    assert report["verdict"][0].startswith("P = 4 does NOT resolve the stiffest vibration: βħω = 6.")
+    parent = Path(runs[0]).parent
+    assert all((parent / f"convergence{suffix}").stat().st_size for suffix in (".txt", ".png", ".svg", ".json"))
+
+
+def test_table_ends_with_the_limit(runs, capsys):
+    assert main(["convergence", *runs]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:5]] == ["1", "4", "∞"]
+
+
+def test_one_number_of_beads_is_no_series(runs, capsys):
+    assert main(["convergence", runs[0]]) == 2
+    assert "expected different numbers of beads, at least two" in capsys.readouterr().err
