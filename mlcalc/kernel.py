@@ -29,43 +29,81 @@ from mlcalc.neighbours import NeighbourList
 from mlcalc.threads import check_threads, thread_limits
 
 _BLOCK = 32  # atoms of a block at most: rows enough for the matrix products, blocks enough to share out
+_CACHE = 2 << 20  # bytes of filter tables that a core's own cache holds
+_GROUP = 256  # atoms of a group of replicas at most, so that their features stay in it too
 _BLOCK_COST = 1.3  # time of an evaluation by blocks on one thread, where one by replicas takes 1
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
-def _by_replica(q, atoms, pairs, net, constants, n_blocks, work, result):
-    """Evaluate replicas q (P, N, 3) Å, each by one thread."""
-    for b in prange(len(q)):
-        begin, n_pairs, n_atoms = pairs.offset[b], pairs.count[b], q.shape[1]
-        knot, fraction, slope = work.knot[b, :n_pairs], work.fraction[b, :n_pairs], work.slope[b, :n_pairs]
-        x, c, scratch, atomic = work.x[b], work.a[b], work.b[b], result.atomic_energies[b]
-        stages.locate(q[b], begin, pairs, 0, n_pairs, constants, net.filters.shape[1], knot, fraction, slope)
-        stages.embed(atoms.species, net, x, work.y[b, 0])
+def _by_replica(q, atoms, pairs, net, constants, n_blocks, n_groups, work, result):
+    """Evaluate replicas q (P, N, 3) Å; threads share out groups of them.
+
+    A group goes through the network layer by layer: its replicas, which are much alike, look up the same part of a layer's
+    table one after the other. Worth it where the tables of all layers do not fit the cache.
+    """
+    for group in prange(n_groups):
+        low, high = _rows(group, n_groups, len(q))
+        for b in range(low, high):
+            stages.locate(
+                q[b], pairs.offset[b], pairs, 0, pairs.count[b], constants, net.filters.shape[1],
+                work.knot[b], work.fraction[b], work.slope[b],
+            )  # fmt: skip
+            stages.embed(atoms.species, net, work.x[b], work.y[b, 0])
         for t in range(len(net.in2f)):
-            stages.convolve(work.y[b, t], begin, pairs, knot, fraction, net.filters[t], c)
-            for block in range(n_blocks):
-                low, high = _rows(block, n_blocks, n_atoms)
-                stages.update_features(t, net, x[low:high], c[low:high], scratch[low:high], work.sigma[b, t, low:high])
-                if t + 1 < len(net.in2f):
-                    np.dot(x[low:high], net.in2f[t + 1], work.y[b, t + 1, low:high])
+            for b in range(low, high):
+                _forward(b, t, pairs, net, n_blocks, work)
+        for b in range(low, high):
+            _read_out(b, net, constants, n_blocks, work, result)
+        for t in range(len(net.in2f) - 1, -1, -1):
+            for b in range(low, high):
+                _backward(b, t, pairs, net, n_blocks, work)
+        for b in range(low, high):
+            atomic = result.atomic_energies[b]
+            knot, slope = work.knot[b, : pairs.count[b]], work.slope[b, : pairs.count[b]]
+            stages.scatter_forces(
+                q[b], atoms.numbers, pairs.offset[b], pairs, constants, slope, knot, result.forces[b], atomic
+            )
+            stages.total_energy(atoms, atomic, result.energies, b)
+
+
+@njit(cache=True, error_model="numpy")
+def _forward(b, t, pairs, net, n_blocks, work):
+    """Layer t of replica b, and the messages of the next one."""
+    n_pairs, n_atoms = pairs.count[b], work.x.shape[1]
+    knot, fraction, x, c = work.knot[b, :n_pairs], work.fraction[b, :n_pairs], work.x[b], work.a[b]
+    stages.convolve(work.y[b, t], pairs.offset[b], pairs, knot, fraction, net.filters[t], c)
+    for block in range(n_blocks):
+        low, high = _rows(block, n_blocks, n_atoms)
+        stages.update_features(t, net, x[low:high], c[low:high], work.b[b, low:high], work.sigma[b, t, low:high])
+        if t + 1 < len(net.in2f):
+            np.dot(x[low:high], net.in2f[t + 1], work.y[b, t + 1, low:high])
+
+
+@njit(cache=True, error_model="numpy")
+def _read_out(b, net, constants, n_blocks, work, result):
+    """Atom-wise energies of replica b and x̄ of its last layer."""
+    for block in range(n_blocks):
+        low, high = _rows(block, n_blocks, work.x.shape[1])
+        hidden, gradient = work.hidden[b, 0, low:high], work.hidden[b, 1, low:high]
+        stages.read_out(net, constants, work.x[b, low:high], hidden, gradient, result.atomic_energies[b, low:high])
+
+
+@njit(cache=True, error_model="numpy")
+def _backward(b, t, pairs, net, n_blocks, work):
+    """Adjoint of layer t of replica b: its share of the slopes, and x̄ of the layer before."""
+    n_pairs, n_atoms = pairs.count[b], work.x.shape[1]
+    knot, fraction, x, c, adjoint = work.knot[b, :n_pairs], work.fraction[b, :n_pairs], work.x[b], work.a[b], work.b[b]
+    for block in range(n_blocks):
+        low, high = _rows(block, n_blocks, n_atoms)
+        stages.adjoint_of_update(t, net, x[low:high], work.sigma[b, t, low:high], c[low:high], adjoint[low:high])
+    stages.add_slopes(
+        adjoint, work.y[b, t], pairs.offset[b], pairs, 0, n_pairs, knot, fraction, net.filters[t], work.slope[b]
+    )
+    if t > 0:  # the embedding does not depend on the positions
+        stages.convolve(adjoint, pairs.offset[b], pairs, knot, fraction, net.filters[t], c)
         for block in range(n_blocks):
             low, high = _rows(block, n_blocks, n_atoms)
-            hidden, gradient = work.hidden[b, 0, low:high], work.hidden[b, 1, low:high]
-            stages.read_out(net, constants, x[low:high], hidden, gradient, atomic[low:high])
-        for t in range(len(net.in2f) - 1, -1, -1):
-            for block in range(n_blocks):
-                low, high = _rows(block, n_blocks, n_atoms)
-                stages.adjoint_of_update(
-                    t, net, x[low:high], work.sigma[b, t, low:high], c[low:high], scratch[low:high]
-                )
-            stages.add_slopes(scratch, work.y[b, t], begin, pairs, 0, n_pairs, knot, fraction, net.filters[t], slope)
-            if t > 0:  # the embedding does not depend on the positions
-                stages.convolve(scratch, begin, pairs, knot, fraction, net.filters[t], c)
-                for block in range(n_blocks):
-                    low, high = _rows(block, n_blocks, n_atoms)
-                    stages.add_adjoint_of_messages(t, net, x[low:high], c[low:high], scratch[low:high])
-        stages.scatter_forces(q[b], atoms.numbers, begin, pairs, constants, slope, knot, result.forces[b], atomic)
-        stages.total_energy(atoms, atomic, result.energies, b)
+            stages.add_adjoint_of_messages(t, net, x[low:high], c[low:high], adjoint[low:high])
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
@@ -123,7 +161,7 @@ def _by_block(q, atoms, pairs, net, constants, n_blocks, work, result):
 
 @njit(cache=True)
 def _rows(block, n_blocks, n_atoms):
-    """Atoms [low, high) of a block: all blocks as equal as can be."""
+    """Atoms [low, high) of a block, or replicas of a group: all as equal as can be."""
     return block * n_atoms // n_blocks, (block + 1) * n_atoms // n_blocks
 
 
@@ -190,11 +228,21 @@ class SchNetKernel:
                 self._neighbours = NeighbourList(self.model.config.cutoff, by_block, self.skin)
             pairs = self._neighbours.update(positions, self.cell, self.pbc)
             work = self._fitting_workspace(n_replicas, int(pairs.count.max(initial=0)), by_block)
-            evaluate = _by_block if by_block else _by_replica
-            evaluate(positions, self.atoms, pairs, self.network, self.constants, n_blocks, work, result)
+            system = positions, self.atoms, pairs, self.network, self.constants, n_blocks
+            if by_block:
+                _by_block(*system, work, result)
+            else:
+                _by_replica(*system, self._count_groups(n_replicas), work, result)
             if virials:
                 _virials(positions, self.atoms, pairs, self.constants, work, result)
         return result
+
+    def _count_groups(self, n_replicas: int) -> int:
+        """Groups of replicas that go through the layers together: a multiple of the threads, or each replica on its own."""
+        if self.table.coefficients.nbytes <= _CACHE:
+            return n_replicas
+        n_atoms = n_replicas * len(self.numbers)
+        return min(self.threads * -(-n_atoms // (_GROUP * self.threads)), n_replicas)
 
     def _fitting_workspace(self, n_replicas: int, n_pairs: int, by_block: bool) -> Workspace:
         """Scratch memory, allocated anew when what there is does not fit; lists of pairs fluctuate, hence room to spare."""

@@ -78,8 +78,10 @@ def test_rotation_translation_permutation(model, hydrocarbon):
     np.testing.assert_allclose(permuted_forces, forces[:, order], atol=1e-9)
 
 
-def test_batch_equals_single_and_thread_count_does_not_matter(model, replicas):
+@pytest.mark.parametrize("cache", [0, 1 << 40], ids=["groups of replicas", "one by one"])
+def test_batch_equals_single_and_thread_count_does_not_matter(model, replicas, cache, monkeypatch):
     numbers, positions = replicas
+    monkeypatch.setattr("mlcalc.kernel._CACHE", cache)
     import numba
 
     energies, forces = SchNetKernel(model, numbers)(positions)
