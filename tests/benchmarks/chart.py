@@ -27,6 +27,7 @@ def draw(rows: list[dict], path: Path) -> Path:
         labels = [f"P = {beads}\n{threads} thread{'s' if threads > 1 else ''}" for beads, threads in groups]
         axes.set(yscale="log", ylabel="ms per step", title=model)
         axes.set_xticks(range(len(groups)), labels)
-    figure.axes[0].legend(frameon=False, fontsize=8, ncols=2)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", frameon=False, fontsize=8, ncols=4)
     figure.savefig(path, dpi=150)
     return path
