@@ -18,7 +18,6 @@ def main(arguments: list[str] | None = None) -> int:
         "errors, figure (PNG and SVG), numbers (JSON and NPZ), and the harmonic reference of the model beside them.",
         epilog="example:  python -m analysis distances runs/c20/P8 runs/c20/P1",
     )
-    distances.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of 'rpmd run'")
     distances.add_argument(
         "-o", "--output", type=Path, metavar="OUT.png",
         help="figure; .txt, .svg, .json and .npz go beside it (default: distances.png in the folder that holds the runs, "
@@ -32,7 +31,6 @@ def main(arguments: list[str] | None = None) -> int:
         description="Means of the estimators in properties.csv with standard errors, a column per run.",
         epilog="example:  python -m analysis properties runs/c20/P8 runs/c20/P1",
     )
-    properties.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of 'rpmd run'")
     properties.set_defaults(command=_properties)
     convergence = commands.add_parser(
         "convergence",
@@ -40,13 +38,13 @@ def main(arguments: list[str] | None = None) -> int:
         description="Compare runs that differ in their number of beads with the harmonic approximation of their model.",
         epilog="example:  python -m analysis convergence runs/c20/P*   (rpmd converge makes such runs)",
     )
-    convergence.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of 'rpmd run'")
     convergence.add_argument(
         "-o", "--output", type=Path, metavar="OUT.png",
         help="figure; .txt, .svg and .json go beside it (default: convergence.png in the folder that holds the runs)",
     )  # fmt: skip
     convergence.set_defaults(command=_convergence, pool=True)
     for command, what in ((distances, "frames"), (properties, "lines"), (convergence, "frames")):
+        command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of 'rpmd run'")
         command.add_argument(
             "--discard", type=_share, default=0.1, metavar="SHARE",
             help=f"share of the {what} of each run left out at the start, as equilibration (default: 0.1)"

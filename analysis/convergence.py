@@ -7,6 +7,7 @@ import matplotlib
 from ase import units
 from matplotlib.figure import Figure
 
+from analysis.harmonic import harmonic_distances
 from analysis.plots import OKABE_ITO, STYLE, rendered
 from analysis.properties import Properties, read_runs
 from analysis.report import RunDistances, analyse
@@ -90,8 +91,6 @@ def _harmonic(modes: NormalModes, distances: list[RunDistances], beads: list[int
     pairs = distances[0].pairs.get("bonds")
     widths = []
     if pairs is not None:
-        from analysis.harmonic import harmonic_distances
-
         widths = [harmonic_distances(modes, pairs, temperature_K, p).std for p in (*beads, None)]
     return {
         "energy_eV": [

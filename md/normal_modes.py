@@ -53,7 +53,7 @@ def exact_propagator(frequencies: np.ndarray, timestep: float) -> np.ndarray:
 def cayley_propagator(frequencies: np.ndarray, timestep: float) -> np.ndarray:
     """As exact_propagator by the square root of the Cayley map of twice the time step, which no time step makes resonate.
 
-    Source: Korol, Rosa-Raíces, Bou-Rabee, Miller, J. Chem. Phys. 152, 104102 (2020), eq. (22), doi:10.1063/1.5134810.
+    Source: Korol, Rosa-Raíces, Bou-Rabee, Miller, J. Chem. Phys. 152, 104102 (2020), doi:10.1063/1.5134810.
     """
     double = 2.0 * timestep
     root = np.sqrt(4.0 + (frequencies * double) ** 2)

@@ -40,8 +40,8 @@ def pile_l(frequencies: np.ndarray, centroid_time: float, friction_scale: float)
 def pile_g(frequencies: np.ndarray, centroid_time: float, friction_scale: float) -> Thermostat:
     """PILE-G: as PILE-L, but the centroid's velocities are all scaled by one random factor, which disturbs its motion least.
 
-    Source: Ceriotti et al., J. Chem. Phys. 133, 124104 (2010), eqs. (52)–(54); Bussi, Donadio, Parrinello, J. Chem. Phys. 126,
-    014101 (2007), doi:10.1063/1.2408420.
+    Source: Ceriotti et al., J. Chem. Phys. 133, 124104 (2010), doi:10.1063/1.3489925; Bussi, Donadio, Parrinello, J. Chem. Phys.
+    126, 014101 (2007), doi:10.1063/1.2408420.
     """
     return Thermostat(2.0 * friction_scale * frequencies, centroid_time)
 
