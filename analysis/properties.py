@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.universe import Run, open_run, pool
-from md.estimators import means
+from md.averages import Ensemble, means
 from md.progress import property_rows
 from md.statistics import Mean, autocorrelation_time, equilibrated_from
 from mlcalc.errors import InputError
@@ -32,8 +32,8 @@ class Properties:
 
     @property
     def means(self) -> dict[str, Mean]:
-        """Means with standard errors (md.estimators.means); pooled runs are joined end to end."""
-        return means(self.series, self.run.temperature_K)
+        """Means with standard errors (md.averages.means); pooled runs are joined end to end."""
+        return means(self.series, Ensemble(self.run.n_beads, len(self.run.structure), self.run.temperature_K))
 
     @property
     def times(self) -> dict[str, Mean]:

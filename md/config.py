@@ -9,7 +9,8 @@ from mlcalc.errors import InputError
 from mlcalc.settings import build_settings, check_choice, check_range, read_toml
 
 INTEGRATOR_NAMES = ("OBABO", "BAOAB", "BCOCB")
-THERMOSTAT_NAMES = ("PILE-L", "PILE-G", "T-RPMD", "none")
+THERMOSTAT_NAMES = ("PILE-L", "PILE-G", "T-RPMD", "centroid", "GLE", "none")
+_NOT_CANONICAL = ("T-RPMD", "none")
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,15 @@ class RunSettings:
         integrator, thermostat: Names, see md/integrators.py and md/thermostats.py.
         centroid_time_fs: Relaxation time τ₀ of the centroid's momenta.
         friction_scale: λ; internal modes feel the friction 2λω_k (T-RPMD: λω_k).
+        gle_file: Matrices of the thermostat GLE, raw format of gle4md.org (md/gle.py), relative to the TOML.
         remove_com: Hold the centre of mass at rest.
+        remove_rotation: Hold the angular momentum of a molecule at zero.
         precision: Arithmetic of the network, float32 or float64; positions and momenta are float64 always.
         backend: numba (compiled kernel) or torch.
         threads: Threads of the numba backend; 0 takes all.
         heat_capacity: Record what the heat capacity needs: two more evaluations of the network at every record.
+        pressure: Record the pressure of a periodic structure: one more evaluation at every record.
+        per_atom: Record kinetic energy, radius of gyration and isotope derivative of every atom with every frame.
         properties_every_steps, trajectory_every_steps: Intervals of recording.
     """
 
@@ -48,11 +53,15 @@ class RunSettings:
     thermostat: str = "PILE-L"
     centroid_time_fs: float = 100.0
     friction_scale: float = 1.0
+    gle_file: str = ""
     remove_com: bool = True
+    remove_rotation: bool = False
     precision: str = "float32"
     backend: str = "numba"
     threads: int = 0
     heat_capacity: bool = False
+    pressure: bool = False
+    per_atom: bool = False
     properties_every_steps: int = 10
     trajectory_every_steps: int = 20
 
@@ -61,8 +70,8 @@ class RunSettings:
             check_range("beads", n_beads, 1, 1024)
         if not self.bead_counts or len(set(self.bead_counts)) < len(self.bead_counts):
             raise InputError(f"beads = {list(self.bead_counts)}: expected different numbers, at least one")
-        for name in ("temperature_K", "centroid_time_fs", "friction_scale"):
-            check_range(name, getattr(self, name), 0, open_low=True)
+        for name, high in (("temperature_K", 1e5), ("centroid_time_fs", 1e9), ("friction_scale", 100.0)):
+            check_range(name, getattr(self, name), 0, high, open_low=True)
         check_range("timestep_fs", self.timestep_fs, 0, 20.0)
         for name in ("steps", "equilibration_steps", "seed", "threads"):
             check_range(name, getattr(self, name), 0)
@@ -72,6 +81,15 @@ class RunSettings:
         check_choice("thermostat", self.thermostat, THERMOSTAT_NAMES)
         check_choice("precision", self.precision, ("float32", "float64"))
         check_choice("backend", self.backend, ("numba", "torch"))
+        if (self.thermostat == "GLE") != bool(self.gle_file):
+            raise InputError(
+                f"thermostat = {self.thermostat!r} with gle_file = {self.gle_file!r}: the thermostat GLE, and no other, needs one"
+            )
+        if self.heat_capacity and self.thermostat in _NOT_CANONICAL:
+            raise InputError(
+                f"heat_capacity with thermostat = {self.thermostat!r}: its fluctuations are not those at constant temperature; "
+                f"expected one of {', '.join(name for name in THERMOSTAT_NAMES if name not in _NOT_CANONICAL)}"
+            )
 
     @property
     def bead_counts(self) -> tuple[int, ...]:
@@ -91,8 +109,9 @@ def read_settings(path: str | Path, overrides: dict[str, Any]) -> RunSettings:
     """
     path = Path(path)
     values = read_toml(path) | overrides
-    if "structure" in values and "structure" not in overrides and isinstance(values["structure"], str):
-        values["structure"] = str(path.parent / values["structure"])
+    for key in ("structure", "gle_file"):
+        if key not in overrides and isinstance(values.get(key), str) and values[key]:
+            values[key] = str(path.parent / values[key])
     return build_settings(RunSettings, values, path)
 
 

@@ -6,7 +6,7 @@ letter   piece
 A        free ring polymer: normal modes rotate, the centroid flies
 C        the same by the Cayley map, which keeps a step stable at any number of beads
 B        kick by the physical forces
-O        Ornstein–Uhlenbeck step of every normal mode's momentum (the thermostat)
+O        Ornstein–Uhlenbeck step of every normal mode's momentum, and of extra momenta if there are any (the thermostat)
 =======  ==========================================================================
 
 A letter that appears n times in a word covers Δt/n each time. Forces are evaluated once per step, after the last A or C:
@@ -28,8 +28,10 @@ from typing import NamedTuple
 
 import numpy as np
 from ase import units
+from scipy.linalg import expm
 
 from md.normal_modes import cayley_propagator, exact_propagator, mode_frequencies, to_beads, to_modes, transform_matrix
+from md.rigid_motion import add_thermal_rotation, centre_of_mass_part, remove_rotation
 from md.ring_polymer import RingPolymer, ring_frequency
 from md.thermostats import THERMOSTATS
 from mlcalc.compiled import njit
@@ -44,12 +46,14 @@ class Modes(NamedTuple):
     Attributes:
         positions, momenta, forces: (P, N, 3), units as in RingPolymer; forces in eV/Å.
         masses: (N,) u.
+        auxiliary: (P, A, N, 3) extra momenta, see RingPolymer.
     """
 
     positions: np.ndarray
     momenta: np.ndarray
     forces: np.ndarray
     masses: np.ndarray
+    auxiliary: np.ndarray
 
 
 class Laws(NamedTuple):
@@ -60,10 +64,11 @@ class Laws(NamedTuple):
         transform: (P, P) normal-mode matrix C.
         propagator: (P, 2, 2) of one A.
         kick: Duration of one B, ASE time.
-        damping, noise: (P,) c₁ = exp(−γ_k t_O) and c₂ = √((1 − c₁²) P k_B T) of one O.
+        damping, noise: (P, 1 + A, 1 + A) matrices T = exp(−D t_O) and S, S Sᵀ = P k_B T (Σ − T Σ Tᵀ), of one O; D and Σ are those
+            of thermostats.Thermostat. White noise has A = 0, T = exp(−γ_k t_O).
         rescaling: exp(−t_O/τ) of the centroid's stochastic rescaling; 1 for none.
         thermal_energy: P k_B T, eV.
-        remove_com: Whether O keeps the total momentum of the centroid at zero.
+        remove_com, remove_rotation: Whether O keeps the total momentum and the total angular momentum at zero.
     """
 
     before: np.ndarray
@@ -76,11 +81,17 @@ class Laws(NamedTuple):
     rescaling: float
     thermal_energy: float
     remove_com: bool
+    remove_rotation: bool
 
     @property
-    def draws(self) -> int:
-        """How many times (P, N, 3) normal numbers a step takes: one for every O."""
-        return int((self.before == _CODES["O"]).sum() + (self.after == _CODES["O"]).sum())
+    def auxiliaries(self) -> int:
+        """A, the number of extra momenta of every degree of freedom."""
+        return self.damping.shape[1] - 1
+
+    def draws(self, n_atoms: int) -> tuple[int, int]:
+        """Normal numbers of a step: the number of O's, and what each takes."""
+        times = (self.before == _CODES["O"]).sum() + (self.after == _CODES["O"]).sum()
+        return int(times), self.damping[:, 0].size * 3 * n_atoms + 3 * self.remove_rotation
 
 
 def make_laws(dynamics, n_beads: int) -> Laws:
@@ -91,29 +102,44 @@ def make_laws(dynamics, n_beads: int) -> Laws:
     timestep = dynamics.timestep_fs * units.fs
     share = {letter: timestep / max("".join(words).count(letter), 1) for letter in _CODES}
     frequencies = mode_frequencies(n_beads, ring_frequency(n_beads, dynamics.temperature_K))
-    thermostat = THERMOSTATS[dynamics.thermostat](
-        frequencies, dynamics.centroid_time_fs * units.fs, dynamics.friction_scale
-    )
+    thermostat = THERMOSTATS[dynamics.thermostat](frequencies, dynamics)
     if thermostat.is_idle:
         words = [word.replace("O", "") for word in words]
     codes = (np.array([_CODES[letter] for letter in word], dtype=np.int64) for word in words)
-    damping = np.exp(-thermostat.frictions * share["O"])
     thermal_energy = n_beads * units.kB * dynamics.temperature_K
+    damping, noise = _ornstein_uhlenbeck(thermostat, share["O"], thermal_energy)
     return Laws(
         *codes, transform_matrix(n_beads), propagator(frequencies, share["A"]), share["B"],
-        damping, np.sqrt((1.0 - damping**2) * thermal_energy), math.exp(-share["O"] / thermostat.rescaling_time),
-        thermal_energy, dynamics.remove_com,
+        damping, noise, math.exp(-share["O"] / thermostat.rescaling_time),
+        thermal_energy, dynamics.remove_com, dynamics.remove_rotation,
     )  # fmt: skip
 
 
+def _ornstein_uhlenbeck(thermostat, duration: float, thermal_energy: float) -> tuple[np.ndarray, np.ndarray]:
+    """T and S of Laws; S is the symmetric root."""
+    damping = expm(-duration * thermostat.drift)
+    gained = thermostat.covariance - damping @ thermostat.covariance @ damping.transpose(0, 2, 1)
+    squares, axes = np.linalg.eigh(gained)
+    roots = np.sqrt(thermal_energy * np.maximum(squares, 0.0))  # the noise may have rank one: zeros come as ±rounding
+    return damping, np.ascontiguousarray((axes * roots[:, None, :]) @ axes.transpose(0, 2, 1))
+
+
 def in_modes(ring_polymer: RingPolymer, laws: Laws) -> Modes:
-    """The normal modes of a ring polymer, new arrays; the forces are still to come."""
-    q, p, masses = ring_polymer
-    modes = Modes(np.empty_like(q), np.empty_like(p), np.zeros_like(q), masses)
+    """The normal modes of a ring polymer, new arrays but for the extra momenta; the forces are still to come.
+
+    Raises:
+        ValueError: The ring polymer has not as many extra momenta as the thermostat asks for.
+    """
+    q, p, masses, auxiliary = ring_polymer
+    shape = (len(q), laws.auxiliaries, *q.shape[1:])
+    if laws.auxiliaries == 0:
+        auxiliary = np.zeros(shape)
+    elif auxiliary.shape != shape:
+        raise ValueError(f"auxiliary momenta of shape {auxiliary.shape}: this thermostat needs {shape}")
+    modes = Modes(np.empty_like(q), np.empty_like(p), np.zeros_like(q), masses, auxiliary)
     to_modes(laws.transform, q, modes.positions)
     to_modes(laws.transform, p, modes.momenta)
-    if laws.remove_com:
-        modes.momenta[0] -= centre_of_mass_part(modes.momenta[0], masses)
+    _stop_rigid_motion(modes, laws)
     return modes
 
 
@@ -122,7 +148,7 @@ def before_forces(modes, laws, normals, beads):
     """The part of a step up to the force evaluation; returns the energy (eV) that the thermostat took out.
 
     Args:
-        modes: Modes, changed in place; laws: Laws; normals: (draws, P, N, 3) standard normal numbers of this step.
+        modes: Modes, changed in place; laws: Laws; normals: Standard normal numbers of this step, of shape ``laws.draws``.
         beads: (P, N, 3) Å, receives the new positions.
     """
     taken = apply_letters(laws.before, modes, laws, normals)
@@ -142,7 +168,7 @@ def after_forces(modes, laws, normals, forces):
 
 @njit(cache=True)
 def apply_letters(letters, modes, laws, normals):
-    """Apply letters in turn, each O with the next (P, N, 3) of normals; returns the energy (eV) that left the system."""
+    """Apply letters in turn, each O with the next row of normals; returns the energy (eV) that left the system."""
     taken, used = 0.0, 0
     for letter in letters:
         if letter == 0:
@@ -182,19 +208,66 @@ def kick(modes, duration):
 
 @njit(cache=True)
 def apply_thermostat(modes, laws, normals):
-    """O: p̃_k ← c₁ p̃_k + c₂ √m ξ with normals ξ; centroid rescaled if so wished. Returns the kinetic energy (eV) that left."""
+    """O: the exact motion of thermostats.py over its share of the time step; returns the kinetic energy (eV) that left."""
     p, masses = modes.momenta, modes.masses
+    n_beads, n_atoms, _ = p.shape
+    size = laws.damping.shape[1]
+    used = n_beads * size * n_atoms * 3
+    noise = normals[:used].reshape(n_beads, size, n_atoms, 3)
     before = ring_polymer_kinetic_energy(modes)
-    for i in range(p.shape[1]):
-        root = np.sqrt(masses[i])
-        for k in range(p.shape[0]):
-            for axis in range(3):
-                p[k, i, axis] = laws.damping[k] * p[k, i, axis] + laws.noise[k] * root * normals[k, i, axis]
+    if laws.remove_rotation:
+        add_thermal_rotation(modes.positions, p, masses, laws.thermal_energy, normals[used:])
+    if size == 1:
+        add_white_noise(modes, laws, noise)
+    else:
+        add_coloured_noise(modes, laws, noise)
     if laws.rescaling < 1.0:
-        rescale_centroid(modes, laws, normals[0])
-    if laws.remove_com:
-        p[0] -= centre_of_mass_part(p[0], masses)
+        rescale_centroid(modes, laws, noise[0, 0])
+    _stop_rigid_motion(modes, laws)
     return before - ring_polymer_kinetic_energy(modes)
+
+
+@njit(cache=True)
+def _stop_rigid_motion(modes, laws):
+    if laws.remove_com:
+        modes.momenta[0] -= centre_of_mass_part(modes.momenta[0], modes.masses)
+    if laws.remove_rotation:
+        remove_rotation(modes.positions, modes.momenta, modes.masses)
+
+
+@njit(cache=True)
+def add_white_noise(modes, laws, noise):
+    """p̃_k ← T p̃_k + S √m ξ with normals ξ (P, 1, N, 3)."""
+    p = modes.momenta
+    for i in range(p.shape[1]):
+        root = np.sqrt(modes.masses[i])
+        for k in range(p.shape[0]):
+            damping, strength = laws.damping[k, 0, 0], laws.noise[k, 0, 0] * root
+            for axis in range(3):
+                p[k, i, axis] = damping * p[k, i, axis] + strength * noise[k, 0, i, axis]
+
+
+@njit(cache=True)
+def add_coloured_noise(modes, laws, noise):
+    """x ← T x + S √m ξ for x = (p̃_k, its extra momenta), with normals ξ (P, 1 + A, N, 3)."""
+    p, extra = modes.momenta, modes.auxiliary
+    n_beads, size, n_atoms, _ = noise.shape
+    x = np.empty(size)
+    for i in range(n_atoms):
+        root = np.sqrt(modes.masses[i])
+        for k in range(n_beads):
+            for axis in range(3):
+                x[0] = p[k, i, axis]
+                for a in range(1, size):
+                    x[a] = extra[k, a - 1, i, axis]
+                for a in range(size):
+                    new = 0.0
+                    for b in range(size):
+                        new += laws.damping[k, a, b] * x[b] + laws.noise[k, a, b] * root * noise[k, b, i, axis]
+                    if a == 0:
+                        p[k, i, axis] = new
+                    else:
+                        extra[k, a - 1, i, axis] = new
 
 
 @njit(cache=True)
@@ -219,17 +292,6 @@ def rescale_centroid(modes, laws, normals):
     if first + np.sqrt(c / share) < 0.0:
         scale = -scale
     p *= scale
-
-
-@njit(cache=True)
-def centre_of_mass_part(momenta, masses):
-    """The share of momenta (N, 3) that moves the centre of mass: m_i/M Σ p."""
-    part = np.empty_like(momenta)
-    for axis in range(3):
-        velocity = momenta[:, axis].sum() / masses.sum()
-        for i in range(len(masses)):
-            part[i, axis] = masses[i] * velocity
-    return part
 
 
 @njit(cache=True)

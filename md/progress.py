@@ -2,21 +2,18 @@
 
 import time
 
-from md.estimators import means
+from md.averages import DERIVED, means
+from md.estimators import ESTIMATORS
 from md.statistics import Mean
 from mlcalc.tables import aligned, with_error
 
 _LOG_INTERVAL_S = 10.0
 
-# Column of properties.csv → row of the table.
-_ROWS = {
-    "temperature_K": "temperature / K",
-    "potential_eV": "potential energy / eV",
-    "kinetic_virial_eV": "kinetic energy, virial / eV",
-    "kinetic_primitive_eV": "kinetic energy, primitive / eV",
-    "gyration_radius_A": "radius of gyration / Å",
-    "heat_capacity_kB": "heat capacity / k_B",
-}
+# Columns of properties.csv and what follows from them that make rows of the table.
+_ROWS = (
+    "temperature_K", "potential_eV", "kinetic_virial_eV", "kinetic_primitive_eV", "gyration_radius_A", "pressure_GPa",
+    "heat_capacity_kB", "heat_capacity_fluctuation_kB",
+)  # fmt: skip
 
 
 class Progress:
@@ -66,14 +63,18 @@ def summary(results: list[dict]) -> str:
     """A table of means with standard errors, one column per run.
 
     Args:
-        results: One dict per run: ``beads``, ``temperature_K``, ``ns_per_day`` and ``series``, property name → (n,) values.
+        results: One dict per run: ``ensemble``, ``ns_per_day`` and ``series``, property name → (n,) values.
     """
-    rows = property_rows([means(result["series"], result["temperature_K"]) for result in results])
+    rows = property_rows([means(result["series"], result["ensemble"]) for result in results])
     rows.append(["speed / ns/day", *(f"{result['ns_per_day']:.2f}" for result in results)])
-    return aligned(["", *(f"P = {result['beads']}" for result in results)], rows, left=1)
+    return aligned(["", *(f"P = {result['ensemble'].n_beads}" for result in results)], rows, left=1)
 
 
 def property_rows(columns: list[dict[str, Mean]]) -> list[list[str]]:
     """Rows of a table with a column for each dict of property name → mean: a label, then value ± error."""
     known = [key for key in _ROWS if all(key in column for column in columns)]
-    return [[_ROWS[key], *(with_error(column[key].value, column[key].error) for column in columns)] for key in known]
+    table = ESTIMATORS | DERIVED
+    return [
+        [f"{table[key].label} / {table[key].unit}", *(with_error(*column[key][:2]) for column in columns)]
+        for key in known
+    ]

@@ -6,6 +6,7 @@ file               content
 input.toml         the settings as used, overrides included
 structure.xyz      the start geometry
 model.safetensors  the model as used, so that the folder stands on its own
+gle.txt            the thermostat's matrices, if it has any
 trajectory.h5      all beads, see md/trajectory.py
 properties.csv     estimators against time, whole lines only; comment lines start with #
 status.json        state, step, rate, time left, last error; always valid JSON
@@ -20,13 +21,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from md.estimators import ESTIMATORS, PER_ATOM
 from mlcalc.errors import InputError
 from mlcalc.json_text import to_json
 from mlcalc.model_file import write_atomically
 
 INPUT, STRUCTURE, MODEL = "input.toml", "structure.xyz", "model.safetensors"
-TRAJECTORY, PROPERTIES, STATUS, LOG = "trajectory.h5", "properties.csv", "status.json", "run.log"
-_FILES = {INPUT, STRUCTURE, MODEL, TRAJECTORY, PROPERTIES, STATUS, LOG}
+GLE, TRAJECTORY, PROPERTIES, STATUS, LOG = "gle.txt", "trajectory.h5", "properties.csv", "status.json", "run.log"
+_FILES = {INPUT, STRUCTURE, MODEL, GLE, TRAJECTORY, PROPERTIES, STATUS, LOG}
 _STATUS_INTERVAL_S = 2.0
 
 
@@ -50,27 +52,34 @@ class RunFolder:
 
     Args:
         folder: Made anew; an old run in it is removed.
-        settings_text: TOML of the settings; atoms: the start geometry; model_path: the model file.
-        n_beads: P; columns: Names of the properties, with units.
-        facts: Provenance for status.json.
+        settings: RunSettings with one number of beads; atoms: the start geometry; model_path: the model file.
+        columns: Names of the properties, with units.
     """
 
-    def __init__(self, folder: Path, settings_text: str, atoms, model_path: Path, n_beads: int, columns: list[str]):
+    def __init__(self, folder: Path, settings, atoms, model_path: Path, columns: list[str]):
         from ase.io import write
 
+        from md.config import as_toml
         from md.trajectory import TrajectoryWriter
 
         self.folder, self.columns, self._status, self._status_time = folder, columns, {}, -_STATUS_INTERVAL_S
         for name in _FILES:
             (folder / name).unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / INPUT, settings_text.encode())
+        write_atomically(folder / INPUT, as_toml(settings).encode())
         write(folder / STRUCTURE, atoms, format="extxyz")
         shutil.copyfile(model_path, folder / MODEL)
-        self._trajectory = TrajectoryWriter(folder / TRAJECTORY, n_beads, len(atoms))
+        if settings.gle_file:
+            shutil.copyfile(settings.gle_file, folder / GLE)
+        observables = [name for name, row in ESTIMATORS.items() if row.needs == PER_ATOM] if settings.per_atom else []
+        cell = atoms.cell.array if atoms.pbc.any() else None
+        self._trajectory = TrajectoryWriter(folder / TRAJECTORY, settings.beads, len(atoms), cell, observables)
+        self._per_atom = settings.per_atom
         # Stays open for the life of the run.
         self._properties = open(folder / PROPERTIES, "w", encoding="utf-8", buffering=1)  # noqa: SIM115
-        self._properties.write(f"# ring-polymer MD, P = {n_beads}; means over beads, energies of the whole system\n")
+        self._properties.write(
+            f"# ring-polymer MD, P = {settings.beads}; means over beads, energies of the whole system\n"
+        )
         self._properties.write(",".join(["step", "time_fs", *columns]) + "\n")
 
     def add_properties(self, step: int, time_fs: float, values: dict[str, float]) -> None:
@@ -78,9 +87,11 @@ class RunFolder:
         numbers = [repr(values[name]) for name in self.columns]
         self._properties.write(",".join([str(step), f"{time_fs:.6g}", *numbers]) + "\n")
 
-    def add_frame(self, step: int, time_fs: float, positions, energies) -> None:
-        """Append one frame of all beads."""
-        self._trajectory.append(step, time_fs, positions, energies)
+    def add_frame(self, sample) -> None:
+        """Append one frame of all beads of an estimators.Sample."""
+        observables = sample.per_atom if self._per_atom else {}
+        positions = sample.ring_polymer.positions
+        self._trajectory.append(sample.step, sample.time_fs, positions, sample.potential_energies, observables)
 
     def log(self, message: str) -> None:
         """Add a line to the log."""

@@ -6,8 +6,6 @@ import signal
 import sys
 from pathlib import Path
 
-from mlcalc.errors import InputError
-
 _EXIT_FAILED = 1
 
 
@@ -25,6 +23,7 @@ def run(settings, overwrite: bool = False) -> tuple[int, list[Path]]:
         InputError: Structure, model and output are checked before anything is written.
     """
     from md.potentials import single_threaded_blas
+    from md.preparation import prepare
     from md.progress import summary
     from md.run_folder import check_writable
 
@@ -33,11 +32,11 @@ def run(settings, overwrite: bool = False) -> tuple[int, list[Path]]:
     folders = [output] if isinstance(settings.beads, int) else [output / f"P{n_beads}" for n_beads in counts]
     for folder in folders:
         check_writable(folder, overwrite)
-    atoms, model_path, potential = _prepare(settings)
-    stop, results = _StopRequest(), []
+    prepared = prepare(settings)
+    stop, results = StopRequest(), []
     with single_threaded_blas():
         for n_beads, folder in zip(counts, folders, strict=True):
-            results.append(_run_one(settings.for_beads(n_beads), folder, atoms, model_path, potential, stop))
+            results.append(_run_one(settings.for_beads(n_beads), folder, prepared, stop))
             if results[-1]["state"] != "finished":
                 break
     print(summary(results))
@@ -48,34 +47,7 @@ def run(settings, overwrite: bool = False) -> tuple[int, list[Path]]:
     return (128 + stop.signal if stop.signal else 0), folders[: len(results)]
 
 
-def _prepare(settings):
-    """Structure, model file and potential; everything about them is checked here, before anything is written."""
-    import numpy as np
-
-    from md.potentials import find_model, load_model, schnet_potential
-
-    model_path = find_model(settings.model)
-    model = load_model(model_path)
-    atoms = _read_structure(Path(settings.structure))
-    potential = schnet_potential(model, atoms, settings.precision, settings.backend, settings.threads)
-    energies, forces = potential(atoms.positions[None])
-    if not (np.isfinite(energies).all() and np.isfinite(forces).all()):
-        raise InputError(f"{settings.structure}: the model gives non-finite energy or forces for this structure")
-    return atoms, model_path, potential
-
-
-def _read_structure(path: Path):
-    from ase.io import read
-
-    if not path.is_file():
-        raise InputError(f"structure {str(path)!r}: no such file")
-    try:
-        return read(path)
-    except Exception as error:  # ASE's readers raise whatever a malformed file makes them trip over
-        raise InputError(f"{path}: not a readable structure: {type(error).__name__}: {error}") from error
-
-
-class _StopRequest:
+class StopRequest:
     """SIGINT and SIGTERM ask the loop to finish its chunk; a second one aborts at once."""
 
     def __init__(self):
@@ -89,37 +61,39 @@ class _StopRequest:
         self.signal = int(number)
 
 
-def _run_one(settings, folder: Path, atoms, model_path: Path, potential, stop: _StopRequest) -> dict:
-    """One number of beads from start to end; returns beads, temperature, state, error, rate and the series of properties."""
+def _run_one(settings, folder: Path, prepared, stop: StopRequest) -> dict:
+    """One number of beads from start to end; returns ensemble, state, error, rate and the series of properties."""
     import numpy as np
 
-    from md import heat_capacity
-    from md.config import as_toml
-    from md.estimators import ESTIMATORS
+    from md.averages import Ensemble
+    from md.estimators import columns
+    from md.integrators import make_laws
     from md.progress import Progress
     from md.ring_polymer import thermal_ring_polymer
     from md.run_folder import RunFolder
     from md.simulation import SimulationError
 
+    atoms, dynamics = prepared.atoms, prepared.dynamics[settings.beads]
     rng = np.random.default_rng(settings.seed)
-    state = thermal_ring_polymer(atoms.positions, atoms.get_masses(), settings.beads, settings.temperature_K, rng)
-    names = [*ESTIMATORS, *((heat_capacity.ENERGY, heat_capacity.SLOPE) if settings.heat_capacity else ())]
-    record = RunFolder(folder, as_toml(settings), atoms, model_path, settings.beads, names)
-    record.set_status(force=True, state="running", **_facts(settings, model_path))
+    state = thermal_ring_polymer(
+        atoms.positions, atoms.get_masses(), settings.beads, settings.temperature_K, rng,
+        make_laws(dynamics, settings.beads).auxiliaries,
+    )  # fmt: skip
+    names = columns(settings.heat_capacity, settings.pressure, bool(atoms.pbc.any()))
+    record = RunFolder(folder, settings, atoms, prepared.model_path, names)
+    record.set_status(force=True, state="running", **facts(settings, prepared.model_path))
     record.log(f"started: P = {settings.beads}, {settings.steps} steps of {settings.timestep_fs} fs")
     progress = Progress(settings, record)
     series: list[list[float]] = []
     outcome, error = "failed", "stopped by an exception"
     try:
-        for sample in _samples(settings, state, potential, rng, progress, stop):
+        for sample in _samples(settings, state, prepared.potential, dynamics, rng, progress, stop):
             if sample.step % settings.properties_every_steps == 0:
-                values = sample.properties
-                if settings.heat_capacity:
-                    values |= heat_capacity.scaled_energies(sample)
+                values = _evaluated(sample, settings, prepared).values(names)
                 record.add_properties(sample.step, sample.time_fs, values)
                 series.append(list(values.values()))
             if sample.step % settings.trajectory_every_steps == 0:
-                record.add_frame(sample.step, sample.time_fs, sample.ring_polymer.positions, sample.potential_energies)
+                record.add_frame(sample)
         outcome, error = "interrupted" if stop.signal else "finished", None
     except SimulationError as failure:
         error = str(failure)
@@ -130,25 +104,31 @@ def _run_one(settings, folder: Path, atoms, model_path: Path, potential, stop: _
             f"{outcome} at step {progress.step}, {progress.ns_per_day:.2f} ns/day" + (f": {error}" if error else "")
         )
         record.close()
-    columns = dict(zip(names, np.array(series).reshape(-1, len(names)).T, strict=True))
     return {
-        "beads": settings.beads,
-        "temperature_K": settings.temperature_K,
+        "ensemble": Ensemble(settings.beads, len(atoms), settings.temperature_K),
         "state": outcome,
         "error": error,
         "ns_per_day": progress.ns_per_day,
-        "series": columns,
+        "series": dict(zip(names, np.array(series).reshape(-1, len(names)).T, strict=True)),
     }
 
 
-def _samples(settings, state, potential, rng, progress, stop: _StopRequest):
-    """Equilibrate, then yield the samples of production; ends early when a stop is requested."""
-    from md.simulation import Dynamics, simulate
+def _evaluated(sample, settings, prepared):
+    """The sample with what the requested estimators need beyond energies and forces."""
+    from md.heat_capacity import with_scaled_energies
 
-    dynamics = Dynamics(
-        settings.temperature_K, settings.timestep_fs, settings.integrator, settings.thermostat,
-        settings.centroid_time_fs, settings.friction_scale, settings.remove_com,
-    )  # fmt: skip
+    if settings.heat_capacity:
+        sample = with_scaled_energies(sample, prepared.potential)
+    if settings.pressure:
+        virials = prepared.potential.evaluate(sample.ring_polymer.positions)["virials"]
+        sample = sample._replace(virials=virials, volume=prepared.atoms.get_volume())
+    return sample
+
+
+def _samples(settings, state, potential, dynamics, rng, progress, stop: StopRequest):
+    """Equilibrate, then yield the samples of production; ends early when a stop is requested."""
+    from md.simulation import simulate
+
     every = math.gcd(settings.properties_every_steps, settings.trajectory_every_steps)
     for sample in simulate(state, potential, dynamics, rng, settings.equilibration_steps, every):
         progress.show(sample.step - settings.equilibration_steps)
@@ -161,7 +141,7 @@ def _samples(settings, state, potential, rng, progress, stop: _StopRequest):
             return
 
 
-def _facts(settings, model_path: Path) -> dict:
+def facts(settings, model_path: Path) -> dict:
     """Provenance for status.json."""
     from importlib.metadata import version
 

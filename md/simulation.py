@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from md.estimators import Sample
+from md.gle import Gle
 from md.integrators import after_forces, before_forces, in_modes, make_laws
 from md.normal_modes import to_beads, to_modes
 from md.ring_polymer import RingPolymer
@@ -32,7 +33,9 @@ class Dynamics:
         thermostat: A name of thermostats.THERMOSTATS.
         centroid_time_fs: τ₀, relaxation time of the centroid's momenta.
         friction_scale: λ of the internal modes' friction 2λω_k.
-        remove_com: Hold the centroid's centre of mass at rest.
+        remove_com: Hold the centre of mass at rest.
+        remove_rotation: Hold the total angular momentum of an isolated molecule at zero (rigid_motion.py).
+        gle: Matrices of the thermostat ``"GLE"``.
     """
 
     temperature_K: float
@@ -42,6 +45,8 @@ class Dynamics:
     centroid_time_fs: float = 100.0
     friction_scale: float = 1.0
     remove_com: bool = True
+    remove_rotation: bool = False
+    gle: Gle | None = None
 
 
 def simulate(
@@ -67,7 +72,7 @@ def simulate(
     heat = 0.0
     energies, forces = _checked(potential(ring_polymer.positions), 0)
     to_modes(laws.transform, forces, modes.forces)
-    noise = _noise(rng, (laws.draws, *forces.shape), steps, every)
+    noise = _noise(rng, laws.draws(forces.shape[1]), steps, every)
     for step in range(steps + 1):
         if step > 0:
             normals = next(noise)
@@ -79,7 +84,7 @@ def simulate(
         if step % every == 0:
             yield Sample(
                 step, step * dynamics.timestep_fs, ring_polymer, energies, forces,
-                dynamics.temperature_K, dynamics.remove_com, heat, potential,
+                dynamics.temperature_K, dynamics.remove_com, heat, dynamics.remove_rotation,
             )  # fmt: skip
 
 

@@ -2,11 +2,13 @@
 
 Layout (H5MD 1.1, https://www.nongnu.org/h5md): ``/particles/trajectory/position`` with ``value`` (n_frames, P·N, 3) float32 Å in
 bead-major order (index = bead·N + atom), ``step`` and ``time`` (fs); ``n_beads`` and ``n_atoms`` are attributes of the group. The
-potential energies of the beads, (n_frames, P) eV, lie under ``/observables/trajectory/potential_energy``, whose ``step`` and
-``time`` are the same datasets under a second name.
+potential energies of the beads, (n_frames, P) eV, lie under ``/observables/trajectory/potential_energy``, estimators per atom,
+(n_frames, N), beside them under their names; ``step`` and ``time`` of all elements are the same datasets under further names.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import h5py
 import numpy as np
@@ -15,9 +17,22 @@ from mlcalc.errors import InputError
 
 
 class TrajectoryWriter:
-    """Appends frames; each is flushed to the file system before the next step is made."""
+    """Appends frames; each is flushed to the file system before the next step is made.
 
-    def __init__(self, path: str | Path, n_beads: int, n_atoms: int):
+    Args:
+        path: File to be made; n_beads, n_atoms: P and N.
+        cell: (3, 3) Å of a periodic structure, rows are lattice vectors; None for a molecule.
+        observables: Names of quantities with a value for every atom.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        n_beads: int,
+        n_atoms: int,
+        cell: np.ndarray | None = None,
+        observables: Sequence[str] = (),
+    ):
         # Newer file versions keep an "open for writing" mark that a killed run would leave behind, and HDF5's lock would keep
         # others from watching a running one.
         self._file = h5py.File(path, "x", libver=("earliest", "v108"), locking=False)
@@ -26,21 +41,32 @@ class TrajectoryWriter:
             self._file["h5md"].create_group(name).attrs["name"] = text
         particles = self._file.create_group("particles/trajectory")
         particles.attrs.update(n_beads=n_beads, n_atoms=n_atoms)
-        particles.create_group("box").attrs.update(dimension=3, boundary=["none"] * 3)
+        box = particles.create_group("box")
+        box.attrs.update(dimension=3, boundary=["none" if cell is None else "periodic"] * 3)
         position = _element(particles, "position", (n_beads * n_atoms, 3), "f4", "Angstrom")
-        energy = _element(self._file.create_group("observables/trajectory"), "potential_energy", (n_beads,), "f8", "eV")
+        group = self._file.create_group("observables/trajectory")
+        others = [_element(group, "potential_energy", (n_beads,), "f8", "eV")]
+        others += [_element(group, name, (n_atoms,), "f8", None) for name in observables]
+        if cell is not None:
+            others.append(_element(box, "edges", (3, 3), "f8", "Angstrom"))
         step = position.create_dataset("step", (0,), "i8", maxshape=(None,), chunks=(1024,))
         time = position.create_dataset("time", (0,), "f8", maxshape=(None,), chunks=(1024,))
         time.attrs["unit"] = "fs"
-        energy["step"], energy["time"] = step, time
+        for element in others:
+            element["step"], element["time"] = step, time
         # Looking a dataset up takes longer than writing a frame. Steps come last: a frame counts once its step is there.
-        self._datasets = energy["value"], position["value"], time, step
-        self._n_frames = 0
+        self._datasets = *(element["value"] for element in others), position["value"], time, step
+        self._observables, self._cell, self._n_frames = observables, cell, 0
         self._file.flush()
 
-    def append(self, step: int, time_fs: float, positions: np.ndarray, energies: np.ndarray) -> None:
-        """Add a frame: positions (P, N, 3) Å, potential energies (P,) eV."""
-        entries = energies, positions.reshape(-1, 3), time_fs, step
+    def append(
+        self, step: int, time_fs: float, positions: np.ndarray, energies: np.ndarray,
+        observables: Mapping[str, np.ndarray] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
+        """Add a frame: positions (P, N, 3) Å, potential energies (P,) eV, observables by name (N,)."""
+        others = [energies, *(observables[name] for name in self._observables)]
+        others += [] if self._cell is None else [self._cell]
+        entries = *others, positions.reshape(-1, 3), time_fs, step
         for dataset, entry in zip(self._datasets, entries, strict=True):
             _append(dataset.id, self._n_frames, np.asarray(entry, order="C"))
         self._n_frames += 1
@@ -60,12 +86,13 @@ def _append(dataset: h5py.h5d.DatasetID, index: int, entry: np.ndarray) -> None:
     dataset.write(h5py.h5s.create_simple(shape), target, entry)
 
 
-def _element(parent: h5py.Group, name: str, shape: tuple[int, ...], dtype: str, unit: str) -> h5py.Group:
+def _element(parent: h5py.Group, name: str, shape: tuple[int, ...], dtype: str, unit: str | None) -> h5py.Group:
     """An H5MD element with its ``value``; ``step`` and ``time`` are still to come."""
     group = parent.create_group(name)
     chunk = max(1, (1 << 16) // (int(np.prod(shape)) * np.dtype(dtype).itemsize))
     group.create_dataset("value", (0, *shape), dtype, maxshape=(None, *shape), chunks=(chunk, *shape))
-    group["value"].attrs["unit"] = unit
+    if unit:
+        group["value"].attrs["unit"] = unit
     return group
 
 

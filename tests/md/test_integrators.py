@@ -30,13 +30,13 @@ def stationary_spread(integrator: str, n_beads: int, timestep_fs: float) -> floa
         for unit in np.eye(size):
             q, p, silence = np.zeros((3, n_beads, 1, 3))
             q[:, 0, 0], p[:, 0, 0] = unit[:n_beads], unit[n_beads:]
-            modes = Modes(q, p, -stiffness * q, np.array([MASS]))
-            apply_letters(np.array([letter]), modes, laws, silence[None])
+            modes = Modes(q, p, -stiffness * q, np.array([MASS]), np.zeros((n_beads, 0, 1, 3)))
+            apply_letters(np.array([letter]), modes, laws, silence.reshape(1, -1))
             columns.append(np.concatenate([q[:, 0, 0], p[:, 0, 0]]))
         return np.array(columns).T
 
     noise = np.zeros((size, size))
-    noise[n_beads:, n_beads:] = np.diag(MASS * laws.noise**2)
+    noise[n_beads:, n_beads:] = np.diag(MASS * laws.noise[:, 0, 0] ** 2)
     step, added = np.eye(size), np.zeros((size, size))
     for letter in (*laws.before, *laws.after):
         m = matrix(int(letter))

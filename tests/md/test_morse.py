@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from ase import units
 
-from md.heat_capacity import scaled_energies
+from md.estimators import energy_scaled
+from md.heat_capacity import with_scaled_energies
 from md.integrators import SPLITTINGS, after_forces, before_forces, in_modes, make_laws
 from md.normal_modes import to_modes
 from md.ring_polymer import HBAR, thermal_ring_polymer
@@ -72,7 +73,7 @@ def sampled(n_beads: int, steps: int, timestep_fs: float) -> dict:
             x = sample.ring_polymer.positions[:, :, 0]
             series["v"].append(energy(x).mean())
             series["x"].append(x.mean())
-            series["e"].append(scaled_energies(sample)["energy_scaled_eV"] / N_ATOMS)
+            series["e"].append(energy_scaled(with_scaled_energies(sample, morse)) / N_ATOMS)
     return {name: block_average(values) for name, values in series.items()}
 
 
@@ -133,7 +134,7 @@ def test_a_step_is_symplectic(integrator):
     def step(z: np.ndarray) -> np.ndarray:
         modes = in_modes(begin, laws)
         modes.positions[:], modes.momenta[:] = z.reshape(2, n_beads, 1, 3)
-        beads, silence = laws.transform.T @ modes.positions.reshape(n_beads, 3), np.empty((0, n_beads, 1, 3))
+        beads, silence = laws.transform.T @ modes.positions.reshape(n_beads, 3), np.empty((0, 0))
         beads = np.ascontiguousarray(beads).reshape(n_beads, 1, 3)
         to_modes(laws.transform, morse(beads)[1], modes.forces)
         before_forces(modes, laws, silence, beads)

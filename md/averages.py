@@ -1,0 +1,64 @@
+"""Means of recorded estimators with their errors, and what follows from several of them."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from ase import units
+
+from md.heat_capacity import fluctuation_heat_capacity, scaled_heat_capacity
+from md.statistics import Mean, block_average
+
+Series = dict[str, np.ndarray]  # column of properties.csv → (n,) values
+
+
+class Ensemble(NamedTuple):
+    """What the formulas need to know of a run: number of beads P, number of atoms N, T."""
+
+    n_beads: int
+    n_atoms: int
+    temperature_K: float
+
+
+class Derived(NamedTuple):
+    """A row of the table: function of all series, unit, label, reference, and the columns without which there is none."""
+
+    function: Callable[[Series, Ensemble], Mean]
+    unit: str
+    label: str
+    reference: str
+    needs: tuple[str, ...]
+
+
+def _scaled(series: Series, ensemble: Ensemble) -> Mean:
+    return scaled_heat_capacity(series["energy_scaled_eV"], series["energy_scaled_slope_eV2"], ensemble.temperature_K)
+
+
+def _fluctuation(series: Series, ensemble: Ensemble) -> Mean:
+    v, primitive, virial, spring = (np.asarray(series[name]) for name in _FLUCTUATION)
+    internal = 3 * ensemble.n_atoms * (ensemble.n_beads - 1)
+    # The primitive estimator holds all degrees of freedom that move: f = 2β(K + S) − 3N(P − 1).
+    freedom = 2.0 * float((primitive + spring).mean()) / (units.kB * ensemble.temperature_K) - internal
+    return fluctuation_heat_capacity(v + primitive, v + virial, freedom, ensemble.temperature_K)
+
+
+_FLUCTUATION = ("potential_eV", "kinetic_primitive_eV", "kinetic_virial_eV", "spring_eV")
+
+DERIVED: dict[str, Derived] = {
+    "heat_capacity_kB": Derived(
+        _scaled, "k_B", "heat capacity, scaled coordinates", "md/heat_capacity.py",
+        ("energy_scaled_eV", "energy_scaled_slope_eV2"),
+    ),
+    "heat_capacity_fluctuation_kB": Derived(
+        _fluctuation, "k_B", "heat capacity, fluctuations", "md/heat_capacity.py", _FLUCTUATION
+    ),
+}  # fmt: skip
+
+
+def means(series: Series, ensemble: Ensemble) -> dict[str, Mean]:
+    """Means of recorded estimators with standard errors by blocking, and the rows of DERIVED that they allow."""
+    found = {name: block_average(values) for name, values in series.items()}
+    for name, row in DERIVED.items():
+        if all(column in series for column in row.needs):
+            found[name] = row.function(series, ensemble)
+    return found

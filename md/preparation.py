@@ -1,0 +1,86 @@
+"""From settings to what a simulation needs; everything about them is checked here, before anything is written."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from ase import Atoms, units
+
+from md.gle import read_gle
+from md.integrators import SPLITTINGS
+from md.potentials import find_model, load_model, schnet_potential
+from md.ring_polymer import HBAR
+from md.simulation import Dynamics, Potential
+from md.stability import stability_limit, stiffest_frequency
+from mlcalc.errors import InputError
+
+
+class Prepared(NamedTuple):
+    """Attributes: atoms, the start; model_path, its model; potential, by that model; dynamics for every number of beads."""
+
+    atoms: Atoms
+    model_path: Path
+    potential: Potential
+    dynamics: dict[int, Dynamics]
+
+
+def prepare(settings) -> Prepared:
+    """Structure, model, potential and dynamics of RunSettings.
+
+    Raises:
+        InputError: A file that is missing or does not fit; a time step that is not stable; a key that does not fit the structure.
+    """
+    model_path = find_model(settings.model)
+    model = load_model(model_path)
+    atoms = _read_structure(Path(settings.structure))
+    periodic = bool(atoms.pbc.any())
+    if settings.remove_rotation and periodic:
+        raise InputError(
+            "remove_rotation = true with a periodic structure: its cell holds it, only a molecule can turn"
+        )
+    if settings.pressure and not periodic:
+        raise InputError(f"pressure = true, but {settings.structure} is not periodic: a molecule has none")
+    potential = schnet_potential(model, atoms, settings.precision, settings.backend, settings.threads)
+    energies, forces = potential(atoms.positions[None])
+    if not (np.isfinite(energies).all() and np.isfinite(forces).all()):
+        raise InputError(f"{settings.structure}: the model gives non-finite energy or forces for this structure")
+    dynamics = {n_beads: dynamics_of(settings, n_beads) for n_beads in settings.bead_counts}
+    stiffest = stiffest_frequency(potential, atoms.positions, atoms.get_masses())
+    for n_beads, laws in dynamics.items():
+        check_stable(laws, n_beads, stiffest)
+    return Prepared(atoms, model_path, potential, dynamics)
+
+
+def dynamics_of(settings, n_beads: int) -> Dynamics:
+    """The Dynamics of RunSettings for P beads; reads the thermostat's matrices."""
+    gle = read_gle(settings.gle_file, n_beads, settings.temperature_K) if settings.gle_file else None
+    return Dynamics(
+        settings.temperature_K, settings.timestep_fs, settings.integrator, settings.thermostat, settings.centroid_time_fs,
+        settings.friction_scale, settings.remove_com, settings.remove_rotation, gle,
+    )  # fmt: skip
+
+
+def check_stable(dynamics: Dynamics, n_beads: int, stiffest: float) -> None:
+    """Raise InputError when the time step is above the limit of the splitting; Ω = ``stiffest`` in 1 / ASE time."""
+    limit = stability_limit(dynamics, n_beads, stiffest)
+    if limit == np.inf:
+        return
+    others = {name: stability_limit(replace(dynamics, integrator=name), n_beads, stiffest) for name in SPLITTINGS}
+    fitting = [name for name, value in others.items() if value == np.inf]
+    raise InputError(
+        f"timestep_fs = {dynamics.timestep_fs:g}: {dynamics.integrator} with {n_beads} beads at {dynamics.temperature_K:g} K is "
+        f"stable up to {limit:.3g} (stiffest vibration of the start {HBAR * stiffest / units.invcm:.0f} cm⁻¹)"
+        + (f"; {' or '.join(fitting)} would be stable" if fitting else "")
+    )
+
+
+def _read_structure(path: Path) -> Atoms:
+    from ase.io import read
+
+    if not path.is_file():
+        raise InputError(f"structure {str(path)!r}: no such file")
+    try:
+        return read(path)
+    except Exception as error:  # ASE's readers raise whatever a malformed file makes them trip over
+        raise InputError(f"{path}: not a readable structure: {type(error).__name__}: {error}") from error
