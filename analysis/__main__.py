@@ -43,6 +43,25 @@ def main(arguments: list[str] | None = None) -> int:
         help="figure; .txt, .svg and .json go beside it (default: convergence.png in the folder that holds the runs)",
     )  # fmt: skip
     convergence.set_defaults(command=_convergence, pool=True)
+    spectrum = commands.add_parser(
+        "spectrum",
+        help="vibrational densities of states",
+        description="Densities of states from the Kubo-transformed velocity autocorrelation of 'rpmd real-time' runs of one "
+        "molecule, with standard errors over trajectories, beside the harmonic vibrations of the model.",
+        epilog="example:  python -m analysis spectrum runs/spectrum/P8 runs/spectrum/P1",
+    )
+    spectrum.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of 'rpmd real-time'")
+    spectrum.add_argument(
+        "-o", "--output", type=Path, metavar="OUT.png",
+        help="figure; .txt, .svg and .json go beside it (default: spectrum.png in the folder that holds the runs)",
+    )  # fmt: skip
+    spectrum.add_argument("--window", choices=("hann", "blackman", "none"), default="hann")
+    spectrum.add_argument(
+        "--correlation-fs", type=float, metavar="L",
+        help="longest lag: lines are 1/cL wide, 33 cm⁻¹ for 1000 fs (default: half of a trajectory)",
+    )  # fmt: skip
+    spectrum.add_argument("--json", action="store_true", help="print the numbers as JSON instead of the table")
+    spectrum.set_defaults(command=_spectrum, discard=0.0)
     for command, what in ((distances, "frames"), (properties, "lines"), (convergence, "frames")):
         command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of 'rpmd run'")
         command.add_argument(
@@ -95,6 +114,16 @@ def _convergence(options: argparse.Namespace) -> None:
     result = convergence.converge(options.runs, options.discard)
     print(convergence.as_json(result) if options.json else convergence.as_text(result))
     for path in convergence.write_files(result, figure):
+        print(path, file=sys.stderr if options.json else sys.stdout)
+
+
+def _spectrum(options: argparse.Namespace) -> None:
+    figure = _figure_path(options.runs, options.output, "spectrum.png")
+    from analysis import spectrum_report
+
+    result = spectrum_report.analyse(options.runs, options.window, options.correlation_fs)
+    print(spectrum_report.as_json(result) if options.json else spectrum_report.as_text(result))
+    for path in spectrum_report.write_files(result, figure):
         print(path, file=sys.stderr if options.json else sys.stdout)
 
 

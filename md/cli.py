@@ -1,4 +1,4 @@
-"""The command line ``rpmd``: run · converge · frames. Heavy imports wait until a command needs them."""
+"""The command line ``rpmd``: run · converge · real-time · frames · estimators. Heavy imports wait until a command needs them."""
 
 import argparse
 import subprocess
@@ -43,8 +43,22 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     converge.add_argument("--beads", type=_bead_list, default=(1, 4, 8, 16, 32, 64), metavar="P,P,…")
     converge.set_defaults(command=_converge)
-    for command in (run, converge):
+    real_time = commands.add_parser(
+        "real-time", help="trajectories in real time for spectra",
+        description="Many independent trajectories from thermalised starts under T-RPMD or at constant energy; the velocities of "
+        "their centroids, and the vibrational density of states.",
+        epilog="example:\n  rpmd real-time inputs/c20/spectrum.toml --set trajectories=32", formatter_class=raw,
+    )  # fmt: skip
+    real_time.add_argument(
+        "--beads", type=int, metavar="P", help="this number of beads alone, written to --output itself"
+    )
+    real_time.set_defaults(command=_real_time)
+    for command in (run, converge, real_time):
         _add_run_options(command)
+    estimators = commands.add_parser(
+        "estimators", help="the table of estimators", description="All estimators, with sources."
+    )
+    estimators.set_defaults(command=_estimators)
     frames = commands.add_parser(
         "frames", help="bead snapshots of a run as extxyz",
         description="Write bead snapshots of a run as structures, for 'mlcalc label'.",
@@ -72,7 +86,7 @@ def _add_run_options(command) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="any other key"
     )
     command.add_argument("--overwrite", action="store_true", help="replace an older run in the output folder")
-    command.add_argument("--no-figure", action="store_true", help="skip the distance analysis at the end")
+    command.add_argument("--no-figure", action="store_true", help="skip the analysis at the end")
 
 
 def _bead_list(text: str) -> tuple[int, ...]:
@@ -101,14 +115,37 @@ def _converge(options) -> int:
     return code if code or options.no_figure else _analyse("convergence", folders)
 
 
-def _simulate(options, **keys) -> tuple[int, list[Path]]:
+def _real_time(options) -> int:
+    from md.real_time import check_real_time, run_ensemble
+
+    code, folders = _simulate(options, check_real_time, run_ensemble)
+    return code if code or options.no_figure else _analyse("spectrum", folders)
+
+
+def _estimators(options) -> int:
+    from md.averages import DERIVED
+    from md.estimators import ESTIMATORS
+    from mlcalc.tables import aligned
+
+    rows = [
+        [name, row.unit, row.label, getattr(row.function, "__doc__", None) or "", row.reference]
+        for name, row in (ESTIMATORS | DERIVED).items()
+    ]
+    print(aligned(["name", "unit", "what", "formula", "source"], rows, left=5))
+    return 0
+
+
+def _simulate(options, check=None, run_one=None, **keys) -> tuple[int, list[Path]]:
     from md.config import parse_assignment, read_settings
     from md.runner import run
 
     named = ("model", "beads", "steps", "temperature_K", "seed", "threads", "output")
     overrides = keys | dict(parse_assignment(text) for text in options.assignments)
     overrides |= {key: getattr(options, key) for key in named if getattr(options, key) is not None}
-    return run(read_settings(options.input, overrides), options.overwrite)
+    settings = read_settings(options.input, overrides)
+    if check is not None:
+        check(settings)
+    return run(settings, options.overwrite, run_one)
 
 
 def _analyse(command: str, folders: list[Path]) -> int:

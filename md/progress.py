@@ -22,13 +22,14 @@ class Progress:
     Args:
         settings: RunSettings with one number of beads.
         record: The RunFolder that takes log lines and status.
+        copies: How many trajectories a step moves on.
     """
 
-    def __init__(self, settings, record):
+    def __init__(self, settings, record, copies: int = 1):
         from tqdm import tqdm
 
         self.step, self.ns_per_day = 0, 0.0
-        self._settings, self._record = settings, record
+        self._settings, self._record, self._copies = settings, record, copies
         self._total = settings.steps + settings.equilibration_steps
         self._bar = tqdm(total=self._total, unit="step", disable=None, desc=f"P = {settings.beads}", mininterval=0.5)
         self._began = self._logged = None
@@ -43,7 +44,7 @@ class Progress:
             self._began, self._logged, self._first = now, now, done
             return
         steps_per_second = (done - self._first) / max(now - self._began, 1e-9)
-        self.ns_per_day = steps_per_second * self._settings.timestep_fs * 1e-6 * 86400
+        self.ns_per_day = steps_per_second * self._copies * self._settings.timestep_fs * 1e-6 * 86400
         left = (self._total - done) / steps_per_second if steps_per_second > 0 else float("nan")
         self._bar.set_postfix_str(f"{self.ns_per_day:.1f} ns/day", refresh=False)
         self._record.set_status(step=step, ns_per_day=round(self.ns_per_day, 3), seconds_left=round(left, 1))
@@ -63,16 +64,17 @@ def summary(results: list[dict]) -> str:
     """A table of means with standard errors, one column per run.
 
     Args:
-        results: One dict per run: ``ensemble``, ``ns_per_day`` and ``series``, property name → (n,) values.
+        results: One dict per run: ``beads``, ``ns_per_day``, and, where properties were recorded, ``ensemble`` and ``series``,
+            property name → (n,) values.
     """
-    rows = property_rows([means(result["series"], result["ensemble"]) for result in results])
+    rows = property_rows([means(result["series"], result["ensemble"]) for result in results if "series" in result])
     rows.append(["speed / ns/day", *(f"{result['ns_per_day']:.2f}" for result in results)])
-    return aligned(["", *(f"P = {result['ensemble'].n_beads}" for result in results)], rows, left=1)
+    return aligned(["", *(f"P = {result['beads']}" for result in results)], rows, left=1)
 
 
 def property_rows(columns: list[dict[str, Mean]]) -> list[list[str]]:
     """Rows of a table with a column for each dict of property name → mean: a label, then value ± error."""
-    known = [key for key in _ROWS if all(key in column for column in columns)]
+    known = [key for key in _ROWS if columns and all(key in column for column in columns)]
     table = ESTIMATORS | DERIVED
     return [
         [f"{table[key].label} / {table[key].unit}", *(with_error(*column[key][:2]) for column in columns)]

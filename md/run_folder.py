@@ -9,6 +9,7 @@ model.safetensors  the model as used, so that the folder stands on its own
 gle.txt            the thermostat's matrices, if it has any
 trajectory.h5      all beads, see md/trajectory.py
 properties.csv     estimators against time, whole lines only; comment lines start with #
+velocities.h5      in place of these two where 'rpmd real-time' ran, see md/real_time.py
 status.json        state, step, rate, time left, last error; always valid JSON
 run.log            what happened when
 =================  ==========================================================================================
@@ -27,8 +28,9 @@ from mlcalc.json_text import to_json
 from mlcalc.model_file import write_atomically
 
 INPUT, STRUCTURE, MODEL = "input.toml", "structure.xyz", "model.safetensors"
-GLE, TRAJECTORY, PROPERTIES, STATUS, LOG = "gle.txt", "trajectory.h5", "properties.csv", "status.json", "run.log"
-_FILES = {INPUT, STRUCTURE, MODEL, GLE, TRAJECTORY, PROPERTIES, STATUS, LOG}
+GLE, TRAJECTORY, PROPERTIES, VELOCITIES = "gle.txt", "trajectory.h5", "properties.csv", "velocities.h5"
+STATUS, LOG = "status.json", "run.log"
+_FILES = {INPUT, STRUCTURE, MODEL, GLE, TRAJECTORY, PROPERTIES, VELOCITIES, STATUS, LOG}
 _STATUS_INTERVAL_S = 2.0
 
 
@@ -53,16 +55,15 @@ class RunFolder:
     Args:
         folder: Made anew; an old run in it is removed.
         settings: RunSettings with one number of beads; atoms: the start geometry; model_path: the model file.
-        columns: Names of the properties, with units.
     """
 
-    def __init__(self, folder: Path, settings, atoms, model_path: Path, columns: list[str]):
+    def __init__(self, folder: Path, settings, atoms, model_path: Path):
         from ase.io import write
 
         from md.config import as_toml
-        from md.trajectory import TrajectoryWriter
 
-        self.folder, self.columns, self._status, self._status_time = folder, columns, {}, -_STATUS_INTERVAL_S
+        self.folder, self._settings, self._status, self._status_time = folder, settings, {}, -_STATUS_INTERVAL_S
+        self._open = []
         for name in _FILES:
             (folder / name).unlink(missing_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,16 +72,21 @@ class RunFolder:
         shutil.copyfile(model_path, folder / MODEL)
         if settings.gle_file:
             shutil.copyfile(settings.gle_file, folder / GLE)
-        observables = [name for name, row in ESTIMATORS.items() if row.needs == PER_ATOM] if settings.per_atom else []
+
+    def open_tables(self, atoms, columns: list[str]) -> None:
+        """Begin trajectory and properties, with these columns beside step and time."""
+        from md.trajectory import TrajectoryWriter
+
+        n_beads, per_atom = self._settings.beads, self._settings.per_atom
+        observables = [name for name, row in ESTIMATORS.items() if row.needs == PER_ATOM] if per_atom else []
         cell = atoms.cell.array if atoms.pbc.any() else None
-        self._trajectory = TrajectoryWriter(folder / TRAJECTORY, settings.beads, len(atoms), cell, observables)
-        self._per_atom = settings.per_atom
+        self.columns = columns
+        self._trajectory = TrajectoryWriter(self.folder / TRAJECTORY, n_beads, len(atoms), cell, observables)
         # Stays open for the life of the run.
-        self._properties = open(folder / PROPERTIES, "w", encoding="utf-8", buffering=1)  # noqa: SIM115
-        self._properties.write(
-            f"# ring-polymer MD, P = {settings.beads}; means over beads, energies of the whole system\n"
-        )
+        self._properties = open(self.folder / PROPERTIES, "w", encoding="utf-8", buffering=1)  # noqa: SIM115
+        self._properties.write(f"# ring-polymer MD, P = {n_beads}; means over beads, energies of the whole system\n")
         self._properties.write(",".join(["step", "time_fs", *columns]) + "\n")
+        self._open = [self._trajectory, self._properties]
 
     def add_properties(self, step: int, time_fs: float, values: dict[str, float]) -> None:
         """Append one line to the table."""
@@ -89,7 +95,7 @@ class RunFolder:
 
     def add_frame(self, sample) -> None:
         """Append one frame of all beads of an estimators.Sample."""
-        observables = sample.per_atom if self._per_atom else {}
+        observables = sample.per_atom if self._settings.per_atom else {}
         positions = sample.ring_polymer.positions
         self._trajectory.append(sample.step, sample.time_fs, positions, sample.potential_energies, observables)
 
@@ -107,8 +113,8 @@ class RunFolder:
 
     def close(self) -> None:
         """Close the files."""
-        self._properties.close()
-        self._trajectory.close()
+        for table in self._open:
+            table.close()
 
 
 def bead_structures(

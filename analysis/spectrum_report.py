@@ -1,0 +1,252 @@
+"""The ``spectrum`` command: densities of states of 'rpmd real-time' runs as table, figure and numbers."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import matplotlib
+import numpy as np
+from ase import Atoms, units
+from ase.io import read
+from matplotlib.figure import Figure
+
+from analysis.plots import OKABE_ITO, STYLE, rendered
+from analysis.spectra import LIGHT, Spectrum, autocorrelations, bands, density_of_states, harmonic_correlation
+from md.normal_modes import mode_frequencies
+from md.ring_polymer import ring_frequency
+from mlcalc.errors import InputError
+from mlcalc.json_text import to_json
+from mlcalc.model_file import find_model, load_model, write_atomically
+from mlcalc.modes import relaxed_modes
+from mlcalc.tables import aligned, with_error
+
+_FEWEST_LAGS = 16
+_GAP = 0.05  # of the highest harmonic wavenumber: narrower gaps do not part bands
+_LABELS = {"T-RPMD": "T-RPMD", "none": "RPMD"}
+
+
+@dataclass(frozen=True)
+class RealTimeRun:
+    """A run of 'rpmd real-time'.
+
+    Attributes:
+        folder: Its folder.
+        structure: Start geometry; model: name or path.
+        n_beads, temperature_K, thermostat: As in its input.
+        interval_fs: Between frames.
+        velocities: (n, n_frames, N, 3) Å/fs.
+        masses: (N,) u.
+    """
+
+    folder: Path
+    structure: Atoms
+    model: str
+    n_beads: int
+    temperature_K: float
+    thermostat: str
+    interval_fs: float
+    velocities: np.ndarray
+    masses: np.ndarray
+
+    @property
+    def label(self) -> str:
+        """What kind of dynamics it is."""
+        return "classical" if self.n_beads == 1 else f"{_LABELS[self.thermostat]}, P = {self.n_beads}"
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """Spectra of runs of one molecule.
+
+    Attributes:
+        runs, spectra: Side by side.
+        wavenumbers: (M,) cm⁻¹ of the harmonic vibrations of the first run's model; empty if it has no minimum to relax to.
+        harmonic: Their spectrum with the same window; None if there are none.
+        longest_lag_fs: L.
+        window: Name.
+    """
+
+    runs: list[RealTimeRun]
+    spectra: list[Spectrum]
+    wavenumbers: np.ndarray
+    harmonic: Spectrum | None
+    longest_lag_fs: float
+    window: str
+
+    @property
+    def resolution(self) -> float:
+        """Width of a line in cm⁻¹, 1/cL."""
+        return 1.0 / (LIGHT * self.longest_lag_fs)
+
+
+def open_real_time(folder: str | Path) -> RealTimeRun:
+    """Read a run folder of 'rpmd real-time'; InputError when it is not one, or no trajectory came to its end."""
+    folder = Path(folder)
+    try:
+        settings = tomllib.loads((folder / "input.toml").read_text(encoding="utf-8"))
+        with h5py.File(folder / "velocities.h5", "r") as file:
+            data = file["velocity"]
+            velocities, attributes, masses = data[:], dict(data.attrs), file["mass"][:]
+        structure = read(folder / "structure.xyz", format="extxyz")
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{folder}: not a run folder of 'rpmd real-time' ({error})") from error
+    if not len(velocities):
+        raise InputError(f"{folder}: no trajectory has come to its end yet")
+    own = folder / "model.safetensors"
+    return RealTimeRun(
+        folder, structure, str(own) if own.is_file() else settings["model"], int(attributes["n_beads"]),
+        float(attributes["temperature_K"]), settings["thermostat"], float(attributes["interval_fs"]), velocities, masses,
+    )  # fmt: skip
+
+
+def analyse(folders: list[Path], window: str, longest_lag_fs: float | None) -> Analysed:
+    """Spectra of runs of one molecule.
+
+    Args:
+        folders: Run folders.
+        window: A name of spectra.WINDOWS.
+        longest_lag_fs: L; None takes half of the shortest trajectory.
+
+    Raises:
+        InputError: What open_real_time refuses; different molecules; a longest lag beyond a trajectory or below 16 frames.
+    """
+    runs = [open_real_time(folder) for folder in folders]
+    for run in runs[1:]:
+        if run.structure.get_chemical_symbols() != runs[0].structure.get_chemical_symbols():
+            raise InputError(f"{run.folder}: other atoms than {runs[0].folder}: expected runs of one molecule")
+    shortest = min(run.interval_fs * (run.velocities.shape[1] - 1) for run in runs)
+    longest_lag_fs = 0.5 * shortest if longest_lag_fs is None else longest_lag_fs
+    lags = [round(longest_lag_fs / run.interval_fs) + 1 for run in runs]
+    if longest_lag_fs > shortest or min(lags) < _FEWEST_LAGS:
+        raise InputError(
+            f"--correlation-fs {longest_lag_fs:g}: expected at least {(_FEWEST_LAGS - 1) * max(r.interval_fs for r in runs):g} "
+            f"({_FEWEST_LAGS} frames) and at most {shortest:g} (the shortest trajectory)"
+        )
+    spectra = []
+    for run, n_lags in zip(runs, lags, strict=True):
+        correlations = autocorrelations(run.velocities, run.masses, run.temperature_K, n_lags)
+        spectra.append(density_of_states(correlations, run.interval_fs, window))
+    wavenumbers = _harmonic(runs[0])
+    harmonic = None
+    if len(wavenumbers):
+        interval = runs[0].interval_fs
+        harmonic = density_of_states(harmonic_correlation(wavenumbers, lags[0], interval), interval, window)
+    return Analysed(runs, spectra, wavenumbers, harmonic, longest_lag_fs, window)
+
+
+def _harmonic(run: RealTimeRun) -> np.ndarray:
+    if run.structure.pbc.any():
+        return np.empty(0)
+    try:
+        return relaxed_modes(run.structure, load_model(find_model(run.model))).wavenumbers
+    except InputError:  # no minimum near the start, or no such model any more: the spectrum stands without
+        return np.empty(0)
+
+
+def as_text(analysed: Analysed) -> str:
+    """Degrees of freedom and mean wavenumbers, in all and band by band, beside the harmonic ones."""
+    ranges = [(0.0, np.inf)]
+    if analysed.harmonic is not None:
+        gap = max(2.0 * analysed.resolution, _GAP * analysed.wavenumbers.max())
+        found = bands(analysed.wavenumbers, gap)
+        ranges += found if len(found) > 1 else []
+    rows = []
+    for low, high in ranges:
+        inside = analysed.wavenumbers[(analysed.wavenumbers >= low) & (analysed.wavenumbers < high)]
+        label = "all" if (low, high) == (0.0, np.inf) else f"{low:.0f}–{high:.0f}".replace("–inf", " up")
+        if len(inside):
+            rows.append([label, "harmonic", str(len(inside)), f"{inside.mean():.1f}"])
+        for run, spectrum in zip(analysed.runs, analysed.spectra, strict=True):
+            freedom, position = spectrum.freedom(low, high), spectrum.position(low, high)
+            rows.append([label, run.label, with_error(*freedom[:2]), with_error(*position[:2])])
+    lines = [
+        aligned(["range / cm⁻¹", "", "degrees of freedom", "mean wavenumber / cm⁻¹"], rows, left=2),
+        "±: one standard error. harmonic: the same model with its energy quadratic about the minimum.",
+        f"Lines are {analysed.resolution:.0f} cm⁻¹ wide: correlations up to {analysed.longest_lag_fs:g} fs, "
+        f"window {analysed.window}.",
+    ]
+    for run in analysed.runs:
+        n, frames = run.velocities.shape[:2]
+        length = 1e-3 * run.interval_fs * (frames - 1)
+        lines.append(f"{run.label}: {n} trajectories of {length:g} ps at {run.temperature_K:g} K, {run.folder}")
+        rings = _ring_wavenumbers(run)
+        if (
+            run.thermostat == "none"
+            and len(rings)
+            and len(analysed.wavenumbers)
+            and rings[0] < 2.0 * analysed.wavenumbers[-1]
+        ):
+            lines.append(
+                f"{run.label}: modes of the free ring, from {rings[0]:.0f} cm⁻¹ on, may show as false peaks near vibrations that "
+                "they meet; T-RPMD damps them."
+            )
+    return "\n".join(lines)
+
+
+def _ring_wavenumbers(run: RealTimeRun) -> np.ndarray:
+    """Frequencies of the internal modes of the free ring in cm⁻¹, each once."""
+    frequencies = mode_frequencies(run.n_beads, ring_frequency(run.n_beads, run.temperature_K)) * units.fs
+    return np.unique(np.round(frequencies[1:] / (2.0 * np.pi * LIGHT), 6))
+
+
+def as_json(analysed: Analysed) -> str:
+    """All curves and their errors; keys carry their unit."""
+    return to_json(
+        {
+            "window": analysed.window, "longest_lag_fs": analysed.longest_lag_fs, "resolution_per_cm": analysed.resolution,
+            "harmonic_wavenumbers_per_cm": analysed.wavenumbers.tolist(),
+            "runs": [
+                {
+                    "folder": str(run.folder), "dynamics": run.label, "beads": run.n_beads, "temperature_K": run.temperature_K,
+                    "trajectories": len(run.velocities), "degrees_of_freedom": spectrum.freedom()._asdict(),
+                    "mean_wavenumber_per_cm": spectrum.position()._asdict(),
+                    "wavenumber_per_cm": np.round(spectrum.wavenumbers, 4).tolist(),
+                    "density_cm": spectrum.mean.tolist(), "density_error_cm": spectrum.error.tolist(),
+                }
+                for run, spectrum in zip(analysed.runs, analysed.spectra, strict=True)
+            ],
+        },
+        indent=None,
+    )  # fmt: skip
+
+
+def spectrum_figure(analysed: Analysed) -> Figure:
+    """All spectra with bands of one standard error; the harmonic one dashed, its frequencies as ticks below."""
+    highest = analysed.wavenumbers.max() if len(analysed.wavenumbers) else _edge(analysed.spectra)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 3.4), layout="constrained")
+        axes = figure.subplots()
+        if analysed.harmonic is not None:
+            shown = analysed.harmonic
+            axes.plot(shown.wavenumbers, shown.mean, "--", color="0.45", lw=1, label="harmonic, same model")
+            axes.plot(analysed.wavenumbers, np.zeros(len(analysed.wavenumbers)), "|", color="0.3", ms=7, clip_on=False)
+        for run, spectrum, color in zip(analysed.runs, analysed.spectra, OKABE_ITO, strict=False):
+            axes.plot(spectrum.wavenumbers, spectrum.mean, color=color, lw=1.2, label=run.label)
+            low, high = spectrum.mean - spectrum.error, spectrum.mean + spectrum.error
+            axes.fill_between(spectrum.wavenumbers, low, high, color=color, alpha=0.3, lw=0)
+        axes.fill_between([], [], [], color="0.5", alpha=0.3, lw=0, label="±1 standard error")
+        axes.set(
+            xlim=(0, 1.15 * highest), ylim=(0, None), xlabel="wavenumber / cm$^{-1}$",
+            ylabel="degrees of freedom per cm$^{-1}$",
+        )  # fmt: skip
+        axes.legend(loc="upper left")
+    return figure
+
+
+def _edge(spectra: list[Spectrum]) -> float:
+    """Where all but a thousandth of the intensity lies below."""
+    total = np.cumsum(spectra[0].mean)
+    return float(spectra[0].wavenumbers[np.searchsorted(total, 0.999 * total[-1])])
+
+
+def write_files(analysed: Analysed, figure_path: Path) -> list[Path]:
+    """Write figure (PNG, SVG), table (TXT) and numbers (JSON) beside each other; returns their paths."""
+    figure = spectrum_figure(analysed)
+    contents = {
+        ".txt": (as_text(analysed) + "\n").encode(), ".png": rendered(figure, "png"), ".svg": rendered(figure, "svg"),
+        ".json": as_json(analysed).encode(),
+    }  # fmt: skip
+    for suffix, data in contents.items():
+        write_atomically(figure_path.with_suffix(suffix), data)
+    return [figure_path.with_suffix(suffix) for suffix in contents]
