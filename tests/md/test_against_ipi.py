@@ -1,4 +1,4 @@
-"""The same motion by i-PI, in its own process and its own units, from the same start.
+"""The same motion and the same averages by i-PI, in its own process and its own units.
 
 Not BCOCB: where that takes two square roots of a step's Cayley map, i-PI's Cayley propagator takes two maps of half a step.
 """
@@ -13,8 +13,9 @@ import pytest
 from ase import units
 
 from md.potentials import Harmonic
-from md.ring_polymer import HBAR, RingPolymer
+from md.ring_polymer import HBAR, RingPolymer, thermal_ring_polymer
 from md.simulation import Dynamics, simulate
+from md.statistics import block_average
 
 MASSES, STEPS, T, TIMESTEP_FS = np.array([12.011, 1.008]), 20, 300.0, 0.5
 ELECTRON_MASS = units._me / units._amu  # in u
@@ -40,35 +41,54 @@ system.beads.q[:] = given["positions"]
 system.beads.p[:] = given["momenta"]
 simulation.run(given["steps"], write_outputs=False)
 names = ("kinetic_cv", "kinetic_td", "potential")
-result = {name: float(np.ravel(system.properties[name][0] if isinstance(system.properties[name], tuple)
-                               else system.properties[name])[0]) for name in names}
-print("RESULT" + json.dumps(result | {"q": np.array(system.beads.q).tolist(), "p": np.array(system.beads.p).tolist()}))
+def found():
+    return {name: float(np.ravel(system.properties[name][0] if isinstance(system.properties[name], tuple)
+                                 else system.properties[name])[0]) for name in names}
+series = []
+for _ in range(given.get("samples", 0)):
+    simulation.run(given["every"], write_outputs=False)
+    series.append(found())
+print("RESULT" + json.dumps(found() | {"q": np.array(system.beads.q).tolist(), "p": np.array(system.beads.p).tolist(),
+                                       "series": series}))
 """
 
 INPUT = """<simulation verbosity='quiet'>
 <output prefix='x'></output> <prng><seed>1</seed></prng>
-<ffdirect name='well'><pes>harmonic</pes><parameters>{{k1: {spring}}}</parameters></ffdirect>
+<ffdirect name='well'>{potential}</ffdirect>
 <system>
 <initialize nbeads='{beads}'><file mode='xyz'>{folder}/start.xyz</file></initialize>
 <forces><force forcefield='well'/></forces>
 <ensemble><temperature>{temperature!r}</temperature></ensemble>
 <motion mode='dynamics'><fixcom>False</fixcom>
-<dynamics mode='nve' splitting='{splitting}'><timestep>{timestep!r}</timestep></dynamics></motion>
+<dynamics mode='{ensemble}' splitting='{splitting}'><timestep>{timestep!r}</timestep>{thermostat}</dynamics></motion>
 </system></simulation>"""
 
 
-def by_ipi(folder: Path, state: RingPolymer, splitting: str) -> dict:
-    """Positions, momenta and estimators after STEPS steps of i-PI, atomic units."""
-    n_beads = len(state.positions)
+HARMONIC = f"<pes>harmonic</pes><parameters>{{k1: {SPRING}}}</parameters>"
+
+
+def by_ipi(
+    folder: Path, state: RingPolymer, splitting: str, potential: str, friction_time: float | None, **run
+) -> dict:
+    """What i-PI ends with, and means on the way, in atomic units.
+
+    Args:
+        friction_time: Of PILE-L in atomic units; None for constant energy.
+        run: ``steps`` to make, then ``samples`` of the estimators, ``every`` so many steps.
+    """
+    n_beads, n_atoms = state.positions.shape[:2]
     cell = "# CELL(abcABC): 100 100 100 90 90 90 cell{angstrom} positions{angstrom}"
-    (folder / "start.xyz").write_text(f"2\n{cell}\nC 0 0 0\nH 0 0 1\n")
+    atoms = "".join(f"H {10 * k} 0 0\n" for k in range(n_atoms))
+    (folder / "start.xyz").write_text(f"{n_atoms}\n{cell}\n{atoms}")
+    thermostat = "" if friction_time is None else f"<thermostat mode='pile_l'><tau>{friction_time!r}</tau></thermostat>"
     # Numbers in atomic units: i-PI's own constants for kelvin and femtosecond have but eight digits.
     text = INPUT.format(
-        spring=SPRING, beads=n_beads, folder=folder, splitting=splitting,
-        temperature=float(units.kB * T / units.Hartree), timestep=float(TIMESTEP_FS * units.fs / ATOMIC_TIME),
+        potential=potential, beads=n_beads, folder=folder, splitting=splitting, thermostat=thermostat,
+        ensemble="nvt" if thermostat else "nve", temperature=float(units.kB * T / units.Hartree),
+        timestep=float(TIMESTEP_FS * units.fs / ATOMIC_TIME),
     )  # fmt: skip
-    given = {
-        "xml": text, "steps": STEPS, "masses": (MASSES / ELECTRON_MASS).tolist(),
+    given = run | {
+        "xml": text, "masses": (state.masses / ELECTRON_MASS).tolist(),
         "positions": (state.positions / units.Bohr).reshape(n_beads, -1).tolist(),
         "momenta": (state.momenta / MOMENTUM).reshape(n_beads, -1).tolist(),
     }  # fmt: skip
@@ -88,7 +108,7 @@ def test_constant_energy_motion(tmp_path, integrator, splitting, n_beads):
     pytest.importorskip("ipi")
     rng = np.random.default_rng(n_beads)
     state = RingPolymer(rng.normal(0.0, 0.1, (n_beads, 2, 3)), rng.normal(0.0, 3.0, (n_beads, 2, 3)), MASSES)
-    theirs = by_ipi(tmp_path, state, splitting)
+    theirs = by_ipi(tmp_path, state, splitting, HARMONIC, None, steps=STEPS)
     potential = Harmonic(SPRING * units.Hartree / units.Bohr**2)
     dynamics = Dynamics(T, TIMESTEP_FS, integrator, "none", remove_com=False)
     *_, last = simulate(state, potential, dynamics, rng, STEPS, STEPS)
@@ -96,3 +116,33 @@ def test_constant_energy_motion(tmp_path, integrator, splitting, n_beads):
     np.testing.assert_allclose(state.momenta.reshape(n_beads, -1) / MOMENTUM, theirs["p"], rtol=0, atol=1e-9)
     for name, key in NAMES.items():
         assert last.properties[name] / units.Hartree == pytest.approx(theirs[key], rel=1e-8), name
+
+
+# i-PI's model of hydrogen on a metal, as its "MorseHarmonic" has it: a quartic along z, harmonic across.
+DEPTH, RANGE, HEIGHT, STIFFNESS = 0.2, 3.0, 1.1, 33.0  # eV, 1/Å, Å, eV/Å²
+ADSORBED = f"<pes>MorseHarmonic</pes><parameters>{{De: {DEPTH}, a: {RANGE}, z0: {HEIGHT}, k: {STIFFNESS}}}</parameters>"
+
+
+def adsorbed(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    z, forces = RANGE * (q[..., 2] - HEIGHT), -STIFFNESS * q
+    forces[..., 2] = -DEPTH * RANGE * (2 * z - 3 * z**2 + 7 / 3 * z**3)
+    energies = DEPTH * (z**2 - z**3 + 7 / 12 * z**4) + 0.5 * STIFFNESS * (q[..., :2] ** 2).sum(axis=-1)
+    return energies.sum(axis=1), forces
+
+
+def test_canonical_averages(tmp_path):
+    """Thirty hydrogen atoms in anharmonic wells, PILE-L at P = 8: the estimators of both programs agree within their errors."""
+    pytest.importorskip("ipi")
+    n_atoms, rng, time_fs = 30, np.random.default_rng(1), 20.0
+    state = thermal_ring_polymer(np.tile([0.0, 0.0, HEIGHT], (n_atoms, 1)), np.full(n_atoms, 1.008), 8, T, rng)
+    theirs = by_ipi(
+        tmp_path, state, "obabo", ADSORBED, float(time_fs * units.fs / ATOMIC_TIME), steps=500, samples=600, every=10
+    )
+    dynamics = Dynamics(T, TIMESTEP_FS, "OBABO", centroid_time_fs=time_fs, remove_com=False)
+    ours = [sample.properties for sample in simulate(state, adsorbed, dynamics, rng, 60_000, 10) if sample.step >= 500]
+    for name, key in NAMES.items():
+        mine = block_average([sample[name] / units.Hartree for sample in ours])
+        other = block_average([sample[key] for sample in theirs["series"]])
+        error = np.hypot(mine.error, other.error)
+        assert error < 0.02 * abs(mine.value), name
+        assert abs(mine.value - other.value) < 4.0 * error, name
