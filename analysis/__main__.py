@@ -31,6 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
         description="Means of the estimators in properties.csv with standard errors, a column per run.",
         epilog="example:  python -m analysis properties runs/c20/P8 runs/c20/P1",
     )
+    properties.add_argument(
+        "--per-atom", action="store_true", help="a row per atom instead (runs with per_atom = true)"
+    )
     properties.set_defaults(command=_properties)
     convergence = commands.add_parser(
         "convergence",
@@ -91,8 +94,16 @@ def _checked(options: argparse.Namespace) -> None:
 
 
 def _properties(options: argparse.Namespace) -> None:
-    from analysis import properties
+    from analysis import per_atom, properties
+    from analysis.universe import open_run, pool
 
+    if options.per_atom:
+        if options.discard is None:
+            raise InputError("--discard auto with --per-atom: expected a share")
+        opened = [open_run(folder) for folder in options.runs]
+        found = [(run, per_atom.atom_means(run, options.discard)) for run in (pool(opened) if options.pool else opened)]
+        print(per_atom.as_json(found) if options.json else "\n\n".join(per_atom.as_text(*entry) for entry in found))
+        return
     runs = properties.read_runs(options.runs, options.discard, options.pool)
     print(properties.as_json(runs) if options.json else properties.as_text(runs))
 

@@ -31,10 +31,12 @@ class Derived(NamedTuple):
 
 
 def _scaled(series: Series, ensemble: Ensemble) -> Mean:
+    """C_V = k_B β² (⟨ε²⟩ − ⟨ε⟩² − ⟨ε′⟩)."""
     return scaled_heat_capacity(series["energy_scaled_eV"], series["energy_scaled_slope_eV2"], ensemble.temperature_K)
 
 
 def _fluctuation(series: Series, ensemble: Ensemble) -> Mean:
+    """C_V = k_B [β² (⟨ε_T ε_V⟩ − ⟨ε_T⟩⟨ε_V⟩) + f/2] of primitive and centroid-virial energies; its spread grows with P."""
     v, primitive, virial, spring = (np.asarray(series[name]) for name in _FLUCTUATION)
     internal = 3 * ensemble.n_atoms * (ensemble.n_beads - 1)
     # The primitive estimator holds all degrees of freedom that move: f = 2β(K + S) − 3N(P − 1).
@@ -46,11 +48,11 @@ _FLUCTUATION = ("potential_eV", "kinetic_primitive_eV", "kinetic_virial_eV", "sp
 
 DERIVED: dict[str, Derived] = {
     "heat_capacity_kB": Derived(
-        _scaled, "k_B", "heat capacity, scaled coordinates", "md/heat_capacity.py",
+        _scaled, "k_B", "heat capacity, scaled coordinates", "Yamamoto, J. Chem. Phys. 123, 104101 (2005), doi:10.1063/1.2013257",
         ("energy_scaled_eV", "energy_scaled_slope_eV2"),
     ),
     "heat_capacity_fluctuation_kB": Derived(
-        _fluctuation, "k_B", "heat capacity, fluctuations", "md/heat_capacity.py", _FLUCTUATION
+        _fluctuation, "k_B", "heat capacity, fluctuations", "derived in md/heat_capacity.py", _FLUCTUATION
     ),
 }  # fmt: skip
 

@@ -124,14 +124,12 @@ def _real_time(options) -> int:
 
 def _estimators(options) -> int:
     from md.averages import DERIVED
-    from md.estimators import ESTIMATORS
-    from mlcalc.tables import aligned
+    from md.estimators import ALWAYS, ESTIMATORS
 
-    rows = [
-        [name, row.unit, row.label, getattr(row.function, "__doc__", None) or "", row.reference]
-        for name, row in (ESTIMATORS | DERIVED).items()
-    ]
-    print(aligned(["name", "unit", "what", "formula", "source"], rows, left=5))
+    for name, row in (ESTIMATORS | DERIVED).items():
+        formula = " ".join((row.function.__doc__ or "").split())
+        needs = "" if row.needs == ALWAYS or isinstance(row.needs, tuple) else f" [{row.needs}]"
+        print(f"{name}: {row.label} / {row.unit}{needs}\n    {formula}\n    {row.reference}")
     return 0
 
 
