@@ -1,0 +1,119 @@
+"""Keys of a run beyond the ordinary: coloured noise, periodic cells, estimators per atom; and what does not fit together."""
+
+import h5py
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from ase.io import write
+
+from analysis.__main__ import main as analysis
+from md.cli import main
+from mlcalc.model_file import save_model
+from tests.conftest import SCHNETPACK_DIALECT, random_model
+
+GLE = "# A MATRIX: (picoseconds^-1)\n5 40\n-40 60\n"
+
+
+@pytest.fixture
+def case(tmp_path):
+    """Inputs for acetylene and for a box of eight atoms on a random network."""
+    model = random_model(SCHNETPACK_DIALECT, domain={"min_distance_A": 0.9, "max_nearest_distance_A": 2.5})
+    save_model(model, tmp_path / "net.safetensors")
+    corners = np.stack(np.meshgrid([0, 1], [0, 1], [0, 1]), axis=-1).reshape(-1, 3) * 2.2
+    write(tmp_path / "box.xyz", Atoms("C8", corners, cell=np.diag([4.4, 4.5, 4.6]), pbc=True), format="extxyz")
+    write(tmp_path / "molecule.xyz", molecule("C2H2"), format="extxyz")
+    (tmp_path / "gle.txt").write_text(GLE)
+    for name in ("box", "molecule"):
+        (tmp_path / f"{name}.toml").write_text(
+            f'structure = "{name}.xyz"\nmodel = "{tmp_path}/net.safetensors"\noutput = "{tmp_path}/out"\n'
+            "temperature_K = 50.0\ntimestep_fs = 0.05\nsteps = 40\nbeads = 4\nthreads = 1\n"
+        )
+    return tmp_path
+
+
+def rpmd(case, name: str, *assignments: str) -> int:
+    options = [part for text in assignments for part in ("--set", text)]
+    return main(["run", str(case / f"{name}.toml"), "--no-figure", *options])
+
+
+def test_coloured_noise(case):
+    assert rpmd(case, "molecule", "thermostat=GLE", f"gle_file={case}/gle.txt") == 0
+    assert (case / "out" / "gle.txt").read_text() == GLE
+
+
+def test_the_matrices_lie_beside_the_input(case):
+    text = (case / "molecule.toml").read_text()
+    (case / "molecule.toml").write_text(text + 'thermostat = "GLE"\ngle_file = "gle.txt"\n')
+    assert rpmd(case, "molecule") == 0
+
+
+def test_a_periodic_run_records_pressure_and_box(case, capsys):
+    import MDAnalysis
+
+    assert rpmd(case, "box", "pressure=true") == 0
+    assert "pressure, centroid virial / GPa" in capsys.readouterr().out
+    header = [line for line in (case / "out" / "properties.csv").read_text().splitlines() if line[0] != "#"][0].split(
+        ","
+    )
+    assert "pressure_GPa" in header
+    assert "kinetic_virial_com_eV" not in header
+    universe = MDAnalysis.Universe.empty(32, trajectory=True)
+    universe.load_new(str(case / "out" / "trajectory.h5"), format="H5MD")
+    np.testing.assert_allclose(universe.trajectory[1].dimensions, [4.4, 4.5, 4.6, 90, 90, 90], rtol=1e-6)
+
+
+def test_estimators_per_atom(case, capsys):
+    assert rpmd(case, "molecule", "per_atom=true", "trajectory_every_steps=1", "remove_rotation=true") == 0
+    with h5py.File(case / "out" / "trajectory.h5") as file:
+        kinetic = file["observables/trajectory/kinetic_virial_per_atom_eV/value"][:]
+        assert file["observables/trajectory/kinetic_virial_per_atom_eV/step"][:].tolist() == list(range(41))
+    lines = [line for line in (case / "out" / "properties.csv").read_text().splitlines() if line[0].isdigit()]
+    total = [float(line.split(",")[4]) for line in lines]
+    np.testing.assert_allclose(kinetic.sum(axis=1)[::10], total, rtol=1e-12)
+    capsys.readouterr()
+    assert analysis(["properties", str(case / "out"), "--per-atom"]) == 0
+    printed = capsys.readouterr().out
+    assert "dF/dm / eV/u" in printed
+    assert [line.split()[:2] for line in printed.splitlines()[3:7]] == [["0", "C"], ["1", "C"], ["2", "H"], ["3", "H"]]
+
+
+def test_no_estimators_per_atom(case, capsys):
+    assert rpmd(case, "molecule") == 0
+    assert analysis(["properties", str(case / "out"), "--per-atom"]) == 2
+    assert "run with per_atom = true" in capsys.readouterr().err
+
+
+def test_what_does_not_fit_is_refused(case, capsys):
+    (case / "bad.txt").write_text(GLE.replace("5 40", "-5 40"))
+    refused = [
+        ("molecule", ["thermostat=GLE"], "thermostat = 'GLE' with gle_file = ''"),
+        ("molecule", [f"gle_file={case}/gle.txt"], "thermostat = 'PILE-L' with gle_file"),
+        ("molecule", ["thermostat=GLE", f"gle_file={case}/none.txt"], "not a readable file"),
+        ("molecule", ["thermostat=GLE", f"gle_file={case}/bad.txt"], "the noise, is not positive definite"),
+        ("molecule", ["heat_capacity=true", "thermostat=none"], "heat_capacity with thermostat = 'none'"),
+        ("molecule", ["pressure=true"], "is not periodic: a molecule has none"),
+        ("box", ["remove_rotation=true"], "remove_rotation = true with a periodic structure"),
+        ("molecule", ["friction_scale=0"], "friction_scale = 0.0: expected more than 0 and at most 100.0"),
+        ("molecule", ["friction_scale=101"], "friction_scale = 101.0: expected more than 0 and at most 100.0"),
+        ("molecule", ["centroid_time_fs=-1"], "centroid_time_fs = -1.0: expected more than 0"),
+        ("molecule", ["temperature_K=0"], "temperature_K = 0.0: expected more than 0"),
+        ("molecule", ["temperature_K=1e6"], "at most 100000.0"),
+        ("molecule", ["timestep_fs=-0.5"], "timestep_fs = -0.5: expected at least 0"),
+        ("molecule", ["beads=0"], "beads = 0: expected at least 1 and at most 1024"),
+        ("molecule", ["timestep_fs=20.0"], "stable up to"),
+        ("molecule", ["timestep_fs=1.0", "beads=[4, 256]"], "OBABO with 256 beads at 50 K is stable up to 0."),
+    ]
+    for name, options, message in refused:
+        assert rpmd(case, name, *options) == 2, options
+        error = capsys.readouterr().err
+        assert message in error, error
+        assert error.count("\n") == 1
+    assert not (case / "out").exists()
+
+
+def test_the_table_of_estimators(capsys):
+    assert main(["estimators"]) == 0
+    printed = capsys.readouterr().out
+    assert "pressure_GPa: pressure, centroid virial / GPa [pressure]" in printed
+    assert "doi:10.1063/1.442815" in printed
