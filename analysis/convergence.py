@@ -26,7 +26,7 @@ QUANTITIES = {
     "bond_std_A": "std of bonds / Å",
     "heat_capacity_kB": "heat capacity / k_B",
 }
-_ROTATIONS = 1.5  # k_B: a molecule whose centre of mass is at rest turns as a classical top
+_ROTATIONS = 1.5  # k_B: a molecule that is free to turn does so as a classical top
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,9 @@ def converge(folders: list[Path], discard: float) -> Convergence:
         "heat_capacity_kB": [item.means["heat_capacity_kB"] for item in properties if "heat_capacity_kB" in item.means],
     }
     found = {name: values for name, values in found.items() if len(values) == len(beads)}
+    rotations = _ROTATIONS if run.rotates else 0.0
     return Convergence(
-        beads, found, _harmonic(modes, distances, beads, run.temperature_K), run.temperature_K,
+        beads, found, _harmonic(modes, distances, beads, run.temperature_K, rotations), run.temperature_K,
         needed_beads(modes, run.temperature_K),
     )  # fmt: skip
 
@@ -86,7 +87,9 @@ def _energy(item: Properties, minimum: float) -> Mean:
     return block_average(item.series["potential_eV"] + item.series["kinetic_virial_eV"] - minimum)
 
 
-def _harmonic(modes: NormalModes, distances: list[RunDistances], beads: list[int], temperature_K: float) -> dict:
+def _harmonic(
+    modes: NormalModes, distances: list[RunDistances], beads: list[int], temperature_K: float, rotations: float
+) -> dict:
     thermal = units.kB * temperature_K
     pairs = distances[0].pairs.get("bonds")
     widths = []
@@ -94,11 +97,11 @@ def _harmonic(modes: NormalModes, distances: list[RunDistances], beads: list[int
         widths = [harmonic_distances(modes, pairs, temperature_K, p).std for p in (*beads, None)]
     return {
         "energy_eV": [
-            vibrational_energy(modes.energies, temperature_K, p) + _ROTATIONS * thermal for p in (*beads, None)
+            vibrational_energy(modes.energies, temperature_K, p) + rotations * thermal for p in (*beads, None)
         ],
         "bond_std_A": widths,
         "heat_capacity_kB": [
-            heat_capacity(modes.energies, temperature_K, p) / units.kB + _ROTATIONS for p in (*beads, None)
+            heat_capacity(modes.energies, temperature_K, p) / units.kB + rotations for p in (*beads, None)
         ],
     }
 
@@ -129,7 +132,7 @@ def as_text(result: Convergence) -> str:
         for row, mean, harmonic in zip(rows, [*means, None], result.harmonic[name], strict=True):
             row += [with_error(mean.value, mean.error) if mean else "–", f"{harmonic:.{digits}f}"]
     return "\n".join([aligned(header, rows), "±: one standard error. harmonic: the same model with its energy quadratic about the "
-                      "minimum, and a classical top.", *verdict(result)])  # fmt: skip
+                      "minimum, and a classical top where it may turn.", *verdict(result)])  # fmt: skip
 
 
 def as_json(result: Convergence) -> str:

@@ -34,6 +34,7 @@ class Run:
         frame_interval_ps: Time between frames; 0 if there is only one.
         temperature_K: Of the thermostat.
         model: The copy of the model that the run keeps; without one, the shipped name or path in the run's input.
+        rotates: Whether the molecule was free to turn.
     """
 
     folders: tuple[Path, ...]
@@ -43,6 +44,7 @@ class Run:
     frame_interval_ps: float
     temperature_K: float
     model: str
+    rotates: bool = True
 
     def __str__(self) -> str:
         if len(self.folders) == 1:
@@ -70,7 +72,7 @@ def pool(runs: list[Run]) -> list[Run]:
     """Runs with the same beads, temperature, model and frame interval made one: pieces, or independent trajectories."""
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
-        key = run.n_beads, run.temperature_K, run.frame_interval_ps, model_content(run.model)
+        key = run.n_beads, run.temperature_K, run.frame_interval_ps, run.rotates, model_content(run.model)
         groups.setdefault(key, []).append(run)
     return [
         replace(
@@ -102,7 +104,7 @@ def open_run(folder: str | Path) -> Run:
             raise InputError(
                 f"{folder}: not a run folder of 'rpmd run' (no {name}); several runs lie in a sub-folder each"
             )
-    temperature_K, model = _read_settings(folder / "input.toml")
+    temperature_K, model, rotates = _read_settings(folder / "input.toml")
     own_model = folder / "model.safetensors"
     try:
         structure = read(folder / "structure.xyz", format="extxyz")
@@ -112,7 +114,7 @@ def open_run(folder: str | Path) -> Run:
     if n_atoms != len(structure):
         raise InputError(f"{folder}: {n_atoms} atoms in trajectory.h5, but {len(structure)} in structure.xyz")
     model = str(own_model) if own_model.is_file() else model
-    return Run((folder,), (n_frames,), structure, n_beads, interval, temperature_K, model)
+    return Run((folder,), (n_frames,), structure, n_beads, interval, temperature_K, model, rotates)
 
 
 def bead_universe(run: Run) -> Universe:
@@ -159,10 +161,10 @@ def _topology(atoms: Atoms, copies: int, names: list[str]) -> Universe:
     return universe
 
 
-def _read_settings(path: Path) -> tuple[float, str]:
+def _read_settings(path: Path) -> tuple[float, str, bool]:
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
-        return float(settings["temperature_K"]), str(settings["model"])
+        return float(settings["temperature_K"]), str(settings["model"]), not settings.get("remove_rotation", False)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not the input of a run: {error}") from error
 

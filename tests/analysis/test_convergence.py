@@ -1,6 +1,7 @@
 """``rpmd converge`` and ``python -m analysis convergence`` on short runs of C20."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +65,22 @@ def test_table_ends_with_the_limit(runs, capsys):
 def test_one_number_of_beads_is_no_series(runs, capsys):
     assert main(["convergence", runs[0]]) == 2
     assert "expected different numbers of beads, at least two" in capsys.readouterr().err
+
+
+def test_a_molecule_that_may_not_turn_has_no_energy_of_rotation(runs, tmp_path, capsys):
+    found = []
+    for held in (False, True):
+        folders = []
+        for run in runs:
+            folder = tmp_path / str(held) / Path(run).name
+            shutil.copytree(run, folder)
+            text = (folder / "input.toml").read_text()
+            (folder / "input.toml").write_text(
+                text.replace("remove_rotation = false", f"remove_rotation = {held}".lower())
+            )
+            folders.append(str(folder))
+        assert main(["convergence", *folders, "--json"]) == 0
+        found.append(json.loads(capsys.readouterr().out)["harmonic"])
+    thermal = 1.5 * units.kB * 300.0
+    np.testing.assert_allclose(np.subtract(found[0]["energy_eV"], found[1]["energy_eV"]), thermal, rtol=1e-6)
+    np.testing.assert_allclose(np.subtract(found[0]["heat_capacity_kB"], found[1]["heat_capacity_kB"]), 1.5, rtol=1e-6)
