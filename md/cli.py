@@ -1,10 +1,11 @@
-"""The command line ``rpmd``: run · converge · real-time · frames · estimators. Heavy imports wait until a command needs them."""
+"""The command line ``rpmd``: run · converge · real-time · ipi-… · frames · estimators. Heavy imports wait until needed."""
 
 import argparse
 import subprocess
 import sys
 from pathlib import Path
 
+from md.ipi_cli import add_ipi_commands
 from mlcalc.errors import InputError, run_command
 
 _RUN_EXAMPLE = """examples:
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     real_time.set_defaults(command=_real_time)
     for command in (run, converge, real_time):
         _add_run_options(command)
+    add_ipi_commands(commands, raw)
     estimators = commands.add_parser(
         "estimators", help="the table of estimators", description="All estimators, with sources."
     )

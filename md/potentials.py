@@ -13,6 +13,7 @@ __all__ = [
     "Harmonic",
     "Morse",
     "Model",
+    "check_structure",
     "find_model",
     "load_model",
     "schnet_potential",

@@ -33,7 +33,7 @@ def prepare(settings) -> Prepared:
     """
     model_path = find_model(settings.model)
     model = load_model(model_path)
-    atoms = _read_structure(Path(settings.structure))
+    atoms = read_structure(Path(settings.structure))
     periodic = bool(atoms.pbc.any())
     if settings.remove_rotation and periodic:
         raise InputError(
@@ -75,10 +75,11 @@ def check_stable(dynamics: Dynamics, n_beads: int, stiffest: float) -> None:
     )
 
 
-def _read_structure(path: Path) -> Atoms:
+def read_structure(path: str | Path) -> Atoms:
+    """A structure file in any format that ASE reads; InputError when it is missing or malformed."""
     from ase.io import read
 
-    if not path.is_file():
+    if not Path(path).is_file():
         raise InputError(f"structure {str(path)!r}: no such file")
     try:
         return read(path)

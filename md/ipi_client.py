@@ -1,0 +1,176 @@
+"""The socket client: connects to i-PI, evaluates what it asks for, and comes back when the connection breaks."""
+
+import random
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from md.ipi_guest import Answer, Guest, GuestError
+from md.ipi_protocol import Connection, Disconnected, ProtocolError
+
+DONE, FAILED, REFUSED, NO_SERVER = 0, 1, 2, 3  # exit codes
+_LONGEST_PAUSE_S = 2.0
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where i-PI listens: a Unix socket ``prefix + name``, or a host and a port.
+
+    Attributes:
+        unix: Name of the Unix socket, or None; prefix: What i-PI puts before it.
+        host, port: Of the internet socket otherwise.
+    """
+
+    unix: str | None = None
+    host: str = "localhost"
+    port: int = 31415
+    prefix: str = "/tmp/ipi_"
+
+    def __str__(self) -> str:
+        return f"{self.prefix}{self.unix}" if self.unix is not None else f"{self.host}:{self.port}"
+
+    def connect(self) -> socket.socket:
+        """One attempt; OSError when nobody listens."""
+        if self.unix is not None:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                sock.connect(f"{self.prefix}{self.unix}")
+            except OSError:
+                sock.close()
+                raise
+            return sock
+        sock = socket.create_connection((self.host, self.port))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return sock
+
+
+class Rate:
+    """Counts evaluations and says from time to time how many there were."""
+
+    def __init__(self, report: Callable[[str], None], interval_s: float):
+        self.evaluations, self._report, self._interval_s = 0, report, interval_s
+        self._began = self._logged = time.monotonic()
+        self._then = 0
+
+    def add(self, count: int) -> None:
+        """Note evaluations that have just been sent."""
+        self.evaluations += count
+        now = time.monotonic()
+        if now - self._logged > self._interval_s:
+            rate = (self.evaluations - self._then) / (now - self._logged)
+            self._report(f"{self.evaluations} evaluations served, {rate:.1f} per second")
+            self._logged, self._then = now, self.evaluations
+
+    def __str__(self) -> str:
+        return f"{self.evaluations} evaluations in {time.monotonic() - self._began:.1f} s"
+
+
+def run_client(
+    guest: Guest,
+    address: Address,
+    wait_s: float = 60.0,
+    report: Callable[[str], None] = print,
+    log_every_s: float = 10.0,
+) -> int:
+    """Serve i-PI until it says EXIT; returns the exit code.
+
+    0 after EXIT; 1 when the model failed; 2 when the server asks for what cannot be (another number of atoms, nonsense); 3 when
+    there was no server for ``wait_s`` seconds, at the start or after a lost connection. SIGTERM and SIGINT end it like EXIT, with
+    128 + signal. However it ends, the socket is emptied before it is closed, so that i-PI can give its work to another client.
+
+    Args:
+        wait_s: How long to look for the server, with growing pauses.
+        report: Takes a line of the log; log_every_s: Interval of the count of evaluations.
+    """
+    rate = Rate(report, log_every_s)
+    catches = threading.current_thread() is threading.main_thread()  # Python gives signals to no other
+    previous = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT) if catches}
+    try:
+        while True:
+            sock = _find(address, wait_s, report)
+            if sock is None:
+                report(f"no server at {address} for {wait_s:g} s; {rate}")
+                return NO_SERVER
+            connection = Connection(sock, guest.n_atoms)
+            report(f"connected to {address}")
+            try:
+                serve(connection, guest, rate)
+                report(f"server said EXIT; {rate}")
+                return DONE
+            except (Disconnected, BrokenPipeError, ConnectionResetError) as error:
+                report(f"connection lost ({error}); {rate}; looking for the server")
+            except ProtocolError as error:
+                report(f"error: {error}")
+                return REFUSED
+            except GuestError as error:
+                report(f"error: {error}; {rate}")
+                return FAILED
+            finally:
+                connection.close()
+    except _Signalled as stopped:
+        report(f"stopped by signal {stopped.number}; {rate}")
+        return 128 + stopped.number
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def serve(connection: Connection, guest: Guest, rate: Rate) -> None:
+    """Answer messages until EXIT.
+
+    Raises:
+        Disconnected, OSError: The server is gone.
+        ProtocolError, GuestError: See ipi_protocol and ipi_guest.
+    """
+    known, answer = False, None
+    while True:
+        header = connection.read_header()
+        if header == "STATUS":
+            connection.write_header("HAVEDATA" if answer else "READY" if known else "NEEDINIT")
+        elif header == "INIT":
+            connection.read_init()
+            known = True
+        elif header == "POSDATA":
+            answer = guest(*connection.read_structures())
+        elif header == "GETFORCE":
+            if answer is None:
+                raise ProtocolError("GETFORCE before POSDATA")
+            _send(connection, answer)
+            rate.add(len(answer.energies))
+            answer = None
+        else:
+            return
+
+
+def _send(connection: Connection, answer: Answer) -> None:
+    connection.write_answer(answer.energies, answer.forces, answer.virials, answer.extras)
+
+
+def _find(address: Address, wait_s: float, report: Callable[[str], None]) -> socket.socket | None:
+    """Try to connect again and again, with pauses that double, until ``wait_s`` seconds are over."""
+    deadline, pause, told = time.monotonic() + wait_s, 0.02, False
+    while True:
+        try:
+            return address.connect()
+        except OSError as error:
+            if time.monotonic() + pause > deadline:
+                return None
+            if not told and pause > 0.5:
+                report(f"waiting for a server at {address}: {error.strerror or error}")
+                told = True
+            # Many clients that lost one server should not come back in step.
+            time.sleep(pause * random.uniform(0.8, 1.2))
+            pause = min(2.0 * pause, _LONGEST_PAUSE_S)
+
+
+class _Signalled(Exception):
+    def __init__(self, number: int):
+        self.number = number
+
+
+def _stop(number, frame):
+    raise _Signalled(number)

@@ -1,0 +1,390 @@
+"""The client of i-PI against a server made of raw bytes, honest or hostile."""
+
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import molecule
+from ase.io import write
+
+from md.ipi_client import DONE, FAILED, NO_SERVER, REFUSED, Address, run_client
+from md.ipi_guest import Guest, GuestError
+from md.ipi_protocol import Connection, Disconnected, ProtocolError
+from mlcalc.kernel import SchNetKernel
+from mlcalc.model_file import save_model
+from tests.conftest import SCHNETPACK_DIALECT, random_model
+
+ACETYLENE, N = molecule("C2H2"), 4
+MODEL = random_model(SCHNETPACK_DIALECT)
+CELL = 40.0 * np.eye(3)
+
+
+def header(text: str) -> bytes:
+    return text.ljust(12).encode()
+
+
+def init(text: str = "", replica: int = 0) -> bytes:
+    return header("INIT") + struct.pack("=ii", replica, len(text)) + text.encode()
+
+
+def posdata(positions_A: np.ndarray, n: int = N) -> bytes:
+    cell = CELL / units.Bohr
+    return (
+        header("POSDATA") + cell.tobytes() + np.linalg.inv(cell).tobytes() + struct.pack("=i", n)
+        + (positions_A / units.Bohr).tobytes()
+    )  # fmt: skip
+
+
+def batch(positions_A: np.ndarray) -> bytes:
+    cell = CELL / units.Bohr
+    cells = np.array([[cell, np.linalg.inv(cell)]] * len(positions_A))
+    return header("POSDATA") + struct.pack("=i", N) + cells.tobytes() + (positions_A / units.Bohr).tobytes()
+
+
+class Server:
+    """One side of a Unix socket with a client of ours on the other, in a thread."""
+
+    def __init__(self, folder: Path, guest: Guest | None = None):
+        self.address = Address(unix="test", prefix=str(folder / "ipi_"))
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(folder / "ipi_test"))
+        self.listener.listen()
+        self.lines: list[str] = []
+        self.code: int | None = None
+        self.thread = threading.Thread(
+            target=self._run, args=(guest or Guest(MODEL, ACETYLENE, "float64"),), daemon=True
+        )
+        self.thread.start()
+        self.accept()
+
+    def _run(self, guest):
+        self.code = run_client(guest, self.address, 3.0, self.lines.append)
+
+    def accept(self):
+        self.socket, _ = self.listener.accept()
+        self.socket.settimeout(30.0)
+
+    def send(self, data: bytes):
+        self.socket.sendall(data)
+
+    def receive(self, count: int) -> bytes:
+        data = b""
+        while len(data) < count:
+            part = self.socket.recv(count - len(data))
+            assert part, "closed"
+            data += part
+        return data
+
+    def status(self) -> str:
+        self.send(header("STATUS"))
+        return self.receive(12).decode().strip()
+
+    def forces(self, size: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+        assert self.receive(12) == header("FORCEREADY")
+        energies = np.frombuffer(self.receive(8 * size))
+        assert struct.unpack("=i", self.receive(4)) == (N,)
+        forces = np.frombuffer(self.receive(24 * N * size)).reshape(size, N, 3)
+        virials = np.frombuffer(self.receive(72 * size)).reshape(size, 3, 3)
+        extras = [self.receive(struct.unpack("=i", self.receive(4))[0]).decode() for _ in range(size)]
+        return energies, forces, virials, extras
+
+    def ends_with(self) -> int:
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+        return self.code
+
+
+@pytest.fixture
+def server(tmp_path):
+    started = Server(tmp_path)
+    yield started
+    started.socket.close()
+    started.listener.close()
+
+
+def shaken(count: int, seed: int = 1) -> np.ndarray:
+    return ACETYLENE.positions + np.random.default_rng(seed).normal(0, 0.05, (count, N, 3))
+
+
+def expected(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    energies, forces = SchNetKernel(MODEL, ACETYLENE.numbers, "float64")(positions)
+    return energies / units.Hartree, forces / units.Hartree * units.Bohr
+
+
+def test_a_conversation(server):
+    assert server.status() == "NEEDINIT"
+    server.send(init("some text"))
+    assert server.status() == "READY"
+    (q,) = shaken(1)
+    server.send(posdata(q))
+    assert server.status() == "HAVEDATA"
+    server.send(header("GETFORCE"))
+    energies, forces, virials, extras = server.forces()
+    np.testing.assert_allclose(energies, expected(q[None])[0], rtol=1e-12)
+    np.testing.assert_allclose(forces, expected(q[None])[1], rtol=1e-9, atol=1e-12)
+    assert extras == [""]
+    assert server.status() == "READY"
+    server.send(header("EXIT"))
+    assert server.ends_with() == DONE
+    assert "1 evaluations" in server.lines[-1]
+
+
+def test_messages_that_come_together_or_byte_by_byte(server):
+    (q,) = shaken(1)
+    server.send(init() + posdata(q) + header("GETFORCE") + posdata(q) + header("GETFORCE"))
+    first, second = server.forces(), server.forces()
+    assert np.array_equal(first[1], second[1])
+    for byte in posdata(q) + header("GETFORCE"):
+        server.send(bytes([byte]))
+    assert np.array_equal(server.forces()[1], first[1])
+
+
+def test_batches(server):
+    q = shaken(5)
+    server.send(init("x: y, batch_size:5"))
+    server.send(batch(q) + header("GETFORCE"))
+    energies, forces, _, extras = server.forces(5)
+    np.testing.assert_allclose(energies, expected(q)[0], rtol=1e-12)
+    np.testing.assert_allclose(forces, expected(q)[1], rtol=1e-9, atol=1e-12)
+    assert extras == [""] * 5
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"GET / HTTP/1.1\r\n", "header b'GET / HTTP/1': expected one of STATUS, INIT"),
+        (bytes(range(200, 212)), "expected one of STATUS"),
+        (header("INIT") + struct.pack("=ii", 0, -1), "a text of -1 bytes"),
+        (header("INIT") + struct.pack("=ii", 0, 2**31 - 1), "a text of 2147483647 bytes"),
+        (init("batch_size:0"), "batch_size '0': expected 1 to"),
+        (init("batch_size:-1"), "batch_size '-1': expected 1 to"),
+        (init("batch_size:1000000000"), "batch_size '1000000000': expected 1 to 65536"),
+        (init("batch_size:many"), "batch_size 'many': expected 1 to"),
+        (posdata(shaken(1)[0], n=5), "5 atoms from the server: expected 4, as in the template"),
+        (posdata(shaken(1)[0], n=-1), "-1 atoms from the server"),
+        (posdata(shaken(1)[0], n=2**31 - 1), "2147483647 atoms from the server"),
+        (header("GETFORCE"), "GETFORCE before POSDATA"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_nonsense_is_refused(server, data, message):
+    server.send(data)
+    assert server.ends_with() == REFUSED
+    assert message in server.lines[-1]
+
+
+@pytest.mark.parametrize("what", [np.nan, np.inf])
+def test_positions_that_are_not_finite(server, what):
+    (q,) = shaken(1)
+    q[2, 1] = what
+    server.send(init() + posdata(q) + header("GETFORCE"))
+    assert server.ends_with() == FAILED
+    assert "positions of structure(s) [0] are not finite" in server.lines[-1]
+    assert server.socket.recv(1) == b""  # nothing was answered
+
+
+def test_a_number_that_is_not_finite_is_never_sent(tmp_path):
+    guest = Guest(MODEL, ACETYLENE, "float64")
+    inner = guest.potential
+    guest.potential = lambda q: (np.array([1.0, np.nan]), inner(q)[1])
+    started = Server(tmp_path, guest)
+    started.send(init("batch_size:2") + batch(shaken(2)) + header("GETFORCE"))
+    assert started.ends_with() == FAILED
+    assert "energy or forces of structure(s) [1] are not finite" in started.lines[-1]
+    assert started.socket.recv(1) == b""
+
+
+def test_the_socket_is_empty_before_it_is_closed(tmp_path):
+    """i-PI may have sent more than a failing client will read; a close with unread data would reset the connection."""
+    guest = Guest(MODEL, ACETYLENE, "float64")
+    guest.potential = None
+    guest.__class__ = type("Broken", (Guest,), {"__call__": lambda *_: (_ for _ in ()).throw(GuestError("broken"))})
+    started = Server(tmp_path, guest)
+    started.send(init() + posdata(shaken(1)[0]) + header("GETFORCE") + 1000 * header("STATUS"))
+    assert started.ends_with() == FAILED
+    assert started.socket.recv(1) == b""  # an orderly end, not ConnectionResetError
+
+
+@pytest.mark.parametrize("cut", [b"", header("STATUS")[:5], posdata(shaken(1)[0])[:200]])
+def test_a_server_that_hangs_up_is_looked_for_again(server, cut):
+    server.send(init() + cut)
+    server.socket.close()
+    server.accept()
+    assert server.status() == "NEEDINIT"  # a new life
+    server.send(header("EXIT"))
+    assert server.ends_with() == DONE
+    assert any("connection lost" in line for line in server.lines)
+
+
+def test_a_server_that_hangs_up_while_we_compute(server):
+    server.send(init() + posdata(shaken(1)[0]) + header("GETFORCE"))
+    server.socket.close()
+    server.accept()
+    server.send(header("EXIT"))
+    assert server.ends_with() == DONE
+
+
+def test_exit_while_we_compute(server):
+    server.send(init() + posdata(shaken(1)[0]) + header("EXIT"))
+    assert server.ends_with() == DONE
+
+
+def test_a_server_that_is_late(tmp_path):
+    address, lines = Address(unix="late", prefix=str(tmp_path / "ipi_")), []
+    codes = []
+    thread = threading.Thread(
+        target=lambda: codes.append(run_client(Guest(MODEL, ACETYLENE), address, 20.0, lines.append)), daemon=True
+    )
+    thread.start()
+    time.sleep(1.5)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "ipi_late"))
+    listener.listen()
+    connection, _ = listener.accept()
+    connection.sendall(header("EXIT"))
+    thread.join(30)
+    assert codes == [DONE]
+    assert "waiting for a server" in lines[0]
+
+
+def test_no_server(tmp_path):
+    """Neither a missing socket nor one that nobody listens to any more."""
+    lines = []
+    address = Address(unix="none", prefix=str(tmp_path / "ipi_"))
+    assert run_client(Guest(MODEL, ACETYLENE), address, 0.3, lines.append) == NO_SERVER
+    stale = socket.socket(socket.AF_UNIX)
+    stale.bind(str(tmp_path / "ipi_none"))
+    stale.close()
+    began = time.monotonic()
+    assert run_client(Guest(MODEL, ACETYLENE), address, 0.3, lines.append) == NO_SERVER
+    assert time.monotonic() - began < 5.0
+    assert f"no server at {tmp_path}/ipi_none for 0.3 s" in lines[-1]
+
+
+def test_over_tcp():
+    listener = socket.create_server(("localhost", 0))
+    address, codes = Address(host="localhost", port=listener.getsockname()[1]), []
+    thread = threading.Thread(target=lambda: codes.append(run_client(Guest(MODEL, ACETYLENE), address, 5.0, print)))
+    thread.start()
+    connection, _ = listener.accept()
+    connection.sendall(init() + posdata(shaken(1)[0]) + header("GETFORCE"))
+    assert connection.recv(12) == header("FORCEREADY")
+    connection.sendall(header("EXIT"))
+    thread.join(30)
+    assert codes == [DONE]
+
+
+def test_sigterm_empties_the_socket(tmp_path):
+    save_model(MODEL, tmp_path / "net.safetensors")
+    write(tmp_path / "start.xyz", ACETYLENE, format="extxyz")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(tmp_path / "ipi_x"))
+    listener.listen()
+    command = [
+        sys.executable, "-c", "import sys; from md.cli import main; sys.exit(main())", "ipi-client", "--model",
+        str(tmp_path / "net.safetensors"), "--template", str(tmp_path / "start.xyz"), "--unix", "x", "--prefix",
+        str(tmp_path / "ipi_"), "--threads", "1", "--atomic-energies",
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    connection, _ = listener.accept()
+    connection.sendall(init() + posdata(shaken(1)[0]) + header("GETFORCE"))
+    answer = b""
+    while b"atomic_energies" not in answer or not answer.endswith(b"]}"):
+        answer += connection.recv(4096)
+    energies = json.loads(answer[answer.index(b'{"atomic') :])["atomic_energies"]
+    assert sum(energies) == pytest.approx(np.frombuffer(answer[12:20])[0], rel=1e-6)
+    process.send_signal(signal.SIGTERM)
+    connection.sendall(100 * header("STATUS"))
+    assert process.wait(30) == 128 + signal.SIGTERM
+    assert "stopped by signal 15; 1 evaluations" in process.stdout.read()
+
+
+def test_protocol_without_a_client():
+    here, there = socket.socketpair()
+    connection = Connection(there, 2)
+    here.sendall(b"STAT")
+    here.close()
+    with pytest.raises(Disconnected, match="closed after 4 of 12 bytes"):
+        connection.read_header()
+    here, there = socket.socketpair()
+    here.sendall(b"NOTHING     ")
+    with pytest.raises(ProtocolError, match="NOTHING"):
+        Connection(there, 2).read_header()
+
+
+def strained(positions, cell, strain):
+    return positions @ (np.eye(3) + strain).T, cell @ (np.eye(3) + strain).T
+
+
+@pytest.mark.parametrize("periodic", [False, True])
+def test_virial_is_minus_the_derivative_by_strain(periodic):
+    """W_ab = −dE/dε_ba, in Hartree, with the lattice vectors of i-PI's cell in columns."""
+    cell = np.array([[5.0, 0.0, 0.0], [0.3, 5.2, 0.0], [0.1, -0.2, 5.4]])
+    atoms = Atoms(ACETYLENE.numbers, shaken(1)[0] + 2.0, cell=cell, pbc=periodic)
+    guest, h = Guest(MODEL, atoms, "float64"), 1e-5
+    answer = guest(cell.T[None] / units.Bohr, atoms.positions[None] / units.Bohr)
+    derivative = np.empty((3, 3))
+    for a in range(3):
+        for b in range(3):
+            energies = []
+            for sign in (1, -1):
+                strain = np.zeros((3, 3))
+                strain[a, b] = sign * h
+                q, vectors = strained(atoms.positions, cell, strain)
+                energies.append(guest(vectors.T[None] / units.Bohr, q[None] / units.Bohr).energies[0])
+            derivative[a, b] = (energies[0] - energies[1]) / (2 * h)
+    np.testing.assert_allclose(answer.virials[0], -derivative.T, atol=1e-6)
+    assert np.abs(derivative).max() > 1e-3
+
+
+def test_structures_with_different_cells():
+    cell = np.diag([5.0, 5.2, 5.4])
+    atoms = Atoms(ACETYLENE.numbers, ACETYLENE.positions, cell=cell, pbc=True)
+    guest, q = Guest(MODEL, atoms, "float64", atomic_energies=True), shaken(3) / units.Bohr
+    cells = np.array([cell, 1.1 * cell, cell]) / units.Bohr
+    together = guest(cells, q)
+    for b in range(3):
+        alone = guest(cells[b : b + 1], q[b : b + 1])
+        np.testing.assert_allclose(together.energies[b], alone.energies[0], rtol=1e-12)
+        np.testing.assert_allclose(together.virials[b], alone.virials[0], atol=1e-12)
+        assert sum(json.loads(together.extras[b])["atomic_energies"]) == pytest.approx(alone.energies[0])
+    assert abs(together.energies[0] - together.energies[1]) > 1e-6
+
+
+def test_a_start_in_the_wrong_units(tmp_path):
+    model = random_model(SCHNETPACK_DIALECT, domain={"min_distance_A": 0.9, "max_nearest_distance_A": 1.4})
+    with pytest.raises(GuestError, match="Bohr"):
+        Guest(model, ACETYLENE)(CELL[None], ACETYLENE.positions[None])
+
+
+def test_bad_options(tmp_path, capsys):
+    from md.cli import main
+
+    write(tmp_path / "start.xyz", ACETYLENE, format="extxyz")
+    good = ["--template", str(tmp_path / "start.xyz"), "--unix", "x"]
+    for options, message in (
+        ([*good, "--port", "70000"], "--port = 70000: expected at least 1 and at most 65535"),
+        ([*good, "--model", "none"], "no such file"),
+        (["--template", "none.xyz", "--unix", "x"], "no such file"),
+        (good, "this model knows C"),
+    ):
+        assert main(["ipi-client", *options]) == 2
+        assert message in capsys.readouterr().err
+    assert os.path.samefile(md_driver_path(capsys), Path(__file__).parents[2] / "md" / "ipi_driver.py")
+
+
+def md_driver_path(capsys) -> str:
+    from md.cli import main
+
+    assert main(["ipi-driver-path"]) == 0
+    return capsys.readouterr().out.strip()
