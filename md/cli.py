@@ -152,3 +152,7 @@ def _analyse(command: str, folders: list[Path]) -> int:
     # A process of its own: matplotlib and MDAnalysis stay out of the simulation, and md never imports analysis.
     # -P: a folder "analysis" where the user happens to be must not shadow ours.
     return subprocess.run([sys.executable, "-P", "-m", "analysis", command, *map(str, folders)], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

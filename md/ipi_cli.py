@@ -1,5 +1,6 @@
 """The commands of ``rpmd`` that serve i-PI."""
 
+import os
 from pathlib import Path
 
 
@@ -24,6 +25,20 @@ def add_ipi_commands(commands, raw) -> None:
     client.add_argument("--wait-s", type=float, default=60.0, help="how long to look for the server (default: 60)")
     client.add_argument("--log-every-s", type=float, default=10.0, help="interval of the log (default: 10)")
     client.set_defaults(command=_ipi_client)
+    launch = commands.add_parser(
+        "ipi-launch", help="i-PI and its clients as one command",
+        description="Start i-PI and clients for every <ffsocket> of its input, restart dead clients, end a run that stands still.",
+        epilog="example:\n  cd inputs/ipi && rpmd ipi-launch pimd-socket.xml --template c20.xyz --clients 2\n\n"
+        "exit codes: i-PI's; 1 clients keep dying, 2 they cannot serve this input, 4 no progress",
+        formatter_class=raw,
+    )  # fmt: skip
+    launch.add_argument("input", metavar="INPUT.xml")
+    launch.add_argument("--clients", type=int, default=1, help="for every socket (default: 1)")
+    launch.add_argument(
+        "--stall-s", type=float, default=120.0, help="seconds without progress that end the run (default: 120)"
+    )
+    _add_guest_options(launch)
+    launch.set_defaults(command=_ipi_launch)
     path = commands.add_parser("ipi-driver-path", help="the file that i-PI's <pes_path> wants")
     path.set_defaults(command=_ipi_driver_path)
 
@@ -58,6 +73,21 @@ def _ipi_client(options) -> int:
     with single_threaded_blas():
         guest.warm_up()
         return run_client(guest, address, options.wait_s, report, options.log_every_s)
+
+
+def _ipi_launch(options) -> int:
+    from md.ipi_launch import Launch
+    from md.potentials import find_model
+    from md.preparation import read_structure
+    from mlcalc.settings import check_range
+
+    check_range("--clients", options.clients, 1, 1024)
+    check_range("--stall-s", options.stall_s, 0, open_low=True)
+    find_model(options.model), read_structure(options.template)  # before anything is started
+    threads = options.threads or max(1, (os.cpu_count() or 1) // options.clients)
+    passed = ["--model", options.model, "--template", options.template, "--precision", options.precision]
+    passed += ["--threads", str(threads)] + ["--atomic-energies"] * options.atomic_energies
+    return Launch(options.input, options.clients, passed, options.stall_s).run()
 
 
 def _ipi_driver_path(options) -> int:

@@ -5,7 +5,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from md.ipi_guest import Answer, Guest, GuestError
@@ -69,6 +70,29 @@ class Rate:
         return f"{self.evaluations} evaluations in {time.monotonic() - self._began:.1f} s"
 
 
+class Signalled(Exception):
+    """SIGTERM or SIGINT has come."""
+
+    def __init__(self, number: int):
+        self.number = number
+
+
+@contextmanager
+def signals_raise() -> Iterator[None]:
+    """Within, SIGTERM and SIGINT raise Signalled; in the main thread only, as Python gives signals to no other."""
+
+    def stop(number, frame):
+        raise Signalled(number)
+
+    catches = threading.current_thread() is threading.main_thread()
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT) if catches}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
 def run_client(
     guest: Guest,
     address: Address,
@@ -87,36 +111,39 @@ def run_client(
         report: Takes a line of the log; log_every_s: Interval of the count of evaluations.
     """
     rate = Rate(report, log_every_s)
-    catches = threading.current_thread() is threading.main_thread()  # Python gives signals to no other
-    previous = {number: signal.signal(number, _stop) for number in (signal.SIGTERM, signal.SIGINT) if catches}
     try:
-        while True:
-            sock = _find(address, wait_s, report)
-            if sock is None:
-                report(f"no server at {address} for {wait_s:g} s; {rate}")
-                return NO_SERVER
-            connection = Connection(sock, guest.n_atoms)
-            report(f"connected to {address}")
-            try:
-                serve(connection, guest, rate)
-                report(f"server said EXIT; {rate}")
-                return DONE
-            except (Disconnected, BrokenPipeError, ConnectionResetError) as error:
-                report(f"connection lost ({error}); {rate}; looking for the server")
-            except ProtocolError as error:
-                report(f"error: {error}")
-                return REFUSED
-            except GuestError as error:
-                report(f"error: {error}; {rate}")
-                return FAILED
-            finally:
-                connection.close()
-    except _Signalled as stopped:
+        with signals_raise():
+            while True:
+                sock = _find(address, wait_s, report)
+                if sock is None:
+                    report(f"no server at {address} for {wait_s:g} s; {rate}")
+                    return NO_SERVER
+                report(f"connected to {address}")
+                code = _serve_until_lost(Connection(sock, guest.n_atoms), guest, rate, report)
+                if code is not None:
+                    return code
+    except Signalled as stopped:
         report(f"stopped by signal {stopped.number}; {rate}")
         return 128 + stopped.number
+
+
+def _serve_until_lost(connection: Connection, guest: Guest, rate: Rate, report: Callable[[str], None]) -> int | None:
+    """The exit code, or None when the connection broke and another may be looked for."""
+    try:
+        serve(connection, guest, rate)
+        report(f"server said EXIT; {rate}")
+        return DONE
+    except (Disconnected, BrokenPipeError, ConnectionResetError) as error:
+        report(f"connection lost ({error}); {rate}; looking for the server")
+        return None
+    except ProtocolError as error:
+        report(f"error: {error}")
+        return REFUSED
+    except GuestError as error:
+        report(f"error: {error}; {rate}")
+        return FAILED
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        connection.close()
 
 
 def serve(connection: Connection, guest: Guest, rate: Rate) -> None:
@@ -165,12 +192,3 @@ def _find(address: Address, wait_s: float, report: Callable[[str], None]) -> soc
             # Many clients that lost one server should not come back in step.
             time.sleep(pause * random.uniform(0.8, 1.2))
             pause = min(2.0 * pause, _LONGEST_PAUSE_S)
-
-
-class _Signalled(Exception):
-    def __init__(self, number: int):
-        self.number = number
-
-
-def _stop(number, frame):
-    raise _Signalled(number)
