@@ -65,6 +65,16 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     spectrum.add_argument("--json", action="store_true", help="print the numbers as JSON instead of the table")
     spectrum.set_defaults(command=_spectrum, discard=0.0)
+    from_ipi = commands.add_parser(
+        "from-ipi",
+        help="a run folder from what i-PI has written",
+        description="Turn positions and properties that i-PI wrote beside its input into a run folder for the other commands.",
+        epilog="example:  python -m analysis from-ipi inputs/ipi/pimd-socket.xml -o runs/ipi --model c20",
+    )
+    from_ipi.add_argument("input", type=Path, metavar="INPUT.xml")
+    from_ipi.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="folder to be made")
+    from_ipi.add_argument("--model", default="none", help="model of the harmonic reference (default: none)")
+    from_ipi.set_defaults(command=_from_ipi, discard=0.0)
     for command, what in ((distances, "frames"), (properties, "lines"), (convergence, "frames")):
         command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of 'rpmd run'")
         command.add_argument(
@@ -136,6 +146,12 @@ def _spectrum(options: argparse.Namespace) -> None:
     print(spectrum_report.as_json(result) if options.json else spectrum_report.as_text(result))
     for path in spectrum_report.write_files(result, figure):
         print(path, file=sys.stderr if options.json else sys.stdout)
+
+
+def _from_ipi(options: argparse.Namespace) -> None:
+    from analysis.ipi_output import convert
+
+    print(convert(options.input, options.output, options.model))
 
 
 def _figure_path(runs: list[Path], output: Path | None, name: str) -> Path:
