@@ -8,14 +8,14 @@ from ase import units
 from matplotlib.figure import Figure
 
 from analysis.harmonic import harmonic_distances
-from analysis.plots import OKABE_ITO, STYLE, rendered
+from analysis.plots import OKABE_ITO, STYLE, write_beside
 from analysis.properties import Properties, read_runs
 from analysis.report import RunDistances, analyse
 from md.statistics import Mean, block_average
 from mlcalc.calculator import SchNetCalculator
 from mlcalc.errors import InputError
 from mlcalc.json_text import to_json
-from mlcalc.model_file import load_model, write_atomically
+from mlcalc.model_file import load_model
 from mlcalc.modes import needed_beads, relaxed_modes
 from mlcalc.tables import aligned, with_error
 from mlcalc.vibrations import NormalModes, heat_capacity, vibrational_energy
@@ -168,12 +168,5 @@ def convergence_figure(result: Convergence) -> Figure:
 
 
 def write_files(result: Convergence, figure_path: Path) -> list[Path]:
-    """Write figure (PNG, SVG), table (TXT) and numbers (JSON) beside each other; returns their paths."""
-    figure = convergence_figure(result)
-    contents = {
-        ".txt": (as_text(result) + "\n").encode(), ".png": rendered(figure, "png"), ".svg": rendered(figure, "svg"),
-        ".json": as_json(result).encode(),
-    }  # fmt: skip
-    for suffix, data in contents.items():
-        write_atomically(figure_path.with_suffix(suffix), data)
-    return [figure_path.with_suffix(suffix) for suffix in contents]
+    """Write figure, table and numbers beside each other (plots.write_beside); returns their paths."""
+    return write_beside(figure_path, convergence_figure(result), as_text(result), as_json(result))

@@ -2,6 +2,7 @@
 
 import io
 from itertools import cycle
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -13,6 +14,8 @@ from analysis.distances import Histogram
 from analysis.harmonic import HarmonicDistances
 from analysis.report import RunDistances
 from analysis.universe import Run
+from mlcalc.errors import InputError
+from mlcalc.model_file import write_atomically
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLE = {
@@ -102,6 +105,28 @@ def rendered(figure: Figure, kind: str) -> bytes:
     with matplotlib.rc_context(STYLE):
         figure.savefig(stream, format=kind, metadata={"Date": None} if kind == "svg" else None)
     return stream.getvalue()
+
+
+def write_beside(figure_path: Path, figure: Figure, text: str, json_text: str, **others: bytes) -> list[Path]:
+    """Write a figure (PNG, SVG), its table (TXT), its numbers (JSON) and ``suffix=content`` beside each other.
+
+    Returns:
+        Their paths.
+
+    Raises:
+        InputError: One cannot be written, as on a full disk.
+    """
+    contents = {
+        ".txt": (text + "\n").encode(), ".png": rendered(figure, "png"), ".svg": rendered(figure, "svg"),
+        ".json": json_text.encode(), **{f".{suffix}": data for suffix, data in others.items()},
+    }  # fmt: skip
+    paths = [figure_path.with_suffix(suffix) for suffix in contents]
+    for path, data in zip(paths, contents.values(), strict=True):
+        try:
+            write_atomically(path, data)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+    return paths
 
 
 def _legend(axes: Axes, with_harmonic: bool) -> None:

@@ -13,7 +13,7 @@ from analysis.universe import Run, bead_universe, model_content, open_run, pool
 from md.statistics import Mean
 from mlcalc.errors import InputError
 from mlcalc.json_text import to_json
-from mlcalc.model_file import load_model, write_atomically
+from mlcalc.model_file import load_model
 from mlcalc.modes import relaxed_modes
 from mlcalc.tables import aligned, with_error
 from mlcalc.vibrations import NormalModes
@@ -229,22 +229,9 @@ def densities(analysed: list[RunDistances]) -> dict[str, np.ndarray]:
 
 def write_files(analysed: list[RunDistances], figure_path: Path) -> list[Path]:
     """Write the table (TXT), the figure (PNG, SVG) and the numbers (JSON, NPZ) beside each other; returns their paths."""
-    from analysis.plots import distance_figure, rendered
+    from analysis.plots import distance_figure, write_beside
 
     archive = io.BytesIO()
     np.savez_compressed(archive, **densities(analysed))
     figure = distance_figure(analysed)
-    contents = {
-        ".txt": (as_text(analysed) + "\n").encode(),
-        ".png": rendered(figure, "png"),
-        ".svg": rendered(figure, "svg"),
-        ".json": as_json(analysed).encode(),
-        ".npz": archive.getvalue(),
-    }
-    paths = [figure_path.with_suffix(suffix) for suffix in contents]
-    try:
-        for path, data in zip(paths, contents.values(), strict=True):
-            write_atomically(path, data)
-    except OSError as error:  # a full disk
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
-    return paths
+    return write_beside(figure_path, figure, as_text(analysed), as_json(analysed), npz=archive.getvalue())

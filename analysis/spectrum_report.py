@@ -11,13 +11,13 @@ from ase import Atoms, units
 from ase.io import read
 from matplotlib.figure import Figure
 
-from analysis.plots import OKABE_ITO, STYLE, rendered
+from analysis.plots import OKABE_ITO, STYLE, write_beside
 from analysis.spectra import LIGHT, Spectrum, autocorrelations, bands, density_of_states, harmonic_correlation
 from md.normal_modes import mode_frequencies
 from md.ring_polymer import ring_frequency
 from mlcalc.errors import InputError
 from mlcalc.json_text import to_json
-from mlcalc.model_file import find_model, load_model, write_atomically
+from mlcalc.model_file import find_model, load_model
 from mlcalc.modes import relaxed_modes
 from mlcalc.tables import aligned, with_error
 
@@ -61,6 +61,7 @@ class Analysed:
 
     Attributes:
         runs, spectra: Side by side.
+        correlations: C(t) of every trajectory, (n, n_lags) for each run.
         wavenumbers: (M,) cm⁻¹ of the harmonic vibrations of the first run's model; empty if it has no minimum to relax to.
         harmonic: Their spectrum with the same window; None if there are none.
         longest_lag_fs: L.
@@ -69,6 +70,7 @@ class Analysed:
 
     runs: list[RealTimeRun]
     spectra: list[Spectrum]
+    correlations: list[np.ndarray]
     wavenumbers: np.ndarray
     harmonic: Spectrum | None
     longest_lag_fs: float
@@ -123,16 +125,17 @@ def analyse(folders: list[Path], window: str, longest_lag_fs: float | None) -> A
             f"--correlation-fs {longest_lag_fs:g}: expected at least {(_FEWEST_LAGS - 1) * max(r.interval_fs for r in runs):g} "
             f"({_FEWEST_LAGS} frames) and at most {shortest:g} (the shortest trajectory)"
         )
-    spectra = []
-    for run, n_lags in zip(runs, lags, strict=True):
-        correlations = autocorrelations(run.velocities, run.masses, run.temperature_K, n_lags)
-        spectra.append(density_of_states(correlations, run.interval_fs, window))
+    correlations = [
+        autocorrelations(run.velocities, run.masses, run.temperature_K, n_lags)
+        for run, n_lags in zip(runs, lags, strict=True)
+    ]
+    spectra = [density_of_states(c, run.interval_fs, window) for c, run in zip(correlations, runs, strict=True)]
     wavenumbers = _harmonic(runs[0])
     harmonic = None
     if len(wavenumbers):
         interval = runs[0].interval_fs
         harmonic = density_of_states(harmonic_correlation(wavenumbers, lags[0], interval), interval, window)
-    return Analysed(runs, spectra, wavenumbers, harmonic, longest_lag_fs, window)
+    return Analysed(runs, spectra, correlations, wavenumbers, harmonic, longest_lag_fs, window)
 
 
 def _harmonic(run: RealTimeRun) -> np.ndarray:
@@ -191,7 +194,8 @@ def _ring_wavenumbers(run: RealTimeRun) -> np.ndarray:
 
 
 def as_json(analysed: Analysed) -> str:
-    """All curves and their errors; keys carry their unit."""
+    """C(t), and all spectra as far as there is intensity, with their errors; keys carry their unit."""
+    shown = [spectrum.wavenumbers <= 1.2 * _edge(analysed.spectra) for spectrum in analysed.spectra]
     return to_json(
         {
             "window": analysed.window, "longest_lag_fs": analysed.longest_lag_fs, "resolution_per_cm": analysed.resolution,
@@ -201,10 +205,15 @@ def as_json(analysed: Analysed) -> str:
                     "folder": str(run.folder), "dynamics": run.label, "beads": run.n_beads, "temperature_K": run.temperature_K,
                     "trajectories": len(run.velocities), "degrees_of_freedom": spectrum.freedom()._asdict(),
                     "mean_wavenumber_per_cm": spectrum.position()._asdict(),
-                    "wavenumber_per_cm": np.round(spectrum.wavenumbers, 4).tolist(),
-                    "density_cm": spectrum.mean.tolist(), "density_error_cm": spectrum.error.tolist(),
+                    "wavenumber_per_cm": np.round(spectrum.wavenumbers[inside], 4).tolist(),
+                    "correlation_interval_fs": run.interval_fs, "correlation": correlation.mean(axis=0).tolist(),
+                    "correlation_error": (correlation.std(axis=0, ddof=1) / np.sqrt(len(correlation))).tolist()
+                    if len(correlation) > 1 else None,
+                    "density_cm": spectrum.mean[inside].tolist(), "density_error_cm": spectrum.error[inside].tolist(),
                 }
-                for run, spectrum in zip(analysed.runs, analysed.spectra, strict=True)
+                for run, spectrum, correlation, inside in zip(
+                    analysed.runs, analysed.spectra, analysed.correlations, shown, strict=True
+                )
             ],
         },
         indent=None,
@@ -241,12 +250,5 @@ def _edge(spectra: list[Spectrum]) -> float:
 
 
 def write_files(analysed: Analysed, figure_path: Path) -> list[Path]:
-    """Write figure (PNG, SVG), table (TXT) and numbers (JSON) beside each other; returns their paths."""
-    figure = spectrum_figure(analysed)
-    contents = {
-        ".txt": (as_text(analysed) + "\n").encode(), ".png": rendered(figure, "png"), ".svg": rendered(figure, "svg"),
-        ".json": as_json(analysed).encode(),
-    }  # fmt: skip
-    for suffix, data in contents.items():
-        write_atomically(figure_path.with_suffix(suffix), data)
-    return [figure_path.with_suffix(suffix) for suffix in contents]
+    """Write figure, table and numbers beside each other (plots.write_beside); returns their paths."""
+    return write_beside(figure_path, spectrum_figure(analysed), as_text(analysed), as_json(analysed))

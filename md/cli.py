@@ -58,8 +58,9 @@ def _parser() -> argparse.ArgumentParser:
         _add_run_options(command)
     add_ipi_commands(commands, raw)
     estimators = commands.add_parser(
-        "estimators", help="the table of estimators", description="All estimators, with sources."
-    )
+        "estimators", help="the table of estimators", description="All estimators: unit, formula, source.",
+        epilog="example:\n  rpmd estimators | grep -A 2 heat_capacity", formatter_class=raw,
+    )  # fmt: skip
     estimators.set_defaults(command=_estimators)
     frames = commands.add_parser(
         "frames", help="bead snapshots of a run as extxyz",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlcalc.model_file import Model, SchNetConfig, expected_shapes
+from mlcalc.model_file import Model, SchNetConfig, expected_shapes, save_model
 
 SCHNETPACK_DIALECT = SchNetConfig(
     elements=(1, 6), n_features=16, n_interactions=2, n_rbf=12, cutoff=4.0, readout_hidden=8, readout_activation="silu",
@@ -45,3 +45,17 @@ def hydrocarbon():
     atoms = molecule("C3H4_C3v")
     rng = np.random.default_rng(1)
     return atoms.numbers, atoms.positions + rng.normal(0.0, 0.05, atoms.positions.shape)
+
+
+def write_acetylene(folder, keys: str) -> None:
+    """Input ``run.toml`` for acetylene on a random network, cold and gentle enough to stay whole; output in ``out``."""
+    from ase.build import molecule
+    from ase.io import write
+
+    model = random_model(SCHNETPACK_DIALECT, domain={"min_distance_A": 0.9, "max_nearest_distance_A": 1.4})
+    save_model(model, folder / "net.safetensors")
+    write(folder / "start.xyz", molecule("C2H2"), format="extxyz")
+    (folder / "run.toml").write_text(
+        f'structure = "start.xyz"\nmodel = "{folder}/net.safetensors"\noutput = "{folder}/out"\n'
+        f"temperature_K = 50.0\ntimestep_fs = 0.05\nthreads = 1\n{keys}"
+    )

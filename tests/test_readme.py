@@ -19,7 +19,7 @@ def test_python_examples_run():
         assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("line", re.findall(r"^\| `(rpmd|mlcalc|python -m analysis) ([a-z]+)", README, re.M))
+@pytest.mark.parametrize("line", re.findall(r"^\| `(rpmd|mlcalc|python -m analysis) ([a-z-]+)", README, re.M))
 def test_commands_of_the_table_exist(line):
     program, command = line
     module = {"rpmd": "md.cli", "mlcalc": "mlcalc.cli", "python -m analysis": "analysis.__main__"}[program]

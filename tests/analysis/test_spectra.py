@@ -95,6 +95,8 @@ def test_command(run, capsys):
     assert (entry["dynamics"], entry["beads"], entry["trajectories"]) == ("RPMD, P = 2", 2, 5)
     assert entry["mean_wavenumber_per_cm"]["value"] == pytest.approx(1000.0, abs=10.0)
     assert entry["degrees_of_freedom"]["value"] == pytest.approx(6.0, rel=0.05)
+    times = entry["correlation_interval_fs"] * np.arange(len(entry["correlation"]))
+    assert entry["correlation"][:20] == pytest.approx(6.0 * np.cos(2 * np.pi * LIGHT * 1000.0 * times[:20]), abs=0.2)
     for suffix in (".png", ".svg", ".txt", ".json"):
         assert (run / "spectrum").with_suffix(suffix).stat().st_size > 100
     assert main(["spectrum", str(run), "--correlation-fs", "100", "--window", "blackman"]) == 0

@@ -11,8 +11,6 @@ import h5py
 import numpy as np
 import pytest
 from ase import units
-from ase.build import molecule
-from ase.io import write
 
 from analysis.spectra import autocorrelations
 from md.cli import main
@@ -22,8 +20,7 @@ from md.potentials import Harmonic, Morse
 from md.real_time import Copies, stop_rigid_motion, trajectories
 from md.ring_polymer import thermal_ring_polymer
 from md.simulation import Dynamics, simulate
-from mlcalc.model_file import save_model
-from tests.conftest import SCHNETPACK_DIALECT, random_model
+from tests.conftest import write_acetylene
 
 RPMD = [sys.executable, "-c", "import sys; from md.cli import main; sys.exit(main())"]
 MORSE, SHAPE = Morse(4.0, 2.0, 1.3), np.array([[0, 0, 0], [0, 0, 1.3]])
@@ -85,15 +82,9 @@ def test_every_copy_is_brought_to_rest():
 
 @pytest.fixture
 def case(tmp_path):
-    """An input for acetylene on a random network, cold and gentle enough to stay whole."""
-    model = random_model(SCHNETPACK_DIALECT, domain={"min_distance_A": 0.9, "max_nearest_distance_A": 1.4})
-    save_model(model, tmp_path / "net.safetensors")
-    write(tmp_path / "start.xyz", molecule("C2H2"), format="extxyz")
-    (tmp_path / "run.toml").write_text(
-        f'structure = "start.xyz"\nmodel = "{tmp_path}/net.safetensors"\noutput = "{tmp_path}/out"\n'
-        'temperature_K = 50.0\ntimestep_fs = 0.05\nsteps = 100\nequilibration_steps = 20\nthermostat = "T-RPMD"\n'
-        "beads = [4, 1]\nthreads = 1\ntrajectories = 6\ntrajectories_at_once = 3\n"
-    )
+    """A folder with an input for acetylene."""
+    keys = 'thermostat = "T-RPMD"\nsteps = 100\nequilibration_steps = 20\ntrajectories = 6\ntrajectories_at_once = 3\n'
+    write_acetylene(tmp_path, keys + "beads = [4, 1]\n")
     return tmp_path
 
 

@@ -12,14 +12,13 @@ import h5py
 import numpy as np
 import pytest
 from ase.build import molecule
-from ase.io import read, write
+from ase.io import read
 
 from md.cli import main
 from md.config import read_settings
 from md.trajectory import read_frames
 from mlcalc.errors import InputError
-from mlcalc.model_file import save_model
-from tests.conftest import SCHNETPACK_DIALECT, random_model
+from tests.conftest import write_acetylene
 
 COLUMNS = (
     "step,time_fs,temperature_K,potential_eV,kinetic_virial_eV,kinetic_virial_com_eV,kinetic_primitive_eV,spring_eV,"
@@ -30,14 +29,8 @@ RPMD = [sys.executable, "-c", "import sys; from md.cli import main; sys.exit(mai
 
 @pytest.fixture
 def case(tmp_path):
-    """An input for acetylene on a random network, cold and gentle enough to stay whole."""
-    model = random_model(SCHNETPACK_DIALECT, domain={"min_distance_A": 0.9, "max_nearest_distance_A": 1.4})
-    save_model(model, tmp_path / "net.safetensors")
-    write(tmp_path / "start.xyz", molecule("C2H2"), format="extxyz")
-    (tmp_path / "run.toml").write_text(
-        f'structure = "start.xyz"\nmodel = "{tmp_path}/net.safetensors"\noutput = "{tmp_path}/out"\n'
-        "temperature_K = 50.0\ntimestep_fs = 0.05\nsteps = 40\nbeads = [4, 1]\nthreads = 1\n"
-    )
+    """A folder with an input for acetylene."""
+    write_acetylene(tmp_path, "steps = 40\nbeads = [4, 1]\n")
     return tmp_path
 
 
