@@ -21,7 +21,8 @@ from mlcalc.model_file import write_atomically
 
 _KELVIN = units.Hartree / units.kB
 _TIME_FS = HBAR / units.Hartree / units.fs
-# Column of i-PI's properties → ours, its dimension, and our unit in atomic units.
+# Column of i-PI's properties → ours, its dimension, and our unit in atomic units. i-PI counts 3N degrees of freedom in its kinetic
+# energies, also where it holds the centre of mass: they lie 3/2 k_BT above ours.
 _COLUMNS = {
     "temperature": ("temperature_K", "temperature", _KELVIN),
     "potential": ("potential_eV", "energy", units.Hartree),

@@ -3,6 +3,8 @@
 import random
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -70,6 +72,38 @@ class Rate:
         return f"{self.evaluations} evaluations in {time.monotonic() - self._began:.1f} s"
 
 
+# Waits until its standard input ends, which it does when the client is no more, however that came; then closes the connection,
+# whose descriptor it shares, in good order. Signals to the client's group do not reach it.
+_GUARDIAN = """
+import socket, sys
+sock = socket.socket(fileno=int(sys.argv[1]))
+sys.stdin.buffer.read()
+try:
+    sock.shutdown(socket.SHUT_WR)
+    sock.settimeout(10.0)
+    while sock.recv(1 << 16):
+        pass
+except OSError:
+    pass
+"""
+
+
+@contextmanager
+def guarded(connection: Connection) -> Iterator[None]:
+    """Within, a second process sees to it that even SIGKILL does not leave a socket with unread data (see Connection.close)."""
+    descriptor = connection.fileno()
+    guardian = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _GUARDIAN, str(descriptor)],
+        stdin=subprocess.PIPE, pass_fds=(descriptor,), start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        connection.close()
+        guardian.stdin.close()
+        guardian.wait()
+
+
 class Signalled(Exception):
     """SIGTERM or SIGINT has come."""
 
@@ -130,7 +164,8 @@ def run_client(
 def _serve_until_lost(connection: Connection, guest: Guest, rate: Rate, report: Callable[[str], None]) -> int | None:
     """The exit code, or None when the connection broke and another may be looked for."""
     try:
-        serve(connection, guest, rate)
+        with guarded(connection):
+            serve(connection, guest, rate)
         report(f"server said EXIT; {rate}")
         return DONE
     except (Disconnected, BrokenPipeError, ConnectionResetError) as error:
@@ -142,8 +177,6 @@ def _serve_until_lost(connection: Connection, guest: Guest, rate: Rate, report: 
     except GuestError as error:
         report(f"error: {error}; {rate}")
         return FAILED
-    finally:
-        connection.close()
 
 
 def serve(connection: Connection, guest: Guest, rate: Rate) -> None:

@@ -89,7 +89,7 @@ class Guest:
         if not (self.periodic or self.atomic_energies):
             energies, forces = self.potential(q)
             # Of a molecule, whose net force is zero: Σ r ⊗ f, and nothing more to compute.
-            return energies, forces, np.einsum("bna,bnc->bac", q, forces), None
+            return energies, forces, q.transpose(0, 2, 1) @ forces, None
         if self.periodic:
             self.potential.cell = vectors
         found = self.potential.evaluate(q)

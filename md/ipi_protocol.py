@@ -28,6 +28,7 @@ _HEADER = 12
 _LONGEST_TEXT = 1 << 24
 _LARGEST_BATCH = 1 << 16
 _LARGEST_MESSAGE = 1 << 30  # bytes
+_LINGER_S = 1.0
 
 
 class ProtocolError(RuntimeError):
@@ -125,16 +126,21 @@ class Connection:
             + np.float64(virials).tobytes() + tail
         )  # fmt: skip
 
-    def close(self) -> None:
-        """Read what still lies in the socket, then close it.
+    def fileno(self) -> int:
+        """File descriptor of the socket."""
+        return self._socket.fileno()
 
-        i-PI 3.3.1 waits for ever for a client that went away with unread data; one that leaves an empty socket it misses.
+    def close(self) -> None:
+        """Say that nothing more will come, read until the other side has closed too, then close.
+
+        i-PI 3.3.1 waits for ever for a client that has closed with unread data; one that leaves an empty socket it misses.
         """
         try:
-            self._socket.setblocking(False)
+            self._socket.shutdown(socket.SHUT_WR)
+            self._socket.settimeout(_LINGER_S)
             while self._socket.recv(1 << 16):
                 pass
-        except OSError:  # nothing left to read, or nobody left to read from
+        except OSError:  # gone already, or it has more patience than we
             pass
         self._reader.close()
         self._socket.close()

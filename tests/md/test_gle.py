@@ -8,7 +8,7 @@ from ase import units
 from scipy.linalg import expm, solve_discrete_lyapunov
 
 from md.gle import Gle, check_gle, parse_gle, read_gle
-from md.integrators import make_laws
+from md.integrators import apply_thermostat, in_modes, make_laws
 from md.normal_modes import to_modes
 from md.potentials import Harmonic
 from md.ring_polymer import HBAR, thermal_ring_polymer
@@ -160,3 +160,21 @@ def test_missing_extra_momenta_are_a_mistake_of_the_caller():
     dynamics = Dynamics(300.0, 0.5, thermostat="GLE", gle=Gle(np.eye(3)[None]))
     with pytest.raises(ValueError, match=r"auxiliary momenta of shape .* needs \(2, 2, 3, 3\)"):
         next(simulate(state, Harmonic(1.0), dynamics, np.random.default_rng(6), 1))
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_one_step_against_matrices(size):
+    """O by compiled loops and by einsum: x ← T x + S √m ξ for x = (p, extra momenta)."""
+    rng, n_beads, masses = np.random.default_rng(7), 4, np.array([1.0, 12.0, 16.0])
+    gle = read_gle(EXAMPLE, n_beads, 300.0)
+    dynamics = Dynamics(300.0, 0.5, "BAOAB", "GLE" if size > 1 else "PILE-L", remove_com=False, gle=gle)
+    laws, state = make_laws(dynamics, n_beads), thermal_ring_polymer(np.eye(3), masses, n_beads, 300.0, rng, size - 1)
+    modes, noise = in_modes(state, laws), rng.standard_normal((n_beads, size, 3, 3))
+    before = np.concatenate([modes.momenta[:, None], modes.auxiliary], axis=1)
+    after = np.einsum("kab,kbic->kaic", laws.damping, before)
+    after += np.einsum("kab,kbic,i->kaic", laws.noise, noise, np.sqrt(masses))
+    taken = apply_thermostat(modes, laws, noise.ravel())
+    np.testing.assert_allclose(modes.momenta, after[:, 0], atol=1e-13)
+    np.testing.assert_allclose(modes.auxiliary, after[:, 1:], atol=1e-13)
+    energies = [(p[:, 0] ** 2 / (2 * masses[:, None])).sum() for p in (before, after)]
+    assert taken == pytest.approx(energies[0] - energies[1])
