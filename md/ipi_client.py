@@ -72,15 +72,16 @@ class Rate:
         return f"{self.evaluations} evaluations in {time.monotonic() - self._began:.1f} s"
 
 
-# Waits until its standard input ends, which it does when the client is no more, however that came; then closes the connection,
-# whose descriptor it shares, in good order. Signals to the client's group do not reach it.
+# Shares the descriptor of a connection. When its standard input ends, because the client has closed or is no more, however that
+# came, it reads until the other side has closed too: i-PI 3.3.1 waits for ever where a socket was closed with unread data, or is
+# written to after it was closed. Signals to the client's group do not reach it.
 _GUARDIAN = """
 import socket, sys
 sock = socket.socket(fileno=int(sys.argv[1]))
 sys.stdin.buffer.read()
 try:
     sock.shutdown(socket.SHUT_WR)
-    sock.settimeout(10.0)
+    sock.settimeout(60.0)
     while sock.recv(1 << 16):
         pass
 except OSError:
@@ -90,18 +91,19 @@ except OSError:
 
 @contextmanager
 def guarded(connection: Connection) -> Iterator[None]:
-    """Within, a second process sees to it that even SIGKILL does not leave a socket with unread data (see Connection.close)."""
+    """Within, and some seconds longer, a second process sees to an end of the connection that i-PI understands."""
     descriptor = connection.fileno()
     guardian = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _GUARDIAN, str(descriptor)],
-        stdin=subprocess.PIPE, pass_fds=(descriptor,), start_new_session=True,
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=(descriptor,),
+        start_new_session=True,
     )  # fmt: skip
     try:
         yield
     finally:
         connection.close()
         guardian.stdin.close()
-        guardian.wait()
+        threading.Thread(target=guardian.wait, daemon=True).start()
 
 
 class Signalled(Exception):

@@ -28,7 +28,6 @@ _HEADER = 12
 _LONGEST_TEXT = 1 << 24
 _LARGEST_BATCH = 1 << 16
 _LARGEST_MESSAGE = 1 << 30  # bytes
-_LINGER_S = 1.0
 
 
 class ProtocolError(RuntimeError):
@@ -131,16 +130,13 @@ class Connection:
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Say that nothing more will come, read until the other side has closed too, then close.
-
-        i-PI 3.3.1 waits for ever for a client that has closed with unread data; one that leaves an empty socket it misses.
-        """
+        """Say that nothing more will come, read what has come, and close."""
         try:
             self._socket.shutdown(socket.SHUT_WR)
-            self._socket.settimeout(_LINGER_S)
+            self._socket.setblocking(False)
             while self._socket.recv(1 << 16):
                 pass
-        except OSError:  # gone already, or it has more patience than we
+        except OSError:  # nothing left to read, or nobody left to read from
             pass
         self._reader.close()
         self._socket.close()
