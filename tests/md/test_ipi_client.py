@@ -306,7 +306,7 @@ def test_sigterm_empties_the_socket(tmp_path):
     process.send_signal(signal.SIGTERM)
     connection.sendall(100 * header("STATUS"))
     assert process.wait(30) == 128 + signal.SIGTERM
-    assert "stopped by signal 15; 1 evaluations" in process.stdout.read()
+    assert "stopped by signal 15" in process.stdout.read()
 
 
 def test_protocol_without_a_client():
