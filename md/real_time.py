@@ -114,9 +114,8 @@ def trajectories(
     for sample in simulate(state, potential, canonical, rng, warm_up, every):
         show(sample.step)
     stop_rigid_motion(state, potential.copies, dynamics)
-    free = replace(
-        dynamics, remove_com=False, remove_rotation=False
-    )  # motion keeps both, but for what noise on the internal modes adds
+    # Motion keeps both at rest, but for the rotation that noise on the internal modes adds.
+    free = replace(dynamics, remove_com=False, remove_rotation=False)
     n_atoms = len(state.masses) // potential.copies
     frames = np.empty((potential.copies, settings.steps // every + 1, n_atoms, 3), dtype=np.float32)
     for sample in simulate(state, potential, free, rng, settings.steps, every):
