@@ -1,4 +1,4 @@
-"""The command line ``rpmd``: run · converge · real-time · ipi-… · frames · estimators. Heavy imports wait until needed."""
+"""The command line ``rpmd``: run · resume · converge · real-time · ipi-… · frames · estimators. Heavy imports wait until needed."""
 
 import argparse
 import subprocess
@@ -56,6 +56,15 @@ def _parser() -> argparse.ArgumentParser:
     real_time.set_defaults(command=_real_time)
     for command in (run, converge, real_time):
         _add_run_options(command)
+    resume = commands.add_parser(
+        "resume", help="go on with a run",
+        description="Go on with a run, or all runs in a folder, from the last checkpoint: bit for bit as if never interrupted.",
+        epilog="example:\n  rpmd resume runs/c20\n  rpmd resume runs/c20/P8 --steps 200000", formatter_class=raw,
+    )  # fmt: skip
+    resume.add_argument("run", metavar="RUN", type=Path)
+    resume.add_argument("--steps", type=int, help="time steps of production in all (default: those of the run's input)")
+    resume.add_argument("--no-figure", action="store_true", help="skip the analysis at the end")
+    resume.set_defaults(command=_resume)
     add_ipi_commands(commands, raw)
     estimators = commands.add_parser(
         "estimators", help="the table of estimators", description="All estimators: unit, formula, source.",
@@ -110,6 +119,13 @@ def _frames(options) -> int:
 
 def _run(options) -> int:
     code, folders = _simulate(options)
+    return code if code or options.no_figure else _analyse("distances", folders)
+
+
+def _resume(options) -> int:
+    from md.runner import resume
+
+    code, folders = resume(options.run, options.steps)
     return code if code or options.no_figure else _analyse("distances", folders)
 
 

@@ -38,6 +38,7 @@ class RunSettings:
         pressure: Record the pressure of a periodic structure: one more evaluation at every record.
         per_atom: Record kinetic energy, radius of gyration and isotope derivative of every atom with every frame.
         properties_every_steps, trajectory_every_steps: Intervals of recording.
+        checkpoint_every_steps: Interval of the states that 'rpmd resume' goes on from.
         trajectories, trajectories_at_once: Of 'rpmd real-time': how many, each of ``steps`` after a thermalisation of
             ``equilibration_steps``, and how many of them move as one batch.
         velocities_every_steps: Interval of its recording.
@@ -67,6 +68,7 @@ class RunSettings:
     per_atom: bool = False
     properties_every_steps: int = 10
     trajectory_every_steps: int = 20
+    checkpoint_every_steps: int = 10_000
     trajectories: int = 64
     trajectories_at_once: int = 16
     velocities_every_steps: int = 4
@@ -81,9 +83,8 @@ class RunSettings:
         check_range("timestep_fs", self.timestep_fs, 0, 20.0)
         for name in ("steps", "equilibration_steps", "seed", "threads"):
             check_range(name, getattr(self, name), 0)
-        for name in (
-            "properties_every_steps", "trajectory_every_steps", "velocities_every_steps", "trajectories", "trajectories_at_once"
-        ):  # fmt: skip
+        intervals = [f.name for f in fields(self) if f.name.endswith("_every_steps")]
+        for name in (*intervals, "trajectories", "trajectories_at_once"):
             check_range(name, getattr(self, name), 1)
         check_choice("integrator", self.integrator, INTEGRATOR_NAMES)
         check_choice("thermostat", self.thermostat, THERMOSTAT_NAMES)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from ase import units
 
-from md.integrators import ring_polymer_kinetic_energy
+from md.integrators import Modes, ring_polymer_kinetic_energy
 from md.rigid_motion import inertia
 from md.ring_polymer import RingPolymer, ring_frequency
 
@@ -46,6 +46,7 @@ class Sample(NamedTuple):
         heat: Energy that the thermostat has taken out so far, eV.
         scaled_energies: (2,) eV, V± of heat_capacity.py; None where it was not evaluated.
         virials: (P, 3, 3) eV, dE/d(strain) of every bead, and volume, Å³; None for a molecule, or where not evaluated.
+        modes: The state in normal modes (live), for checkpoints; estimators have no use for it.
     """
 
     step: int
@@ -60,6 +61,7 @@ class Sample(NamedTuple):
     scaled_energies: np.ndarray | None = None
     virials: np.ndarray | None = None
     volume: float | None = None
+    modes: Modes | None = None
 
     @property
     def properties(self) -> dict[str, float]:

@@ -67,7 +67,8 @@ def run_ensemble(settings, folder: Path, prepared, stop: StopRequest) -> dict:
     """
     copies, n_beads = settings.trajectories_at_once, settings.beads
     batches, per_batch = settings.trajectories // copies, settings.equilibration_steps + settings.steps
-    record = RunFolder(folder, settings, prepared.atoms, prepared.model_path)
+    record = RunFolder(folder, settings)
+    record.begin(prepared.atoms, prepared.model_path)
     record.set_status(force=True, state="running", trajectories=0, **facts(settings, prepared.model_path))
     record.log(f"started: P = {n_beads}, {settings.trajectories} trajectories of {settings.steps} steps")
     progress = Progress(replace(settings, steps=batches * per_batch, equilibration_steps=0), record, copies)

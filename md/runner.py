@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mlcalc.errors import InputError
+
 _EXIT_FAILED = 1
 
 
@@ -97,8 +99,107 @@ def attempt(record, progress, stop: StopRequest) -> Iterator[dict]:
         record.close()
 
 
-def _run_one(settings, folder: Path, prepared, stop: StopRequest) -> dict:
-    """One number of beads from start to end; returns beads, state, error, rate, and ensemble and series of the properties."""
+def resume(folder: Path, steps: int | None) -> tuple[int, list[Path]]:
+    """Go on with a run, or with all runs in the sub-folders of a folder, from their checkpoints; results as those of run.
+
+    Args:
+        steps: Time steps of production in all; None for those of the run's input.
+
+    Raises:
+        InputError: No run, no checkpoint that is whole, or an input that was changed since.
+    """
+    from md.checkpoint import read_checkpoint
+    from md.potentials import single_threaded_blas
+    from md.preparation import prepare
+    from md.progress import summary
+
+    folders = _runs_in(folder)
+    found = [(_own_settings(path, steps), *read_checkpoint(path)) for path in folders]
+    for path, (settings, checkpoint, _) in zip(folders, found, strict=True):
+        _check_same_physics(path, checkpoint.physics, physics_of(settings))
+    stop, results = StopRequest(), []
+    with single_threaded_blas():
+        for path, (settings, checkpoint, warning) in zip(folders, found, strict=True):
+            if warning:
+                print(f"rpmd: warning: {warning}", file=sys.stderr)
+            results.append(_run_one(settings, path, prepare(settings), stop, checkpoint))
+            if results[-1]["state"] != "finished":
+                break
+    print(summary(results))
+    print("run folders: " + "  ".join(str(path) for path in folders[: len(results)]))
+    if error := results[-1]["error"]:
+        print(f"rpmd: error: {folders[len(results) - 1]}: {error}", file=sys.stderr)
+        return _EXIT_FAILED, folders[: len(results)]
+    return (128 + stop.signal if stop.signal else 0), folders[: len(results)]
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    from md.run_folder import is_run_folder
+
+    if is_run_folder(folder):
+        return [folder]
+    found = sorted(path for path in folder.glob("*") if is_run_folder(path))
+    if not found:
+        raise InputError(f"{folder}: not a run folder of 'rpmd run', nor a folder of such")
+    return found
+
+
+def _own_settings(folder: Path, steps: int | None):
+    """The settings of a run, with the copies of structure, model and matrices that its folder holds."""
+    from dataclasses import replace
+
+    from md.config import read_settings
+    from md.run_folder import GLE, INPUT, MODEL, STRUCTURE
+
+    settings = read_settings(folder / INPUT, {} if steps is None else {"steps": steps})
+    own = {"structure": str(folder / STRUCTURE), "model": str(folder / MODEL)}
+    return replace(settings, **own, gle_file=str(folder / GLE) if settings.gle_file else "")
+
+
+def physics_of(settings) -> dict:
+    """What a continued run must share with its checkpoint: all keys but its length, its place and threads; hashes of its files."""
+    from dataclasses import asdict
+
+    from md.potentials import find_model
+
+    facts = asdict(settings)
+    files = {"model": find_model(settings.model), "gle_file": settings.gle_file}
+    for key in ("output", "steps", "threads", "structure", *files):
+        del facts[key]
+    return facts | {name: hashlib.sha256(Path(path).read_bytes()).hexdigest() for name, path in files.items() if path}
+
+
+def _check_same_physics(folder: Path, then: dict, now: dict) -> None:
+    differences = [f"{key} = {now.get(key)!r}, was {then.get(key)!r}" for key in now if now.get(key) != then.get(key)]
+    if differences:
+        raise InputError(
+            f"{folder}: its input was changed since the checkpoint: {'; '.join(differences)}; start a run of its own"
+        )
+
+
+class _Saver:
+    """Writes checkpoints of a run in time."""
+
+    def __init__(self, record, settings, rng, stop: StopRequest):
+        self._record, self._settings, self._rng, self._stop = record, settings, rng, stop
+        self._physics, self._last = physics_of(settings), None
+
+    def __call__(self, phase: str, sample, ends: bool) -> None:
+        """Write one if it is due, or the phase ``ends``, or the run was asked to stop."""
+        from md.checkpoint import Checkpoint, write_checkpoint
+        from md.simulation import point_of
+
+        due = self._last is None or self._last[0] != phase
+        due = due or sample.step - self._last[1] >= self._settings.checkpoint_every_steps
+        if due or ends or self._stop.signal:
+            state = self._rng.bit_generator.state
+            checkpoint = Checkpoint(phase, point_of(sample), state, *self._record.extent, self._physics)
+            write_checkpoint(self._record.folder, checkpoint)
+            self._last = phase, sample.step
+
+
+def _run_one(settings, folder: Path, prepared, stop: StopRequest, checkpoint=None) -> dict:
+    """One number of beads to its end; returns beads, state, error, rate, and ensemble and series of the properties."""
     import numpy as np
 
     from md.averages import Ensemble
@@ -106,7 +207,7 @@ def _run_one(settings, folder: Path, prepared, stop: StopRequest) -> dict:
     from md.integrators import make_laws
     from md.progress import Progress
     from md.ring_polymer import thermal_ring_polymer
-    from md.run_folder import RunFolder
+    from md.run_folder import RunFolder, read_properties
 
     atoms, dynamics = prepared.atoms, prepared.dynamics[settings.beads]
     rng = np.random.default_rng(settings.seed)
@@ -115,14 +216,21 @@ def _run_one(settings, folder: Path, prepared, stop: StopRequest) -> dict:
         make_laws(dynamics, settings.beads).auxiliaries,
     )  # fmt: skip
     names = columns(settings.heat_capacity, settings.pressure, bool(atoms.pbc.any()))
-    record = RunFolder(folder, settings, atoms, prepared.model_path)
-    record.open_tables(atoms, names)
+    record = RunFolder(folder, settings)
+    if checkpoint is None:
+        record.begin(atoms, prepared.model_path)
+    else:
+        record.extend(settings.steps)
+        rng.bit_generator.state = checkpoint.generator
+    record.open_tables(atoms, names, checkpoint)
     record.set_status(force=True, state="running", **facts(settings, prepared.model_path))
-    record.log(f"started: P = {settings.beads}, {settings.steps} steps of {settings.timestep_fs} fs")
+    where = f" from {checkpoint.phase}, step {checkpoint.point.step}" if checkpoint else ""
+    record.log(f"started{where}: P = {settings.beads}, {settings.steps} steps of {settings.timestep_fs} fs")
     progress = Progress(settings, record)
-    series: list[list[float]] = []
+    series = [] if checkpoint is None else read_properties(folder, names).tolist()
     with attempt(record, progress, stop) as outcome:
-        for sample in _samples(settings, state, prepared.potential, dynamics, rng, progress, stop):
+        save = _Saver(record, settings, rng, stop)
+        for sample in _samples(settings, state, prepared.potential, dynamics, rng, checkpoint, progress, save, stop):
             if sample.step % settings.properties_every_steps == 0:
                 values = _evaluated(sample, settings, prepared).values(names)
                 record.add_properties(sample.step, sample.time_fs, values)
@@ -149,18 +257,22 @@ def _evaluated(sample, settings, prepared):
     return sample
 
 
-def _samples(settings, state, potential, dynamics, rng, progress, stop: StopRequest):
-    """Equilibrate, then yield the samples of production; raises Stopped when a stop is requested."""
+def _samples(settings, state, potential, dynamics, rng, checkpoint, progress, save, stop: StopRequest):
+    """Equilibrate, then yield the samples of production; raises Stopped, after a checkpoint, when a stop is requested."""
     from md.simulation import simulate
 
     every = math.gcd(settings.properties_every_steps, settings.trajectory_every_steps)
-    for sample in simulate(state, potential, dynamics, rng, settings.equilibration_steps, every):
-        progress.show(sample.step - settings.equilibration_steps)
-        stop.check()
-    for sample in simulate(state, potential, dynamics, rng, settings.steps, every):
-        progress.show(sample.step)
-        yield sample
-        stop.check()
+    phases = {"equilibration": settings.equilibration_steps, "production": settings.steps}
+    for phase, steps in phases.items():
+        begin = checkpoint.point if checkpoint and checkpoint.phase == phase else None
+        if checkpoint and checkpoint.phase == "production" and phase == "equilibration":
+            continue
+        for sample in simulate(state, potential, dynamics, rng, steps, every, begin):
+            progress.show(sample.step - (settings.equilibration_steps if phase == "equilibration" else 0))
+            if phase == "production":
+                yield sample
+            save(phase, sample, sample.step + every > steps)
+            stop.check()
 
 
 def facts(settings, model_path: Path) -> dict:

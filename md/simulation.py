@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from md.estimators import Sample
 from md.gle import Gle
-from md.integrators import after_forces, before_forces, in_modes, make_laws
+from md.integrators import Laws, Modes, after_forces, before_forces, in_modes, make_laws
 from md.normal_modes import to_beads, to_modes
 from md.ring_polymer import RingPolymer
 from mlcalc.compiled import njit
@@ -49,6 +50,28 @@ class Dynamics:
     gle: Gle | None = None
 
 
+class Point(NamedTuple):
+    """The state between two steps, to the bit: what simulate can go on from.
+
+    Attributes:
+        step: Steps made.
+        positions, momenta, auxiliary: In normal modes, as integrators.Modes has them; copies.
+        heat: Energy that the thermostat has taken out, eV.
+    """
+
+    step: int
+    positions: np.ndarray
+    momenta: np.ndarray
+    auxiliary: np.ndarray
+    heat: float
+
+
+def point_of(sample: Sample) -> Point:
+    """The Point of a live sample."""
+    modes = sample.modes
+    return Point(sample.step, modes.positions.copy(), modes.momenta.copy(), modes.auxiliary.copy(), sample.heat)
+
+
 def simulate(
     ring_polymer: RingPolymer,
     potential: Potential,
@@ -56,40 +79,56 @@ def simulate(
     rng: np.random.Generator,
     steps: int,
     every: int = 1,
+    begin: Point | None = None,
 ) -> Iterator[Sample]:
     """Move a ring polymer on; yield a Sample before the first step and after every ``every`` steps.
+
+    The state lives in normal modes; beads follow from it, not the other way round. That is why a run that is to go on to the bit
+    goes on from a Point, with a generator in the state that it had at that sample.
 
     Args:
         ring_polymer: Initial state; its arrays are moved in place.
         potential: (P, N, 3) Å → energies (P,) eV, forces (P, N, 3) eV/Å.
         rng: Source of all noise; same seed, same bits.
+        steps: Number of steps in all, those before ``begin`` included.
+        begin: Point of an earlier sample, which is not yielded again; its state replaces that of the ring polymer.
 
     Raises:
         SimulationError: Energies or forces are not finite.
     """
     laws = make_laws(dynamics, len(ring_polymer.positions))
-    modes = in_modes(ring_polymer, laws)
-    heat = 0.0
-    energies, forces = _checked(potential(ring_polymer.positions), 0)
+    if begin is None:
+        modes, first, heat = in_modes(ring_polymer, laws), 0, 0.0
+    else:
+        modes, first, heat = _restored(ring_polymer, laws, begin), begin.step, begin.heat
+    energies, forces = _checked(potential(ring_polymer.positions), first)
     to_modes(laws.transform, forces, modes.forces)
-    noise = _noise(rng, laws.draws(forces.shape[1]), steps, every)
-    for step in range(steps + 1):
-        if step > 0:
+    noise = _noise(rng, laws.draws(forces.shape[1]), range(first, steps), every)
+    for step in range(first, steps + 1):
+        if step > first:
             normals = next(noise)
             heat += before_forces(modes, laws, normals, ring_polymer.positions)
             energies, forces = _checked(potential(ring_polymer.positions), step)
             heat += after_forces(modes, laws, normals, forces)
         if step % every == 0 or step == steps:
             to_beads(laws.transform, modes.momenta, ring_polymer.momenta)
-        if step % every == 0:
+        if step % every == 0 and (begin is None or step > first):
             yield Sample(
                 step, step * dynamics.timestep_fs, ring_polymer, energies, forces,
-                dynamics.temperature_K, dynamics.remove_com, heat, dynamics.remove_rotation,
+                dynamics.temperature_K, dynamics.remove_com, heat, dynamics.remove_rotation, modes=modes,
             )  # fmt: skip
 
 
-def _noise(rng: np.random.Generator, shape: tuple[int, ...], steps: int, every: int) -> Iterator[np.ndarray]:
-    """Standard normal numbers of such a shape for each step.
+def _restored(ring_polymer: RingPolymer, laws: Laws, begin: Point) -> Modes:
+    """The normal modes of a Point; the ring polymer follows."""
+    modes = in_modes(ring_polymer, laws)
+    modes.positions[:], modes.momenta[:], modes.auxiliary[:] = begin.positions, begin.momenta, begin.auxiliary
+    to_beads(laws.transform, modes.positions, ring_polymer.positions)
+    return modes
+
+
+def _noise(rng: np.random.Generator, shape: tuple[int, ...], steps: range, every: int) -> Iterator[np.ndarray]:
+    """Standard normal numbers of such a shape for each of the steps.
 
     They are drawn for several steps at once, because to hand a generator to compiled code takes as long as to draw 2000
     numbers, but never beyond the next sample or the last step: there the generator stands where drawing step by step would
@@ -97,9 +136,9 @@ def _noise(rng: np.random.Generator, shape: tuple[int, ...], steps: int, every: 
     """
     size = max(math.prod(shape), 1)
     numbers = np.empty((max(1, min(every, _NOISE_NUMBERS // size)), *shape))
-    step = 0
-    while step < steps:
-        count = min(len(numbers), every - step % every, steps - step)
+    step = steps.start
+    while step < steps.stop:
+        count = min(len(numbers), every - step % every, steps.stop - step)
         _fill(rng, numbers[:count].reshape(-1))
         yield from numbers[:count]
         step += count

@@ -6,6 +6,7 @@ potential energies of the beads, (n_frames, P) eV, lie under ``/observables/traj
 (n_frames, N), beside them under their names; ``step`` and ``time`` of all elements are the same datasets under further names.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +24,10 @@ class TrajectoryWriter:
         path: File to be made; n_beads, n_atoms: P and N.
         cell: (3, 3) Å of a periodic structure, rows are lattice vectors; None for a molecule.
         observables: Names of quantities with a value for every atom.
+        n_frames: None to make the file; a number to go on with one that has at least as many frames, cut back to these.
+
+    Raises:
+        InputError: The file to go on with is not whole.
     """
 
     def __init__(
@@ -32,7 +37,16 @@ class TrajectoryWriter:
         n_atoms: int,
         cell: np.ndarray | None = None,
         observables: Sequence[str] = (),
+        n_frames: int | None = None,
     ):
+        self._observables, self._cell, self.n_frames = observables, cell, n_frames or 0
+        if n_frames is None:
+            self._make(path, n_beads, n_atoms)
+        else:
+            self._reopen(path)
+
+    def _make(self, path: str | Path, n_beads: int, n_atoms: int) -> None:
+        cell = self._cell
         # Newer file versions keep an "open for writing" mark that a killed run would leave behind, and HDF5's lock would keep
         # others from watching a running one.
         self._file = h5py.File(path, "x", libver=("earliest", "v108"), locking=False)
@@ -46,7 +60,7 @@ class TrajectoryWriter:
         position = _element(particles, "position", (n_beads * n_atoms, 3), "f4", "Angstrom")
         group = self._file.create_group("observables/trajectory")
         others = [_element(group, "potential_energy", (n_beads,), "f8", "eV")]
-        others += [_element(group, name, (n_atoms,), "f8", None) for name in observables]
+        others += [_element(group, name, (n_atoms,), "f8", None) for name in self._observables]
         if cell is not None:
             others.append(_element(box, "edges", (3, 3), "f8", "Angstrom"))
         step = position.create_dataset("step", (0,), "i8", maxshape=(None,), chunks=(1024,))
@@ -54,10 +68,34 @@ class TrajectoryWriter:
         time.attrs["unit"] = "fs"
         for element in others:
             element["step"], element["time"] = step, time
-        # Looking a dataset up takes longer than writing a frame. Steps come last: a frame counts once its step is there.
-        self._datasets = *(element["value"] for element in others), position["value"], time, step
-        self._observables, self._cell, self._n_frames = observables, cell, 0
+        self._find_datasets()
         self._file.flush()
+
+    def _reopen(self, path: str | Path) -> None:
+        try:
+            self._file = h5py.File(path, "r+", libver=("earliest", "v108"), locking=False)
+            self._find_datasets()
+            if min(map(len, self._datasets)) < self.n_frames:
+                raise ValueError(
+                    f"{min(map(len, self._datasets))} frames, fewer than the {self.n_frames} of the checkpoint"
+                )
+            for dataset in self._datasets:
+                dataset.resize(self.n_frames, axis=0)
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            raise InputError(f"{path}: not a trajectory that can be gone on with ({error})") from error
+        self._file.flush()
+
+    def _find_datasets(self) -> None:
+        # Looking a dataset up takes longer than writing a frame. Steps come last: a frame counts once its step is there.
+        particles, others = self._file["particles/trajectory"], self._file["observables/trajectory"]
+        values = [others[f"{name}/value"] for name in ("potential_energy", *self._observables)]
+        values += [] if self._cell is None else [particles["box/edges/value"]]
+        self._datasets = *values, *(particles[f"position/{name}"] for name in ("value", "time", "step"))
+
+    def sync(self) -> None:
+        """Wait until all frames are on disk."""
+        h5py.h5f.flush(self._file.id)
+        os.fsync(self._file.id.get_vfd_handle())
 
     def append(
         self, step: int, time_fs: float, positions: np.ndarray, energies: np.ndarray,
@@ -68,8 +106,8 @@ class TrajectoryWriter:
         others += [] if self._cell is None else [self._cell]
         entries = *others, positions.reshape(-1, 3), time_fs, step
         for dataset, entry in zip(self._datasets, entries, strict=True):
-            _append(dataset.id, self._n_frames, np.asarray(entry, order="C"))
-        self._n_frames += 1
+            _append(dataset.id, self.n_frames, np.asarray(entry, order="C"))
+        self.n_frames += 1
         h5py.h5f.flush(self._file.id)
 
     def close(self) -> None:

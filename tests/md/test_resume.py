@@ -1,0 +1,218 @@
+"""``rpmd resume``: whatever ended a run, going on gives the files that it would have written."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from md.checkpoint import NEWEST, PREVIOUS, read_checkpoint
+from md.cli import main
+from md.run_folder import RunFolder
+from mlcalc.errors import InputError
+from tests.conftest import write_acetylene
+
+RPMD = [sys.executable, "-P", "-m", "md.cli"]
+GLE = "# A MATRIX: (picoseconds^-1)\n5 40\n-40 60\n"
+
+
+@pytest.fixture
+def case(tmp_path):
+    """A folder with an input for acetylene that equilibrates, and records and saves often."""
+    keys = "steps = 400\nequilibration_steps = 60\nbeads = 4\nproperties_every_steps = 5\ntrajectory_every_steps = 10\n"
+    write_acetylene(tmp_path, keys + "checkpoint_every_steps = 50\n")
+    (tmp_path / "gle.txt").write_text(GLE)
+    return tmp_path
+
+
+def run(case: Path, *options: str) -> int:
+    return main(["run", str(case / "run.toml"), "--no-figure", *options])
+
+
+def resume(folder: Path, *options: str) -> int:
+    return main(["resume", str(folder), "--no-figure", *options])
+
+
+def content(folder: Path) -> dict:
+    """All that a run has found, to the bit."""
+    with h5py.File(folder / "trajectory.h5") as file:
+        arrays = {
+            name: file[name][:].tobytes()
+            for name in (
+                "particles/trajectory/position/value", "particles/trajectory/position/step",
+                "particles/trajectory/position/time", "observables/trajectory/potential_energy/value",
+            )
+        }  # fmt: skip
+    checkpoint, warning = read_checkpoint(folder)
+    assert warning is None
+    point = {name: np.asarray(value).tobytes() for name, value in checkpoint.point._asdict().items()}
+    return arrays | point | {"table": (folder / "properties.csv").read_text(), "generator": checkpoint.generator}
+
+
+OPTIONS = [
+    [],
+    ["--set", "thermostat=PILE-G", "--set", "integrator=BCOCB", "--set", "remove_rotation=true"],
+    ["--set", "thermostat=none", "--beads", "1"],
+    ["--set", "heat_capacity=true", "--set", "per_atom=true", "--beads", "3"],
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=["PILE-L", "PILE-G", "classical", "all recorded"])
+def test_a_longer_run_in_two_parts(case, options):
+    assert run(case, *options) == 0
+    assert run(case, *options, "--steps", "130", "--output", str(case / "parts")) == 0
+    assert resume(case / "parts", "--steps", "400") == 0
+    assert content(case / "parts") == content(case / "out")
+    assert "steps = 400" in (case / "parts" / "input.toml").read_text()
+
+
+def test_coloured_noise_in_two_parts(case):
+    options = ["--set", "thermostat=GLE", "--set", f"gle_file={case}/gle.txt"]
+    assert run(case, *options) == 0
+    assert run(case, *options, "--steps", "130", "--output", str(case / "parts")) == 0
+    (case / "gle.txt").unlink()  # the folder stands on its own
+    assert resume(case / "parts", "--steps", "400") == 0
+    assert content(case / "parts") == content(case / "out")
+
+
+def test_killed_again_and_again(case):
+    """SIGKILL at random moments, equilibration included, until the run is through: nothing lost, doubled or changed."""
+    options = ["--steps", "30000", "--set", "equilibration_steps=1000", "--set", "checkpoint_every_steps=100"]
+    assert run(case, *options) == 0
+    folder, rng, kills = case / "killed", random.Random(1), 0
+    command = [*RPMD, "run", str(case / "run.toml"), *options, "--output", str(folder), "--no-figure"]
+    while True:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 60
+        while not (folder / NEWEST).exists() and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        try:
+            process.wait(rng.uniform(1.2, 2.2) if kills < 6 else 100)
+            assert process.returncode == 0, process.stderr.read().decode()
+            break
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            kills += 1
+            command = [*RPMD, "resume", str(folder), "--no-figure"]
+    assert kills > 2
+    assert content(folder) == content(case / "out")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_politely(case, number):
+    options = ["--steps", "20000", "--set", "checkpoint_every_steps=1000000"]
+    folder = case / "stopped"
+    command = [*RPMD, "run", str(case / "run.toml"), *options, "--output", str(folder), "--no-figure"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while not (folder / "properties.csv").exists() or len((folder / "properties.csv").read_text()) < 3000:
+        time.sleep(0.02)
+    process.send_signal(number)
+    assert process.wait(60) == 128 + number
+    stopped = json.loads((folder / "status.json").read_text())
+    assert read_checkpoint(folder)[0].point.step == stopped["step"] > 0
+    assert resume(folder, "--steps", str(stopped["step"] + 100)) == 0
+    assert run(case, "--steps", str(stopped["step"] + 100)) == 0
+    assert content(folder) == content(case / "out")
+
+
+def test_all_beads_of_a_folder(case):
+    assert run(case, "--set", "beads=[4, 1]", "--steps", "100") == 0
+    assert resume(case / "out", "--steps", "200") == 0
+    for n_beads in (4, 1):
+        assert run(case, "--beads", str(n_beads), "--steps", "200", "--output", str(case / "whole"), "--overwrite") == 0
+        assert content(case / "out" / f"P{n_beads}") == content(case / "whole")
+
+
+def test_a_torn_checkpoint_falls_back_to_the_one_before(case, capsys):
+    """A flipped bit anywhere, or a cut, is noticed; the run goes on from the earlier state, to the same end."""
+    assert run(case) == 0
+    whole = (case / "out" / NEWEST).read_bytes()
+    assert run(case, "--steps", "300", "--output", str(case / "torn")) == 0
+    good = (case / "torn" / NEWEST).read_bytes()
+    places = [*range(0, 16), *range(16, len(good), len(good) // 40), *range(len(good) - 8, len(good))]
+    for place in places:
+        (case / "torn" / NEWEST).write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+        checkpoint, warning = read_checkpoint(case / "torn")
+        assert checkpoint.point.step < 300
+        assert "checkpoint is not whole" in warning
+    for cut in (0, 1, 31, 32, 33, len(good) // 2):
+        (case / "torn" / NEWEST).write_bytes(good[:cut])
+        assert "going on from checkpoint.previous" in read_checkpoint(case / "torn")[1]
+    assert resume(case / "torn", "--steps", "400") == 0
+    assert "going on from checkpoint.previous" in capsys.readouterr().err
+    assert (case / "torn" / NEWEST).read_bytes() == whole
+    assert content(case / "torn") == content(case / "out")
+
+
+def test_no_checkpoint_that_is_whole(case, capsys):
+    assert run(case) == 0
+    for name in (NEWEST, PREVIOUS):
+        (case / "out" / name).write_bytes(b"nothing")
+    assert resume(case / "out") == 2
+    assert "is not whole" in capsys.readouterr().err
+    for name in (NEWEST, PREVIOUS):
+        (case / "out" / name).unlink()
+    assert resume(case / "out") == 2
+    assert "no checkpoint to go on from" in capsys.readouterr().err
+    (case / "empty").mkdir()
+    assert resume(case / "empty") == 2
+    assert "not a run folder" in capsys.readouterr().err
+
+
+def test_changed_physics_is_refused(case, capsys):
+    assert run(case) == 0
+    path = case / "out" / "input.toml"
+    original = path.read_text()
+    path.write_text(original.replace("temperature_K = 50.0", "temperature_K = 60.0").replace("seed = 0", "seed = 1"))
+    assert resume(case / "out", "--steps", "500") == 2
+    message = capsys.readouterr().err
+    assert "temperature_K = 60.0, was 50.0" in message
+    assert "seed = 1, was 0" in message
+    path.write_text(original)
+    shutil.copyfile(case / "out" / "structure.xyz", case / "elsewhere.xyz")
+    model = bytearray((case / "out" / "model.safetensors").read_bytes())
+    model[-5] ^= 1
+    (case / "out" / "model.safetensors").write_bytes(bytes(model))
+    assert resume(case / "out", "--steps", "500") == 2
+    assert "model = " in capsys.readouterr().err
+
+
+def test_two_runs_do_not_write_to_one_folder(case, capsys):
+    assert run(case) == 0
+    holder = RunFolder(case / "out", None)
+    assert resume(case / "out", "--steps", "500") == 2
+    assert "another run is writing there" in capsys.readouterr().err
+    assert run(case, "--overwrite") == 2
+    holder.close()
+    assert resume(case / "out", "--steps", "500") == 0
+
+
+def test_the_lock_goes_with_its_process(case):
+    script = (
+        "import time; from pathlib import Path; from md.run_folder import RunFolder\n"
+        f"held = RunFolder(Path({str(case / 'x')!r}), None); print(1, flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    with pytest.raises(InputError, match="another run is writing there"):
+        RunFolder(case / "x", None)
+    process.kill()
+    process.wait()
+    RunFolder(case / "x", None).close()
+    assert os.path.exists(case / "x" / ".lock")
+
+
+def test_a_hint_where_there_is_something_to_go_on_with(case, capsys):
+    assert run(case) == 0
+    assert run(case) == 2
+    assert f"or go on with 'rpmd resume {case / 'out'}'" in capsys.readouterr().err
