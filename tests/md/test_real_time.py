@@ -113,7 +113,7 @@ def test_run_folders_and_spectrum(case, capfd):
 
 def test_same_seed_same_bits(case):
     found = []
-    for output, threads in (("a", "1"), ("b", "2")):
+    for output, threads in (("a", "1"), ("b", "0")):  # one, and all there are
         assert rpmd(case, "--beads", "4", "--output", str(case / output), "--threads", threads, "--no-figure") == 0
         with h5py.File(case / output / "velocities.h5") as file:
             found.append(file["velocity"][:])
