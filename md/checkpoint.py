@@ -1,7 +1,7 @@
 """Checkpoints: the state of a run to the bit, in files that are whole or refused.
 
-A file is a safetensors block (positions, momenta and extra momenta in normal modes, float64; everything else as JSON in its
-metadata), followed by the SHA-256 of that block. The newest lies in ``checkpoint``, the one before in ``checkpoint.previous``.
+A file is a safetensors block (beads, and positions, momenta and extra momenta in normal modes, float64; everything else as JSON in
+its metadata), followed by the SHA-256 of that block. The newest lies in ``checkpoint``, the one before in ``checkpoint.previous``.
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from mlcalc.model_file import write_atomically
 
 NEWEST, PREVIOUS = "checkpoint", "checkpoint.previous"
 _FORMAT, _VERSION = "mlcalc checkpoint", 1
+_ARRAYS = ("beads", "positions", "momenta", "auxiliary")
 _DIGEST = 32
 _LARGEST = 1 << 32  # bytes
 
@@ -51,7 +52,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         "generator": checkpoint.generator, "frames": checkpoint.frames,
         "properties_bytes": checkpoint.properties_bytes, "physics": checkpoint.physics,
     }  # fmt: skip
-    arrays = {name: np.ascontiguousarray(getattr(point, name)) for name in ("positions", "momenta", "auxiliary")}
+    arrays = {name: np.ascontiguousarray(getattr(point, name)) for name in _ARRAYS}
     block = save(arrays, {"facts": to_json(facts)})
     if (folder / NEWEST).exists():
         os.replace(folder / NEWEST, folder / PREVIOUS)
@@ -90,9 +91,7 @@ def _read(path: Path) -> Checkpoint:
         raise ValueError(
             f"format {facts['format']!r}, version {facts['version']!r}: this program reads version {_VERSION}"
         )
-    point = Point(
-        facts["step"], arrays["positions"], arrays["momenta"], arrays["auxiliary"], float.fromhex(facts["heat"])
-    )
+    point = Point(facts["step"], *(arrays[name] for name in _ARRAYS), float.fromhex(facts["heat"]))
     return Checkpoint(
         facts["phase"], point, facts["generator"], facts["frames"], facts["properties_bytes"], facts["physics"]
     )

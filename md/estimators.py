@@ -84,6 +84,11 @@ def _thermal(sample: Sample) -> float:
     return units.kB * sample.temperature_K
 
 
+def _centre_of_mass(positions: np.ndarray, masses: np.ndarray) -> np.ndarray:
+    # Not masses @ positions: BLAS rounds by where in memory an array happens to lie, and a resumed run would differ.
+    return (masses[:, None] * positions).sum(axis=0) / masses.sum()
+
+
 def _frozen(sample: Sample) -> tuple[float, np.ndarray]:
     """Degrees of freedom held at rest: of all momenta, and of each atom's centroid (N,) as the virial theorem has it.
 
@@ -94,11 +99,13 @@ def _frozen(sample: Sample) -> tuple[float, np.ndarray]:
     if not sample.remove_rotation:
         return total, by_atom
     centroid = q.mean(axis=0)
-    centre = masses @ centroid / masses.sum()
+    centre = _centre_of_mass(centroid, masses)
     whole = inertia(q - centre, masses)
     inverse = np.linalg.pinv(whole, rcond=1e-10, hermitian=True)
     r = centroid - centre
-    turning = np.trace(inverse) * (r**2).sum(axis=1) - ((r @ inverse) * r).sum(axis=1)  # tr I⁻¹(r² − r rᵀ)
+    turning = np.trace(inverse) * (r**2).sum(axis=1) - (r[:, :, None] * inverse * r[:, None, :]).sum(
+        axis=(1, 2)
+    )  # tr I⁻¹(r² − r rᵀ)
     return total + float(np.trace(inverse @ whole)), by_atom + len(q) * masses * turning
 
 
@@ -119,7 +126,7 @@ def spring(sample: Sample) -> float:
     q, _, masses = sample.ring_polymer[:3]
     omega = ring_frequency(len(q), sample.temperature_K)
     stretch = ((q - np.roll(q, -1, axis=0)) ** 2).sum(axis=2)
-    return 0.5 * omega**2 * (stretch @ masses).sum() / len(q)
+    return 0.5 * omega**2 * (stretch * masses).sum() / len(q)
 
 
 def kinetic_primitive(sample: Sample) -> float:
@@ -138,7 +145,7 @@ def kinetic_virial(sample: Sample) -> float:
 def kinetic_virial_com(sample: Sample) -> float:
     """3/2β + (1/2P) Σ_j Σ_i (q_ij − R)·∂V/∂q_ij about the centre of mass R: the same mean for a bound molecule, larger spread."""
     q, _, masses = sample.ring_polymer[:3]
-    centre = masses @ q.mean(axis=0) / masses.sum()
+    centre = _centre_of_mass(q.mean(axis=0), masses)
     return 1.5 * (not sample.remove_com) * _thermal(sample) - ((q - centre) * sample.forces).sum() / (2 * len(q))
 
 

@@ -60,8 +60,8 @@ def check_real_time(settings) -> None:
         )
 
 
-def run_ensemble(settings, folder: Path, prepared, stop: StopRequest) -> dict:
-    """All trajectories of one number of beads; returns what runner.run wants of a run.
+def run_ensemble(settings, folder: Path, prepared, stop: StopRequest, checkpoint: None = None) -> dict:
+    """All trajectories of one number of beads; returns what runner.run wants of a run. There are no checkpoints yet.
 
     ``velocities.h5`` in the folder holds the trajectories that came to their end, whole.
     """

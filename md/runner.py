@@ -27,9 +27,7 @@ def run(settings, overwrite: bool = False, run_one: Callable | None = None) -> t
     Raises:
         InputError: Structure, model and output are checked before anything is written.
     """
-    from md.potentials import single_threaded_blas
     from md.preparation import prepare
-    from md.progress import summary
     from md.run_folder import check_writable
 
     output = Path(settings.output)
@@ -37,19 +35,34 @@ def run(settings, overwrite: bool = False, run_one: Callable | None = None) -> t
     folders = [output] if isinstance(settings.beads, int) else [output / f"P{n_beads}" for n_beads in counts]
     for folder in folders:
         check_writable(folder, overwrite)
-    prepared = prepare(settings)
+    prepared, make = prepare(settings), run_one or _run_one
+    return _in_turn(
+        [(folder, settings.for_beads(n), prepared, None) for n, folder in zip(counts, folders, strict=True)], make
+    )
+
+
+def _in_turn(runs: list[tuple], make: Callable) -> tuple[int, list[Path]]:
+    """Make runs one after the other until one does not finish; prints their summary, returns what run returns.
+
+    Args:
+        runs: Folder, settings, prepared and checkpoint (or None) of each.
+    """
+    from md.potentials import single_threaded_blas
+    from md.progress import summary
+
     stop, results = StopRequest(), []
     with single_threaded_blas():
-        for n_beads, folder in zip(counts, folders, strict=True):
-            results.append((run_one or _run_one)(settings.for_beads(n_beads), folder, prepared, stop))
+        for folder, settings, prepared, checkpoint in runs:
+            results.append(make(settings, folder, prepared, stop, checkpoint))
             if results[-1]["state"] != "finished":
                 break
+    folders = [folder for folder, *_ in runs[: len(results)]]
     print(summary(results))
-    print("run folders: " + "  ".join(str(folder) for folder in folders[: len(results)]))
+    print("run folders: " + "  ".join(map(str, folders)))
     if error := results[-1]["error"]:
-        print(f"rpmd: error: {folders[len(results) - 1]}: {error}", file=sys.stderr)
-        return _EXIT_FAILED, folders[: len(results)]
-    return (128 + stop.signal if stop.signal else 0), folders[: len(results)]
+        print(f"rpmd: error: {folders[-1]}: {error}", file=sys.stderr)
+        return _EXIT_FAILED, folders
+    return (128 + stop.signal if stop.signal else 0), folders
 
 
 class Stopped(Exception):
@@ -109,28 +122,17 @@ def resume(folder: Path, steps: int | None) -> tuple[int, list[Path]]:
         InputError: No run, no checkpoint that is whole, or an input that was changed since.
     """
     from md.checkpoint import read_checkpoint
-    from md.potentials import single_threaded_blas
     from md.preparation import prepare
-    from md.progress import summary
 
-    folders = _runs_in(folder)
-    found = [(_own_settings(path, steps), *read_checkpoint(path)) for path in folders]
-    for path, (settings, checkpoint, _) in zip(folders, found, strict=True):
+    runs = []
+    for path in _runs_in(folder):
+        settings = _own_settings(path, steps)
+        checkpoint, warning = read_checkpoint(path)
         _check_same_physics(path, checkpoint.physics, physics_of(settings))
-    stop, results = StopRequest(), []
-    with single_threaded_blas():
-        for path, (settings, checkpoint, warning) in zip(folders, found, strict=True):
-            if warning:
-                print(f"rpmd: warning: {warning}", file=sys.stderr)
-            results.append(_run_one(settings, path, prepare(settings), stop, checkpoint))
-            if results[-1]["state"] != "finished":
-                break
-    print(summary(results))
-    print("run folders: " + "  ".join(str(path) for path in folders[: len(results)]))
-    if error := results[-1]["error"]:
-        print(f"rpmd: error: {folders[len(results) - 1]}: {error}", file=sys.stderr)
-        return _EXIT_FAILED, folders[: len(results)]
-    return (128 + stop.signal if stop.signal else 0), folders[: len(results)]
+        if warning:
+            print(f"rpmd: warning: {warning}", file=sys.stderr)
+        runs.append((path, settings, prepare(settings), checkpoint))
+    return _in_turn(runs, _run_one)
 
 
 def _runs_in(folder: Path) -> list[Path]:
@@ -180,18 +182,18 @@ def _check_same_physics(folder: Path, then: dict, now: dict) -> None:
 class _Saver:
     """Writes checkpoints of a run in time."""
 
-    def __init__(self, record, settings, rng, stop: StopRequest):
-        self._record, self._settings, self._rng, self._stop = record, settings, rng, stop
+    def __init__(self, record, settings, rng):
+        self._record, self._settings, self._rng = record, settings, rng
         self._physics, self._last = physics_of(settings), None
 
-    def __call__(self, phase: str, sample, ends: bool) -> None:
-        """Write one if it is due, or the phase ``ends``, or the run was asked to stop."""
+    def __call__(self, phase: str, sample, now: bool) -> None:
+        """Write one if it is due, or ``now``."""
         from md.checkpoint import Checkpoint, write_checkpoint
         from md.simulation import point_of
 
         due = self._last is None or self._last[0] != phase
         due = due or sample.step - self._last[1] >= self._settings.checkpoint_every_steps
-        if due or ends or self._stop.signal:
+        if due or now:
             state = self._rng.bit_generator.state
             checkpoint = Checkpoint(phase, point_of(sample), state, *self._record.extent, self._physics)
             write_checkpoint(self._record.folder, checkpoint)
@@ -229,7 +231,7 @@ def _run_one(settings, folder: Path, prepared, stop: StopRequest, checkpoint=Non
     progress = Progress(settings, record)
     series = [] if checkpoint is None else read_properties(folder, names).tolist()
     with attempt(record, progress, stop) as outcome:
-        save = _Saver(record, settings, rng, stop)
+        save = _Saver(record, settings, rng)
         for sample in _samples(settings, state, prepared.potential, dynamics, rng, checkpoint, progress, save, stop):
             if sample.step % settings.properties_every_steps == 0:
                 values = _evaluated(sample, settings, prepared).values(names)
@@ -271,8 +273,10 @@ def _samples(settings, state, potential, dynamics, rng, checkpoint, progress, sa
             progress.show(sample.step - (settings.equilibration_steps if phase == "equilibration" else 0))
             if phase == "production":
                 yield sample
-            save(phase, sample, sample.step + every > steps)
-            stop.check()
+            stopping = bool(stop.signal)  # looked at once: a signal that comes after the checkpoint waits for the next
+            save(phase, sample, stopping or sample.step + every > steps)
+            if stopping:
+                raise Stopped
 
 
 def facts(settings, model_path: Path) -> dict:

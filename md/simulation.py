@@ -55,11 +55,13 @@ class Point(NamedTuple):
 
     Attributes:
         step: Steps made.
-        positions, momenta, auxiliary: In normal modes, as integrators.Modes has them; copies.
+        beads: (P, N, 3) Å, positions of the beads: at the start of a simulation they are not those of the modes to the bit.
+        positions, momenta, auxiliary: In normal modes, as integrators.Modes has them.
         heat: Energy that the thermostat has taken out, eV.
     """
 
     step: int
+    beads: np.ndarray
     positions: np.ndarray
     momenta: np.ndarray
     auxiliary: np.ndarray
@@ -67,9 +69,10 @@ class Point(NamedTuple):
 
 
 def point_of(sample: Sample) -> Point:
-    """The Point of a live sample."""
+    """The Point of a live sample; its arrays are copies."""
     modes = sample.modes
-    return Point(sample.step, modes.positions.copy(), modes.momenta.copy(), modes.auxiliary.copy(), sample.heat)
+    arrays = sample.ring_polymer.positions, modes.positions, modes.momenta, modes.auxiliary
+    return Point(sample.step, *(array.copy() for array in arrays), sample.heat)
 
 
 def simulate(
@@ -120,10 +123,10 @@ def simulate(
 
 
 def _restored(ring_polymer: RingPolymer, laws: Laws, begin: Point) -> Modes:
-    """The normal modes of a Point; the ring polymer follows."""
+    """The normal modes of a Point; the ring polymer gets its beads."""
     modes = in_modes(ring_polymer, laws)
     modes.positions[:], modes.momenta[:], modes.auxiliary[:] = begin.positions, begin.momenta, begin.auxiliary
-    to_beads(laws.transform, modes.positions, ring_polymer.positions)
+    ring_polymer.positions[:] = begin.beads
     return modes
 
 

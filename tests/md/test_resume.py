@@ -65,10 +65,11 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.parametrize("first", [0, 130])
 @pytest.mark.parametrize("options", OPTIONS, ids=["PILE-L", "PILE-G", "classical", "all recorded"])
-def test_a_longer_run_in_two_parts(case, options):
+def test_a_longer_run_in_two_parts(case, options, first):
     assert run(case, *options) == 0
-    assert run(case, *options, "--steps", "130", "--output", str(case / "parts")) == 0
+    assert run(case, *options, "--steps", str(first), "--output", str(case / "parts")) == 0
     assert resume(case / "parts", "--steps", "400") == 0
     assert content(case / "parts") == content(case / "out")
     assert "steps = 400" in (case / "parts" / "input.toml").read_text()
