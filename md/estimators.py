@@ -85,7 +85,6 @@ def _thermal(sample: Sample) -> float:
 
 
 def _centre_of_mass(positions: np.ndarray, masses: np.ndarray) -> np.ndarray:
-    # Not masses @ positions: BLAS rounds by where in memory an array happens to lie, and a resumed run would differ.
     return (masses[:, None] * positions).sum(axis=0) / masses.sum()
 
 
