@@ -58,7 +58,8 @@ def _parser() -> argparse.ArgumentParser:
         _add_run_options(command)
     resume = commands.add_parser(
         "resume", help="go on with a run",
-        description="Go on with a run, or all runs in a folder, from the last checkpoint: bit for bit as if never interrupted.",
+        description="Go on with a run, or all runs that were begun in a folder, from the last checkpoint: bit for bit as if "
+        "never interrupted.",
         epilog="example:\n  rpmd resume runs/c20\n  rpmd resume runs/c20/P8 --steps 200000", formatter_class=raw,
     )  # fmt: skip
     resume.add_argument("run", metavar="RUN", type=Path)
