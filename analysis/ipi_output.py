@@ -17,7 +17,7 @@ from md.config import RunSettings, as_toml
 from md.ring_polymer import HBAR
 from md.trajectory import TrajectoryWriter
 from mlcalc.errors import InputError
-from mlcalc.model_file import write_atomically
+from mlcalc.files import write_atomically
 
 _KELVIN = units.Hartree / units.kB
 _TIME_FS = HBAR / units.Hartree / units.fs

@@ -15,7 +15,7 @@ from analysis.harmonic import HarmonicDistances
 from analysis.report import RunDistances
 from analysis.universe import Run
 from mlcalc.errors import InputError
-from mlcalc.model_file import write_atomically
+from mlcalc.files import write_atomically
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLE = {

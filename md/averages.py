@@ -62,5 +62,6 @@ def means(series: Series, ensemble: Ensemble) -> dict[str, Mean]:
     found = {name: block_average(values) for name, values in series.items()}
     for name, row in DERIVED.items():
         if all(column in series for column in row.needs):
-            found[name] = row.function(series, ensemble)
+            recorded = len(series[row.needs[0]]) > 0
+            found[name] = row.function(series, ensemble) if recorded else Mean(np.nan, np.nan, 0.0)
     return found

@@ -1,4 +1,7 @@
-"""The command line ``rpmd``: run · resume · converge · real-time · ipi-… · frames · estimators. Heavy imports wait until needed."""
+"""The command line ``rpmd``: run · resume · check · converge · real-time · ipi-… · frames · estimators.
+
+Heavy imports wait until they are needed.
+"""
 
 import argparse
 import subprocess
@@ -13,12 +16,14 @@ _RUN_EXAMPLE = """examples:
   rpmd run inputs/c20/rpmd.toml --beads 32 --steps 20000 --output runs/p32
   rpmd run inputs/c20/rpmd.toml --set timestep_fs=0.25 --set integrator=BAOAB
 
+A run that the output folder holds already is gone on with, to the bit; --steps makes it longer, --overwrite begins anew.
+
 keys of the input and their defaults (units are part of the name):
 """
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code (0 done, 1 simulation failed, 2 bad input, 130/143 interrupted)."""
+    """Entry point; returns the exit code, for runs one of endings.Exit or 128 + a signal."""
     parser = _parser()
     options = parser.parse_args(arguments)
     return run_command("rpmd", lambda: options.command(options))
@@ -26,13 +31,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     from md.config import describe_keys
+    from md.endings import describe_codes
 
     parser = argparse.ArgumentParser(prog="rpmd", description="Ring-polymer molecular dynamics on a SchNet potential.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     raw = argparse.RawDescriptionHelpFormatter
     run = commands.add_parser(
         "run", help="run an input", description="Run ring-polymer MD from a TOML input.",
-        epilog=_RUN_EXAMPLE + describe_keys(), formatter_class=raw,
+        epilog=_RUN_EXAMPLE + describe_keys() + "\n\nexit codes:\n" + describe_codes(), formatter_class=raw,
     )  # fmt: skip
     run.add_argument("--beads", type=int, metavar="P", help="this number of beads alone, written to --output itself")
     run.set_defaults(command=_run)
@@ -60,12 +66,21 @@ def _parser() -> argparse.ArgumentParser:
         "resume", help="go on with a run",
         description="Go on with a run, or all runs that were begun in a folder, from the last checkpoint: bit for bit as if "
         "never interrupted.",
-        epilog="example:\n  rpmd resume runs/c20\n  rpmd resume runs/c20/P8 --steps 200000", formatter_class=raw,
+        epilog="example:\n  rpmd resume runs/c20\n  rpmd resume runs/c20/P8 --steps 200000\n\nexit codes:\n" + describe_codes(),
+        formatter_class=raw,
     )  # fmt: skip
     resume.add_argument("run", metavar="RUN", type=Path)
     resume.add_argument("--steps", type=int, help="time steps of production in all (default: those of the run's input)")
-    resume.add_argument("--no-figure", action="store_true", help="skip the analysis at the end")
+    _add_end_options(resume)
     resume.set_defaults(command=_resume)
+    check = commands.add_parser(
+        "check", help="is a run folder whole?",
+        description="Look at every file of a run, or of all runs in a folder; say what is wrong and how to go on. Changes nothing; "
+        "exit code 1 where something is wrong.",
+        epilog="example:\n  rpmd check runs/c20", formatter_class=raw,
+    )  # fmt: skip
+    check.add_argument("run", metavar="RUN", type=Path)
+    check.set_defaults(command=_check)
     add_ipi_commands(commands, raw)
     estimators = commands.add_parser(
         "estimators", help="the table of estimators", description="All estimators: unit, formula, source.",
@@ -98,7 +113,15 @@ def _add_run_options(command) -> None:
     command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="any other key"
     )
-    command.add_argument("--overwrite", action="store_true", help="replace an older run in the output folder")
+    command.add_argument("--overwrite", action="store_true", help="begin anew where the output folder holds a run")
+    _add_end_options(command)
+
+
+def _add_end_options(command) -> None:
+    command.add_argument(
+        "--max-walltime", type=_wall_time, metavar="[H:]M:S",
+        help="stop in time, with a checkpoint and exit code 75 for a queue to start 'rpmd resume'",
+    )  # fmt: skip
     command.add_argument("--no-figure", action="store_true", help="skip the analysis at the end")
 
 
@@ -107,7 +130,7 @@ def _bead_list(text: str) -> tuple[int, ...]:
 
 
 def _frames(options) -> int:
-    from md.run_folder import bead_structures
+    from md.frames import bead_structures
     from mlcalc.labelling import write_frames
 
     if options.skip < 0 or options.every < 1:
@@ -124,10 +147,26 @@ def _run(options) -> int:
 
 
 def _resume(options) -> int:
-    from md.runner import resume
+    from md.endings import StopRequest
+    from md.runs import resume
 
-    code, folders = resume(options.run, options.steps)
+    code, folders = resume(options.run, options.steps, StopRequest(options.max_walltime))
     return code if code or options.no_figure else _analyse("distances", folders)
+
+
+def _check(options) -> int:
+    from md.inspection import inspect
+    from md.runs import runs_in
+    from mlcalc.tables import aligned
+
+    good = True
+    for folder in runs_in(options.run):
+        findings, advice = inspect(folder)
+        good = good and all(finding.good for finding in findings)
+        rows = [[part, "ok" if fine else "WRONG", text] for part, fine, text, _ in findings]
+        print(aligned([str(folder), "", ""], rows, left=3))
+        print(f"{advice}\n")
+    return 0 if good else 1
 
 
 def _converge(options) -> int:
@@ -136,9 +175,9 @@ def _converge(options) -> int:
 
 
 def _real_time(options) -> int:
-    from md.real_time import check_real_time, run_ensemble
+    from md.physics import REAL_TIME
 
-    code, folders = _simulate(options, check_real_time, run_ensemble)
+    code, folders = _simulate(options, REAL_TIME)
     return code if code or options.no_figure else _analyse("spectrum", folders)
 
 
@@ -153,17 +192,25 @@ def _estimators(options) -> int:
     return 0
 
 
-def _simulate(options, check=None, run_one=None, **keys) -> tuple[int, list[Path]]:
+def _simulate(options, kind: str = "run", **keys) -> tuple[int, list[Path]]:
     from md.config import parse_assignment, read_settings
-    from md.runner import run
+    from md.endings import StopRequest
+    from md.runs import run
 
+    stop = StopRequest(options.max_walltime)
     named = ("model", "beads", "steps", "temperature_K", "seed", "threads", "output")
     overrides = keys | dict(parse_assignment(text) for text in options.assignments)
     overrides |= {key: getattr(options, key) for key in named if getattr(options, key) is not None}
-    settings = read_settings(options.input, overrides)
-    if check is not None:
-        check(settings)
-    return run(settings, options.overwrite, run_one)
+    return run(read_settings(options.input, overrides), stop, options.overwrite, kind)
+
+
+def _wall_time(text: str) -> float:
+    from md.endings import seconds_of
+
+    try:
+        return seconds_of(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected [[days-]hours:]minutes:seconds, or seconds") from None
 
 
 def _analyse(command: str, folders: list[Path]) -> int:

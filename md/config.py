@@ -39,6 +39,10 @@ class RunSettings:
         per_atom: Record kinetic energy, radius of gyration and isotope derivative of every atom with every frame.
         properties_every_steps, trajectory_every_steps: Intervals of recording.
         checkpoint_every_steps: Interval of the states that 'rpmd resume' goes on from.
+        domain_guard: What to do when atoms come closer than the model can be trusted: stop, warn or record.
+        max_force_eV_A: A run with a larger force on any bead stops.
+        max_temperature_K, max_gyration_A: Likewise for temperature and width of an atom's ring polymer; 0 for the
+            defaults of md/guards.py.
         trajectories, trajectories_at_once: Of 'rpmd real-time': how many, each of ``steps`` after a thermalisation of
             ``equilibration_steps``, and how many of them move as one batch.
         velocities_every_steps: Interval of its recording.
@@ -69,6 +73,10 @@ class RunSettings:
     properties_every_steps: int = 10
     trajectory_every_steps: int = 20
     checkpoint_every_steps: int = 10_000
+    domain_guard: str = "stop"
+    max_force_eV_A: float = 200.0
+    max_temperature_K: float = 0.0
+    max_gyration_A: float = 0.0
     trajectories: int = 64
     trajectories_at_once: int = 16
     velocities_every_steps: int = 4
@@ -81,7 +89,8 @@ class RunSettings:
         for name, high in (("temperature_K", 1e5), ("centroid_time_fs", 1e9), ("friction_scale", 100.0)):
             check_range(name, getattr(self, name), 0, high, open_low=True)
         check_range("timestep_fs", self.timestep_fs, 0, 20.0)
-        for name in ("steps", "equilibration_steps", "seed", "threads"):
+        check_range("max_force_eV_A", self.max_force_eV_A, 0, open_low=True)
+        for name in ("steps", "equilibration_steps", "seed", "threads", "max_temperature_K", "max_gyration_A"):
             check_range(name, getattr(self, name), 0)
         intervals = [f.name for f in fields(self) if f.name.endswith("_every_steps")]
         for name in (*intervals, "trajectories", "trajectories_at_once"):
@@ -90,6 +99,7 @@ class RunSettings:
         check_choice("thermostat", self.thermostat, THERMOSTAT_NAMES)
         check_choice("precision", self.precision, ("float32", "float64"))
         check_choice("backend", self.backend, ("numba", "torch"))
+        check_choice("domain_guard", self.domain_guard, ("stop", "warn", "record"))
         if (self.thermostat == "GLE") != bool(self.gle_file):
             raise InputError(
                 f"thermostat = {self.thermostat!r} with gle_file = {self.gle_file!r}: the thermostat GLE, and no other, needs one"

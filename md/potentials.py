@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlcalc.domain import check_structure
+from mlcalc.domain import check_structure, shortest_allowed
 from mlcalc.errors import InputError
 from mlcalc.model_file import Model, find_model, load_model
 
@@ -17,6 +17,7 @@ __all__ = [
     "find_model",
     "load_model",
     "schnet_potential",
+    "shortest_allowed",
     "single_threaded_blas",
 ]
 

@@ -1,6 +1,7 @@
 """From settings to what a simulation needs; everything about them is checked here, before anything is written."""
 
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from ase import Atoms, units
 
 from md.gle import read_gle
 from md.integrators import SPLITTINGS
-from md.potentials import find_model, load_model, schnet_potential
+from md.potentials import find_model, load_model, schnet_potential, shortest_allowed
 from md.ring_polymer import HBAR
 from md.simulation import Dynamics, Potential
 from md.stability import stability_limit, stiffest_frequency
@@ -17,11 +18,20 @@ from mlcalc.errors import InputError
 
 
 class Prepared(NamedTuple):
-    """Attributes: atoms, the start; model_path, its model; potential, by that model; dynamics for every number of beads."""
+    """What a simulation starts from.
+
+    Attributes:
+        atoms: The start, as its run folder will hold it.
+        model_path: The model file.
+        potential: By that model.
+        shortest: Å, the smallest distance that it can be asked for.
+        dynamics: For every number of beads.
+    """
 
     atoms: Atoms
     model_path: Path
     potential: Potential
+    shortest: float
     dynamics: dict[int, Dynamics]
 
 
@@ -49,7 +59,7 @@ def prepare(settings) -> Prepared:
     stiffest = stiffest_frequency(potential, atoms.positions, atoms.get_masses())
     for n_beads, laws in dynamics.items():
         check_stable(laws, n_beads, stiffest)
-    return Prepared(atoms, model_path, potential, dynamics)
+    return Prepared(atoms, model_path, potential, shortest_allowed(model.domain), dynamics)
 
 
 def dynamics_of(settings, n_beads: int) -> Dynamics:
@@ -76,12 +86,28 @@ def check_stable(dynamics: Dynamics, n_beads: int, stiffest: float) -> None:
 
 
 def read_structure(path: str | Path) -> Atoms:
-    """A structure file in any format that ASE reads; InputError when it is missing or malformed."""
+    """Elements, positions, masses and cell in a structure file of any format that ASE reads, rounded as a run folder holds them.
+
+    Raises:
+        InputError: The file is missing or malformed.
+    """
     from ase.io import read
 
     if not Path(path).is_file():
         raise InputError(f"structure {str(path)!r}: no such file")
     try:
-        return read(path)
+        found = read(path)
     except Exception as error:  # ASE's readers raise whatever a malformed file makes them trip over
         raise InputError(f"{path}: not a readable structure: {type(error).__name__}: {error}") from error
+    masses = found.arrays.get("masses")
+    bare = Atoms(found.numbers, found.positions, masses=masses, cell=found.cell, pbc=found.pbc)
+    return read(StringIO(as_extxyz(bare)), format="extxyz") if len(bare) else bare
+
+
+def as_extxyz(atoms: Atoms) -> str:
+    """Text of a structure, as it lies in run folders; read_structure changes nothing about it."""
+    from ase.io import write
+
+    text = StringIO()
+    write(text, atoms, format="extxyz")
+    return text.getvalue()

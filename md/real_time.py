@@ -15,17 +15,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 from ase import units
 
+from md.checkpoint import Checkpoint
+from md.endings import Stopped, StopRequest
+from md.guards import check_finite
 from md.integrators import in_modes, make_laws
 from md.normal_modes import to_beads
+from md.physics import REAL_TIME
 from md.progress import Progress
 from md.ring_polymer import RingPolymer, thermal_ring_polymer
-from md.run_folder import VELOCITIES, RunFolder
-from md.runner import StopRequest, attempt, facts
-from md.simulation import Dynamics, Potential, simulate
+from md.run_folder import RunFolder
+from md.runner import Saver, attempt, facts, make_guard
+from md.simulation import Dynamics, NoiseSource, Potential, simulate, standard_normal
 from mlcalc.errors import InputError
 
 _REAL_TIME = ("T-RPMD", "none")
@@ -41,6 +44,11 @@ class Copies:
         n_beads = len(positions)
         energies, forces = self.potential(positions.reshape(n_beads * self.copies, -1, 3))
         return energies.reshape(n_beads, self.copies).sum(axis=1), forces.reshape(positions.shape)
+
+    @property
+    def smallest_distances(self) -> np.ndarray:
+        """Of the last call, (P·M,) Å; atoms of different copies never meet."""
+        return self.potential.smallest_distances
 
 
 def check_real_time(settings) -> None:
@@ -60,47 +68,80 @@ def check_real_time(settings) -> None:
         )
 
 
-def run_ensemble(settings, folder: Path, prepared, stop: StopRequest, checkpoint: None = None) -> dict:
-    """All trajectories of one number of beads; returns what runner.run wants of a run. There are no checkpoints yet.
+def run_ensemble(settings, folder: Path, prepared, stop: StopRequest, checkpoint: Checkpoint | None = None) -> dict:
+    """All trajectories of one number of beads, from the batch after the checkpoint; returns what run_one does, but no properties.
 
     ``velocities.h5`` in the folder holds the trajectories that came to their end, whole.
     """
     copies, n_beads = settings.trajectories_at_once, settings.beads
     batches, per_batch = settings.trajectories // copies, settings.equilibration_steps + settings.steps
-    record = RunFolder(folder, settings)
-    record.begin(prepared.atoms, prepared.model_path)
-    record.set_status(force=True, state="running", trajectories=0, **facts(settings, prepared.model_path))
-    record.log(f"started: P = {n_beads}, {settings.trajectories} trajectories of {settings.steps} steps")
+    generators = [np.random.default_rng(seed) for seed in np.random.SeedSequence(settings.seed).spawn(copies)]
+    state = thermal_copies(prepared.atoms, settings, generators)
+    record, first = RunFolder(folder, settings), 0
+    record.note_changes()
+    if checkpoint is not None:
+        first = checkpoint.step
+        state.positions[:], state.momenta[:] = checkpoint.state["positions"], checkpoint.state["momenta"]
+        for generator, known in zip(generators, checkpoint.generators, strict=True):
+            generator.bit_generator.state = known
+    record.open_velocities(prepared.atoms, checkpoint and checkpoint.extent)
+    record.set_status(force=True, state="running", **facts(settings, prepared.model_path, REAL_TIME))
+    record.log(
+        f"started: P = {n_beads}, trajectories {first * copies} to {settings.trajectories} of {settings.steps} steps"
+    )
     progress = Progress(replace(settings, steps=batches * per_batch, equilibration_steps=0), record, copies)
-    rng = np.random.default_rng(settings.seed)
-    state = thermal_ring_polymer(
-        np.tile(prepared.atoms.positions, (copies, 1)), np.tile(prepared.atoms.get_masses(), copies), n_beads,
-        settings.temperature_K, rng,
-    )  # fmt: skip
-    potential = Copies(prepared.potential, copies)
-    with (
-        attempt(record, progress, stop) as outcome,
-        VelocityWriter(folder / VELOCITIES, settings, prepared.atoms) as writer,
-    ):
-        for batch in range(batches):
-            before = batch * per_batch
+    potential, guard = Copies(prepared.potential, copies), make_guard(settings, prepared, record, copies)
+    all_atoms = prepared.atoms[np.tile(np.arange(len(prepared.atoms)), copies)]
+    with attempt(record, progress, stop, all_atoms) as outcome:
+        saver = Saver(record, settings, REAL_TIME, generators)
+        for batch in range(first, batches):
 
-            def show(step: int, before: int = before) -> None:
+            def show(step: int, before: int = batch * per_batch) -> None:
                 progress.show(before + step)
-                stop.check()
+                if stop.made:
+                    raise Stopped
 
-            writer.append(trajectories(state, potential, prepared.dynamics[n_beads], rng, settings, show))
+            law = (potential, prepared.dynamics[n_beads], side_by_side(generators, n_beads))
+            record.add_velocities(trajectories(state, *law, settings, show, guard))
             record.set_status(force=True, trajectories=(batch + 1) * copies)
+            saver.save("trajectories", batch + 1, {"positions": state.positions, "momenta": state.momenta})
     return outcome | {"beads": n_beads, "ns_per_day": progress.ns_per_day}
+
+
+def thermal_copies(atoms, settings, generators: list[np.random.Generator]) -> RingPolymer:
+    """Thermal ring polymers of a molecule, side by side, each drawn from its own generator."""
+    copies = [
+        thermal_ring_polymer(atoms.positions, atoms.get_masses(), settings.beads, settings.temperature_K, generator)
+        for generator in generators
+    ]
+    positions, momenta = (np.concatenate([copy[n] for copy in copies], axis=1) for n in range(2))
+    return RingPolymer(positions, momenta, np.concatenate([copy.masses for copy in copies]))
+
+
+def side_by_side(generators: list[np.random.Generator], n_beads: int) -> NoiseSource:
+    """Noise for copies of which each has a generator: a copy meets the same numbers whatever moves beside it."""
+    sources = [standard_normal(generator) for generator in generators]
+
+    def fill(numbers: np.ndarray) -> None:
+        if not numbers.size:
+            return
+        shares = numbers.reshape(*numbers.shape[:2], n_beads, len(sources), -1)
+        for copy, source in enumerate(sources):
+            share = np.empty_like(shares[:, :, :, copy], order="C")
+            source(share)
+            shares[:, :, :, copy] = share
+
+    return fill
 
 
 def trajectories(
     state: RingPolymer,
     potential: Copies,
     dynamics: Dynamics,
-    rng: np.random.Generator,
+    noise: NoiseSource,
     settings,
     show: Callable[[int], None],
+    guard: Callable = check_finite,
 ) -> np.ndarray:
     """Thermalise M copies and follow them: velocities of their centroids, (M, n_frames, N, 3) float32 in Å/fs.
 
@@ -109,17 +150,18 @@ def trajectories(
         dynamics: Of the motion in real time; thermalised starts come from PILE-L with the same time step.
         settings: RunSettings with equilibration_steps, steps, velocities_every_steps.
         show: Called with the number of steps made so far.
+        guard: As simulate takes it.
     """
     every, warm_up = settings.velocities_every_steps, settings.equilibration_steps
     canonical = replace(dynamics, thermostat="PILE-L", remove_com=False, remove_rotation=False)
-    for sample in simulate(state, potential, canonical, rng, warm_up, every):
+    for sample in simulate(state, potential, canonical, noise, warm_up, every, guard=guard):
         show(sample.step)
     stop_rigid_motion(state, potential.copies, dynamics)
     # Motion keeps both at rest, but for the rotation that noise on the internal modes adds.
     free = replace(dynamics, remove_com=False, remove_rotation=False)
     n_atoms = len(state.masses) // potential.copies
     frames = np.empty((potential.copies, settings.steps // every + 1, n_atoms, 3), dtype=np.float32)
-    for sample in simulate(state, potential, free, rng, settings.steps, every):
+    for sample in simulate(state, potential, free, noise, settings.steps, every, guard=guard):
         velocities = state.momenta.mean(axis=0) / state.masses[:, None] * units.fs
         frames[:, sample.step // every] = velocities.reshape(potential.copies, n_atoms, 3)
         show(warm_up + sample.step)
@@ -135,36 +177,3 @@ def stop_rigid_motion(state: RingPolymer, copies: int, dynamics: Dynamics) -> No
         modes = in_modes(copy, laws)
         to_beads(laws.transform, modes.momenta, copy.momenta)
         state.momenta[:, atoms] = copy.momenta
-
-
-class VelocityWriter:
-    """``velocities.h5``: ``/velocity`` (n_trajectories, n_frames, N, 3) float32 in Å/fs, whole batches at a time.
-
-    Attributes of the dataset: ``unit``, ``interval_fs``, ``n_beads``, ``temperature_K``; ``/mass`` (N,) in u.
-    """
-
-    def __init__(self, path: Path, settings, atoms):
-        shape = (settings.steps // settings.velocities_every_steps + 1, len(atoms), 3)
-        self._file = h5py.File(path, "x", libver=("earliest", "v108"), locking=False)
-        self._data = self._file.create_dataset(
-            "velocity", (0, *shape), "f4", maxshape=(settings.trajectories, *shape), chunks=(1, *shape)
-        )
-        self._data.attrs.update(
-            unit="Angstrom fs-1", interval_fs=settings.timestep_fs * settings.velocities_every_steps,
-            n_beads=settings.beads, temperature_K=settings.temperature_K,
-        )  # fmt: skip
-        self._file["mass"] = atoms.get_masses()
-        self._file.flush()
-
-    def append(self, velocities: np.ndarray) -> None:
-        """Add trajectories (M, n_frames, N, 3) in Å/fs."""
-        n = len(self._data)
-        self._data.resize(n + len(velocities), axis=0)
-        self._data[n:] = velocities
-        self._file.flush()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._file.close()

@@ -11,50 +11,66 @@ trajectory.h5      all beads, see md/trajectory.py
 properties.csv     estimators against time, whole lines only; comment lines start with #
 velocities.h5      in place of these two where 'rpmd real-time' ran, see md/real_time.py
 checkpoint         the state to go on from, and checkpoint.previous the one before, see md/checkpoint.py
+breach.xyz         all beads where a guard stopped the run, with energies and forces
 status.json        state, step, rate, time left, last error; always valid JSON
 run.log            what happened when
 =================  ==========================================================================================
 """
 
 import fcntl
-import os
-import shutil
+import json
 import time
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import asdict, replace
 from datetime import datetime
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from md.checkpoint import NEWEST, PREVIOUS
+import numpy as np
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+
+from md.checkpoint import NEWEST, NEXT, PREVIOUS
+from md.config import RunSettings, as_toml, read_settings
+from md.endings import Frame
 from md.estimators import ESTIMATORS, PER_ATOM
+from md.physics import FILES, FREE, REAL_TIME, RUN
+from md.properties import PropertiesWriter
+from md.trajectory import TrajectoryWriter
+from md.velocities import VelocityWriter
 from mlcalc.errors import InputError
+from mlcalc.files import write_atomically
 from mlcalc.json_text import to_json
-from mlcalc.model_file import write_atomically
 from mlcalc.settings import build_settings, read_toml
 
 INPUT, STRUCTURE, MODEL = "input.toml", "structure.xyz", "model.safetensors"
 GLE, TRAJECTORY, PROPERTIES, VELOCITIES = "gle.txt", "trajectory.h5", "properties.csv", "velocities.h5"
-STATUS, LOG, LOCK = "status.json", "run.log", ".lock"
-_FILES = {INPUT, STRUCTURE, MODEL, GLE, TRAJECTORY, PROPERTIES, VELOCITIES, STATUS, LOG, NEWEST, PREVIOUS}
+STATUS, LOG, LOCK, BREACH = "status.json", "run.log", ".lock", "breach.xyz"
+_FILES = {
+    INPUT, STRUCTURE, MODEL, GLE, TRAJECTORY, PROPERTIES, VELOCITIES, STATUS, LOG, BREACH, NEWEST, PREVIOUS, NEXT
+}  # fmt: skip
 _STATUS_INTERVAL_S = 2.0
+_LOCK_TRIALS, _LOCK_PAUSE_S = 5, 0.02
 
 
-def check_writable(folder: Path, overwrite: bool) -> None:
-    """Raise InputError unless a run may be written to ``folder``: it is new, empty, or an old run to be replaced."""
-    if not folder.exists() or (folder.is_dir() and not any(path.name != LOCK for path in folder.iterdir())):
-        return
-    if not overwrite:
-        more = f", or go on with 'rpmd resume {folder}'" if (folder / NEWEST).exists() else ""
-        raise InputError(
-            f"{folder} exists already and is not empty: choose another --output, or pass --overwrite{more}"
-        )
-    if not is_run_folder(folder):
+def check_removable(folder: Path) -> None:
+    """Raise InputError unless --overwrite may take a folder: it is new, empty, or one that rpmd wrote."""
+    if not (is_fresh(folder) or is_run_folder(folder)):
         raise InputError(f"{folder} is not a folder that rpmd wrote: --overwrite does not touch it")
 
 
+def is_fresh(folder: Path) -> bool:
+    """Whether a run can begin in a folder: it is not there, or empty, or was left by one that was killed before it began."""
+    if not folder.exists():
+        return True
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
+    return not names or (LOCK in names and INPUT not in names and names <= _FILES | {LOCK})
+
+
 def is_run_folder(folder: Path) -> bool:
-    """Whether a folder holds the files of a run (and so may be overwritten)."""
-    return folder.is_dir() and (folder / STATUS).is_file() and (folder / INPUT).is_file()
+    """Whether a run has begun in a folder (which so may be overwritten)."""
+    return all((folder / name).is_file() for name in (INPUT, STRUCTURE, MODEL))
 
 
 class RunFolder:
@@ -65,160 +81,134 @@ class RunFolder:
         settings: RunSettings with one number of beads.
 
     Raises:
-        InputError: Another process writes there. The lock is the system's: it goes with the process that holds it.
+        InputError: It cannot be made, or another process writes there. The lock is the system's: it goes with its process.
     """
 
     def __init__(self, folder: Path, settings):
         self.folder, self._settings, self._status, self._status_time = folder, settings, {}, -_STATUS_INTERVAL_S
-        self._open = []
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lock = open(folder / LOCK, "w")  # noqa: SIM115 (held for the life of the run)
+        self._tables = {}
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = open(folder / LOCK, "w")  # noqa: SIM115 (held for the life of the run)
         except OSError as error:
-            self._lock.close()
-            raise InputError(
-                f"{folder}: another run is writing there; wait for it, or choose another --output"
-            ) from error
+            raise InputError(f"{folder}: cannot be written: {error.strerror}; choose another --output") from error
+        for _ in range(_LOCK_TRIALS):  # 'rpmd check' may hold it for an instant
+            with suppress(OSError):
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(_LOCK_PAUSE_S)
+        self._lock.close()
+        raise InputError(f"{folder}: another run is writing there; wait for it, or choose another --output")
 
-    def begin(self, atoms, model_path: Path) -> None:
-        """Remove an old run and write what a new one starts from: the start geometry and the model file."""
-        from ase.io import write
+    def begin(self, structure: str, model_path: Path, kind: str) -> None:
+        """Remove an old run and write what a new one starts from; the input comes last, it makes the folder that of a run.
 
-        from md.config import as_toml
-
-        for name in _FILES:
+        Args:
+            structure: The start as extxyz; model_path: The model file; kind: physics.RUN or physics.REAL_TIME.
+        """
+        for name in [INPUT, *_FILES]:
             (self.folder / name).unlink(missing_ok=True)
-        write_atomically(self.folder / INPUT, as_toml(self._settings).encode())
-        write(self.folder / STRUCTURE, atoms, format="extxyz")
-        shutil.copyfile(model_path, self.folder / MODEL)
+        self.set_status(force=True, state="begun", kind=kind, step=0, error=None)
+        write_atomically(self.folder / STRUCTURE, structure.encode())
+        write_atomically(self.folder / MODEL, model_path.read_bytes())
         if self._settings.gle_file:
-            shutil.copyfile(self._settings.gle_file, self.folder / GLE)
+            write_atomically(self.folder / GLE, Path(self._settings.gle_file).read_bytes())
+        copies = replace(self._settings, structure=STRUCTURE, gle_file=GLE if self._settings.gle_file else "")
+        write_atomically(self.folder / INPUT, as_toml(copies).encode())
 
-    def extend(self, steps: int) -> None:
-        """Note in the input that the run is to have so many steps."""
-        from md.config import RunSettings, as_toml
+    def note_changes(self) -> None:
+        """Bring the keys of the input that a continued run may change up to date."""
+        path = self.folder / INPUT
+        free = {key: value for key, value in asdict(self._settings).items() if key in FREE - FILES}
+        settings = build_settings(RunSettings, read_toml(path) | free, path)
+        write_atomically(path, as_toml(settings).encode())
 
-        settings = build_settings(RunSettings, read_toml(self.folder / INPUT) | {"steps": steps}, self.folder / INPUT)
-        write_atomically(self.folder / INPUT, as_toml(settings).encode())
+    def open_tables(self, atoms, columns: list[str], extent: dict[str, int] | None = None) -> None:
+        """Begin trajectory and properties, with these columns beside step and time, or cut them back to an earlier ``extent``.
 
-    def open_tables(self, atoms, columns: list[str], checkpoint=None) -> None:
-        """Begin trajectory and properties, with these columns beside step and time, or cut them back to a Checkpoint."""
-        from md.trajectory import TrajectoryWriter
-
+        Raises:
+            InputError: There is less of them than ``extent`` says, or they are not what they should be.
+        """
         n_beads, per_atom = self._settings.beads, self._settings.per_atom
         observables = [name for name, row in ESTIMATORS.items() if row.needs == PER_ATOM] if per_atom else []
         cell = atoms.cell.array if atoms.pbc.any() else None
-        frames = None if checkpoint is None else checkpoint.frames
-        self.columns = columns
-        self._trajectory = TrajectoryWriter(self.folder / TRAJECTORY, n_beads, len(atoms), cell, observables, frames)
-        path = self.folder / PROPERTIES
-        if checkpoint is not None:
-            os.truncate(path, checkpoint.properties_bytes)
-        # Stays open for the life of the run.
-        self._properties = open(path, "w" if checkpoint is None else "a", encoding="utf-8", buffering=1)  # noqa: SIM115
-        if checkpoint is None:
-            self._properties.write(
-                f"# ring-polymer MD, P = {n_beads}; means over beads, energies of the whole system\n"
-            )
-            self._properties.write(",".join(["step", "time_fs", *columns]) + "\n")
-        self._open = [self._trajectory, self._properties]
+        frames = extent["frames"] if extent else None
+        for name in (TRAJECTORY, PROPERTIES) if extent is None else ():
+            (self.folder / name).unlink(missing_ok=True)
+        self._tables["frames"] = TrajectoryWriter(
+            self.folder / TRAJECTORY, n_beads, len(atoms), cell, observables, frames
+        )
+        self._tables["bytes"] = PropertiesWriter(
+            self.folder / PROPERTIES, n_beads, columns, extent["bytes"] if extent else None
+        )
+
+    def open_velocities(self, atoms, extent: dict[str, int] | None = None) -> None:
+        """Begin the velocities of 'rpmd real-time', or cut them back to an earlier ``extent``; InputError as open_tables."""
+        if extent is None:
+            (self.folder / VELOCITIES).unlink(missing_ok=True)
+        n = extent["trajectories"] if extent else None
+        self._tables["trajectories"] = VelocityWriter(self.folder / VELOCITIES, self._settings, atoms, n)
 
     @property
-    def extent(self) -> tuple[int, int]:
-        """Frames in the trajectory and bytes in the table of properties, both safely on disk."""
-        self._trajectory.sync()
-        self._properties.flush()
-        os.fsync(self._properties.fileno())
-        return self._trajectory.n_frames, (self.folder / PROPERTIES).stat().st_size
+    def extent(self) -> dict[str, int]:
+        """Frames in the trajectory, bytes of the table of properties or number of trajectories, all safely on disk."""
+        return {name: table.sync() for name, table in self._tables.items()}
 
     def add_properties(self, step: int, time_fs: float, values: dict[str, float]) -> None:
         """Append one line to the table."""
-        numbers = [repr(values[name]) for name in self.columns]
-        self._properties.write(",".join([str(step), f"{time_fs:.6g}", *numbers]) + "\n")
+        self._tables["bytes"].append(step, time_fs, values)
 
     def add_frame(self, sample) -> None:
         """Append one frame of all beads of an estimators.Sample."""
         observables = sample.per_atom if self._settings.per_atom else {}
         positions = sample.ring_polymer.positions
-        self._trajectory.append(sample.step, sample.time_fs, positions, sample.potential_energies, observables)
+        self._tables["frames"].append(sample.step, sample.time_fs, positions, sample.potential_energies, observables)
+
+    def add_velocities(self, velocities: np.ndarray) -> None:
+        """Append trajectories (M, n_frames, N, 3) in Å/fs."""
+        self._tables["trajectories"].append(velocities)
+
+    def add_breach(self, frame: Frame, atoms, reason: str) -> None:
+        """Write the beads of a frame that made the run stop, with energies and forces, as extxyz."""
+        images = []
+        for bead, (positions, energy, forces) in enumerate(zip(*frame[1:], strict=True)):
+            image = atoms.copy()
+            image.positions = positions
+            image.info = {"step": frame.step, "bead": bead, "reason": reason}
+            image.calc = SinglePointCalculator(image, energy=energy, forces=forces)
+            images.append(image)
+        text = StringIO()
+        write(text, images, format="extxyz")
+        write_atomically(self.folder / BREACH, text.getvalue().encode())
 
     def log(self, message: str) -> None:
-        """Add a line to the log."""
-        with open(self.folder / LOG, "a", encoding="utf-8") as stream:
+        """Add a line to the log, if that is possible: that the disk is full is said where data cannot be written."""
+        with suppress(OSError), open(self.folder / LOG, "a", encoding="utf-8") as stream:
             stream.write(f"{datetime.now().isoformat(timespec='seconds')} {message}\n")
 
     def set_status(self, force: bool = False, **entries: Any) -> None:
-        """Update status.json: at once with ``force``, else every few seconds."""
+        """Update status.json, if that is possible: at once with ``force``, else every few seconds."""
         self._status |= entries
         if force or time.monotonic() - self._status_time > _STATUS_INTERVAL_S:
-            write_atomically(self.folder / STATUS, (to_json(self._status, indent=1) + "\n").encode())
+            with suppress(OSError, InputError):
+                write_atomically(self.folder / STATUS, (to_json(self._status, indent=1) + "\n").encode())
             self._status_time = time.monotonic()
 
     def close(self) -> None:
         """Close the files and let others write."""
-        for table in self._open:
+        for table in self._tables.values():
             table.close()
         self._lock.close()
 
 
-def read_properties(folder: Path, columns: list[str]):
-    """These columns of the table of a run folder, (n, len(columns)); InputError when it is not that table."""
-    import numpy as np
-
+def kind_of(folder: Path) -> str:
+    """Which command the run of a folder is of: physics.RUN or physics.REAL_TIME."""
     try:
-        lines = [line for line in (folder / PROPERTIES).read_text(encoding="utf-8").splitlines() if line[:1] != "#"]
-        if lines[0].split(",") != ["step", "time_fs", *columns]:
-            raise ValueError(f"columns {lines[0]}")
-        return np.array([line.split(",")[2:] for line in lines[1:]], dtype=float).reshape(-1, len(columns))
-    except (OSError, ValueError, IndexError) as error:
-        raise InputError(f"{folder / PROPERTIES}: not the table of this run ({error})") from error
+        return json.loads((folder / STATUS).read_text(encoding="utf-8"))["kind"]
+    except (OSError, ValueError, KeyError, TypeError):  # a lost status ends no run: there is another sign
+        return REAL_TIME if (folder / VELOCITIES).exists() else RUN
 
 
-def bead_structures(
-    folder: Path, skip: int = 0, every: int = 1, beads_per_frame: int | None = None, seed: int = 0
-) -> list:
-    """Snapshots of single beads of a run as ASE Atoms, for labelling.
-
-    Args:
-        folder: Run folder; skip, every: Frames to leave out at the start, and the stride.
-        beads_per_frame: How many beads of each frame, drawn at random with ``seed``; None for all.
-
-    Returns:
-        Structures centred at the origin; ``info`` says temperature_K, beads, trajectory, step, bead and sampling.
-
-    Raises:
-        InputError: Not a run folder, or a number out of range.
-    """
-    import numpy as np
-    from ase.io import read
-
-    from md.config import read_settings
-    from md.trajectory import read_frames
-
-    if not is_run_folder(folder):
-        raise InputError(f"{folder} is not a run folder of 'rpmd run' (no {STATUS} or no {INPUT})")
-    settings = replace(read_settings(folder / INPUT, {}), structure=STRUCTURE)
-    atoms = read(folder / STRUCTURE, format="extxyz")
-    steps, positions = read_frames(folder / TRAJECTORY, skip, every)
-    n_beads = positions.shape[1]
-    if beads_per_frame is not None and not 1 <= beads_per_frame <= n_beads:
-        raise InputError(f"--beads-per-frame {beads_per_frame}: expected 1 to {n_beads}")
-    rng, structures = np.random.default_rng(seed), []
-    for step, frame in zip(steps.tolist(), positions, strict=True):
-        chosen = (
-            range(n_beads) if beads_per_frame is None else sorted(rng.choice(n_beads, beads_per_frame, replace=False))
-        )
-        for bead in chosen:
-            snapshot = atoms.copy()
-            snapshot.positions = frame[bead] - (0 if atoms.pbc.any() else frame[bead].mean(axis=0))
-            snapshot.info = {
-                "sampling": f"ring-polymer MD, model {Path(settings.model).stem}",
-                "temperature_K": settings.temperature_K,
-                "beads": n_beads,
-                "trajectory": f"{folder.name}-T{settings.temperature_K:g}-P{n_beads}-seed{settings.seed}",
-                "step": step,
-                "bead": int(bead),
-            }
-            structures.append(snapshot)
-    return structures
+def own_settings(folder: Path) -> RunSettings:
+    """The settings of a run, with the copies of structure, model and matrices that its folder holds."""
+    return read_settings(folder / INPUT, {"model": str(folder / MODEL)})

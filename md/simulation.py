@@ -9,6 +9,7 @@ import numpy as np
 
 from md.estimators import Sample
 from md.gle import Gle
+from md.guards import check_finite
 from md.integrators import Laws, Modes, after_forces, before_forces, in_modes, make_laws
 from md.normal_modes import to_beads, to_modes
 from md.ring_polymer import RingPolymer
@@ -17,10 +18,7 @@ from mlcalc.compiled import njit
 _NOISE_NUMBERS = 1 << 14  # drawn at once: 128 KiB, which stay in the cache
 
 Potential = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-
-
-class SimulationError(RuntimeError):
-    """The simulation cannot go on; the message names the step and the bead."""
+NoiseSource = Callable[[np.ndarray], None]
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,11 @@ class Point(NamedTuple):
     auxiliary: np.ndarray
     heat: float
 
+    @classmethod
+    def of(cls, arrays: dict[str, np.ndarray]) -> "Point":
+        """From its arrays by name, step and heat among them."""
+        return cls(**arrays)._replace(step=int(arrays["step"]), heat=float(arrays["heat"]))
+
 
 def point_of(sample: Sample) -> Point:
     """The Point of a live sample; its arrays are copies."""
@@ -79,10 +82,11 @@ def simulate(
     ring_polymer: RingPolymer,
     potential: Potential,
     dynamics: Dynamics,
-    rng: np.random.Generator,
+    rng: np.random.Generator | NoiseSource,
     steps: int,
     every: int = 1,
     begin: Point | None = None,
+    guard: Callable = check_finite,
 ) -> Iterator[Sample]:
     """Move a ring polymer on; yield a Sample before the first step and after every ``every`` steps.
 
@@ -92,26 +96,30 @@ def simulate(
     Args:
         ring_polymer: Initial state; its arrays are moved in place.
         potential: (P, N, 3) Å → energies (P,) eV, forces (P, N, 3) eV/Å.
-        rng: Source of all noise; same seed, same bits.
+        rng: Source of all noise (same seed, same bits), or a function that fills arrays (n, P, 1 + A, N, 3) of n steps with it.
         steps: Number of steps in all, those before ``begin`` included.
         begin: Point of an earlier sample, which is not yielded again; its state replaces that of the ring polymer.
+        guard: Looks over every force call: check_finite, or a guards.Guard with limits.
 
     Raises:
-        SimulationError: Energies or forces are not finite.
+        SimulationError: By the guard.
     """
     laws = make_laws(dynamics, len(ring_polymer.positions))
     if begin is None:
         modes, first, heat = in_modes(ring_polymer, laws), 0, 0.0
     else:
         modes, first, heat = _restored(ring_polymer, laws, begin), begin.step, begin.heat
-    energies, forces = _checked(potential(ring_polymer.positions), first)
+    energies, forces = potential(ring_polymer.positions)
+    guard(first, ring_polymer.positions, modes, energies, forces)
     to_modes(laws.transform, forces, modes.forces)
-    noise = _noise(rng, laws.draws(forces.shape[1]), range(first, steps), every)
+    source = standard_normal(rng) if isinstance(rng, np.random.Generator) else rng
+    noise = _noise(source, laws.draws(forces.shape[1]), range(first, steps), every)
     for step in range(first, steps + 1):
         if step > first:
             normals = next(noise)
             heat += before_forces(modes, laws, normals, ring_polymer.positions)
-            energies, forces = _checked(potential(ring_polymer.positions), step)
+            energies, forces = potential(ring_polymer.positions)
+            guard(step, ring_polymer.positions, modes, energies, forces)
             heat += after_forces(modes, laws, normals, forces)
         if step % every == 0 or step == steps:
             to_beads(laws.transform, modes.momenta, ring_polymer.momenta)
@@ -130,7 +138,7 @@ def _restored(ring_polymer: RingPolymer, laws: Laws, begin: Point) -> Modes:
     return modes
 
 
-def _noise(rng: np.random.Generator, shape: tuple[int, ...], steps: range, every: int) -> Iterator[np.ndarray]:
+def _noise(source: NoiseSource, shape: tuple[int, ...], steps: range, every: int) -> Iterator[np.ndarray]:
     """Standard normal numbers of such a shape for each of the steps.
 
     They are drawn for several steps at once, because to hand a generator to compiled code takes as long as to draw 2000
@@ -142,33 +150,21 @@ def _noise(rng: np.random.Generator, shape: tuple[int, ...], steps: range, every
     step = steps.start
     while step < steps.stop:
         count = min(len(numbers), every - step % every, steps.stop - step)
-        _fill(rng, numbers[:count].reshape(-1))
+        source(numbers[:count])
         yield from numbers[:count]
         step += count
+
+
+def standard_normal(rng: np.random.Generator) -> NoiseSource:
+    """A function that fills arrays from a generator, in the order of their memory."""
+
+    def fill(numbers: np.ndarray) -> None:
+        _fill(rng, numbers.reshape(-1))
+
+    return fill
 
 
 @njit(cache=True)
 def _fill(rng, numbers):
     for n in range(len(numbers)):
         numbers[n] = rng.standard_normal()
-
-
-@njit(cache=True)
-def _finite(energies, forces):
-    total = 0.0  # one sum finds any NaN or infinity: cheap enough for every step
-    for energy in energies:
-        total += energy
-    for force in forces.flat:
-        total += abs(force)
-    return np.isfinite(total)
-
-
-def _checked(evaluated: tuple[np.ndarray, np.ndarray], step: int) -> tuple[np.ndarray, np.ndarray]:
-    energies, forces = evaluated
-    if not _finite(energies, forces):
-        bad = ~(np.isfinite(energies) & np.isfinite(forces).all(axis=(1, 2)))
-        raise SimulationError(
-            f"step {step}: energy or forces of bead(s) {np.flatnonzero(bad).tolist()} are not finite; "
-            "try a smaller timestep_fs, or a start closer to a minimum of the model"
-        )
-    return energies, forces

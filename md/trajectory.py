@@ -6,7 +6,6 @@ potential energies of the beads, (n_frames, P) eV, lie under ``/observables/traj
 (n_frames, N), beside them under their names; ``step`` and ``time`` of all elements are the same datasets under further names.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -14,11 +13,12 @@ from types import MappingProxyType
 import h5py
 import numpy as np
 
+from md.committed_file import CommittedH5
 from mlcalc.errors import InputError
 
 
 class TrajectoryWriter:
-    """Appends frames; each is flushed to the file system before the next step is made.
+    """Appends frames; each is in the file before the next step is made (md/committed_file.py).
 
     Args:
         path: File to be made; n_beads, n_atoms: P and N.
@@ -28,6 +28,7 @@ class TrajectoryWriter:
 
     Raises:
         InputError: The file to go on with is not whole.
+        OSError: No space is left (``append`` likewise); the file then ends with the frame before.
     """
 
     def __init__(
@@ -47,18 +48,17 @@ class TrajectoryWriter:
 
     def _make(self, path: str | Path, n_beads: int, n_atoms: int) -> None:
         cell = self._cell
-        # Newer file versions keep an "open for writing" mark that a killed run would leave behind, and HDF5's lock would keep
-        # others from watching a running one.
-        self._file = h5py.File(path, "x", libver=("earliest", "v108"), locking=False)
-        self._file.create_group("h5md").attrs["version"] = [1, 1]
+        self._file = CommittedH5(path, create=True)
+        root = self._file.file
+        root.create_group("h5md").attrs["version"] = [1, 1]
         for name, text in (("author", "unknown"), ("creator", "mlcalc")):
-            self._file["h5md"].create_group(name).attrs["name"] = text
-        particles = self._file.create_group("particles/trajectory")
+            root["h5md"].create_group(name).attrs["name"] = text
+        particles = root.create_group("particles/trajectory")
         particles.attrs.update(n_beads=n_beads, n_atoms=n_atoms)
         box = particles.create_group("box")
         box.attrs.update(dimension=3, boundary=["none" if cell is None else "periodic"] * 3)
         position = _element(particles, "position", (n_beads * n_atoms, 3), "f4", "Angstrom")
-        group = self._file.create_group("observables/trajectory")
+        group = root.create_group("observables/trajectory")
         others = [_element(group, "potential_energy", (n_beads,), "f8", "eV")]
         others += [_element(group, name, (n_atoms,), "f8", None) for name in self._observables]
         if cell is not None:
@@ -69,11 +69,11 @@ class TrajectoryWriter:
         for element in others:
             element["step"], element["time"] = step, time
         self._find_datasets()
-        self._file.flush()
+        self._file.commit()
 
     def _reopen(self, path: str | Path) -> None:
         try:
-            self._file = h5py.File(path, "r+", libver=("earliest", "v108"), locking=False)
+            self._file = CommittedH5(path, create=False)
             self._find_datasets()
             if min(map(len, self._datasets)) < self.n_frames:
                 raise ValueError(
@@ -83,19 +83,19 @@ class TrajectoryWriter:
                 dataset.resize(self.n_frames, axis=0)
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise InputError(f"{path}: not a trajectory that can be gone on with ({error})") from error
-        self._file.flush()
+        self._file.commit(removing=True)
 
     def _find_datasets(self) -> None:
         # Looking a dataset up takes longer than writing a frame. Steps come last: a frame counts once its step is there.
-        particles, others = self._file["particles/trajectory"], self._file["observables/trajectory"]
+        particles, others = (self._file.file[f"{name}/trajectory"] for name in ("particles", "observables"))
         values = [others[f"{name}/value"] for name in ("potential_energy", *self._observables)]
         values += [] if self._cell is None else [particles["box/edges/value"]]
         self._datasets = *values, *(particles[f"position/{name}"] for name in ("value", "time", "step"))
 
-    def sync(self) -> None:
-        """Wait until all frames are on disk."""
-        h5py.h5f.flush(self._file.id)
-        os.fsync(self._file.id.get_vfd_handle())
+    def sync(self) -> int:
+        """Wait until all frames are on disk; returns how many they are."""
+        self._file.sync()
+        return self.n_frames
 
     def append(
         self, step: int, time_fs: float, positions: np.ndarray, energies: np.ndarray,
@@ -107,11 +107,11 @@ class TrajectoryWriter:
         entries = *others, positions.reshape(-1, 3), time_fs, step
         for dataset, entry in zip(self._datasets, entries, strict=True):
             _append(dataset.id, self.n_frames, np.asarray(entry, order="C"))
+        self._file.commit()
         self.n_frames += 1
-        h5py.h5f.flush(self._file.id)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; it holds all frames that were appended without an error."""
         self._file.close()
 
 

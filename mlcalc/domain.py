@@ -13,6 +13,11 @@ _FEW_ATOMS = 500  # all pairs of a molecule of this size are faster than a searc
 _SLACK_SHORT, _SLACK_LONG = 0.9, 1.15
 
 
+def shortest_allowed(domain) -> float:
+    """Å, the smallest distance that a model with this training domain may be asked for."""
+    return domain["min_distance_A"] * _SLACK_SHORT if domain.get("min_distance_A") else COINCIDENT
+
+
 def check_structure(numbers, positions, cell, pbc, elements, domain) -> None:
     """Raise InputError unless a model with these elements and this training domain can say something about a structure.
 
@@ -47,10 +52,10 @@ def check_structure(numbers, positions, cell, pbc, elements, domain) -> None:
                     f"the typical nearest-neighbour distance is {typical:.3f} Å, the model was trained on {shortest:.3f} to "
                     f"{longest:.3f} Å; times {factor:.4f} it would fit: {meaning}?"
                 )
-    if shortest and smallest < shortest * _SLACK_SHORT:
+    if shortest and smallest < shortest_allowed(domain):
         raise InputError(
             f"atoms {pair[0]} and {pair[1]} are {smallest:.3f} Å apart, closer than anything this model was trained on "
-            f"(smallest distance {shortest:.3f} Å, allowed from {shortest * _SLACK_SHORT:.3f} Å)"
+            f"(smallest distance {shortest:.3f} Å, allowed from {shortest_allowed(domain):.3f} Å)"
         )
 
 

@@ -1,10 +1,13 @@
 """The one exception that means "the input is at fault", and how a command line reports it."""
 
+import errno
 import sys
 from collections.abc import Callable
 
 EXIT_BAD_INPUT = 2
+EXIT_DISK = 8
 EXIT_INTERRUPTED = 130
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 
 
 class InputError(ValueError):
@@ -14,14 +17,27 @@ class InputError(ValueError):
 def run_command(program: str, command: Callable[[], int | None]) -> int:
     """Run a command-line program's body and turn its outcome into an exit code.
 
-    Returns the body's own code (None counts as 0), 2 with one line on stderr after an
-    :class:`InputError`, 130 after Ctrl-C. Every other exception is a fault of ours and propagates.
+    Returns the body's own code (None counts as 0); with one line on stderr 2 after an :class:`InputError`, 8 when a disk is
+    full or cannot be written, 130 after Ctrl-C. Every other exception is a fault of ours and propagates.
     """
     try:
         return command() or 0
     except InputError as error:
         print(f"{program}: error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        print(f"{program}: error: {disk_message(error)}", file=sys.stderr)
+        return EXIT_DISK
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def disk_message(error: OSError) -> str:
+    """What to tell the user when a file could not be written."""
+    place = f"{error.filename}: " if error.filename else ""
+    return (
+        f"{place}{error.strerror or error}; nothing half-written was left: make room and start the same command again"
+    )

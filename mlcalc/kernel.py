@@ -173,6 +173,16 @@ def _virials(q, atoms, pairs, constants, work, result):
         stages.sum_virial(q[b], atoms.numbers, pairs.offset[b], pairs, constants, slope, knot, result.virials[b])
 
 
+@njit(cache=True)
+def _smallest_places(count, knot, fraction, places):
+    """The smallest distance of each replica in units of the spacing of knots; infinite where no pair is within the cutoff."""
+    places[:] = np.inf
+    for b in range(len(places)):
+        for p in range(count[b]):
+            if knot[b, p] >= 0:
+                places[b] = min(places[b], knot[b, p] + fraction[b, p])
+
+
 class SchNetKernel:
     """A SchNet compiled for one composition.
 
@@ -201,7 +211,7 @@ class SchNetKernel:
             float(model.config.repulsion_cutoff or 0.0),
             model.config.readout_activation == "silu",
         )
-        self._neighbours, self._work, self._lock = None, None, threading.Lock()
+        self._neighbours, self._work, self._n_replicas, self._lock = None, None, 0, threading.Lock()
 
     def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(P, N, 3) Å → energies (P,) eV, forces (P, N, 3) eV/Å."""
@@ -211,6 +221,15 @@ class SchNetKernel:
     def evaluate(self, positions: np.ndarray) -> dict[str, np.ndarray]:
         """As schnet.TorchPotential.evaluate: energies, forces, atomic_energies, virials of (P, N, 3) Å."""
         return self._run(np.ascontiguousarray(positions, dtype=np.float64), virials=True)._asdict()
+
+    @property
+    def smallest_distances(self) -> np.ndarray:
+        """(P,) Å, of the last evaluation: the smallest distance of two atoms of each replica, infinite beyond the cutoff."""
+        places = np.empty(self._n_replicas)
+        if self._n_replicas == 0:
+            return places
+        _smallest_places(self._neighbours.pairs.count, self._work.knot, self._work.fraction, places)
+        return places * self.constants.spacing
 
     @property
     def memory(self) -> int:
@@ -227,6 +246,7 @@ class SchNetKernel:
             if self._neighbours is None or self._neighbours.by_atom != by_block:
                 self._neighbours = NeighbourList(self.model.config.cutoff, by_block, self.skin)
             pairs = self._neighbours.update(positions, self.cell, self.pbc)
+            self._n_replicas = n_replicas
             work = self._fitting_workspace(n_replicas, int(pairs.count.max(initial=0)), by_block)
             system = positions, self.atoms, pairs, self.network, self.constants, n_blocks
             if by_block:

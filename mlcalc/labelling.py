@@ -27,7 +27,7 @@ from ase import Atoms
 
 from mlcalc.engines import engine_fingerprint, make_calculator
 from mlcalc.errors import InputError
-from mlcalc.model_file import write_atomically
+from mlcalc.files import write_atomically
 
 JOURNAL_FORMAT = "mlcalc-labels-1"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")

@@ -13,8 +13,6 @@ and the compiled kernel read the same table. Everything in a file is in eV and Ã
 """
 
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
@@ -23,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from mlcalc.errors import InputError
+from mlcalc.files import write_atomically
 from mlcalc.json_text import to_json
 
 FORMAT = "mlcalc-schnet"
@@ -137,31 +136,6 @@ def check_weights(config: SchNetConfig, weights: dict[str, np.ndarray], source: 
             raise InputError(f"{source}: {name} has shape {weights[name].shape}, expected {shape}")
         if not np.isfinite(weights[name]).all():
             raise InputError(f"{source}: {name} holds NaN or infinite numbers")
-
-
-def write_atomically(path: str | Path, data: bytes) -> None:
-    """Write a file that is either the old one or the whole new one: temporary file, fsync, rename.
-
-    Raises:
-        InputError: No such folder, or no right to write there.
-    """
-    path = Path(path)
-    try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
-        raise InputError(
-            f"{path}: cannot be written: {error.strerror}; expected an existing folder of yours"
-        ) from error
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def save_model(model: Model, path: str | Path) -> None:

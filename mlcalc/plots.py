@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from mlcalc.model_file import write_atomically
+from mlcalc.files import write_atomically
 
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "0.6"  # Okabe and Ito's, told apart by all kinds of colour vision
 _PARITY_POINTS = 20_000  # drawn at most; more only make the file larger

@@ -171,6 +171,9 @@ class TorchPotential:
     Args:
         model: The model; numbers: (N,) atomic numbers; dtype: ``"float32"`` or ``"float64"``.
         cell: (3, 3) rows are lattice vectors in Å; pbc: three booleans. Both None for a molecule.
+
+    Attributes:
+        smallest_distances: (P,) Å, of the last evaluation: the smallest distance of two atoms of each replica.
     """
 
     def __init__(self, model: Model, numbers: np.ndarray, dtype: str = "float32", cell=None, pbc=None):
@@ -180,6 +183,7 @@ class TorchPotential:
         self.species = torch.tensor([order[int(z)] for z in numbers])
         self.shift = self.network.energy_shift[self.species].numpy()
         self.dtype = getattr(torch, dtype)
+        self.smallest_distances = np.zeros(0)
 
     def evaluate(self, positions: np.ndarray) -> dict[str, np.ndarray]:
         """Energies and derivatives of a batch of configurations.
@@ -192,6 +196,7 @@ class TorchPotential:
             the virial being Σ_pairs r ⊗ ∂E/∂r, so that stress = virial / volume.
         """
         evaluated = [self._evaluate_one(frame) for frame in positions]
+        self.smallest_distances = np.array([result.pop("smallest_distance") for result in evaluated])
         return {key: np.stack([result[key] for result in evaluated]) for key in evaluated[0]}
 
     def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -206,7 +211,8 @@ class TorchPotential:
         first, second = torch.from_numpy(pairs.first), torch.from_numpy(pairs.second)
         vectors = torch.from_numpy(positions[pairs.second] - positions[pairs.first] + pairs.shift)
         vectors = vectors.to(self.dtype).requires_grad_(True)
-        atomic = self.network(self.species, first, second, torch.linalg.vector_norm(vectors, dim=1))
+        distances = torch.linalg.vector_norm(vectors, dim=1)
+        atomic = self.network(self.species, first, second, distances)
         (gradient,) = torch.autograd.grad(atomic.sum(), vectors)
         gradient, vectors = gradient.double(), vectors.detach().double()
         forces = torch.zeros(len(positions), 3, dtype=torch.float64)
@@ -217,4 +223,5 @@ class TorchPotential:
             "forces": forces.numpy(),
             "atomic_energies": atomic_energies,
             "virials": torch.einsum("pa,pb->ab", vectors, gradient).numpy(),
+            "smallest_distance": distances.min().item() if len(distances) else np.inf,
         }

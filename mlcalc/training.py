@@ -24,8 +24,9 @@ from tqdm import tqdm
 
 from mlcalc.dataset import Batch, Batches, Dataset, distance_range, read_dataset
 from mlcalc.errors import InputError
+from mlcalc.files import write_atomically
 from mlcalc.json_text import to_json
-from mlcalc.model_file import Model, load_model, save_model, write_atomically
+from mlcalc.model_file import Model, load_model, save_model
 from mlcalc.muon import Muon
 from mlcalc.schnet import SchNet
 from mlcalc.settings import build_settings, read_toml

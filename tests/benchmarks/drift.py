@@ -18,9 +18,9 @@ from md.estimators import conserved
 from md.ring_polymer import RingPolymer, thermal_ring_polymer
 from md.simulation import Dynamics, simulate
 from mlcalc import load_model
+from mlcalc.files import write_atomically
 from mlcalc.json_text import to_json
 from mlcalc.kernel import SchNetKernel
-from mlcalc.model_file import write_atomically
 from mlcalc.tables import aligned, with_error
 from mlcalc.threads import single_threaded_blas
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from ase.io import read
 
-from mlcalc.model_file import write_atomically
+from mlcalc.files import write_atomically
 from mlcalc.tables import aligned
 from tests.benchmarks.problem import benchmark_model, write_problem
 

@@ -10,7 +10,8 @@ from ase import Atoms
 
 from mlcalc import load_model
 from mlcalc.errors import InputError
-from mlcalc.model_file import Model, write_atomically
+from mlcalc.files import write_atomically
+from mlcalc.model_file import Model
 
 
 def benchmark_model(name: str) -> Model:

@@ -21,9 +21,10 @@ from matplotlib.figure import Figure
 from md.ring_polymer import thermal_ring_polymer
 from md.simulation import Dynamics, simulate
 from mlcalc import load_model
+from mlcalc.files import write_atomically
 from mlcalc.json_text import to_json
 from mlcalc.kernel import SchNetKernel
-from mlcalc.model_file import Model, write_atomically
+from mlcalc.model_file import Model
 from mlcalc.tables import aligned
 from mlcalc.threads import check_threads, single_threaded_blas
 

@@ -144,8 +144,8 @@ def test_recording_does_not_change_the_motion(every):
 
 
 def test_compiled_normal_numbers_are_numpys():
-    from md.simulation import _noise
+    from md.simulation import _noise, standard_normal
 
-    noise = _noise(np.random.default_rng(9), (2, 3, 4, 3), range(10), 4)
+    noise = _noise(standard_normal(np.random.default_rng(9)), (2, 3, 4, 3), range(10), 4)
     drawn = np.array([numbers.copy() for numbers in noise])
     np.testing.assert_allclose(drawn.ravel(), np.random.default_rng(9).standard_normal(drawn.size), rtol=1e-14)

@@ -120,6 +120,45 @@ def test_same_seed_same_bits(case):
     assert np.array_equal(*found)
 
 
+def velocities(folder: Path) -> np.ndarray:
+    with h5py.File(folder / "velocities.h5") as file:
+        return file["velocity"][:]
+
+
+def test_a_trajectory_does_not_depend_on_what_moves_beside_it(case):
+    alone = ["--set", "trajectories=2", "--set", "trajectories_at_once=1", "--output", str(case / "alone")]
+    assert rpmd(case, "--beads", "4", "--no-figure") == 0
+    assert rpmd(case, "--beads", "4", "--no-figure", *alone) == 0
+    assert np.array_equal(velocities(case / "out")[::3], velocities(case / "alone"))
+
+
+def test_killed_and_resumed_to_the_bit(case):
+    """SIGKILL in the middle of a batch, then resume; more trajectories than the run was begun with."""
+    options = ["--beads", "4", "--no-figure", "--steps", "2000"]
+    killed = case / "killed"
+    command = [*RPMD, "real-time", str(case / "run.toml"), *options, "--output", str(killed)]
+    process = subprocess.Popen([*command, "--set", "trajectories=3000"], stdout=subprocess.DEVNULL)
+    for _ in range(600):
+        time.sleep(0.05)
+        assert process.poll() is None
+        if (killed / "checkpoint").exists():
+            break
+    process.kill()
+    process.wait()
+    n = len(velocities(killed)) + 9
+    toml = (killed / "input.toml").read_text()
+    (killed / "input.toml").write_text(toml.replace("trajectories = 3000", f"trajectories = {n}"))
+    assert main(["resume", str(killed), "--no-figure"]) == 0
+    assert rpmd(case, *options, "--set", f"trajectories={n}") == 0
+    assert np.array_equal(velocities(killed), velocities(case / "out"))
+    assert main(["resume", str(killed), "--no-figure", "--steps", "3000"]) == 2
+    more = ["--set", f"trajectories={n + 6}"]
+    assert rpmd(case, *options, *more) == 0
+    assert rpmd(case, *options, *more, "--output", str(killed)) == 0
+    assert np.array_equal(velocities(killed), velocities(case / "out"))
+    assert len(velocities(killed)) == n + 6
+
+
 def test_refusals_write_nothing(case, capsys):
     refused = [
         (["--set", "thermostat=PILE-L"], "'PILE-L' disturbs motion in real time: expected one of T-RPMD, none"),

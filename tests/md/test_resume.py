@@ -11,11 +11,12 @@ import time
 from pathlib import Path
 
 import h5py
-import numpy as np
 import pytest
+from ase.io import read, write
 
 from md.checkpoint import NEWEST, PREVIOUS, read_checkpoint
 from md.cli import main
+from md.endings import seconds_of
 from md.run_folder import RunFolder
 from mlcalc.errors import InputError
 from tests.conftest import write_acetylene
@@ -53,8 +54,8 @@ def content(folder: Path) -> dict:
         }  # fmt: skip
     checkpoint, warning = read_checkpoint(folder)
     assert warning is None
-    point = {name: np.asarray(value).tobytes() for name, value in checkpoint.point._asdict().items()}
-    return arrays | point | {"table": (folder / "properties.csv").read_text(), "generator": checkpoint.generator}
+    state = {name: value.tobytes() for name, value in checkpoint.state.items()}
+    return arrays | state | {"table": (folder / "properties.csv").read_text(), "generators": checkpoint.generators}
 
 
 OPTIONS = [
@@ -120,7 +121,7 @@ def test_stopped_politely(case, number):
     process.send_signal(number)
     assert process.wait(60) == 128 + number
     stopped = json.loads((folder / "status.json").read_text())
-    assert read_checkpoint(folder)[0].point.step == stopped["step"] > 0
+    assert read_checkpoint(folder)[0].step == stopped["step"] > 0
     assert resume(folder, "--steps", str(stopped["step"] + 100)) == 0
     assert run(case, "--steps", str(stopped["step"] + 100)) == 0
     assert content(folder) == content(case / "out")
@@ -144,7 +145,7 @@ def test_a_torn_checkpoint_falls_back_to_the_one_before(case, capsys):
     for place in places:
         (case / "torn" / NEWEST).write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
         checkpoint, warning = read_checkpoint(case / "torn")
-        assert checkpoint.point.step < 300
+        assert checkpoint.step < 300
         assert "checkpoint is not whole" in warning
     for cut in (0, 1, 31, 32, 33, len(good) // 2):
         (case / "torn" / NEWEST).write_bytes(good[:cut])
@@ -161,10 +162,6 @@ def test_no_checkpoint_that_is_whole(case, capsys):
         (case / "out" / name).write_bytes(b"nothing")
     assert resume(case / "out") == 2
     assert "is not whole" in capsys.readouterr().err
-    for name in (NEWEST, PREVIOUS):
-        (case / "out" / name).unlink()
-    assert resume(case / "out") == 2
-    assert "no checkpoint to go on from" in capsys.readouterr().err
     (case / "empty").mkdir()
     assert resume(case / "empty") == 2
     assert "not a run folder" in capsys.readouterr().err
@@ -213,7 +210,96 @@ def test_the_lock_goes_with_its_process(case):
     assert os.path.exists(case / "x" / ".lock")
 
 
-def test_a_hint_where_there_is_something_to_go_on_with(case, capsys):
+def test_run_goes_on_with_what_it_finds(case, capsys):
+    """The same command again: nothing to do; with more steps: the longer run; with fewer, or another input: refused."""
     assert run(case) == 0
-    assert run(case) == 2
-    assert f"or go on with 'rpmd resume {case / 'out'}'" in capsys.readouterr().err
+    whole = content(case / "out")
+    parts = ["--output", str(case / "parts")]
+    assert run(case, *parts, "--steps", "130") == 0
+    assert run(case, *parts) == 0
+    assert content(case / "parts") == whole
+    assert "steps = 400" in (case / "parts" / "input.toml").read_text()
+    assert run(case, *parts) == 0
+    assert content(case / "parts") == whole
+    capsys.readouterr()
+    assert run(case, *parts, "--steps", "10") == 2
+    assert "steps = 10: the run in " in capsys.readouterr().err
+    assert run(case, *parts, "--temperature", "51") == 2
+    assert "temperature_K = 51.0, was 50.0" in capsys.readouterr().err
+    assert main(["real-time", str(case / "run.toml"), *parts, "--set", "thermostat=T-RPMD"]) == 2
+    assert "command = 'real-time', was 'run'" in capsys.readouterr().err
+    atoms = read(case / "start.xyz")
+    atoms.positions[0, 0] += 1e-3
+    write(case / "start.xyz", atoms, format="extxyz")
+    assert run(case, *parts) == 2
+    assert "structure = " in capsys.readouterr().err
+    assert content(case / "parts") == whole
+
+
+def test_guards_and_threads_may_change(case):
+    assert run(case) == 0
+    parts = ["--output", str(case / "parts")]
+    assert run(case, *parts, "--steps", "130") == 0
+    free = ["--threads", "0", "--set", "max_force_eV_A=300", "--set", "checkpoint_every_steps=70"]
+    assert run(case, *parts, *free) == 0
+    assert content(case / "parts") == content(case / "out")
+    assert "max_force_eV_A = 300.0" in (case / "parts" / "input.toml").read_text()
+
+
+def test_numbers_of_beads_that_had_not_begun(case):
+    """Stopped in the first of two: resume and run alike make both."""
+    options = ["--set", "beads=[4, 1]", "--steps", "2000"]
+    assert run(case, *options) == 0
+    for again in ("resume", "run"):
+        folder = case / again
+        stopped = ["--output", str(folder), "--max-walltime", "0", "--set", "checkpoint_every_steps=100000"]
+        assert run(case, *options, *stopped) == 75
+        assert not (folder / "P1" / NEWEST).exists()
+        assert resume(folder) == 0 if again == "resume" else run(case, *options, "--output", str(folder)) == 0
+        for name in ("P4", "P1"):
+            assert content(folder / name) == content(case / "out" / name)
+
+
+def test_begun_and_killed_before_the_first_checkpoint(case):
+    assert run(case) == 0
+    whole = content(case / "out")
+    for name in (NEWEST, PREVIOUS):
+        (case / "out" / name).unlink()
+    assert resume(case / "out") == 0
+    assert content(case / "out") == whole
+    for name in os.listdir(case / "out"):  # the input is written last
+        if name in ("input.toml", NEWEST, PREVIOUS, "trajectory.h5", "properties.csv"):
+            (case / "out" / name).unlink()
+    assert run(case) == 0
+    assert content(case / "out") == whole
+
+
+def test_wall_time(case, capsys):
+    """Out of time: a checkpoint, exit code 75, and the command to go on with; a queue would start it until it is 0."""
+    assert run(case) == 0
+    folder, code, rounds = case / "short", 75, 0
+    options = ["--output", str(folder), "--max-walltime"]
+    assert run(case, *options, "0") == 75
+    assert f"go on with: rpmd resume {folder}" in capsys.readouterr().err
+    assert json.loads((folder / "status.json").read_text())["state"] == "interrupted"
+    while code == 75 and rounds < 100:
+        code, rounds = resume(folder, "--max-walltime", "0:00.05"), rounds + 1
+    assert code == 0
+    assert content(folder) == content(case / "out")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("1:30", 90), ("2:00:00", 7200), ("1-00:00:01", 86401), ("0:0.5", 0.5)]
+)
+def test_times(text, seconds):
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1-2", "a", "1:2:3:4", "nan", "inf", "1:-2", "1h"])
+def test_no_times(case, text):
+    with pytest.raises(ValueError):
+        seconds_of(text)
+    with pytest.raises(SystemExit) as ended:
+        run(case, f"--max-walltime={text}")
+    assert ended.value.code == 2
+    assert not (case / "out").exists()

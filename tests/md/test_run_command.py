@@ -152,7 +152,7 @@ def test_killed_run_leaves_readable_files(case):
     assert np.isfinite(positions).all()
     assert (np.diff(steps) == 1).all()
     rows = [line for line in (folder / "properties.csv").read_text().splitlines() if line[0].isdigit()]
-    assert all(len(row.split(",")) == len(COLUMNS.split(",")) for row in rows[:-1])
+    assert all(len(row.split(",")) == len(COLUMNS.split(",")) for row in rows)
 
 
 def start_long_run(case: Path, *options: str, frames: int = 4) -> subprocess.Popen:
@@ -176,7 +176,7 @@ def has_moved(folder: Path, frames: int) -> bool:
 
 
 def test_explosion_stops_with_the_step_and_the_bead(case, capsys, monkeypatch):
-    """Forces that turn NaN in one bead: exit code 1, the reason in status and on the screen, files closed."""
+    """Forces that turn NaN in one bead: exit code 3, the reason in status and on the screen, files closed."""
     import md.preparation
 
     class Breaking:
@@ -190,7 +190,7 @@ def test_explosion_stops_with_the_step_and_the_bead(case, capsys, monkeypatch):
 
     monkeypatch.setattr(md.preparation, "schnet_potential", lambda *arguments: Breaking())
     # Evaluations 1 and 2 of three beads are the starts of equilibration and production.
-    assert rpmd(case, "--beads", "3") == 1
+    assert rpmd(case, "--beads", "3") == 3
     assert "step 28: energy or forces of bead(s) [2] are not finite" in capsys.readouterr().err
     status = json.loads((case / "out" / "status.json").read_text())
     assert (status["state"], status["step"]) == ("failed", 20)
@@ -224,12 +224,16 @@ def test_refusals_write_nothing(case, capsys):
 
 def test_an_older_run_is_not_overwritten_by_accident(case, capsys):
     assert rpmd(case, "--beads", "2", "--steps", "0") == 0
-    assert rpmd(case, "--beads", "2", "--steps", "0") == 2
-    assert "--overwrite" in capsys.readouterr().err
-    assert rpmd(case, "--beads", "2", "--steps", "0", "--overwrite") == 0
+    assert rpmd(case, "--beads", "2", "--steps", "0", "--seed", "1") == 2
+    error = capsys.readouterr().err
+    assert "out holds a run of another input: seed = 1, was 0; choose another --output, or pass --overwrite" in error
+    assert json.loads((case / "out" / "status.json").read_text())["seed"] == 0
+    assert rpmd(case, "--beads", "2", "--steps", "0", "--seed", "1", "--overwrite") == 0
+    assert json.loads((case / "out" / "status.json").read_text())["seed"] == 1
     (case / "precious").mkdir()
     (case / "precious" / "thesis.tex").write_text("years of work")
-    assert rpmd(case, "--beads", "2", "--output", str(case / "precious"), "--overwrite") == 2
+    for option in ([], ["--overwrite"]):
+        assert rpmd(case, "--beads", "2", "--output", str(case / "precious"), *option) == 2
     assert (case / "precious" / "thesis.tex").read_text() == "years of work"
 
 

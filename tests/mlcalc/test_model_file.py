@@ -8,7 +8,8 @@ import pytest
 from safetensors.numpy import save, save_file
 
 from mlcalc.errors import InputError
-from mlcalc.model_file import Model, SchNetConfig, load_model, save_model, write_atomically
+from mlcalc.files import write_atomically
+from mlcalc.model_file import Model, SchNetConfig, load_model, save_model
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
 

@@ -1,0 +1,114 @@
+"""How a run can end: exit codes that a script or a queue can act on, and the requests to stop early."""
+
+import signal
+import time
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Exit(IntEnum):
+    """Exit codes of ``rpmd run``, ``resume``, ``converge`` and ``real-time``; after a signal it is 128 + its number."""
+
+    FINISHED = 0
+    FAILED = 1
+    BAD_INPUT = 2
+    NOT_FINITE = 3
+    FORCE = 4
+    DISTANCE = 5
+    TEMPERATURE = 6
+    GYRATION = 7
+    DISK = 8
+    WALLTIME = 75
+
+
+MEANINGS = {
+    Exit.FINISHED: "finished",
+    Exit.FAILED: "an error of the program",
+    Exit.BAD_INPUT: "input that cannot be used; nothing was written",
+    Exit.NOT_FINITE: "energy or forces are not finite",
+    Exit.FORCE: "a force above max_force_eV_A",
+    Exit.DISTANCE: "atoms closer than the model has ever seen (domain_guard)",
+    Exit.TEMPERATURE: "a temperature above max_temperature_K",
+    Exit.GYRATION: "a ring polymer wider than max_gyration_A",
+    Exit.DISK: "files cannot be written: disk full, quota, read-only",
+    Exit.WALLTIME: "--max-walltime is over: go on with 'rpmd resume'",
+}
+
+
+def describe_codes() -> str:
+    """One line per exit code, for ``--help``."""
+    lines = [f"  {code.value:<4} {meaning}" for code, meaning in MEANINGS.items()]
+    return "\n".join([*lines, "  130, 143  SIGINT, SIGTERM, after a checkpoint"])
+
+
+class Frame(NamedTuple):
+    """One configuration of all beads: positions (P, N, 3) Å, potential energies (P,) eV, forces (P, N, 3) eV/Å."""
+
+    step: int
+    positions: np.ndarray
+    energies: np.ndarray
+    forces: np.ndarray
+
+
+class SimulationError(RuntimeError):
+    """The simulation cannot go on.
+
+    Args:
+        message: Names the step, what was found, what is allowed and what to try.
+        code: The exit code that says why.
+        frame: Where it happened.
+    """
+
+    def __init__(self, message: str, code: Exit = Exit.FAILED, frame: Frame | None = None):
+        super().__init__(message)
+        self.code, self.frame = code, frame
+
+
+class Stopped(Exception):
+    """The run was asked to stop and has left its checkpoint."""
+
+
+class StopRequest:
+    """SIGINT, SIGTERM or the end of the time that was given ask a run to stop at its next sample; a second signal aborts at once.
+
+    Args:
+        seconds: Wall time from now; None for no limit.
+
+    Attributes:
+        code: Exit code that says what the request was; 0 without one.
+    """
+
+    def __init__(self, seconds: float | None = None):
+        self._deadline = None if seconds is None else time.monotonic() + seconds
+        self.code = 0
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    @property
+    def made(self) -> bool:
+        """Whether there is a request by now."""
+        if not self.code and self._deadline is not None and time.monotonic() > self._deadline:
+            self.code = int(Exit.WALLTIME)
+        return self.code > 0
+
+    def _note(self, number, frame):
+        if self.code > 128:
+            raise KeyboardInterrupt
+        self.code = 128 + int(number)
+
+
+def seconds_of(text: str) -> float:
+    """Seconds in ``[days-][[hours:]minutes:]seconds``; ValueError for anything else."""
+    days, dash, clock = text.rpartition("-")
+    parts = clock.split(":")
+    if len(parts) > 3 or (dash and len(parts) != 3):
+        raise ValueError(text)
+    total = 86400 * int(days) if dash else 0
+    for place, part in enumerate(reversed(parts)):
+        value = float(part) if place == 0 else int(part)
+        if not 0 <= value < float("inf") or total < 0:
+            raise ValueError(text)
+        total += value * 60**place
+    return total

@@ -1,0 +1,54 @@
+"""Snapshots of single beads of a run, for labelling."""
+
+from pathlib import Path
+
+import numpy as np
+from ase.io import read
+
+from md.config import read_settings
+from md.run_folder import INPUT, MODEL, STRUCTURE, TRAJECTORY, is_run_folder
+from md.trajectory import read_frames
+from mlcalc.errors import InputError
+
+
+def bead_structures(
+    folder: Path, skip: int = 0, every: int = 1, beads_per_frame: int | None = None, seed: int = 0
+) -> list:
+    """Snapshots of single beads of a run as ASE Atoms, for labelling.
+
+    Args:
+        folder: Run folder; skip, every: Frames to leave out at the start, and the stride.
+        beads_per_frame: How many beads of each frame, drawn at random with ``seed``; None for all.
+
+    Returns:
+        Structures centred at the origin; ``info`` says temperature_K, beads, trajectory, step, bead and sampling.
+
+    Raises:
+        InputError: Not a run folder, or a number out of range.
+    """
+    if not is_run_folder(folder):
+        raise InputError(f"{folder} is not a run folder of 'rpmd run' (no {INPUT}, {STRUCTURE} or {MODEL})")
+    settings = read_settings(folder / INPUT, {})
+    atoms = read(folder / STRUCTURE, format="extxyz")
+    steps, positions = read_frames(folder / TRAJECTORY, skip, every)
+    n_beads = positions.shape[1]
+    if beads_per_frame is not None and not 1 <= beads_per_frame <= n_beads:
+        raise InputError(f"--beads-per-frame {beads_per_frame}: expected 1 to {n_beads}")
+    rng, structures = np.random.default_rng(seed), []
+    for step, frame in zip(steps.tolist(), positions, strict=True):
+        chosen = (
+            range(n_beads) if beads_per_frame is None else sorted(rng.choice(n_beads, beads_per_frame, replace=False))
+        )
+        for bead in chosen:
+            snapshot = atoms.copy()
+            snapshot.positions = frame[bead] - (0 if atoms.pbc.any() else frame[bead].mean(axis=0))
+            snapshot.info = {
+                "sampling": f"ring-polymer MD, model {Path(settings.model).stem}",
+                "temperature_K": settings.temperature_K,
+                "beads": n_beads,
+                "trajectory": f"{folder.name}-T{settings.temperature_K:g}-P{n_beads}-seed{settings.seed}",
+                "step": step,
+                "bead": int(bead),
+            }
+            structures.append(snapshot)
+    return structures

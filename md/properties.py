@@ -1,0 +1,71 @@
+"""The table of properties: comma-separated, whole lines only, comment lines start with #."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from mlcalc.errors import InputError
+
+
+class PropertiesWriter:
+    """Appends lines to a table with the columns step, time_fs and those named.
+
+    Args:
+        path: The file; n_beads: P, for the comment at its head; columns: Names with units.
+        length: None to make the file; bytes to cut an earlier one back to.
+
+    Raises:
+        InputError: The earlier file is shorter.
+        OSError: No space is left (``append`` likewise); the table then ends with the line before.
+    """
+
+    def __init__(self, path: Path, n_beads: int, columns: list[str], length: int | None = None):
+        self._columns = columns
+        # Unbuffered, so that a line is one write, and nothing is left to be written when the disk is full.
+        self._file = open(path, "xb" if length is None else "r+b", buffering=0)  # noqa: SIM115 (held for the life of the run)
+        if length is None:
+            self._length = 0
+            self._write(f"# ring-polymer MD, P = {n_beads}; means over beads, energies of the whole system\n")
+            self._write(",".join(["step", "time_fs", *columns]) + "\n")
+        else:
+            if path.stat().st_size < length:
+                raise InputError(f"{path}: {path.stat().st_size} bytes, fewer than the {length} of the checkpoint")
+            self._length = self._file.truncate(length)
+            self._file.seek(length)
+
+    def append(self, step: int, time_fs: float, values: dict[str, float]) -> None:
+        """Add a line."""
+        numbers = [repr(values[name]) for name in self._columns]
+        self._write(",".join([str(step), f"{time_fs:.6g}", *numbers]) + "\n")
+
+    def sync(self) -> int:
+        """Wait until all lines are on disk; returns how many bytes they are."""
+        os.fsync(self._file.fileno())
+        return self._length
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _write(self, line: str) -> None:
+        data = line.encode()
+        try:
+            done = self._file.write(data)
+            while done < len(data):
+                done += self._file.write(data[done:])
+        except OSError:
+            self._file.truncate(self._length)
+            raise
+        self._length += len(data)
+
+
+def read_properties(path: Path, columns: list[str]) -> np.ndarray:
+    """These columns of a table, (n, len(columns)); InputError when it is not a table of them."""
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line[:1] != "#"]
+        if lines[0].split(",") != ["step", "time_fs", *columns]:
+            raise ValueError(f"columns {lines[0]}")
+        return np.array([line.split(",")[2:] for line in lines[1:]], dtype=float).reshape(-1, len(columns))
+    except (OSError, ValueError, IndexError) as error:
+        raise InputError(f"{path}: not the table of this run ({error})") from error
