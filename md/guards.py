@@ -8,6 +8,7 @@ Limits are generous: whatever crosses one is no thermal fluctuation. Where an in
   make narrower.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -58,7 +59,7 @@ class Guard:
 
     Args:
         limits: Limits of one molecule; freedom: its degrees of freedom.
-        smallest_distances: Gives the smallest distance of each replica in the last force call, Å; None to look at none.
+        smallest_distance: Gives the smallest distance of the last force call, Å; None to look at none.
         on_close: What to do when atoms are too close: "stop", "warn" or "record".
         warn: Called with the message of the first such step when it is "warn".
         copies: How many independent copies of the molecule move together.
@@ -68,12 +69,13 @@ class Guard:
     """
 
     def __init__(
-        self, limits: Limits, freedom: int, smallest_distances: Callable[[], np.ndarray] | None = None, on_close="stop",
+        self, limits: Limits, freedom: int, smallest_distance: Callable[[], float] | None = None, on_close="stop",
         warn: Callable[[str], None] = print, copies: int = 1,
     ):  # fmt: skip
-        self._limits, self._distances, self._on_close, self._warn = limits, smallest_distances, on_close, warn
-        self._freedom, self.n_close, self.closest = freedom * copies, 0, np.inf
+        self._limits, self._distance, self._on_close, self._warn = limits, smallest_distance, on_close, warn
+        self._freedom, self.n_close, self.closest = freedom * copies, 0, math.inf
         self._per_squared_gyration = 1.0 / np.tile(limits.gyration, copies) ** 2
+        self._squared_force = limits.force**2
 
     def __call__(self, step: int, positions: np.ndarray, modes, energies: np.ndarray, forces: np.ndarray) -> None:
         """Look at beads (P, N, 3) Å, integrators.Modes, energies (P,) eV and forces (P, N, 3) eV/Å.
@@ -81,35 +83,33 @@ class Guard:
         Raises:
             SimulationError: Something is beyond its limit.
         """
-        found = _look(energies, forces, modes.positions, modes.momenta, modes.masses, self._per_squared_gyration)
-        total, force, kinetic, gyration = found
+        total, squared_force, kinetic, gyration = _look(
+            energies, forces, modes.positions, modes.momenta, modes.masses, self._per_squared_gyration
+        )
         temperature = 2.0 * kinetic / (self._freedom * units.kB * len(positions))
-        limits = self._limits
-        frame = Frame(step, positions, energies, forces)
-        if not np.isfinite(total):
-            raise _not_finite(frame)
-        if force > limits.force**2:
-            raise _too_strong(frame, limits.force)
-        if temperature > limits.temperature:
+        if not math.isfinite(total):
+            raise _not_finite(Frame(step, positions, energies, forces))
+        if squared_force > self._squared_force:
+            raise _too_strong(Frame(step, positions, energies, forces), self._limits.force)
+        if temperature > self._limits.temperature:
             raise SimulationError(
-                f"step {step}: the temperature is {temperature:.4g} K, above the limit of {limits.temperature:.4g} K; try a "
+                f"step {step}: the temperature is {temperature:.4g} K, above the limit of {self._limits.temperature:.4g} K; try a "
                 "smaller timestep_fs or a relaxed start, or set max_temperature_K",
-                Exit.TEMPERATURE, frame,
+                Exit.TEMPERATURE, Frame(step, positions, energies, forces),
             )  # fmt: skip
         if gyration > 1.0:
             raise SimulationError(
-                f"step {step}: the ring polymer of an atom is {np.sqrt(gyration):.3g} times as wide as allowed (max_gyration_A, by "
-                "default five times the width of a free particle); try a smaller timestep_fs or integrator = \"BCOCB\"",
-                Exit.GYRATION, frame,
+                f"step {step}: the ring polymer of an atom is {math.sqrt(gyration):.3g} times as wide as allowed (max_gyration_A, "
+                "by default five times the width of a free particle); try a smaller timestep_fs or integrator = \"BCOCB\"",
+                Exit.GYRATION, Frame(step, positions, energies, forces),
             )  # fmt: skip
-        if self._distances is not None:
-            self._check_distance(frame)
+        if self._distance is not None:
+            closest = self._distance()
+            self.closest = min(self.closest, closest)
+            if closest < self._limits.distance:
+                self._note_close(closest, Frame(step, positions, energies, forces))
 
-    def _check_distance(self, frame: Frame) -> None:
-        closest = float(self._distances().min())
-        self.closest = min(self.closest, closest)
-        if closest >= self._limits.distance:
-            return
+    def _note_close(self, closest: float, frame: Frame) -> None:
         self.n_close += 1
         message = (
             f"step {frame.step}: two atoms are {closest:.3f} Å apart, closer than this model can be trusted "
@@ -123,7 +123,7 @@ class Guard:
 
 def check_finite(step: int, positions: np.ndarray, modes, energies: np.ndarray, forces: np.ndarray) -> None:
     """The least that a simulation looks at; arguments and error as those of Guard."""
-    if not np.isfinite(_look(energies, forces, modes.positions, modes.momenta, modes.masses, np.zeros(0))[0]):
+    if not math.isfinite(_look(energies, forces, modes.positions, modes.momenta, modes.masses, np.zeros(0))[0]):
         raise _not_finite(Frame(step, positions, energies, forces))
 
 

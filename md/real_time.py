@@ -45,10 +45,9 @@ class Copies:
         energies, forces = self.potential(positions.reshape(n_beads * self.copies, -1, 3))
         return energies.reshape(n_beads, self.copies).sum(axis=1), forces.reshape(positions.shape)
 
-    @property
-    def smallest_distances(self) -> np.ndarray:
-        """Of the last call, (P·M,) Å; atoms of different copies never meet."""
-        return self.potential.smallest_distances
+    def smallest_distance(self) -> float:
+        """Of the last call, Å; atoms of different copies never meet."""
+        return self.potential.smallest_distance()
 
 
 def check_real_time(settings) -> None:

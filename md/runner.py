@@ -89,9 +89,8 @@ def make_guard(settings, prepared, record: RunFolder, copies: int = 1) -> Guard:
 
     limits = limits_of(settings, prepared.atoms, prepared.shortest)
     freedom = degrees_of_freedom(len(prepared.atoms), settings)
-    potential = prepared.potential
-    distances = (lambda: potential.smallest_distances) if hasattr(potential, "smallest_distances") else None
-    return Guard(limits, freedom, distances, settings.domain_guard, warn, copies)
+    distance = getattr(prepared.potential, "smallest_distance", None)
+    return Guard(limits, freedom, distance, settings.domain_guard, warn, copies)
 
 
 def run_one(settings, folder: Path, prepared, stop: StopRequest, checkpoint: Checkpoint | None = None) -> dict:

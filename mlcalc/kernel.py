@@ -174,13 +174,14 @@ def _virials(q, atoms, pairs, constants, work, result):
 
 
 @njit(cache=True)
-def _smallest_places(count, knot, fraction, places):
-    """The smallest distance of each replica in units of the spacing of knots; infinite where no pair is within the cutoff."""
-    places[:] = np.inf
-    for b in range(len(places)):
+def _smallest_place(n_replicas, count, knot, fraction):
+    """The smallest distance within the cutoff in units of the spacing of knots; infinite where there is none."""
+    smallest = np.inf
+    for b in range(n_replicas):
         for p in range(count[b]):
             if knot[b, p] >= 0:
-                places[b] = min(places[b], knot[b, p] + fraction[b, p])
+                smallest = min(smallest, knot[b, p] + fraction[b, p])
+    return smallest
 
 
 class SchNetKernel:
@@ -211,6 +212,7 @@ class SchNetKernel:
             float(model.config.repulsion_cutoff or 0.0),
             model.config.readout_activation == "silu",
         )
+        self._spacing = self.constants.spacing
         self._neighbours, self._work, self._n_replicas, self._lock = None, None, 0, threading.Lock()
 
     def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -222,14 +224,10 @@ class SchNetKernel:
         """As schnet.TorchPotential.evaluate: energies, forces, atomic_energies, virials of (P, N, 3) Å."""
         return self._run(np.ascontiguousarray(positions, dtype=np.float64), virials=True)._asdict()
 
-    @property
-    def smallest_distances(self) -> np.ndarray:
-        """(P,) Å, of the last evaluation: the smallest distance of two atoms of each replica, infinite beyond the cutoff."""
-        places = np.empty(self._n_replicas)
-        if self._n_replicas == 0:
-            return places
-        _smallest_places(self._neighbours.pairs.count, self._work.knot, self._work.fraction, places)
-        return places * self.constants.spacing
+    def smallest_distance(self) -> float:
+        """Å, of the last evaluation: the smallest distance of two atoms of one replica; infinite beyond the cutoff."""
+        work = self._work
+        return _smallest_place(self._n_replicas, self._neighbours.pairs.count, work.knot, work.fraction) * self._spacing
 
     @property
     def memory(self) -> int:

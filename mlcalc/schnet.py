@@ -171,9 +171,6 @@ class TorchPotential:
     Args:
         model: The model; numbers: (N,) atomic numbers; dtype: ``"float32"`` or ``"float64"``.
         cell: (3, 3) rows are lattice vectors in Å; pbc: three booleans. Both None for a molecule.
-
-    Attributes:
-        smallest_distances: (P,) Å, of the last evaluation: the smallest distance of two atoms of each replica.
     """
 
     def __init__(self, model: Model, numbers: np.ndarray, dtype: str = "float32", cell=None, pbc=None):
@@ -183,7 +180,7 @@ class TorchPotential:
         self.species = torch.tensor([order[int(z)] for z in numbers])
         self.shift = self.network.energy_shift[self.species].numpy()
         self.dtype = getattr(torch, dtype)
-        self.smallest_distances = np.zeros(0)
+        self._smallest = np.inf
 
     def evaluate(self, positions: np.ndarray) -> dict[str, np.ndarray]:
         """Energies and derivatives of a batch of configurations.
@@ -196,13 +193,17 @@ class TorchPotential:
             the virial being Σ_pairs r ⊗ ∂E/∂r, so that stress = virial / volume.
         """
         evaluated = [self._evaluate_one(frame) for frame in positions]
-        self.smallest_distances = np.array([result.pop("smallest_distance") for result in evaluated])
+        self._smallest = min(result.pop("smallest_distance") for result in evaluated)
         return {key: np.stack([result[key] for result in evaluated]) for key in evaluated[0]}
 
     def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(P, N, 3) Å → energies (P,) eV, forces (P, N, 3) eV/Å."""
         result = self.evaluate(positions)
         return result["energies"], result["forces"]
+
+    def smallest_distance(self) -> float:
+        """Å, of the last evaluation: the smallest distance of two atoms of one replica."""
+        return self._smallest
 
     def _evaluate_one(self, positions: np.ndarray) -> dict[str, np.ndarray]:
         from mlcalc.pairs import half_pairs
