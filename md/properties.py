@@ -39,10 +39,13 @@ class PropertiesWriter:
         numbers = [repr(values[name]) for name in self._columns]
         self._write(",".join([str(step), f"{time_fs:.6g}", *numbers]) + "\n")
 
-    def sync(self) -> int:
-        """Wait until all lines are on disk; returns how many bytes they are."""
-        os.fsync(self._file.fileno())
+    def __len__(self) -> int:
+        """Bytes."""
         return self._length
+
+    def sync(self) -> None:
+        """Wait until all lines are on disk."""
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file."""

@@ -104,6 +104,7 @@ def run_ensemble(settings, folder: Path, prepared, stop: StopRequest, checkpoint
             record.add_velocities(trajectories(state, *law, settings, show, guard))
             record.set_status(force=True, trajectories=(batch + 1) * copies)
             saver.save("trajectories", batch + 1, {"positions": state.positions, "momenta": state.momenta})
+            saver.wait()
     return outcome | {"beads": n_beads, "ns_per_day": progress.ns_per_day}
 
 

@@ -151,8 +151,13 @@ class RunFolder:
 
     @property
     def extent(self) -> dict[str, int]:
-        """Frames in the trajectory, bytes of the table of properties or number of trajectories, all safely on disk."""
-        return {name: table.sync() for name, table in self._tables.items()}
+        """Frames in the trajectory, bytes of the table of properties or number of trajectories by now."""
+        return {name: len(table) for name, table in self._tables.items()}
+
+    def sync(self) -> None:
+        """Wait until they are on disk."""
+        for table in self._tables.values():
+            table.sync()
 
     def add_properties(self, step: int, time_fs: float, values: dict[str, float]) -> None:
         """Append one line to the table."""

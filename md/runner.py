@@ -4,6 +4,7 @@ import hashlib
 import math
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -56,7 +57,7 @@ def attempt(record: RunFolder, progress: Progress, stop: StopRequest, atoms) -> 
 
 
 class Saver:
-    """Writes checkpoints of a run.
+    """Writes checkpoints of a run, in the background: to wait for a disk takes as long as tens of steps.
 
     Args:
         record: Its RunFolder; settings: Its RunSettings; kind: physics.RUN or physics.REAL_TIME.
@@ -66,18 +67,32 @@ class Saver:
     def __init__(self, record: RunFolder, settings, kind: str, generators: list[np.random.Generator]):
         self._record, self._generators, self._physics = record, generators, physics_of(settings, kind)
         self._every, self._last = settings.checkpoint_every_steps, None
+        self._writer, self._pending = ThreadPoolExecutor(1), None
 
     def is_due(self, phase: str, step: int) -> bool:
         """Whether it is time: at the first sample of a phase, then at intervals."""
         return self._last is None or self._last[0] != phase or step - self._last[1] >= self._every
 
     def save(self, phase: str, step: int, state: dict[str, np.ndarray]) -> None:
-        """Write a checkpoint."""
+        """Begin to write a checkpoint; its arrays must be left alone from now on.
+
+        Raises:
+            OSError, InputError: The checkpoint before this one could not be written.
+        """
+        self.wait()
         states = [generator.bit_generator.state for generator in self._generators]
-        write_checkpoint(
-            self._record.folder, Checkpoint(phase, step, state, states, self._record.extent, self._physics)
-        )
+        checkpoint = Checkpoint(phase, step, state, states, self._record.extent, self._physics)
+        self._pending = self._writer.submit(self._write, checkpoint)
         self._last = phase, step
+
+    def _write(self, checkpoint: Checkpoint) -> None:
+        self._record.sync()  # what a checkpoint counts on is on disk before it
+        write_checkpoint(self._record.folder, checkpoint)
+
+    def wait(self) -> None:
+        """Wait until the last checkpoint is on disk; errors as those of save."""
+        if self._pending is not None:
+            self._pending.result()
 
 
 def make_guard(settings, prepared, record: RunFolder, copies: int = 1) -> Guard:
@@ -167,7 +182,9 @@ def _samples(settings, law: tuple, checkpoint, progress, saver: Saver, stop: Sto
             if stopping or sample.step + every > steps or saver.is_due(phase, sample.step):
                 saver.save(phase, sample.step, point_of(sample)._asdict())
             if stopping:
+                saver.wait()
                 raise Stopped
+    saver.wait()
 
 
 def facts(settings, model_path: Path, kind: str) -> dict:

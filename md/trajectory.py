@@ -92,10 +92,12 @@ class TrajectoryWriter:
         values += [] if self._cell is None else [particles["box/edges/value"]]
         self._datasets = *values, *(particles[f"position/{name}"] for name in ("value", "time", "step"))
 
-    def sync(self) -> int:
-        """Wait until all frames are on disk; returns how many they are."""
-        self._file.sync()
+    def __len__(self) -> int:
         return self.n_frames
+
+    def sync(self) -> None:
+        """Wait until all frames are on disk."""
+        self._file.sync()
 
     def append(
         self, step: int, time_fs: float, positions: np.ndarray, energies: np.ndarray,

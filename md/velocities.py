@@ -54,10 +54,12 @@ class VelocityWriter:
         self._data[n:] = velocities
         self._file.commit()
 
-    def sync(self) -> int:
-        """Wait until all trajectories are on disk; returns how many they are."""
-        self._file.sync()
+    def __len__(self) -> int:
         return len(self._data)
+
+    def sync(self) -> None:
+        """Wait until all trajectories are on disk."""
+        self._file.sync()
 
     def close(self) -> None:
         """Close the file."""
