@@ -8,7 +8,6 @@ import h5py
 import matplotlib
 import numpy as np
 from ase import Atoms, units
-from ase.io import read
 from matplotlib.figure import Figure
 
 from analysis.plots import OKABE_ITO, STYLE, write_beside
@@ -19,6 +18,7 @@ from mlcalc.errors import InputError
 from mlcalc.json_text import to_json
 from mlcalc.model_file import find_model, load_model
 from mlcalc.modes import relaxed_modes
+from mlcalc.structure_files import read_atoms
 from mlcalc.tables import aligned, with_error
 
 _FEWEST_LAGS = 16
@@ -90,7 +90,7 @@ def open_real_time(folder: str | Path) -> RealTimeRun:
         with h5py.File(folder / "velocities.h5", "r") as file:
             data = file["velocity"]
             velocities, attributes, masses = data[:], dict(data.attrs), file["mass"][:]
-        structure = read(folder / "structure.xyz", format="extxyz")
+        structure = read_atoms(folder / "structure.xyz", format="extxyz")[-1]
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{folder}: not a run folder of 'rpmd real-time' ({error})") from error
     if not len(velocities):

@@ -11,13 +11,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 from ase import Atoms
-from ase.io import read
 from MDAnalysis import Universe
 from MDAnalysis.coordinates.memory import MemoryReader
 from MDAnalysis.units import get_conversion_factor
 
 from mlcalc.errors import InputError
 from mlcalc.model_file import find_model
+from mlcalc.structure_files import read_atoms
 
 CHUNK_FRAMES = 1000  # frames read at once when centroids are formed
 
@@ -106,10 +106,7 @@ def open_run(folder: str | Path) -> Run:
             )
     temperature_K, model, rotates = _read_settings(folder / "input.toml")
     own_model = folder / "model.safetensors"
-    try:
-        structure = read(folder / "structure.xyz", format="extxyz")
-    except Exception as error:  # ASE's readers raise whatever the text happens to trip
-        raise InputError(f"{folder / 'structure.xyz'}: not a readable structure ({error})") from error
+    structure = read_atoms(folder / "structure.xyz", format="extxyz")[-1]
     n_beads, n_atoms, n_frames, interval = _read_sizes(folder / "trajectory.h5")
     if n_atoms != len(structure):
         raise InputError(f"{folder}: {n_atoms} atoms in trajectory.h5, but {len(structure)} in structure.xyz")

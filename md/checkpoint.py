@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from mlcalc.errors import InputError
@@ -68,7 +69,7 @@ def read_checkpoint(folder: Path) -> tuple[Checkpoint, str | None]:
             return found, ("; ".join(problems) + f": going on from {name}" if problems else None)
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             problems.append(f"{folder / name} is not whole ({error})")
     raise InputError("; ".join(problems) or f"{folder}: no checkpoint to go on from")
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from ase.io import read
 
 from md.config import read_settings
+from md.preparation import read_structure
 from md.run_folder import INPUT, MODEL, STRUCTURE, TRAJECTORY, is_run_folder
 from md.trajectory import read_frames
 from mlcalc.errors import InputError
@@ -29,7 +29,7 @@ def bead_structures(
     if not is_run_folder(folder):
         raise InputError(f"{folder} is not a run folder of 'rpmd run' (no {INPUT}, {STRUCTURE} or {MODEL})")
     settings = read_settings(folder / INPUT, {})
-    atoms = read(folder / STRUCTURE, format="extxyz")
+    atoms = read_structure(folder / STRUCTURE)
     steps, positions = read_frames(folder / TRAJECTORY, skip, every)
     n_beads = positions.shape[1]
     if beads_per_frame is not None and not 1 <= beads_per_frame <= n_beads:

@@ -15,6 +15,7 @@ from md.ring_polymer import HBAR
 from md.simulation import Dynamics, Potential
 from md.stability import stability_limit, stiffest_frequency
 from mlcalc.errors import InputError
+from mlcalc.structure_files import read_atoms
 
 
 class Prepared(NamedTuple):
@@ -93,12 +94,7 @@ def read_structure(path: str | Path) -> Atoms:
     """
     from ase.io import read
 
-    if not Path(path).is_file():
-        raise InputError(f"structure {str(path)!r}: no such file")
-    try:
-        found = read(path)
-    except Exception as error:  # ASE's readers raise whatever a malformed file makes them trip over
-        raise InputError(f"{path}: not a readable structure: {type(error).__name__}: {error}") from error
+    found = read_atoms(path)[-1]
     masses = found.arrays.get("masses")
     bare = Atoms(found.numbers, found.positions, masses=masses, cell=found.cell, pbc=found.pbc)
     return read(StringIO(as_extxyz(bare)), format="extxyz") if len(bare) else bare

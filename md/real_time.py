@@ -91,7 +91,7 @@ def run_ensemble(settings, folder: Path, prepared, stop: StopRequest, checkpoint
     progress = Progress(replace(settings, steps=batches * per_batch, equilibration_steps=0), record, copies)
     potential, guard = Copies(prepared.potential, copies), make_guard(settings, prepared, record, copies)
     all_atoms = prepared.atoms[np.tile(np.arange(len(prepared.atoms)), copies)]
-    with attempt(record, progress, stop, all_atoms) as outcome:
+    with attempt(record, progress, stop, guard, all_atoms) as outcome:
         saver = Saver(record, settings, REAL_TIME, generators)
         for batch in range(first, batches):
 

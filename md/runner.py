@@ -28,7 +28,7 @@ from mlcalc.errors import InputError, disk_message
 
 
 @contextmanager
-def attempt(record: RunFolder, progress: Progress, stop: StopRequest, atoms) -> Iterator[dict]:
+def attempt(record: RunFolder, progress: Progress, stop: StopRequest, guard: Guard, atoms) -> Iterator[dict]:
     """Around a simulation: whatever ends it, status and log say so and the files are closed.
 
     Yields a dict that will hold ``state`` (finished, interrupted or failed), ``error`` and the exit ``code``.
@@ -50,7 +50,8 @@ def attempt(record: RunFolder, progress: Progress, stop: StopRequest, atoms) -> 
     finally:
         progress.close()
         outcome["step"] = progress.step
-        record.set_status(force=True, **outcome)
+        seen = {"smallest_distance_A": round(guard.closest, 4), "steps_too_close": guard.n_close}
+        record.set_status(force=True, **outcome, **seen)
         ending = f"{outcome['state']} at step {progress.step}, {progress.ns_per_day:.2f} ns/day"
         record.log(ending + (f": {outcome['error']}" if outcome["error"] else ""))
         record.close()
@@ -131,7 +132,7 @@ def run_one(settings, folder: Path, prepared, stop: StopRequest, checkpoint: Che
     record.log(f"started{where}: P = {settings.beads}, {settings.steps} steps of {settings.timestep_fs} fs")
     progress, guard = Progress(settings, record), make_guard(settings, prepared, record)
     series = read_properties(folder / PROPERTIES, names).tolist()
-    with attempt(record, progress, stop, atoms) as outcome:
+    with attempt(record, progress, stop, guard, atoms) as outcome:
         saver = Saver(record, settings, RUN, [rng])
         law = (start, prepared.potential, dynamics, rng)
         for sample in _samples(settings, law, checkpoint, progress, saver, stop, guard):
@@ -141,7 +142,6 @@ def run_one(settings, folder: Path, prepared, stop: StopRequest, checkpoint: Che
                 series.append(list(values.values()))
             if sample.step % settings.trajectory_every_steps == 0:
                 record.add_frame(sample)
-        record.set_status(smallest_distance_A=round(guard.closest, 4), steps_too_close=guard.n_close)
     return outcome | {
         "beads": settings.beads,
         "ns_per_day": progress.ns_per_day,

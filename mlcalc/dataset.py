@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mlcalc.errors import InputError
 from mlcalc.pairs import half_pairs
+from mlcalc.structure_files import read_atoms
 
 
 @dataclass(frozen=True)
@@ -84,24 +85,22 @@ def read_dataset(paths: Sequence[str | Path]) -> Dataset:
 
 
 def _read_frames(path: Path) -> list:
-    from ase.io import read
-
-    if not path.is_file():
-        raise InputError(f"data {str(path)!r}: no such file")
-    try:
-        frames = read(path, index=":", format="extxyz")
-    except Exception as error:  # ASE's reader raises whatever a malformed line makes it trip over
-        raise InputError(f"{path}: not readable as extended xyz: {type(error).__name__}: {error}") from error
-    if not frames:
-        raise InputError(f"{path}: no structures in this file")
+    frames = read_atoms(path, format="extxyz")
     for k, atoms in enumerate(frames):
         if atoms.calc is None or "forces" not in atoms.calc.results:
             raise InputError(f"{path}: structure {k + 1} has no forces; label the file first (mlcalc label --help)")
+        if atoms.calc.results["forces"].shape != (len(atoms), 3) or atoms.calc.results["forces"].dtype.kind not in "fi":
+            raise InputError(f"{path}: structure {k + 1} has forces that are not three numbers for each atom")
         if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.get_forces()).all()):
             raise InputError(f"{path}: structure {k + 1} holds NaN or infinite positions or forces")
-        if "energy" in atoms.calc.results and not np.isfinite(atoms.calc.results["energy"]):
+        if "energy" in atoms.calc.results and not _is_number(atoms.calc.results["energy"]):
             raise InputError(f"{path}: structure {k + 1} has the energy {atoms.calc.results['energy']}")
     return frames
+
+
+def _is_number(value) -> bool:
+    array = np.asarray(value)
+    return array.ndim == 0 and array.dtype.kind in "fi" and bool(np.isfinite(array))
 
 
 def _energy(atoms) -> float:

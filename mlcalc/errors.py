@@ -20,6 +20,9 @@ def run_command(program: str, command: Callable[[], int | None]) -> int:
     Returns the body's own code (None counts as 0); with one line on stderr 2 after an :class:`InputError`, 8 when a disk is
     full or cannot be written, 130 after Ctrl-C. Every other exception is a fault of ours and propagates.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that knows no ± must not end a run
+            stream.reconfigure(errors="replace")
     try:
         return command() or 0
     except InputError as error:

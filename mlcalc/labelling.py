@@ -28,6 +28,7 @@ from ase import Atoms
 from mlcalc.engines import engine_fingerprint, make_calculator
 from mlcalc.errors import InputError
 from mlcalc.files import write_atomically
+from mlcalc.structure_files import read_atoms
 
 JOURNAL_FORMAT = "mlcalc-labels-1"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -96,16 +97,7 @@ def label_file(structures: Path, engine: str, output: Path, jobs: int = 1) -> La
 
 def read_structures(path: Path) -> list[Atoms]:
     """The structures of a file; InputError if it is missing, unreadable, empty, or holds NaN positions."""
-    import ase.io
-
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    try:
-        frames = ase.io.read(path, index=":")
-    except Exception as error:  # ASE's readers raise whatever their parsing stumbles over
-        raise InputError(f"{path}: not a structure file that ASE reads ({type(error).__name__}: {error})") from error
-    if not frames:
-        raise InputError(f"{path}: holds no structure")
+    frames = read_atoms(path)
     for index, atoms in enumerate(frames):
         if len(atoms) == 0 or not np.isfinite(atoms.positions).all():
             raise InputError(f"{path}: structure {index} has no atoms, or a position that is not a finite number")

@@ -167,6 +167,7 @@ def load_model(name: str | Path) -> Model:
     header, weights = _read_safetensors(path)
     config = _config_from_header(header, path)
     check_weights(config, weights, str(path))
+    _check_domain(header.get("domain", {}), path)
     metadata = {key: header[key] for key in header if key not in ("format", "format_version", "units", "config")}
     return Model(config, weights, metadata)
 
@@ -209,6 +210,12 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]
     return header, weights
 
 
+def _check_domain(domain: Any, path: Path) -> None:
+    distances = [domain[key] for key in domain if key.endswith("_A")] if isinstance(domain, dict) else [None]
+    if not all(isinstance(value, int | float) and 0 < value < np.inf for value in distances):
+        raise InputError(f"{path}: unreadable domain {str(domain)[:80]}: expected distances in Å by name")
+
+
 def _config_from_header(header: dict[str, Any], path: Path) -> SchNetConfig:
     version = header.get("format_version")
     if version != FORMAT_VERSION:
@@ -221,5 +228,5 @@ def _config_from_header(header: dict[str, Any], path: Path) -> SchNetConfig:
         raise InputError(f"{path}: unreadable architecture {config!r}, expected the keys {', '.join(sorted(known))}")
     try:
         return SchNetConfig(**config)
-    except TypeError as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: unreadable architecture: {error}") from error

@@ -14,6 +14,7 @@ TOOLS_FOR_MD = {
     "mlcalc.files",
     "mlcalc.json_text",
     "mlcalc.settings",
+    "mlcalc.structure_files",
     "mlcalc.tables",
 }
 DOORS_OF_MD = {"potentials.py", "cli.py"}

@@ -1,0 +1,104 @@
+"""Runs of C20 as a user would start them, and how much of what they leave is that of an undisturbed run."""
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+
+from md.checkpoint import NEWEST, read_checkpoint
+
+RPMD = [sys.executable, "-P", "-m", "md.cli"]
+INPUTS = Path(__file__).parents[2] / "inputs" / "c20"
+
+
+class Case(NamedTuple):
+    """A command with its input and keys; the checkpoints are so frequent that a kill costs little."""
+
+    name: str
+    command: str
+    source: str
+    keys: dict[str, object]
+
+    def line(self, folder: Path, **keys: object) -> list[str]:
+        """The command line for a run folder."""
+        pairs = [f"{key}={value}" for key, value in (self.keys | keys).items()]
+        options = [part for pair in pairs for part in ("--set", pair)]
+        return [*RPMD, self.command, str(INPUTS / self.source), *options, "--output", str(folder), "--no-figure"]
+
+
+_OFTEN = {
+    "equilibration_steps": 2000, "checkpoint_every_steps": 200, "properties_every_steps": 5, "trajectory_every_steps": 10,
+}  # fmt: skip
+_BATCHES = {
+    "beads": 2, "equilibration_steps": 400, "steps": 600, "trajectories": 80, "trajectories_at_once": 4,
+    "thermostat": "T-RPMD",
+}  # fmt: skip
+CASES = [
+    Case("P = 1", "run", "rpmd.toml", _OFTEN | {"beads": 1, "steps": 60_000}),
+    Case("P = 8", "run", "rpmd.toml", _OFTEN | {"beads": 8, "steps": 20_000}),
+    Case("trajectories", "real-time", "spectrum.toml", _BATCHES),
+]
+
+
+class Comparison(NamedTuple):
+    """Of a run with the undisturbed one: frames (or trajectories) lost, doubled, and whether all is the same to the bit."""
+
+    lost: int
+    doubled: int
+    same: bool
+
+
+def finish(line: list[str], timeout: float = 600) -> None:
+    """Run a command to its end; RuntimeError with what it said when it fails."""
+    done = subprocess.run(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=timeout)
+    if done.returncode:
+        raise RuntimeError(f"exit code {done.returncode}: {done.stderr}")
+
+
+def killed_run(case: Case, folder: Path, rng: random.Random, kills: int) -> int:
+    """Start a run, kill and resume it up to so many times, let it end; returns the number of kills."""
+    line, done = case.line(folder), 0
+    while True:
+        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        while not (folder / NEWEST).exists() and process.poll() is None:
+            time.sleep(0.01)
+        try:
+            # The first second is spent on imports; then any moment is as good as another.
+            process.wait(rng.uniform(1.0, 2.5) if done < kills else 600)
+            if process.returncode:
+                raise RuntimeError(process.stderr.read().decode())
+            return done
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            done += 1
+            line = [*RPMD, "resume", str(folder), "--no-figure"]
+
+
+def compare(folder: Path, reference: Path) -> Comparison:
+    """What a run has left against what the undisturbed one has."""
+    states = [read_checkpoint(path)[0] for path in (folder, reference)]
+    same = states[0].generators == states[1].generators and all(
+        np.array_equal(array, states[1].state[name]) for name, array in states[0].state.items()
+    )
+    if (reference / "velocities.h5").exists():
+        velocities = []
+        for path in (folder, reference):
+            with h5py.File(path / "velocities.h5") as file:
+                velocities.append(file["velocity"][:])
+        surplus = len(velocities[0]) - len(velocities[1])
+        return Comparison(max(-surplus, 0), max(surplus, 0), same and np.array_equal(*velocities))
+    frames = []
+    for path in (folder, reference):
+        with h5py.File(path / "trajectory.h5") as file:
+            position = file["particles/trajectory/position"]
+            frames.append((position["step"][:], position["value"][:]))
+    (steps, values), (expected, wanted) = frames
+    tables = [(path / "properties.csv").read_bytes() for path in (folder, reference)]
+    same = same and np.array_equal(values, wanted) and tables[0] == tables[1]
+    return Comparison(len(np.setdiff1d(expected, steps)), len(steps) - len(np.unique(steps)), same)
