@@ -47,7 +47,7 @@ def _check_counts(path: Path) -> None:
             return  # ASE says what is wrong
         if not 0 <= count <= len(lines) - at - 2:
             raise InputError(
-                f"{path}: not a readable structure: line {at + 1} announces {count} atoms, {len(lines) - at - 2} follow"
+                f"{path}: not a readable structure: line {at + 1} announces {count} atoms, {len(lines) - at - 2} lines follow"
             )
         _check_columns(f"{path}: not a readable structure: line {at + 2}", lines[at + 1])
         at += 2 + count
