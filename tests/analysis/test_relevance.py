@@ -1,0 +1,241 @@
+"""n-body relevances against walks one by one, against rules written out term by term, and against published numbers."""
+
+from collections import defaultdict
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import bulk, molecule
+from ase.io import read
+from ase.optimize import BFGS
+from scipy.spatial.transform import Rotation
+
+from analysis.lrp import Rules, trace
+from analysis.relevance import (
+    count_walks,
+    pair_relevances,
+    pair_sets,
+    set_relevances,
+    single_relevances,
+    total_relevance,
+    triple_sets,
+    walk_relevances,
+)  # fmt: skip
+from mlcalc import InputError, SchNetCalculator, load_model
+from mlcalc.importers.schnet_tf import import_schnet_tf
+from mlcalc.model_file import Model, save_model
+from mlcalc.schnet import TorchPotential
+from tests.conftest import ORIGINAL_DIALECT, SCHNETPACK_DIALECT, random_model
+
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "schnet_tf_c20"
+GAMMAS = [0.0, 0.1, [0.3, 0.0, 2.0]]
+
+
+@pytest.fixture
+def shaken():
+    """C3H4 with unequal distances, and a network of two blocks for it."""
+    atoms = molecule("C3H4_C3v")
+    atoms.positions += np.random.default_rng(1).normal(0.0, 0.05, atoms.positions.shape)
+    return random_model(SCHNETPACK_DIALECT, seed=3), atoms
+
+
+def crystal() -> Atoms:
+    """A periodic structure so small that walks meet images of their own atom."""
+    atoms = bulk("CH", "rocksalt", 3.6)
+    atoms.positions += np.random.default_rng(2).normal(0.0, 0.1, atoms.positions.shape)
+    return atoms
+
+
+def gamma_rule(inputs, weights, bias, gamma):
+    """Shares (in, out) of each output's relevance, written out as the papers have them."""
+    shares = np.empty(weights.shape)
+    for j in range(weights.shape[1]):
+        terms = inputs * weights[:, j]
+        z = terms.sum() + bias[j]
+        keep = (lambda c: max(c, 0.0)) if z > 0 else (lambda c: min(c, 0.0))
+        strengthened = np.array([c + gamma * keep(c) for c in terms])
+        shares[:, j] = strengthened / (strengthened.sum() + bias[j] + gamma * keep(bias[j]))
+    return shares
+
+
+def relevance_of_walk(t, walk, gammas) -> float:
+    """R of one walk of a molecule, by relevances (not effective gradients) that are handed down term by term."""
+    pair = {(a, b): k for k, ends in enumerate(zip(t.first, t.second, strict=True)) for a, b in (ends, ends[::-1])}
+    # Features before every block, and behind the last: W_in is invertible, so that messages tell them.
+    x = [block.messages @ np.linalg.inv(block.in2f) for block in t.blocks] + [t.readout.inputs]
+    i = walk[0]
+    features = gamma_rule(x[-1][i], t.readout.weights, t.readout.bias, gammas[-1]) @ (t.readout.after[i] * t.weights)
+    for layer, step in zip(reversed(range(len(t.blocks))), walk[1:], strict=True):
+        block, ratio = t.blocks[layer], features / x[layer + 1][i]
+        if step == i:
+            features = ratio * x[layer][i]
+        elif (i, step) in pair:
+            dense = block.dense
+            hidden = dense.after[i] * (block.output @ ratio)
+            convolved = gamma_rule(dense.inputs[i], dense.weights, dense.bias, gammas[layer]) @ hidden
+            messages = convolved * block.messages[step] * block.filters[pair[i, step]] / dense.inputs[i]
+            features = x[layer][step] * (block.in2f @ (messages / block.messages[step]))
+        else:
+            return 0.0
+        i = step
+    return features.sum()
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_walks_by_rules_written_out(shaken, gamma):
+    model, atoms = shaken
+    t = trace(model, atoms)
+    walks = walk_relevances(t, gamma)
+    gammas = [gamma] * 3 if np.isscalar(gamma) else gamma
+    found = {tuple(walk): value for walk, value in zip(walks.atoms.tolist(), walks.relevance, strict=True)}
+    assert len(found) == count_walks(t) == len(walks.relevance)
+    rng = np.random.default_rng(0)
+    everything = list(product(range(len(atoms)), repeat=3))
+    for walk in [everything[n] for n in rng.choice(len(everything), 60, replace=False)]:
+        assert relevance_of_walk(t, walk, gammas) == pytest.approx(found.get(walk, 0.0), rel=1e-6, abs=1e-12)
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+@pytest.mark.parametrize("case", ["molecule", "crystal"])
+def test_sums_over_walks(shaken, gamma, case):
+    """All walks together are one pass; walks that visit just a pair or a triple are its relevance; images are other nodes."""
+    model, atoms = shaken if case == "molecule" else (random_model(SCHNETPACK_DIALECT, seed=3), crystal())
+    t = trace(model, atoms)
+    walks = walk_relevances(t, gamma)
+    assert walks.relevance.sum() + t.repulsion.sum() == pytest.approx(total_relevance(t, gamma), rel=1e-11)
+    sums: dict[tuple, float] = defaultdict(float)
+    for nodes, shifts, value in zip(walks.atoms.tolist(), walks.images.tolist(), walks.relevance, strict=True):
+        visited = {(atom, tuple(shift)) for atom, shift in zip(nodes, shifts, strict=True)}
+        sums[canonical(visited)] += value
+    singles = [sums[canonical({(atom, (0, 0, 0))})] for atom in range(len(atoms))]
+    np.testing.assert_allclose(single_relevances(t, gamma), singles, rtol=1e-10)
+    for sets, values in (
+        (pair_sets(t), pair_relevances(t, gamma) - t.repulsion),
+        (triple_sets(t), set_relevances(t, gamma, triple_sets(t))),
+    ):
+        keys = [
+            canonical({(atom, tuple(shift)) for atom, shift in zip(nodes, shifts, strict=True)})
+            for nodes, shifts in zip(sets.atoms.tolist(), sets.images.tolist(), strict=True)
+        ]
+        assert len(set(keys)) == len(keys)
+        expected = [sums[key] for key in keys]
+        np.testing.assert_allclose(values, expected, rtol=1e-9, atol=1e-13 * np.abs(values).max())
+        assert set(keys) >= {key for key in sums if len(key) == len(sets.atoms[0])}
+    for order in (1, 2, 3):
+        by_order = sum(value for key, value in sums.items() if len(key) == order)
+        assert walks.relevance[walks.order == order].sum() == pytest.approx(by_order, rel=1e-9)
+
+
+def canonical(nodes) -> tuple:
+    """A set of (atom, image) up to translation by cells."""
+    choices = []
+    for _, origin in nodes:
+        choices.append(
+            tuple(sorted((a, tuple(s - o for s, o in zip(shift, origin, strict=True))) for a, shift in nodes))
+        )
+    return min(choices)
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+@pytest.mark.parametrize("config", [SCHNETPACK_DIALECT, replace(ORIGINAL_DIALECT, n_interactions=2)])
+def test_without_biases_nothing_is_lost(config, gamma):
+    model = random_model(config, seed=5)
+    weights = {
+        name: np.zeros_like(array) if name.endswith("bias") and "filter" not in name else array
+        for name, array in model.weights.items()
+    }
+    t = trace(Model(config, weights), molecule("C2H6"))
+    assert total_relevance(t, gamma) == pytest.approx(t.energy, rel=1e-12)
+
+
+@pytest.mark.parametrize("config", [SCHNETPACK_DIALECT, ORIGINAL_DIALECT])
+def test_energy_is_that_of_the_network(config):
+    model, atoms = random_model(config, seed=5), molecule("C2H6")
+    potential = TorchPotential(model, atoms.numbers, "float64")
+    constant = potential.shift.sum()
+    energy = potential(atoms.positions[None])[0][0] - constant
+    assert trace(model, atoms).energy == pytest.approx(energy, abs=1e-8)  # the constants are a thousand times as large
+
+
+def test_rotation_and_permutation(shaken):
+    model, atoms = shaken
+    turned = atoms.copy()
+    turned.positions = atoms.positions @ Rotation.random(random_state=1).as_matrix() + 3.0
+    order = np.random.default_rng(4).permutation(len(atoms))
+    a, b, c = trace(model, atoms), trace(model, turned), trace(model, atoms[order])
+    np.testing.assert_allclose(pair_relevances(a, 0.1), pair_relevances(b, 0.1), rtol=1e-8)
+    table = dict(zip(map(frozenset, zip(a.first, a.second, strict=True)), pair_relevances(a, 0.1), strict=True))
+    for i, j, value in zip(order[c.first], order[c.second], pair_relevances(c, 0.1), strict=True):
+        assert table[frozenset((i, j))] == pytest.approx(value, rel=1e-8)
+
+
+def test_supercell_has_twice_the_relevance():
+    """Images that become atoms of their own change nothing but the number of sets."""
+    model, atoms = random_model(SCHNETPACK_DIALECT, seed=3), crystal()
+    small, large = trace(model, atoms), trace(model, atoms * (2, 1, 1))
+    assert total_relevance(large, 0.1) == pytest.approx(2 * total_relevance(small, 0.1), rel=1e-10)
+    for sets in (pair_sets, triple_sets):
+        one, two = set_relevances(small, 0.1, sets(small)), set_relevances(large, 0.1, sets(large))
+        np.testing.assert_allclose(np.sort(np.repeat(one, 2)), np.sort(two), rtol=1e-7, atol=1e-14)
+
+
+def test_two_atoms_have_no_third():
+    t = trace(random_model(SCHNETPACK_DIALECT), Atoms("CH", [[0, 0, 0], [0, 0, 1.1]]))
+    total = single_relevances(t, 0.1).sum() + pair_relevances(t, 0.1).sum()
+    assert total == pytest.approx(total_relevance(t, 0.1), rel=1e-12)
+    assert len(triple_sets(t).atoms) == 0
+    assert set_relevances(t, 0.1, triple_sets(t)).shape == (0,)
+    assert walk_relevances(t, 0.1).order.max() == 2
+    assert count_walks(t) - 2 == 2 ** (2 + 1) - 2  # walks of a pair: 2^(T+1) − 2
+
+
+def test_the_authors_network(tmp_path):
+    """Numbers of the C20 energy model at its minimum, kcal/mol."""
+    if not SHARED.is_dir():
+        pytest.skip("the authors' C20 networks are not here (shared/data/schnet_tf_c20)")
+    model = import_schnet_tf(SHARED / "energy_model")
+    save_model(model, tmp_path / "energy.safetensors")
+    atoms = read(SHARED / "C20.xyz")
+    atoms.calc = SchNetCalculator(str(tmp_path / "energy.safetensors"), dtype="float64")
+    BFGS(atoms, logfile=None).run(fmax=1e-4)
+    t, unit = trace(model, atoms), units.kcal / units.mol
+    assert t.energy / unit == pytest.approx(-29.5307, abs=1e-3)
+    for gamma, total, pairs in ((0.0, -21.2, 42.2), (0.1, -22.3, 14.1), (1.0, -23.6, 1.4)):
+        assert total_relevance(t, gamma) / unit == pytest.approx(total, abs=0.051)
+        assert pair_relevances(t, gamma).sum() / unit == pytest.approx(pairs, abs=0.06)
+
+
+@pytest.mark.parametrize("gamma", [-0.1, np.nan, [0.1], [0.1, 0.1, np.inf]])
+def test_gamma_that_is_none(shaken, gamma):
+    with pytest.raises(InputError, match="expected a number of at least 0, or 3 of them"):
+        Rules(trace(*shaken), gamma)
+
+
+def test_too_many_walks(shaken):
+    t = trace(*shaken)
+    with pytest.raises(InputError, match=rf"{count_walks(t)} walks, .* GB, with a budget of 10: .*need no walks"):
+        walk_relevances(t, 0.1, budget=10)
+
+
+def test_structures_that_the_model_does_not_serve():
+    with pytest.raises(InputError, match=r"atomic number\(s\) \[8\]: this model knows 1, 6"):
+        trace(random_model(SCHNETPACK_DIALECT), molecule("CO"))
+    with pytest.raises(InputError, match="molecules only"):
+        trace(random_model(ORIGINAL_DIALECT), crystal())
+
+
+@pytest.mark.slow
+def test_c20_by_walks_and_by_sets():
+    """The shipped network: 3.2 million walks are the same three sums as 20 atoms, 190 pairs and 1140 triples."""
+    atoms = read(Path(__file__).parents[2] / "inputs" / "c20" / "c20.xyz")
+    t = trace(load_model("c20"), atoms)
+    assert count_walks(t) == 20**5
+    walks = walk_relevances(t, 0.1)
+    assert walks.relevance.sum() == pytest.approx(total_relevance(t, 0.1) - t.repulsion.sum(), rel=1e-9)
+    sets = (single_relevances(t, 0.1), pair_relevances(t, 0.1) - t.repulsion, set_relevances(t, 0.1, triple_sets(t)))
+    order = walks.order
+    for n, values in enumerate(sets, start=1):
+        assert walks.relevance[order == n].sum() == pytest.approx(values.sum(), rel=1e-8)
