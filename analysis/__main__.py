@@ -65,6 +65,24 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     spectrum.add_argument("--json", action="store_true", help="print the numbers as JSON instead of the table")
     spectrum.set_defaults(command=_spectrum, discard=0.0)
+    relevance = commands.add_parser(
+        "relevance",
+        help="what atoms, pairs and triples add to an energy",
+        description="Split the energy that a SchNet gives a structure into relevances of single atoms, pairs and triples (GNN-LRP "
+        "with the generalised γ rule). Relevances depend on γ, and biases take a share of their own: both are always told.",
+        epilog="example:  python -m analysis relevance inputs/c20/c20.xyz --model c20 --gamma 0.1",
+    )  # fmt: skip
+    relevance.add_argument("structures", type=Path, metavar="STRUCTURES.xyz", help="any format that ASE reads")
+    relevance.add_argument("--model", default="c20", help="shipped model name or model file (default: c20)")
+    relevance.add_argument(
+        "--gamma", type=_numbers, default=0.1, metavar="γ[,γ…]",
+        help="one for all layers, or one for each interaction block and one for the readout (default: 0.1)",
+    )  # fmt: skip
+    relevance.add_argument(
+        "--no-triples", action="store_true", help="leave the sets of three out, which take most of the time"
+    )
+    relevance.add_argument("--json", action="store_true", help="print the numbers as JSON instead of the table")
+    relevance.set_defaults(command=_relevance, discard=0.0)
     from_ipi = commands.add_parser(
         "from-ipi",
         help="a run folder from what i-PI has written",
@@ -94,6 +112,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _share(text: str) -> float | None:
     return None if text == "auto" else float(text)
+
+
+def _numbers(text: str) -> float | list[float]:
+    values = [float(part) for part in text.split(",")]
+    return values[0] if len(values) == 1 else values
 
 
 def _checked(options: argparse.Namespace) -> None:
@@ -146,6 +169,14 @@ def _spectrum(options: argparse.Namespace) -> None:
     print(spectrum_report.as_json(result) if options.json else spectrum_report.as_text(result))
     for path in spectrum_report.write_files(result, figure):
         print(path, file=sys.stderr if options.json else sys.stdout)
+
+
+def _relevance(options: argparse.Namespace) -> None:
+    from analysis import relevance_report
+
+    found = relevance_report.explain_file(options.structures, options.model, options.gamma, not options.no_triples)
+    write = relevance_report.as_json if options.json else relevance_report.as_text
+    print(write(found, options.gamma))
 
 
 def _from_ipi(options: argparse.Namespace) -> None:

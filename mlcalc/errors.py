@@ -1,12 +1,14 @@
 """The one exception that means "the input is at fault", and how a command line reports it."""
 
 import errno
+import os
 import sys
 from collections.abc import Callable
 
 EXIT_BAD_INPUT = 2
 EXIT_DISK = 8
 EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 
 
@@ -18,7 +20,8 @@ def run_command(program: str, command: Callable[[], int | None]) -> int:
     """Run a command-line program's body and turn its outcome into an exit code.
 
     Returns the body's own code (None counts as 0); with one line on stderr 2 after an :class:`InputError`, 8 when a disk is
-    full or cannot be written, 130 after Ctrl-C. Every other exception is a fault of ours and propagates.
+    full or cannot be written, 130 after Ctrl-C; without one 141 when nobody reads on. Every other exception is a fault of
+    ours and propagates.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that knows no ± must not end a run
@@ -28,6 +31,9 @@ def run_command(program: str, command: Callable[[], int | None]) -> int:
     except InputError as error:
         print(f"{program}: error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    except BrokenPipeError:  # the reader, as head, has seen enough; Python would complain once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
     except OSError as error:
         if error.errno not in _DISK:
             raise
