@@ -68,21 +68,39 @@ def main(arguments: list[str] | None = None) -> int:
     relevance = commands.add_parser(
         "relevance",
         help="what atoms, pairs and triples add to an energy",
-        description="Split the energy that a SchNet gives a structure into relevances of single atoms, pairs and triples (GNN-LRP "
-        "with the generalised γ rule). Relevances depend on γ, and biases take a share of their own: both are always told.",
-        epilog="example:  python -m analysis relevance inputs/c20/c20.xyz --model c20 --gamma 0.1",
+        description="Split the energy that a SchNet gives structures into relevances of single atoms, pairs and triples (GNN-LRP "
+        "with the generalised γ rule). Along runs: 2-body relevance against distance and 3-body against angle, over the "
+        "distributions of distances and angles. Relevances depend on γ, and biases take a share of their own: both are told.",
+        epilog="examples:\n  python -m analysis relevance inputs/c20/c20.xyz --model c20 --gamma 0.1\n"
+        "  python -m analysis relevance runs/c20/P8 runs/c20/P1 --frames 40",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    relevance.add_argument("structures", type=Path, metavar="STRUCTURES.xyz", help="any format that ASE reads")
-    relevance.add_argument("--model", default="c20", help="shipped model name or model file (default: c20)")
+    relevance.add_argument(
+        "sources",
+        nargs="+",
+        type=Path,
+        metavar="STRUCTURES.xyz|RUN",
+        help="a file that ASE reads, or run folders of 'rpmd run'",
+    )
+    relevance.add_argument("--model", help="shipped model name or model file (default: that of the run, or c20)")
     relevance.add_argument(
         "--gamma", type=_numbers, default=0.1, metavar="γ[,γ…]",
         help="one for all layers, or one for each interaction block and one for the readout (default: 0.1)",
     )  # fmt: skip
+    relevance.add_argument("--no-triples", action="store_true", help="of a file: leave the sets of three out")
+    relevance.add_argument("--frames", type=int, default=40, help="of a run: how many to explain (default: 40)")
     relevance.add_argument(
-        "--no-triples", action="store_true", help="leave the sets of three out, which take most of the time"
+        "--discard", type=float, default=0.1, metavar="SHARE", help="of a run: share left out at the start"
+    )
+    relevance.add_argument(
+        "--shell", type=float, metavar="Å", help="of a run: end of the first shell (default: first minimum)"
+    )
+    relevance.add_argument("--workers", type=int, help="of a run: processes (default: one per processor)")
+    relevance.add_argument(
+        "-o", "--output", type=Path, metavar="OUT.png", help="of a run: figure; its numbers go beside it"
     )
     relevance.add_argument("--json", action="store_true", help="print the numbers as JSON instead of the table")
-    relevance.set_defaults(command=_relevance, discard=0.0)
+    relevance.set_defaults(command=_relevance)
     from_ipi = commands.add_parser(
         "from-ipi",
         help="a run folder from what i-PI has written",
@@ -172,11 +190,37 @@ def _spectrum(options: argparse.Namespace) -> None:
 
 
 def _relevance(options: argparse.Namespace) -> None:
+    if all(source.is_dir() for source in options.sources):
+        return _relevance_of_runs(options)
+    if len(options.sources) > 1:
+        raise InputError(f"{options.sources[1]}: expected run folders, or one file of structures alone")
     from analysis import relevance_report
 
-    found = relevance_report.explain_file(options.structures, options.model, options.gamma, not options.no_triples)
+    model = options.model or "c20"
+    found = relevance_report.explain_file(options.sources[0], model, options.gamma, not options.no_triples)
     write = relevance_report.as_json if options.json else relevance_report.as_text
     print(write(found, options.gamma))
+
+
+def _relevance_of_runs(options: argparse.Namespace) -> None:
+    figure = _figure_path(options.sources, options.output, "relevance.png")
+    from tqdm import tqdm
+
+    from analysis import relevance_figure, relevance_run
+    from analysis.universe import open_run
+
+    runs, found = [open_run(folder) for folder in options.sources], []
+    for run in runs:
+        with tqdm(total=options.frames, unit="frame", desc=f"P = {run.n_beads}", disable=None) as bar:
+            found.append(
+                relevance_run.analyse(
+                    run, options.gamma, options.frames, options.discard, options.model, options.shell, options.workers,
+                    lambda done, bar=bar: bar.update(done - bar.n),
+                )
+            )  # fmt: skip
+    print(relevance_figure.as_json(found) if options.json else relevance_figure.as_text(found))
+    for path in relevance_figure.write_files(found, figure):
+        print(path, file=sys.stderr if options.json else sys.stdout)
 
 
 def _from_ipi(options: argparse.Namespace) -> None:

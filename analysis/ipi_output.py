@@ -118,8 +118,10 @@ def _read_positions(prefix: Path, output, n_beads: int):
     steps = [bead[:count] for bead in steps]
     if any((other != steps[0]).any() for other in steps[1:]):
         raise InputError(f"{prefix}: the beads' files are of different steps")
-    positions = np.array([[bead[k].positions for bead in frames] for k in range(count)])
     structure = frames[0][0].copy()
+    if any(len(bead[k]) != len(structure) for bead in frames for k in range(count)):
+        raise InputError(f"{prefix}: the beads' files have frames of different numbers of atoms")
+    positions = np.array([[bead[k].positions for bead in frames] for k in range(count)])
     structure.pbc = False
     structure.info.clear()
     return steps[0], positions, structure

@@ -9,7 +9,12 @@ from ase import Atoms
 
 from analysis.lrp import Trace, trace
 from analysis.relevance import (
-    count_walks, pair_relevances, set_relevances, single_relevances, total_relevance, triple_sets,
+    count_walks,
+    pair_relevances,
+    set_relevances,
+    single_relevances,
+    total_relevance,
+    triple_sets,
 )  # fmt: skip
 from mlcalc.errors import InputError
 from mlcalc.json_text import to_json

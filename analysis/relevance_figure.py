@@ -1,0 +1,154 @@
+"""Tables, numbers and figures of relevances along runs."""
+
+import io
+from itertools import cycle
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.plots import OKABE_ITO, STYLE, run_label, write_beside
+from analysis.relevance_run import Binned, Density, RunRelevance
+from mlcalc.json_text import to_json
+from mlcalc.tables import aligned, with_error
+
+_FEWEST_ENTRIES = 20  # of a bin that is drawn
+_GREY = "0.55"
+
+
+def relevance_figure(found: list[RunRelevance]) -> Figure:
+    """2-body relevance over the distances, 3-body over the angles, and the sums by order; a colour for each run."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 6.4), layout="constrained")
+        panels = figure.subplot_mosaic([["pairs", "pairs"], ["triples", "orders"]])
+        first = found[0]
+        name = "g(r)" if first.periodic else "pair distances, Å$^{-1}$"
+        _relevance_over(
+            panels["pairs"], [(item.pairs, item.distances["beads"], run_label(item.run)) for item in found], name,
+            [item.distances["centroid"] for item in found if "centroid" in item.distances],
+        )  # fmt: skip
+        panels["pairs"].set(xlabel="distance r / Å", ylabel="2-body relevance per pair / eV")
+        panels["pairs"].legend(loc="upper right")
+        _relevance_over(
+            panels["triples"], [(item.triples, item.angles, "") for item in found], "angles, degree$^{-1}$", []
+        )
+        panels["triples"].set(
+            xlabel=f"angle, both sides < {first.shell:.2f} Å / degree", ylabel="3-body relevance / eV"
+        )
+        _bars(panels["orders"], found)
+        for letter, axes in zip("abc", panels.values(), strict=True):
+            axes.set_title(f"$\\bf{{{letter}}}$")
+    return figure
+
+
+def _relevance_over(axes: Axes, series: list[tuple[Binned, Density, str]], name: str, centroids: list[Density]) -> None:
+    """Relevances with bands of ±1 standard error, over the grey distributions on an axis of their own."""
+    twin = axes.twinx()
+    twin.set_zorder(axes.get_zorder() - 1)
+    axes.patch.set_visible(False)
+    twin.spines["right"].set_visible(True)
+    twin.set_ylabel(name, color=_GREY)
+    for (binned, density, label), color, style in zip(series, cycle(OKABE_ITO), cycle(("-", ":", "-.")), strict=False):
+        middle = 0.5 * (density.edges[1:] + density.edges[:-1])
+        twin.plot(middle, density.value, color=_GREY, ls=style, lw=0.9)
+        if style == "-":
+            twin.fill_between(middle, density.value, color="0.9", lw=0)
+        drawn = binned.counts.sum(axis=0) >= _FEWEST_ENTRIES
+        value, error = np.where(drawn, binned.mean, np.nan), np.where(drawn, binned.error, np.nan)
+        axes.plot(binned.centres, value, color=color, lw=1.2, label=label)
+        axes.fill_between(binned.centres, value - error, value + error, color=color, alpha=0.3, lw=0)
+    for density, style in zip(centroids, cycle(("--",)), strict=False):
+        middle = 0.5 * (density.edges[1:] + density.edges[:-1])
+        twin.plot(middle, density.value, color=_GREY, ls=style, lw=0.9)
+        axes.plot([], [], color=_GREY, ls="--", lw=0.9, label="distribution of centroids")
+    axes.plot([], [], color=_GREY, lw=0.9, label="distribution of beads")
+    twin.set_ylim(bottom=0)
+    axes.axhline(0.0, color="0.3", lw=0.6)
+    limits = []
+    for binned, *_ in series:
+        occupied = np.flatnonzero(binned.counts.sum(axis=0) >= _FEWEST_ENTRIES)
+        limits += [
+            binned.edges[occupied[0] if len(occupied) else 0],
+            binned.edges[occupied[-1] + 1 if len(occupied) else -1],
+        ]
+    axes.set_xlim(min(limits), max(limits))
+
+
+def _bars(axes: Axes, found: list[RunRelevance]) -> None:
+    orders = list(found[0].orders)
+    width = 0.8 / len(found)
+    for place, (item, color) in enumerate(zip(found, cycle(OKABE_ITO), strict=False)):
+        values = [item.orders[order] for order in orders]
+        axes.bar(
+            np.arange(len(orders)) + (place - 0.5 * (len(found) - 1)) * width, [v.mean() for v in values], width,
+            yerr=[v.std(ddof=1) / np.sqrt(len(v)) for v in values], color=color, capsize=2,
+        )  # fmt: skip
+    axes.axhline(0.0, color="0.3", lw=0.6)
+    axes.set_xticks(range(len(orders)), orders)
+    axes.set(xlabel="atoms on a walk", ylabel="ΣR / eV")
+
+
+def as_text(found: list[RunRelevance]) -> str:
+    """Sums by order with standard errors, and the peaks of the 2-body curve."""
+    rows = [["energy without constants / eV", *(_mean(item.energy) for item in found)]]
+    rows.append(["ΣR / eV", *(_mean(item.total) for item in found)])
+    rows.append(["ΣR/E", *(f"{item.total.mean() / item.energy.mean():.4f}" for item in found)])
+    rows += [[f"ΣR of order {order} / eV", *(_mean(item.orders[order]) for item in found)] for order in found[0].orders]
+    rows.append(["end of the first shell / Å", *(f"{item.shell:.3f}" for item in found)])
+    for inside, name in ((True, "within"), (False, "beyond")):
+        rows.append([f"2-body ΣR {name} it / eV", *(_part(item, inside) for item in found)])
+    header = ["", *(f"P = {item.run.n_beads}" for item in found)]
+    gamma = found[0].gamma
+    gammas = f"{gamma:g}" if np.isscalar(gamma) else ", ".join(f"{value:g}" for value in gamma)
+    frames = ", ".join(f"{item.frames} frames of {item.run}" for item in found)
+    return (
+        f"{aligned(header, rows, left=1)}\nγ = {gammas}; {frames}. Means over beads; ±: one standard error over frames."
+    )
+
+
+def _mean(values: np.ndarray) -> str:
+    return with_error(values.mean(), values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def _part(item: RunRelevance, inside: bool) -> str:
+    which = (item.pairs.edges[1:] <= item.shell) == inside
+    return _mean(item.pairs.sums[:, which].sum(axis=1) / item.run.n_beads)
+
+
+def as_json(found: list[RunRelevance]) -> str:
+    """The table's numbers."""
+    runs = [
+        {
+            "folders": [str(folder) for folder in item.run.folders], "beads": item.run.n_beads, "frames": item.frames,
+            "gamma": item.gamma if np.isscalar(item.gamma) else list(item.gamma), "shell_A": item.shell,
+            "energy_eV": item.energy.mean(), "total_relevance_eV": item.total.mean(),
+            "ratio": item.total.mean() / item.energy.mean(),
+            "relevance_by_order_eV": {order: values.mean() for order, values in item.orders.items()},
+        }
+        for item in found
+    ]  # fmt: skip
+    return to_json({"runs": runs}, indent=1)
+
+
+def arrays(found: list[RunRelevance]) -> dict[str, np.ndarray]:
+    """Curves of the NPZ file by run, quantity and unit."""
+    curves = {}
+    for k, item in enumerate(found):
+        prefix = f"run{k}_P{item.run.n_beads}"
+        for name, binned, unit in (("pairs", item.pairs, "A"), ("triples", item.triples, "degree")):
+            curves |= {
+                f"{prefix}_{name}_{unit}": binned.centres, f"{prefix}_{name}_eV": binned.mean,
+                f"{prefix}_{name}_error_eV": binned.error,
+            }  # fmt: skip
+        for name, density in (*item.distances.items(), ("angles", item.angles)):
+            curves |= {f"{prefix}_{name}_density": density.value, f"{prefix}_{name}_density_error": density.error}
+    return curves
+
+
+def write_files(found: list[RunRelevance], figure_path: Path) -> list[Path]:
+    """Write table (TXT), figure (PNG, SVG) and numbers (JSON, NPZ) beside each other; returns their paths."""
+    archive = io.BytesIO()
+    np.savez_compressed(archive, **arrays(found))
+    return write_beside(figure_path, relevance_figure(found), as_text(found), as_json(found), npz=archive.getvalue())
