@@ -6,7 +6,7 @@ frames.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -125,10 +125,9 @@ def analyse(
     shell = shell or first_minimum(distances["beads"])
     task = _Task(model, structure, gamma, edges, shell)
     parts = []
-    with _pool(workers, frames) as pool:
-        for part in pool.map(task, beads):
-            parts.append(part)
-            show(len(parts))
+    for part in _mapped(task, beads, min(workers or os.cpu_count() or 1, frames)):
+        parts.append(part)
+        show(len(parts))
     stacked = {name: np.array([part[name] for part in parts]) for name in parts[0]}
     angle_edges = task.angle_edges
     weight = stacked["angle_counts"] / max(stacked["angle_counts"].sum(), 1) * frames / BIN_DEGREES
@@ -141,9 +140,13 @@ def analyse(
     )  # fmt: skip
 
 
-def _pool(workers: int | None, tasks: int):
+def _mapped(task, beads: np.ndarray, workers: int) -> Iterator[dict[str, np.ndarray]]:
+    if workers == 1:
+        yield from map(task, beads)
+        return
     # Not by fork: torch's threads do not survive it.
-    return ProcessPoolExecutor(min(workers or os.cpu_count() or 1, tasks), get_context("spawn"), _one_thread)
+    with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
+        yield from pool.map(task, beads)
 
 
 def _one_thread() -> None:

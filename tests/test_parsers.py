@@ -33,7 +33,7 @@ from mlcalc.model_file import load_model, save_model
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
 fuzz = settings(
-    max_examples=int(os.environ.get("MLCALC_FUZZ", "60")), deadline=None,
+    max_examples=int(os.environ.get("MLCALC_FUZZ", "60")), deadline=None, derandomize="MLCALC_FUZZ" not in os.environ,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 NUMBERS = ("-1", "0", "1e999", "nan", "inf", "-0", "99999999999999999999", "1e-320", "½", "0x10", "1_0", "")

@@ -1,0 +1,163 @@
+"""Relevances along runs: every number of a run is that of its structures explained one by one."""
+
+import json
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+
+from analysis.__main__ import main
+from analysis.relevance import set_relevances, triple_sets
+from analysis.relevance_report import explain
+from analysis.relevance_run import BIN_A, Binned, Density, analyse, first_minimum, shell_angles
+from analysis.universe import open_run
+from md.cli import main as rpmd
+from md.trajectory import read_frames
+from mlcalc import InputError, load_model
+from tests.conftest import SCHNETPACK_DIALECT, random_model, write_acetylene
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Acetylene, P = 2 and P = 1, six frames each."""
+    folder = tmp_path_factory.mktemp("runs")
+    write_acetylene(folder, "steps = 100\nbeads = [2, 1]\n")
+    assert rpmd(["run", str(folder / "run.toml"), "--no-figure"]) == 0
+    return folder / "out"
+
+
+def test_sums_are_those_of_the_structures(run):
+    opened = open_run(run / "P2")
+    done = []
+    found = analyse(opened, 0.2, 6, 0.0, shell=1.5, workers=1, show=done.append)
+    assert done == [1, 2, 3, 4, 5, 6]
+    model, (_, positions) = load_model(opened.model), read_frames(run / "P2" / "trajectory.h5")
+    pair_total, triple_total, energies, near = [], [], [], 0
+    for frame in positions:
+        for bead in frame:
+            atoms = Atoms(opened.structure.numbers, bead)
+            item, sets = explain(model, atoms, 0.2), triple_sets(explain(model, atoms, 0.2).trace)
+            rows, angles = shell_angles(atoms, sets, 1.5)
+            pair_total.append(item.pairs.sum())
+            triple_total.append(set_relevances(item.trace, 0.2, sets)[rows].sum())
+            energies.append(item.trace.energy)
+            near += len(angles)
+    assert found.pairs.sums.sum() == pytest.approx(sum(pair_total), rel=1e-5)  # positions pass through float32
+    assert found.pairs.counts.sum() == 6 * 2 * 6
+    assert found.triples.sums.sum() == pytest.approx(sum(triple_total), rel=1e-5)
+    assert found.triples.counts.sum() == near > 0
+    assert found.energy.mean() == pytest.approx(np.mean(energies), rel=1e-6)
+    assert found.orders["2"].mean() == pytest.approx(np.mean(pair_total), rel=1e-5)
+    assert sum(values.mean() for values in found.orders.values()) == pytest.approx(found.total.mean(), rel=1e-9)
+    for density in found.distances.values():  # all pairs of a molecule
+        assert (density.value * BIN_A).sum() == pytest.approx(1.0)
+    assert (found.angles.value * np.diff(found.angles.edges)).sum() == pytest.approx(1.0)
+
+
+def test_workers_change_nothing(run):
+    opened = open_run(run / "P1")
+    one, two = (analyse(opened, 0.1, 4, 0.0, shell=1.5, workers=workers) for workers in (1, 2))
+    assert np.array_equal(one.pairs.sums, two.pairs.sums)
+    assert np.array_equal(one.total, two.total)
+
+
+def test_ratio_estimator():
+    """Mean and error of bins with unequal counts: against draws, within four standard errors."""
+    rng = np.random.default_rng(0)
+    means, errors = [], []
+    for _ in range(400):
+        counts = rng.integers(1, 9, (30, 1))
+        sums = counts * (2.0 + rng.normal(0.0, 0.5, (30, 1)))  # frames differ, entries of a frame do not
+        binned = Binned(np.array([0.0, 1.0]), counts, sums)
+        means.append(binned.mean[0])
+        errors.append(binned.error[0])
+    assert abs(np.mean(means) - 2.0) < 4 * np.std(means) / 20
+    assert np.mean(errors) == pytest.approx(np.std(means), rel=0.12)
+    empty = Binned(np.array([0.0, 1.0]), np.zeros((5, 1)), np.zeros((5, 1)))
+    assert np.isnan(empty.mean[0])
+
+
+def test_angles_of_known_structures():
+    model = random_model(SCHNETPACK_DIALECT)
+    methane, crystal = molecule("CH4"), bulk("C", "diamond", 3.567)
+    for atoms, shell, count in ((methane, 1.2, 6), (crystal, 1.6, 12)):
+        sets = triple_sets(explain(model, atoms, 0.1).trace)
+        _, angles = shell_angles(atoms, sets, shell)
+        assert len(angles) == count  # 4 · 3 / 2 at each carbon
+        np.testing.assert_allclose(angles, 109.4712, atol=1e-3)
+
+
+def density(values) -> Density:
+    edges = np.arange(len(values) + 1) * BIN_A
+    return Density(edges, np.asarray(values, dtype=float), np.zeros(len(values)))
+
+
+def test_first_minimum():
+    r = (np.arange(160) + 0.5) * BIN_A
+    liquid = (
+        1
+        / (1 + np.exp(-(r - 3.4) / 0.1))
+        * (1 + 1.3 * np.exp(-(((r - 3.95) / 0.45) ** 2)) - 0.26 * np.exp(-(((r - 5.65) / 0.6) ** 2)))
+    )
+    assert first_minimum(density(liquid)) == pytest.approx(5.65, abs=0.2)
+    molecule_like = np.exp(-(((r - 1.45) / 0.06) ** 2)) + 2 * np.exp(-(((r - 2.4) / 0.08) ** 2))
+    assert 1.7 < first_minimum(density(molecule_like)) < 2.1
+    with pytest.raises(InputError, match="set the end of the first shell by --shell"):
+        first_minimum(density(np.exp(-(((r - 1.45) / 0.06) ** 2))))
+
+
+def test_periodic_runs_have_g_of_r(tmp_path):
+    """An ideal gas has g = 1, up to the counting error."""
+    from analysis.relevance_run import _distance_edges, _pair_density
+
+    rng, cell = np.random.default_rng(1), np.array([[9.0, 0, 0], [1.0, 10.0, 0], [0, 2.0, 11.0]])
+    structure = Atoms("H60", cell=cell, pbc=True)
+    positions = rng.random((40, 2, 60, 3)) @ cell
+    edges = _distance_edges(structure, positions)
+    found = _pair_density(structure, positions, edges)
+    assert edges[-1] <= 0.5 * 9.0 + 1e-9
+    drawn = found.error > 0
+    excess = (found.value[drawn] - 1.0) / found.error[drawn]
+    assert np.abs(excess[5:]).max() < 4.5
+    assert abs(excess[5:].mean()) < 4 / np.sqrt(len(excess) - 5)
+
+
+def test_command(run, capsys):
+    arguments = [
+        "relevance",
+        str(run / "P2"),
+        str(run / "P1"),
+        "--frames",
+        "5",
+        "--discard",
+        "0",
+        "--shell",
+        "1.5",
+        "--workers",
+        "1",
+    ]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "ΣR of order 2 / eV" in printed
+    assert "γ = 0.1; 5 frames of" in printed
+    for suffix in ("png", "svg", "txt", "json", "npz"):
+        assert (run / f"relevance.{suffix}").stat().st_size > 100
+    numbers = json.loads((run / "relevance.json").read_text())["runs"]
+    assert [entry["beads"] for entry in numbers] == [2, 1]
+    with np.load(run / "relevance.npz", allow_pickle=False) as curves:
+        assert np.nansum(curves["run0_P2_pairs_eV"]) != 0
+
+
+def test_refusals(run, capsys):
+    refused = [
+        ([str(run / "P1"), "--frames", "7", "--discard", "0"], "7 frames of 6 after discarding 0%: expected 4 to 6"),
+        ([str(run / "P1"), "--frames", "3"], "expected 4 to"),
+        ([str(run / "P1"), "--frames", "4", "--discard", "0", "--gamma", "-1"], "gamma = -1.0"),
+        ([str(run / "P1"), str(run / "P1" / "structure.xyz")], "expected run folders, or one file"),
+        ([str(run)], "not a run folder"),
+    ]
+    for arguments, message in refused:
+        assert main(["relevance", *arguments, "--shell", "1.5", "--workers", "1"]) == 2
+        error = capsys.readouterr().err
+        assert message in error
