@@ -15,7 +15,8 @@ from mlcalc.json_text import to_json
 from mlcalc.tables import aligned, with_error
 
 _FEWEST_ENTRIES = 20  # of a bin that is drawn
-_GREY = "0.55"
+_GREY = "0.45"
+_STYLES, _NAMES = {"beads": "-", "centroid": "--"}, {"beads": "beads", "centroid": "centroids"}
 
 
 def relevance_figure(found: list[RunRelevance]) -> Figure:
@@ -25,14 +26,11 @@ def relevance_figure(found: list[RunRelevance]) -> Figure:
         panels = figure.subplot_mosaic([["pairs", "pairs"], ["triples", "orders"]])
         first = found[0]
         name = "g(r)" if first.periodic else "pair distances, Å$^{-1}$"
-        _relevance_over(
-            panels["pairs"], [(item.pairs, item.distances["beads"], run_label(item.run)) for item in found], name,
-            [item.distances["centroid"] for item in found if "centroid" in item.distances],
-        )  # fmt: skip
+        _relevance_over(panels["pairs"], [(item.pairs, item.distances, run_label(item.run)) for item in found], name)
         panels["pairs"].set(xlabel="distance r / Å", ylabel="2-body relevance per pair / eV")
-        panels["pairs"].legend(loc="upper right")
+        panels["pairs"].legend(loc="best")
         _relevance_over(
-            panels["triples"], [(item.triples, item.angles, "") for item in found], "angles, degree$^{-1}$", []
+            panels["triples"], [(item.triples, {"beads": item.angles}, "") for item in found], "angles, degree$^{-1}$"
         )
         panels["triples"].set(
             xlabel=f"angle, both sides < {first.shell:.2f} Å / degree", ylabel="3-body relevance / eV"
@@ -43,27 +41,25 @@ def relevance_figure(found: list[RunRelevance]) -> Figure:
     return figure
 
 
-def _relevance_over(axes: Axes, series: list[tuple[Binned, Density, str]], name: str, centroids: list[Density]) -> None:
-    """Relevances with bands of ±1 standard error, over the grey distributions on an axis of their own."""
+def _relevance_over(axes: Axes, series: list[tuple[Binned, dict[str, Density], str]], name: str) -> None:
+    """Relevances with bands of ±1 standard error, over pale distributions of the same colours on an axis of their own."""
     twin = axes.twinx()
     twin.set_zorder(axes.get_zorder() - 1)
     axes.patch.set_visible(False)
     twin.spines["right"].set_visible(True)
     twin.set_ylabel(name, color=_GREY)
-    for (binned, density, label), color, style in zip(series, cycle(OKABE_ITO), cycle(("-", ":", "-.")), strict=False):
-        middle = 0.5 * (density.edges[1:] + density.edges[:-1])
-        twin.plot(middle, density.value, color=_GREY, ls=style, lw=0.9)
-        if style == "-":
-            twin.fill_between(middle, density.value, color="0.9", lw=0)
+    for (binned, densities, label), color in zip(series, cycle(OKABE_ITO), strict=False):
+        for kind, density in densities.items():
+            middle = 0.5 * (density.edges[1:] + density.edges[:-1])
+            twin.plot(middle, density.value, color=color, ls=_STYLES[kind], lw=0.8, alpha=0.6)
+            if kind == "beads":
+                twin.fill_between(middle, density.value, color=color, alpha=0.1, lw=0)
         drawn = binned.counts.sum(axis=0) >= _FEWEST_ENTRIES
         value, error = np.where(drawn, binned.mean, np.nan), np.where(drawn, binned.error, np.nan)
-        axes.plot(binned.centres, value, color=color, lw=1.2, label=label)
+        axes.plot(binned.centres, value, color=color, lw=1.6, label=label)
         axes.fill_between(binned.centres, value - error, value + error, color=color, alpha=0.3, lw=0)
-    for density, style in zip(centroids, cycle(("--",)), strict=False):
-        middle = 0.5 * (density.edges[1:] + density.edges[:-1])
-        twin.plot(middle, density.value, color=_GREY, ls=style, lw=0.9)
-        axes.plot([], [], color=_GREY, ls="--", lw=0.9, label="distribution of centroids")
-    axes.plot([], [], color=_GREY, lw=0.9, label="distribution of beads")
+    for kind in series[0][1] if series[0][2] else ():
+        axes.plot([], [], color=_GREY, ls=_STYLES[kind], lw=0.8, label=f"distribution, {_NAMES[kind]}")
     twin.set_ylim(bottom=0)
     axes.axhline(0.0, color="0.3", lw=0.6)
     limits = []

@@ -1,16 +1,22 @@
 """Disks that are full, folders that are damaged: what a run says, what it leaves, and how it goes on."""
 
+import errno
 import json
+import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
+import md.run_folder
+import mlcalc.files
 from md.checkpoint import NEWEST, PREVIOUS, read_checkpoint
 from md.cli import main
 from md.run_folder import RunFolder
@@ -59,10 +65,6 @@ def test_no_space_left(case, limit):
 
 def test_a_disk_that_is_full_from_the_start(case, capsys, monkeypatch):
     """An error of the system while the run folder is made: one line, exit code 8, and no folder that looks like a run."""
-    import errno
-    import os
-
-    import mlcalc.files
 
     def full(*arguments, **keys):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -80,6 +82,45 @@ def test_a_folder_that_cannot_be_made(case, capsys):
     assert run(case, "--output", str(case / "file")) == 2
     assert "exists already and is no run" in capsys.readouterr().err
     assert (case / "file").read_text() == "not a folder"
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("function", ["mkdir", "open"])
+def test_a_place_that_is_read_only(case, capsys, monkeypatch, number, function):
+    """Simulated, as root may write anywhere."""
+
+    def refuse(*arguments, **keys):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        if function == "mkdir":
+            patch.setattr(Path, "mkdir", refuse)
+        else:
+            patch.setattr(md.run_folder, "open", refuse, raising=False)
+        assert run(case) == 2
+    error = capsys.readouterr().err
+    assert f"out: cannot be written: {os.strerror(number)}; choose another --output" in error
+    assert error.count("\n") == 1
+    assert run(case, "--steps", "2") == 0
+
+
+def test_a_second_signal_aborts_at_once(case):
+    """With samples that are far apart the first request has to wait; what the checkpoints hold is not lost."""
+    keys = ["properties_every_steps=100000000", "trajectory_every_steps=100000000"]
+    options = [part for key in keys for part in ("--set", key)]
+    command = [*RPMD, "run", str(case / "run.toml"), "--no-figure", "--steps", "100000000", *options]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not (case / "out" / NEWEST).exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130
+    assert process.stderr.read().splitlines()[-1] == "rpmd: interrupted"
+    assert json.loads((case / "out" / "status.json").read_text())["state"] == "failed"
+    assert main(["resume", str(case / "out"), "--steps", "10", "--no-figure"]) == 0
 
 
 def check(folder: Path, capsys) -> tuple[int, str]:
