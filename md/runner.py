@@ -131,7 +131,6 @@ def run_one(settings, folder: Path, prepared, stop: StopRequest, checkpoint: Che
     where = f" from {checkpoint.phase}, step {checkpoint.step}" if checkpoint else ""
     record.log(f"started{where}: P = {settings.beads}, {settings.steps} steps of {settings.timestep_fs} fs")
     progress, guard = Progress(settings, record), make_guard(settings, prepared, record)
-    series = read_properties(folder / PROPERTIES, names).tolist()
     with attempt(record, progress, stop, guard, atoms) as outcome:
         saver = Saver(record, settings, RUN, [rng])
         law = (start, prepared.potential, dynamics, rng)
@@ -139,14 +138,14 @@ def run_one(settings, folder: Path, prepared, stop: StopRequest, checkpoint: Che
             if sample.step % settings.properties_every_steps == 0:
                 values = _evaluated(sample, settings, prepared).values(names)
                 record.add_properties(sample.step, sample.time_fs, values)
-                series.append(list(values.values()))
             if sample.step % settings.trajectory_every_steps == 0:
                 record.add_frame(sample)
     return outcome | {
         "beads": settings.beads,
         "ns_per_day": progress.ns_per_day,
         "ensemble": Ensemble(settings.beads, len(atoms), settings.temperature_K),
-        "series": dict(zip(names, np.array(series).reshape(-1, len(names)).T, strict=True)),
+        # Read back, not kept: a long run must not grow in memory.
+        "series": dict(zip(names, read_properties(folder / PROPERTIES, names).T, strict=True)),
     }
 
 
