@@ -8,6 +8,7 @@ import numpy as np
 from analysis.universe import Run, open_run, pool
 from md.averages import Ensemble, means
 from md.progress import property_rows
+from md.properties import read_table
 from md.statistics import Mean, autocorrelation_time, equilibrated_from
 from mlcalc.errors import InputError
 from mlcalc.json_text import to_json
@@ -69,18 +70,15 @@ def read_runs(folders: list[Path], discard: float | None, pooled: bool) -> list[
 
 
 def _read(path: Path, discard: float | None) -> dict[str, np.ndarray]:
-    try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
-        header, values = lines[0].split(","), np.array([line.split(",") for line in lines[1:]], dtype=float)
-        if values.ndim != 2 or values.shape[1] != len(header):
-            raise ValueError(f"{len(header)} columns announced, an array of shape {values.shape} found")
-    except (OSError, ValueError, IndexError) as error:
-        raise InputError(f"{path}: not a table of properties ({error})") from error
+    table = read_table(path)
     if discard is None:
-        start = equilibrated_from(values[:, header.index("potential_eV")]) if "potential_eV" in header else 0
+        start = equilibrated_from(table["potential_eV"]) if "potential_eV" in table else 0
     else:
-        start = round(discard * len(values))
-    return dict(zip(header, values[start:].T, strict=True))
+        start = round(discard * len(next(iter(table.values()))))
+    kept = {name: values[start:] for name, values in table.items()}
+    if not len(next(iter(kept.values()))):
+        raise InputError(f"{path}: not a table of properties (no line is left)")
+    return kept
 
 
 def as_text(runs: list[Properties]) -> str:

@@ -63,12 +63,14 @@ class PropertiesWriter:
         self._length += len(data)
 
 
-def read_properties(path: Path, columns: list[str]) -> np.ndarray:
-    """These columns of a table, (n, len(columns)); InputError when it is not a table of them."""
+def read_table(path: Path) -> dict[str, np.ndarray]:
+    """The columns of a table by name, step and time among them; InputError when it is none."""
     try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line[:1] != "#"]
-        if lines[0].split(",") != ["step", "time_fs", *columns]:
-            raise ValueError(f"columns {lines[0]}")
-        return np.array([line.split(",")[2:] for line in lines[1:]], dtype=float).reshape(-1, len(columns))
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+        header = lines[0].split(",")
+        values = np.array([line.split(",") for line in lines[1:]], dtype=float).reshape(-1, len(header))
+        if len(values) != len(lines) - 1:
+            raise ValueError(f"{len(header)} columns announced, others found")
     except (OSError, ValueError, IndexError) as error:
-        raise InputError(f"{path}: not the table of this run ({error})") from error
+        raise InputError(f"{path}: not a table of properties ({error})") from error
+    return dict(zip(header, values.T, strict=True))

@@ -91,8 +91,10 @@ def run_ensemble(settings, folder: Path, prepared, stop: StopRequest, checkpoint
     progress = Progress(replace(settings, steps=batches * per_batch, equilibration_steps=0), record, copies)
     potential, guard = Copies(prepared.potential, copies), make_guard(settings, prepared, record, copies)
     all_atoms = prepared.atoms[np.tile(np.arange(len(prepared.atoms)), copies)]
-    with attempt(record, progress, stop, guard, all_atoms) as outcome:
-        saver = Saver(record, settings, REAL_TIME, generators)
+    with (
+        attempt(record, progress, stop, guard, all_atoms) as outcome,
+        Saver(record, settings, REAL_TIME, generators) as saver,
+    ):
         for batch in range(first, batches):
 
             def show(step: int, before: int = batch * per_batch) -> None:
@@ -103,8 +105,8 @@ def run_ensemble(settings, folder: Path, prepared, stop: StopRequest, checkpoint
             law = (potential, prepared.dynamics[n_beads], side_by_side(generators, n_beads))
             record.add_velocities(trajectories(state, *law, settings, show, guard))
             record.set_status(force=True, trajectories=(batch + 1) * copies)
-            saver.save("trajectories", batch + 1, {"positions": state.positions, "momenta": state.momenta})
-            saver.wait()
+            kept = {"positions": state.positions.copy(), "momenta": state.momenta.copy()}  # the next batch moves on
+            saver.save("trajectories", batch + 1, kept)
     return outcome | {"beads": n_beads, "ns_per_day": progress.ns_per_day}
 
 

@@ -106,15 +106,16 @@ class RunFolder:
         Args:
             structure: The start as extxyz; model_path: The model file; kind: physics.RUN or physics.REAL_TIME.
         """
+        copies = replace(self._settings, structure=STRUCTURE, gle_file=GLE if self._settings.gle_file else "")
+        # All is read before anything is removed: the input may be that of the run that is replaced.
+        contents = {STRUCTURE: structure.encode(), MODEL: model_path.read_bytes()}
+        if self._settings.gle_file:
+            contents[GLE] = Path(self._settings.gle_file).read_bytes()
         for name in [INPUT, *_FILES]:
             (self.folder / name).unlink(missing_ok=True)
         self.set_status(force=True, state="begun", kind=kind, step=0, error=None)
-        write_atomically(self.folder / STRUCTURE, structure.encode())
-        write_atomically(self.folder / MODEL, model_path.read_bytes())
-        if self._settings.gle_file:
-            write_atomically(self.folder / GLE, Path(self._settings.gle_file).read_bytes())
-        copies = replace(self._settings, structure=STRUCTURE, gle_file=GLE if self._settings.gle_file else "")
-        write_atomically(self.folder / INPUT, as_toml(copies).encode())
+        for name, content in (contents | {INPUT: as_toml(copies).encode()}).items():
+            write_atomically(self.folder / name, content)
 
     def note_changes(self) -> None:
         """Bring the keys of the input that a continued run may change up to date."""

@@ -20,7 +20,7 @@ from md.heat_capacity import with_scaled_energies
 from md.integrators import make_laws
 from md.physics import RUN, physics_of
 from md.progress import Progress
-from md.properties import read_properties
+from md.properties import read_table
 from md.ring_polymer import thermal_ring_polymer
 from md.run_folder import PROPERTIES, RunFolder
 from md.simulation import Point, point_of, simulate
@@ -80,18 +80,26 @@ class Saver:
         Raises:
             OSError, InputError: The checkpoint before this one could not be written.
         """
-        self.wait()
+        self._wait()
         states = [generator.bit_generator.state for generator in self._generators]
         checkpoint = Checkpoint(phase, step, state, states, self._record.extent, self._physics)
         self._pending = self._writer.submit(self._write, checkpoint)
         self._last = phase, step
 
+    def __enter__(self) -> "Saver":
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        """Wait for the last checkpoint, so that no file is closed under it; its error matters where nothing worse has happened."""
+        self._writer.shutdown()
+        if kind in (None, Stopped):
+            self._wait()
+
     def _write(self, checkpoint: Checkpoint) -> None:
         self._record.sync()  # what a checkpoint counts on is on disk before it
         write_checkpoint(self._record.folder, checkpoint)
 
-    def wait(self) -> None:
-        """Wait until the last checkpoint is on disk; errors as those of save."""
+    def _wait(self) -> None:
         if self._pending is not None:
             self._pending.result()
 
@@ -131,8 +139,10 @@ def run_one(settings, folder: Path, prepared, stop: StopRequest, checkpoint: Che
     where = f" from {checkpoint.phase}, step {checkpoint.step}" if checkpoint else ""
     record.log(f"started{where}: P = {settings.beads}, {settings.steps} steps of {settings.timestep_fs} fs")
     progress, guard = Progress(settings, record), make_guard(settings, prepared, record)
-    with attempt(record, progress, stop, guard, atoms) as outcome:
-        saver = Saver(record, settings, RUN, [rng])
+    with (
+        attempt(record, progress, stop, guard, atoms) as outcome,
+        Saver(record, settings, RUN, [rng]) as saver,
+    ):
         law = (start, prepared.potential, dynamics, rng)
         for sample in _samples(settings, law, checkpoint, progress, saver, stop, guard):
             if sample.step % settings.properties_every_steps == 0:
@@ -145,7 +155,7 @@ def run_one(settings, folder: Path, prepared, stop: StopRequest, checkpoint: Che
         "ns_per_day": progress.ns_per_day,
         "ensemble": Ensemble(settings.beads, len(atoms), settings.temperature_K),
         # Read back, not kept: a long run must not grow in memory.
-        "series": dict(zip(names, read_properties(folder / PROPERTIES, names).T, strict=True)),
+        "series": {name: values for name, values in read_table(folder / PROPERTIES).items() if name in names},
     }
 
 
@@ -181,9 +191,7 @@ def _samples(settings, law: tuple, checkpoint, progress, saver: Saver, stop: Sto
             if stopping or sample.step + every > steps or saver.is_due(phase, sample.step):
                 saver.save(phase, sample.step, point_of(sample)._asdict())
             if stopping:
-                saver.wait()
                 raise Stopped
-    saver.wait()
 
 
 def facts(settings, model_path: Path, kind: str) -> dict:

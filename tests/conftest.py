@@ -59,3 +59,10 @@ def write_acetylene(folder, keys: str) -> None:
         f'structure = "start.xyz"\nmodel = "{folder}/net.safetensors"\noutput = "{folder}/out"\n'
         f"temperature_K = 50.0\ntimestep_fs = 0.05\nthreads = 1\n{keys}"
     )
+
+
+def rpmd_run(folder, *options: str) -> int:
+    """``rpmd run`` of the input in a folder, without the figure; returns the exit code."""
+    from md.cli import main
+
+    return main(["run", str(folder / "run.toml"), "--no-figure", *options])

@@ -25,7 +25,7 @@ from md.config import RunSettings, as_toml, parse_assignment, read_settings
 from md.gle import parse_gle
 from md.ipi_protocol import Connection, Disconnected, ProtocolError
 from md.preparation import as_extxyz, read_structure
-from md.properties import PropertiesWriter, read_properties
+from md.properties import PropertiesWriter, read_table
 from mlcalc.dataset import read_dataset
 from mlcalc.errors import InputError
 from mlcalc.json_text import to_json
@@ -328,4 +328,4 @@ def test_tables_of_properties(tmp_path, damage):
     writer.close()
     path.write_bytes(damage(path.read_bytes()))
     with suppress(InputError):
-        assert read_properties(path, ["temperature_K"]).shape[1] == 1
+        assert len({len(values) for values in read_table(path).values()}) == 1

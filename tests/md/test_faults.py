@@ -16,12 +16,14 @@ import numpy as np
 import pytest
 
 import md.run_folder
+import md.runner
 import mlcalc.files
 from md.checkpoint import NEWEST, PREVIOUS, read_checkpoint
 from md.cli import main
 from md.run_folder import RunFolder
 from md.trajectory import read_frames
-from tests.conftest import write_acetylene
+from mlcalc.errors import InputError
+from tests.conftest import rpmd_run, write_acetylene
 
 RPMD = [sys.executable, "-P", "-m", "md.cli"]
 
@@ -32,14 +34,10 @@ def case(tmp_path):
     return tmp_path
 
 
-def run(case: Path, *options: str) -> int:
-    return main(["run", str(case / "run.toml"), "--no-figure", *options])
-
-
 @pytest.mark.parametrize("limit", [180_000, 210_000, 250_000])
 def test_no_space_left(case, limit):
     """With files limited in size, a run stops with a whole table and trajectory; with room again it ends as if nothing had been."""
-    assert run(case, "--output", str(case / "whole"), "--set", "checkpoint_every_steps=100") == 0
+    assert rpmd_run(case, "--output", str(case / "whole"), "--set", "checkpoint_every_steps=100") == 0
     command = [*RPMD, "run", str(case / "run.toml"), "--no-figure", "--set", "checkpoint_every_steps=100"]
 
     def small_disk():
@@ -70,16 +68,16 @@ def test_a_disk_that_is_full_from_the_start(case, capsys, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(mlcalc.files.tempfile, "mkstemp", full)
-    assert run(case) == 8
+    assert rpmd_run(case) == 8
     assert capsys.readouterr().err.count("\n") == 1
     monkeypatch.undo()
-    assert run(case, "--steps", "10") == 0
+    assert rpmd_run(case, "--steps", "10") == 0
 
 
 def test_a_folder_that_cannot_be_made(case, capsys):
     (case / "file").write_text("not a folder")
-    assert run(case, "--output", str(case / "file" / "run")) == 2
-    assert run(case, "--output", str(case / "file")) == 2
+    assert rpmd_run(case, "--output", str(case / "file" / "run")) == 2
+    assert rpmd_run(case, "--output", str(case / "file")) == 2
     assert "exists already and is no run" in capsys.readouterr().err
     assert (case / "file").read_text() == "not a folder"
 
@@ -97,11 +95,11 @@ def test_a_place_that_is_read_only(case, capsys, monkeypatch, number, function):
             patch.setattr(Path, "mkdir", refuse)
         else:
             patch.setattr(md.run_folder, "open", refuse, raising=False)
-        assert run(case) == 2
+        assert rpmd_run(case) == 2
     error = capsys.readouterr().err
     assert f"out: cannot be written: {os.strerror(number)}; choose another --output" in error
     assert error.count("\n") == 1
-    assert run(case, "--steps", "2") == 0
+    assert rpmd_run(case, "--steps", "2") == 0
 
 
 def test_a_second_signal_aborts_at_once(case):
@@ -121,6 +119,46 @@ def test_a_second_signal_aborts_at_once(case):
     assert process.stderr.read().splitlines()[-1] == "rpmd: interrupted"
     assert json.loads((case / "out" / "status.json").read_text())["state"] == "failed"
     assert main(["resume", str(case / "out"), "--steps", "10", "--no-figure"]) == 0
+
+
+def test_a_checkpoint_that_is_being_written_when_the_run_fails(case, monkeypatch):
+    """A slow disk: the folder is given free only when the checkpoint is whole, and it is the newest."""
+    write = md.runner.write_checkpoint
+    seen = []
+
+    def slowly(folder, checkpoint):
+        time.sleep(0.5)
+        with pytest.raises(InputError, match="another run is writing there"):
+            RunFolder(folder, None)
+        write(folder, checkpoint)
+        seen.append(checkpoint.step)
+
+    monkeypatch.setattr(md.runner, "write_checkpoint", slowly)
+    assert rpmd_run(case, "--set", "max_temperature_K=51") == 6  # within a few steps
+    assert seen == [0, 0]  # of the equilibration and of production
+    RunFolder(case / "out", None).close()
+
+
+def test_a_checkpoint_that_fails_is_told(case, capsys, monkeypatch):
+    def full(folder, checkpoint):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(md.runner, "write_checkpoint", full)
+    for options in ([], ["--max-walltime", "0"]):
+        assert rpmd_run(case, *options, "--overwrite") == 8
+        assert os.strerror(errno.ENOSPC) in capsys.readouterr().err
+
+
+def test_a_run_that_replaces_the_one_its_input_is_of(case):
+    """All files are read before the old ones go."""
+    (case / "gle.txt").write_text("# A MATRIX: (picoseconds^-1)\n5 40\n-40 60\n")
+    options = ["--set", "thermostat=GLE", "--set", f"gle_file={case}/gle.txt", "--steps", "20"]
+    assert rpmd_run(case, *options) == 0
+    folder = case / "out"
+    table = (folder / "properties.csv").read_bytes()
+    model = ["--model", str(folder / "model.safetensors"), "--output", str(folder)]
+    assert main(["run", str(folder / "input.toml"), *model, "--overwrite", "--no-figure"]) == 0
+    assert (folder / "properties.csv").read_bytes() == table
 
 
 def check(folder: Path, capsys) -> tuple[int, str]:
@@ -183,7 +221,7 @@ def sound(tmp_path_factory):
     """A short run with two generations of checkpoints."""
     folder = tmp_path_factory.mktemp("sound")
     write_acetylene(folder, "steps = 20\nbeads = 2\ntrajectory_every_steps = 2\ncheckpoint_every_steps = 10\n")
-    assert run(folder) == 0
+    assert rpmd_run(folder) == 0
     return folder / "out"
 
 

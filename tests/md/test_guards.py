@@ -1,7 +1,6 @@
 """Guards: what stops a run, within how many steps, and what it leaves behind."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ from md.trajectory import read_frames
 from mlcalc.domain import nearest_distances
 from mlcalc.kernel import SchNetKernel
 from mlcalc.schnet import TorchPotential
-from tests.conftest import SCHNETPACK_DIALECT, random_model, write_acetylene
+from tests.conftest import SCHNETPACK_DIALECT, random_model, rpmd_run, write_acetylene
 
 WIDE = Limits(force=1e9, distance=0.0, temperature=1e9, gyration=np.full(2, 1e9))
 
@@ -30,10 +29,6 @@ WIDE = Limits(force=1e9, distance=0.0, temperature=1e9, gyration=np.full(2, 1e9)
 def case(tmp_path):
     write_acetylene(tmp_path, "steps = 400\nbeads = 3\ncheckpoint_every_steps = 50\n")
     return tmp_path
-
-
-def run(case: Path, *options: str) -> int:
-    return main(["run", str(case / "run.toml"), "--no-figure", *options])
 
 
 def state(n_beads=4):
@@ -141,10 +136,10 @@ def push(monkeypatch, strength: float, from_call: int) -> None:
 
 def test_a_run_that_explodes(case, capsys, monkeypatch):
     """It stops at that step, says why, leaves the frame and the checkpoint; a run that is mended goes on from there, to the bit."""
-    assert run(case, "--output", str(case / "whole")) == 0
+    assert rpmd_run(case, "--output", str(case / "whole")) == 0
     with monkeypatch.context() as patch:
         push(patch, 1000.0, from_call=2 + 163)
-        assert run(case) == 4
+        assert rpmd_run(case) == 4
     error = capsys.readouterr().err
     assert "step 163: the force on atom" in error
     assert "above max_force_eV_A = 200" in error
@@ -167,14 +162,14 @@ def test_a_run_that_explodes(case, capsys, monkeypatch):
 def test_atoms_that_come_too_close(case, capsys, monkeypatch):
     """The three modes of the guard of the model's domain."""
     push(monkeypatch, 60.0, from_call=0)
-    assert run(case, "--set", "domain_guard=stop") == 5
+    assert rpmd_run(case, "--set", "domain_guard=stop") == 5
     assert "closer than this model can be trusted (from 0.810 Å)" in capsys.readouterr().err
     frames = read(case / "out" / "breach.xyz", ":")
     assert min(frame.get_all_distances()[np.triu_indices(4, 1)].min() for frame in frames) < 0.81
     stopped_at = frames[0].info["step"]
     limits = ["--set", "max_temperature_K=1e9", "--set", "max_force_eV_A=1e9", "--steps", str(stopped_at + 10)]
     for mode in ("warn", "record"):
-        assert run(case, "--set", f"domain_guard={mode}", *limits, "--output", str(case / mode)) == 0
+        assert rpmd_run(case, "--set", f"domain_guard={mode}", *limits, "--output", str(case / mode)) == 0
         assert capsys.readouterr().err.count(f"step {stopped_at}: two atoms are ") == (mode == "warn")
         status = json.loads((case / mode / "status.json").read_text())
         assert status["steps_too_close"] > 5
@@ -192,7 +187,7 @@ def test_atoms_that_come_too_close(case, capsys, monkeypatch):
     ],
 )
 def test_exit_codes(case, capsys, option, code, message):
-    assert run(case, "--set", option) == code
+    assert rpmd_run(case, "--set", option) == code
     assert message in capsys.readouterr().err
     assert json.loads((case / "out" / "status.json").read_text())["state"] == "failed"
     assert (case / "out" / "breach.xyz").exists()
@@ -216,6 +211,6 @@ def test_healthy_runs_stay_far_from_the_limits():
     "option", ["domain_guard=off", "max_force_eV_A=0", "max_temperature_K=-1", "max_gyration_A=nan"]
 )
 def test_refusals(case, capsys, option):
-    assert run(case, "--set", option) == 2
+    assert rpmd_run(case, "--set", option) == 2
     assert option.partition("=")[0] in capsys.readouterr().err
     assert not (case / "out").exists()

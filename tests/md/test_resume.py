@@ -19,7 +19,7 @@ from md.cli import main
 from md.endings import seconds_of
 from md.run_folder import RunFolder
 from mlcalc.errors import InputError
-from tests.conftest import write_acetylene
+from tests.conftest import rpmd_run, write_acetylene
 
 RPMD = [sys.executable, "-P", "-m", "md.cli"]
 GLE = "# A MATRIX: (picoseconds^-1)\n5 40\n-40 60\n"
@@ -32,10 +32,6 @@ def case(tmp_path):
     write_acetylene(tmp_path, keys + "checkpoint_every_steps = 50\n")
     (tmp_path / "gle.txt").write_text(GLE)
     return tmp_path
-
-
-def run(case: Path, *options: str) -> int:
-    return main(["run", str(case / "run.toml"), "--no-figure", *options])
 
 
 def resume(folder: Path, *options: str) -> int:
@@ -69,8 +65,8 @@ OPTIONS = [
 @pytest.mark.parametrize("first", [0, 130])
 @pytest.mark.parametrize("options", OPTIONS, ids=["PILE-L", "PILE-G", "classical", "all recorded"])
 def test_a_longer_run_in_two_parts(case, options, first):
-    assert run(case, *options) == 0
-    assert run(case, *options, "--steps", str(first), "--output", str(case / "parts")) == 0
+    assert rpmd_run(case, *options) == 0
+    assert rpmd_run(case, *options, "--steps", str(first), "--output", str(case / "parts")) == 0
     assert resume(case / "parts", "--steps", "400") == 0
     assert content(case / "parts") == content(case / "out")
     assert "steps = 400" in (case / "parts" / "input.toml").read_text()
@@ -78,8 +74,8 @@ def test_a_longer_run_in_two_parts(case, options, first):
 
 def test_coloured_noise_in_two_parts(case):
     options = ["--set", "thermostat=GLE", "--set", f"gle_file={case}/gle.txt"]
-    assert run(case, *options) == 0
-    assert run(case, *options, "--steps", "130", "--output", str(case / "parts")) == 0
+    assert rpmd_run(case, *options) == 0
+    assert rpmd_run(case, *options, "--steps", "130", "--output", str(case / "parts")) == 0
     (case / "gle.txt").unlink()  # the folder stands on its own
     assert resume(case / "parts", "--steps", "400") == 0
     assert content(case / "parts") == content(case / "out")
@@ -88,7 +84,7 @@ def test_coloured_noise_in_two_parts(case):
 def test_killed_again_and_again(case):
     """SIGKILL at random moments, equilibration included, until the run is through: nothing lost, doubled or changed."""
     options = ["--steps", "30000", "--set", "equilibration_steps=1000", "--set", "checkpoint_every_steps=100"]
-    assert run(case, *options) == 0
+    assert rpmd_run(case, *options) == 0
     folder, rng, kills = case / "killed", random.Random(1), 0
     command = [*RPMD, "run", str(case / "run.toml"), *options, "--output", str(folder), "--no-figure"]
     while True:
@@ -123,23 +119,26 @@ def test_stopped_politely(case, number):
     stopped = json.loads((folder / "status.json").read_text())
     assert read_checkpoint(folder)[0].step == stopped["step"] > 0
     assert resume(folder, "--steps", str(stopped["step"] + 100)) == 0
-    assert run(case, "--steps", str(stopped["step"] + 100)) == 0
+    assert rpmd_run(case, "--steps", str(stopped["step"] + 100)) == 0
     assert content(folder) == content(case / "out")
 
 
 def test_all_beads_of_a_folder(case):
-    assert run(case, "--set", "beads=[4, 1]", "--steps", "100") == 0
+    assert rpmd_run(case, "--set", "beads=[4, 1]", "--steps", "100") == 0
     assert resume(case / "out", "--steps", "200") == 0
     for n_beads in (4, 1):
-        assert run(case, "--beads", str(n_beads), "--steps", "200", "--output", str(case / "whole"), "--overwrite") == 0
+        assert (
+            rpmd_run(case, "--beads", str(n_beads), "--steps", "200", "--output", str(case / "whole"), "--overwrite")
+            == 0
+        )
         assert content(case / "out" / f"P{n_beads}") == content(case / "whole")
 
 
 def test_a_torn_checkpoint_falls_back_to_the_one_before(case, capsys):
     """A flipped bit anywhere, or a cut, is noticed; the run goes on from the earlier state, to the same end."""
-    assert run(case) == 0
+    assert rpmd_run(case) == 0
     whole = (case / "out" / NEWEST).read_bytes()
-    assert run(case, "--steps", "300", "--output", str(case / "torn")) == 0
+    assert rpmd_run(case, "--steps", "300", "--output", str(case / "torn")) == 0
     good = (case / "torn" / NEWEST).read_bytes()
     places = [*range(0, 16), *range(16, len(good), len(good) // 40), *range(len(good) - 8, len(good))]
     for place in places:
@@ -157,7 +156,7 @@ def test_a_torn_checkpoint_falls_back_to_the_one_before(case, capsys):
 
 
 def test_no_checkpoint_that_is_whole(case, capsys):
-    assert run(case) == 0
+    assert rpmd_run(case) == 0
     for name in (NEWEST, PREVIOUS):
         (case / "out" / name).write_bytes(b"nothing")
     assert resume(case / "out") == 2
@@ -168,7 +167,7 @@ def test_no_checkpoint_that_is_whole(case, capsys):
 
 
 def test_changed_physics_is_refused(case, capsys):
-    assert run(case) == 0
+    assert rpmd_run(case) == 0
     path = case / "out" / "input.toml"
     original = path.read_text()
     path.write_text(original.replace("temperature_K = 50.0", "temperature_K = 60.0").replace("seed = 0", "seed = 1"))
@@ -186,11 +185,11 @@ def test_changed_physics_is_refused(case, capsys):
 
 
 def test_two_runs_do_not_write_to_one_folder(case, capsys):
-    assert run(case) == 0
+    assert rpmd_run(case) == 0
     holder = RunFolder(case / "out", None)
     assert resume(case / "out", "--steps", "500") == 2
     assert "another run is writing there" in capsys.readouterr().err
-    assert run(case, "--overwrite") == 2
+    assert rpmd_run(case, "--overwrite") == 2
     holder.close()
     assert resume(case / "out", "--steps", "500") == 0
 
@@ -212,36 +211,36 @@ def test_the_lock_goes_with_its_process(case):
 
 def test_run_goes_on_with_what_it_finds(case, capsys):
     """The same command again: nothing to do; with more steps: the longer run; with fewer, or another input: refused."""
-    assert run(case) == 0
+    assert rpmd_run(case) == 0
     whole = content(case / "out")
     parts = ["--output", str(case / "parts")]
-    assert run(case, *parts, "--steps", "130") == 0
-    assert run(case, *parts) == 0
+    assert rpmd_run(case, *parts, "--steps", "130") == 0
+    assert rpmd_run(case, *parts) == 0
     assert content(case / "parts") == whole
     assert "steps = 400" in (case / "parts" / "input.toml").read_text()
-    assert run(case, *parts) == 0
+    assert rpmd_run(case, *parts) == 0
     assert content(case / "parts") == whole
     capsys.readouterr()
-    assert run(case, *parts, "--steps", "10") == 2
+    assert rpmd_run(case, *parts, "--steps", "10") == 2
     assert "steps = 10: the run in " in capsys.readouterr().err
-    assert run(case, *parts, "--temperature", "51") == 2
+    assert rpmd_run(case, *parts, "--temperature", "51") == 2
     assert "temperature_K = 51.0, was 50.0" in capsys.readouterr().err
     assert main(["real-time", str(case / "run.toml"), *parts, "--set", "thermostat=T-RPMD"]) == 2
     assert "command = 'real-time', was 'run'" in capsys.readouterr().err
     atoms = read(case / "start.xyz")
     atoms.positions[0, 0] += 1e-3
     write(case / "start.xyz", atoms, format="extxyz")
-    assert run(case, *parts) == 2
+    assert rpmd_run(case, *parts) == 2
     assert "structure = " in capsys.readouterr().err
     assert content(case / "parts") == whole
 
 
 def test_guards_and_threads_may_change(case):
-    assert run(case) == 0
+    assert rpmd_run(case) == 0
     parts = ["--output", str(case / "parts")]
-    assert run(case, *parts, "--steps", "130") == 0
+    assert rpmd_run(case, *parts, "--steps", "130") == 0
     free = ["--threads", "0", "--set", "max_force_eV_A=300", "--set", "checkpoint_every_steps=70"]
-    assert run(case, *parts, *free) == 0
+    assert rpmd_run(case, *parts, *free) == 0
     assert content(case / "parts") == content(case / "out")
     assert "max_force_eV_A = 300.0" in (case / "parts" / "input.toml").read_text()
 
@@ -249,19 +248,19 @@ def test_guards_and_threads_may_change(case):
 def test_numbers_of_beads_that_had_not_begun(case):
     """Stopped in the first of two: resume and run alike make both."""
     options = ["--set", "beads=[4, 1]", "--steps", "2000"]
-    assert run(case, *options) == 0
+    assert rpmd_run(case, *options) == 0
     for again in ("resume", "run"):
         folder = case / again
         stopped = ["--output", str(folder), "--max-walltime", "0", "--set", "checkpoint_every_steps=100000"]
-        assert run(case, *options, *stopped) == 75
+        assert rpmd_run(case, *options, *stopped) == 75
         assert not (folder / "P1" / NEWEST).exists()
-        assert resume(folder) == 0 if again == "resume" else run(case, *options, "--output", str(folder)) == 0
+        assert resume(folder) == 0 if again == "resume" else rpmd_run(case, *options, "--output", str(folder)) == 0
         for name in ("P4", "P1"):
             assert content(folder / name) == content(case / "out" / name)
 
 
 def test_begun_and_killed_before_the_first_checkpoint(case):
-    assert run(case) == 0
+    assert rpmd_run(case) == 0
     whole = content(case / "out")
     for name in (NEWEST, PREVIOUS):
         (case / "out" / name).unlink()
@@ -270,16 +269,16 @@ def test_begun_and_killed_before_the_first_checkpoint(case):
     for name in os.listdir(case / "out"):  # the input is written last
         if name in ("input.toml", NEWEST, PREVIOUS, "trajectory.h5", "properties.csv"):
             (case / "out" / name).unlink()
-    assert run(case) == 0
+    assert rpmd_run(case) == 0
     assert content(case / "out") == whole
 
 
 def test_wall_time(case, capsys):
     """Out of time: a checkpoint, exit code 75, and the command to go on with; a queue would start it until it is 0."""
-    assert run(case) == 0
+    assert rpmd_run(case) == 0
     folder, code, rounds = case / "short", 75, 0
     options = ["--output", str(folder), "--max-walltime"]
-    assert run(case, *options, "0") == 75
+    assert rpmd_run(case, *options, "0") == 75
     assert f"go on with: rpmd resume {folder}" in capsys.readouterr().err
     assert json.loads((folder / "status.json").read_text())["state"] == "interrupted"
     while code == 75 and rounds < 100:
@@ -300,6 +299,6 @@ def test_no_times(case, text):
     with pytest.raises(ValueError):
         seconds_of(text)
     with pytest.raises(SystemExit) as ended:
-        run(case, f"--max-walltime={text}")
+        rpmd_run(case, f"--max-walltime={text}")
     assert ended.value.code == 2
     assert not (case / "out").exists()

@@ -18,7 +18,7 @@ from md.cli import main
 from md.config import read_settings
 from md.trajectory import read_frames
 from mlcalc.errors import InputError
-from tests.conftest import write_acetylene
+from tests.conftest import rpmd_run, write_acetylene
 
 COLUMNS = (
     "step,time_fs,temperature_K,potential_eV,kinetic_virial_eV,kinetic_virial_com_eV,kinetic_primitive_eV,spring_eV,"
@@ -34,17 +34,13 @@ def case(tmp_path):
     return tmp_path
 
 
-def rpmd(case: Path, *arguments: str) -> int:
-    return main(["run", str(case / "run.toml"), "--no-figure", *arguments])
-
-
 def table(folder: Path) -> np.ndarray:
     lines = (folder / "properties.csv").read_text().splitlines()
     return np.genfromtxt([line for line in lines if not line.startswith("#")], delimiter=",", names=True)
 
 
 def test_run_folders_hold_everything(case, capsys):
-    assert rpmd(case) == 0
+    assert rpmd_run(case) == 0
     printed = capsys.readouterr().out
     assert "kinetic energy, centroid virial / eV" in printed
     assert f"{case}/out/P4" in printed
@@ -68,7 +64,7 @@ def test_run_folders_hold_everything(case, capsys):
 
 
 def test_input_as_used_repeats_the_run_to_the_bit(case):
-    assert rpmd(case, "--beads", "4") == 0
+    assert rpmd_run(case, "--beads", "4") == 0
     again = case / "again"
     used = case / "out" / "input.toml"
     assert main(["run", str(used), "--output", str(again), "--no-figure"]) == 0
@@ -77,7 +73,7 @@ def test_input_as_used_repeats_the_run_to_the_bit(case):
 
 def test_overrides(case):
     options = ["--beads", "2", "--steps", "10", "--temperature", "60", "--seed", "7", "--set", "integrator=BAOAB"]
-    assert rpmd(case, *options) == 0
+    assert rpmd_run(case, *options) == 0
     settings = read_settings(case / "out" / "input.toml", {})
     assert (settings.beads, settings.steps, settings.temperature_K, settings.seed) == (2, 10, 60.0, 7)
     assert settings.integrator == "BAOAB"
@@ -86,7 +82,7 @@ def test_overrides(case):
 def test_mdanalysis_reads_the_trajectory(case):
     import MDAnalysis
 
-    assert rpmd(case, "--beads", "4") == 0
+    assert rpmd_run(case, "--beads", "4") == 0
     universe = MDAnalysis.Universe.empty(16, trajectory=True)
     universe.load_new(str(case / "out" / "trajectory.h5"), format="H5MD", convert_units=True)
     frames = [(step.time, step.positions.copy()) for step in universe.trajectory]
@@ -190,7 +186,7 @@ def test_explosion_stops_with_the_step_and_the_bead(case, capsys, monkeypatch):
 
     monkeypatch.setattr(md.preparation, "schnet_potential", lambda *arguments: Breaking())
     # Evaluations 1 and 2 of three beads are the starts of equilibration and production.
-    assert rpmd(case, "--beads", "3") == 3
+    assert rpmd_run(case, "--beads", "3") == 3
     assert "step 28: energy or forces of bead(s) [2] are not finite" in capsys.readouterr().err
     status = json.loads((case / "out" / "status.json").read_text())
     assert (status["state"], status["step"]) == ("failed", 20)
@@ -215,7 +211,7 @@ def test_refusals_write_nothing(case, capsys):
         (["--set", f"structure={case}/alien.xyz"], "this model knows H, C"),
     ]
     for options, message in refused:
-        assert rpmd(case, *options) == 2, options
+        assert rpmd_run(case, *options) == 2, options
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
@@ -223,28 +219,28 @@ def test_refusals_write_nothing(case, capsys):
 
 
 def test_an_older_run_is_not_overwritten_by_accident(case, capsys):
-    assert rpmd(case, "--beads", "2", "--steps", "0") == 0
-    assert rpmd(case, "--beads", "2", "--steps", "0", "--seed", "1") == 2
+    assert rpmd_run(case, "--beads", "2", "--steps", "0") == 0
+    assert rpmd_run(case, "--beads", "2", "--steps", "0", "--seed", "1") == 2
     error = capsys.readouterr().err
     assert "out holds a run of another input: seed = 1, was 0; choose another --output, or pass --overwrite" in error
     assert json.loads((case / "out" / "status.json").read_text())["seed"] == 0
-    assert rpmd(case, "--beads", "2", "--steps", "0", "--seed", "1", "--overwrite") == 0
+    assert rpmd_run(case, "--beads", "2", "--steps", "0", "--seed", "1", "--overwrite") == 0
     assert json.loads((case / "out" / "status.json").read_text())["seed"] == 1
     (case / "precious").mkdir()
     (case / "precious" / "thesis.tex").write_text("years of work")
     for option in ([], ["--overwrite"]):
-        assert rpmd(case, "--beads", "2", "--output", str(case / "precious"), *option) == 2
+        assert rpmd_run(case, "--beads", "2", "--output", str(case / "precious"), *option) == 2
     assert (case / "precious" / "thesis.tex").read_text() == "years of work"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_unwritable_folder(case):
     (case / "locked").mkdir(mode=0o500)
-    assert rpmd(case, "--output", str(case / "locked" / "run")) == 2
+    assert rpmd_run(case, "--output", str(case / "locked" / "run")) == 2
 
 
 def test_frames_for_labelling(case, capsys):
-    assert rpmd(case, "--beads", "4") == 0
+    assert rpmd_run(case, "--beads", "4") == 0
     output = case / "frames.xyz"
     command = ["frames", str(case / "out"), "--skip", "1", "--beads-per-frame", "2", "-o", str(output)]
     assert main(command) == 0
