@@ -9,6 +9,7 @@ from ase import Atoms
 
 from analysis.lrp import Trace, trace
 from analysis.relevance import (
+    Sets,
     count_walks,
     pair_relevances,
     set_relevances,
@@ -31,7 +32,7 @@ class Explanation(NamedTuple):
     Attributes:
         atoms: The structure; trace: the network's forward pass on it.
         total: ΣR over all walks; singles: (N,) by atom; pairs: (n_pairs,) by half pair of the trace.
-        triples: Σ over all sets of three, None where they were not asked for.
+        sets, triples: All sets of three and the relevance (n_sets,) of each; None where they were not asked for.
     """
 
     atoms: Atoms
@@ -39,24 +40,25 @@ class Explanation(NamedTuple):
     total: float
     singles: np.ndarray
     pairs: np.ndarray
-    triples: float | None
+    sets: Sets | None
+    triples: np.ndarray | None
 
     @property
     def by_order(self) -> dict[str, float]:
         """ΣR of walks by the number of atoms on them; the last entry holds all that is left."""
         found = {"1": float(self.singles.sum()), "2": float(self.pairs.sum())}
         if self.triples is not None:
-            found["3"] = self.triples
+            found["3"] = float(self.triples.sum())
         return found | {f"more than {len(found)}": self.total - sum(found.values())}
 
 
 def explain(model: Model, atoms: Atoms, gamma: float | Sequence[float], with_triples: bool = True) -> Explanation:
     """n-body relevances of a structure; InputError for what analysis.lrp refuses."""
     t = trace(model, atoms)
-    return Explanation(
-        atoms, t, total_relevance(t, gamma), single_relevances(t, gamma), pair_relevances(t, gamma),
-        float(set_relevances(t, gamma, triple_sets(t)).sum()) if with_triples else None,
-    )  # fmt: skip
+    sets = triple_sets(t) if with_triples else None
+    triples = None if sets is None else set_relevances(t, gamma, sets)
+    total, singles, pairs = (sums(t, gamma) for sums in (total_relevance, single_relevances, pair_relevances))
+    return Explanation(atoms, t, total, singles, pairs, sets, triples)
 
 
 def explain_file(path: Path, model_name: str, gamma: float | Sequence[float], with_triples: bool) -> list[Explanation]:

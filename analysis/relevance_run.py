@@ -16,8 +16,8 @@ import numpy as np
 from ase import Atoms
 from MDAnalysis.lib.distances import self_distance_array
 
-from analysis.relevance import Sets, set_relevances, triple_sets
-from analysis.relevance_report import Explanation, explain
+from analysis.relevance import Sets
+from analysis.relevance_report import explain
 from analysis.universe import Run, bead_universe
 from mlcalc.errors import InputError
 from mlcalc.model_file import Model, load_model
@@ -245,17 +245,13 @@ class _Task:
     def _explain(self, positions: np.ndarray) -> dict[str, np.ndarray]:
         atoms = self.structure.copy()
         atoms.positions = positions
-        sets_needed = explain(self.model, atoms, self.gamma, with_triples=False)
-        t = sets_needed.trace
-        triples = triple_sets(t)
-        relevance = set_relevances(t, self.gamma, triples)
-        item = Explanation(atoms, t, sets_needed.total, sets_needed.singles, sets_needed.pairs, float(relevance.sum()))
-        rows, angles = shell_angles(atoms, triples, self.shell)
+        item = explain(self.model, atoms, self.gamma)
+        t, (rows, angles) = item.trace, shell_angles(atoms, item.sets, self.shell)
         return {
             "pair_counts": np.histogram(t.distances, self.edges)[0],
             "pair_sums": np.histogram(t.distances, self.edges, weights=item.pairs)[0],
             "angle_counts": np.histogram(angles, self.angle_edges)[0],
-            "angle_sums": np.histogram(angles, self.angle_edges, weights=relevance[rows])[0],
+            "angle_sums": np.histogram(angles, self.angle_edges, weights=item.triples[rows])[0],
             "energy": np.array(t.energy), "total": np.array(item.total),
         } | {f"order {order}": np.array(value) for order, value in item.by_order.items()}  # fmt: skip
 
