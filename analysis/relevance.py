@@ -2,14 +2,13 @@
 
 A walk visits one node per layer, from the readout back to the embedding; its order is the number of different nodes on it, a
 periodic image of an atom being another node than the atom. The relevance of a set of nodes is the sum over all walks that visit
-each of them and no other. It needs no enumeration: carried along is, for every node of the set where a walk may stand and every
-subset that it may have visited, one vector of features. The cost is linear in the number of layers, and nothing cancels.
+each of them and no other. It needs no enumeration: carried along is one vector of features for every set and every node of it where
+such a walk may stand. A walk enters a set either from within or from the set without the node that it enters, so that triples build
+on pairs and pairs on atoms; the cost is linear in the number of layers, and nothing cancels.
 
 Energies in eV. Sources: analysis/lrp.py.
 """
 
-from collections.abc import Sequence
-from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -17,40 +16,39 @@ import numpy as np
 from analysis.lrp import Rules, Trace
 from mlcalc.errors import InputError
 
+MOST_TRIPLES = 5_000_000
 _SETS_AT_ONCE = 4096
 
 
-class Sets(NamedTuple):
-    """Sets of n nodes: atoms (n_sets, n), images (n_sets, n, 3), half pairs between them (n_sets, n, n), −1 for none."""
+class Triples(NamedTuple):
+    """Sets of three nodes.
+
+    Attributes:
+        atoms: (n_sets, 3); images: (n_sets, 3, 3) cells of the nodes, the first in that of its atom.
+        edges: (n_sets, 3, 3) number of the edge u → v: 2k from first to second atom of half pair k, 2k + 1 back, −1 for none.
+    """
 
     atoms: np.ndarray
     images: np.ndarray
-    pairs: np.ndarray
+    edges: np.ndarray
 
 
-class Walks(NamedTuple):
-    """Walks from the readout to the embedding: atoms (n, T + 1), images (n, T + 1, 3), relevance (n,) eV."""
+class _Sets(NamedTuple):
+    """Sets of k nodes on top of those of k − 1: their states are numbered by rows, k for each set.
+
+    Attributes:
+        atoms: (n_sets, k); edges: (n_sets, k, k) as in Triples.
+        below: (n_sets, k, k) by w, u ≠ w: row of the state "at u, all but w visited" of the sets of k − 1, −1 for none.
+    """
 
     atoms: np.ndarray
-    images: np.ndarray
-    relevance: np.ndarray
-
-    @property
-    def order(self) -> np.ndarray:
-        """(n,) number of different nodes."""
-        order = np.zeros(len(self.atoms), dtype=int)
-        for step in range(self.atoms.shape[1]):
-            new = np.ones(len(order), dtype=bool)
-            for earlier in range(step):
-                same = (self.images[:, earlier] == self.images[:, step]).all(axis=1)
-                new &= ~(same & (self.atoms[:, earlier] == self.atoms[:, step]))
-            order += new
-        return order
+    edges: np.ndarray
+    below: np.ndarray
 
 
-def total_relevance(trace: Trace, gamma: float | Sequence[float]) -> float:
+def total_relevance(rules: Rules) -> float:
     """ΣR over all walks and the pair repulsion, eV: one pass through the network, whatever the number of walks."""
-    rules, everybody = Rules(trace, gamma), np.arange(len(trace.embedding))
+    trace, everybody = rules.trace, np.arange(len(rules.trace.embedding))
     m = rules.readout
     for layer in reversed(range(len(trace.blocks))):
         block, q = trace.blocks[layer], rules.effective_gradient(layer, everybody, m)
@@ -61,161 +59,128 @@ def total_relevance(trace: Trace, gamma: float | Sequence[float]) -> float:
     return float((m * trace.embedding).sum() + trace.repulsion.sum())
 
 
-def single_relevances(trace: Trace, gamma: float | Sequence[float]) -> np.ndarray:
+def single_relevances(rules: Rules) -> np.ndarray:
     """(N,) eV: walks that stay where they began."""
-    return (Rules(trace, gamma).readout * trace.embedding).sum(axis=1)
+    return (rules.readout * rules.trace.embedding).sum(axis=1)
 
 
-def pair_relevances(trace: Trace, gamma: float | Sequence[float]) -> np.ndarray:
+def pair_relevances(rules: Rules) -> np.ndarray:
     """(n_pairs,) eV of the half pairs of the trace; the nuclear repulsion of a pair is part of it."""
-    return set_relevances(trace, gamma, pair_sets(trace)) + trace.repulsion
+    relevances, _ = _relevances(rules, _pairs(rules.trace), _at_single_atoms(rules))
+    return relevances + rules.trace.repulsion
 
 
-def set_relevances(trace: Trace, gamma: float | Sequence[float], sets: Sets) -> np.ndarray:
-    """(n_sets,) eV: all walks that visit every node of a set and no other."""
-    rules = Rules(trace, gamma)
-    parts = [
-        _relevances_of(trace, rules, *(array[begin : begin + _SETS_AT_ONCE] for array in sets))
-        for begin in range(0, len(sets.atoms), _SETS_AT_ONCE)
-    ]
+def triple_relevances(rules: Rules, triples: Triples) -> np.ndarray:
+    """(n_sets,) eV of sets of three nodes."""
+    _, at_pairs = _relevances(rules, _pairs(rules.trace), _at_single_atoms(rules))
+    parts = []
+    for begin in range(0, len(triples.atoms), _SETS_AT_ONCE):
+        atoms, _, edges = (array[begin : begin + _SETS_AT_ONCE] for array in triples)
+        below = np.full_like(edges, -1)
+        for u, v, w in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+            # The state at u of the pair uv has the number of the edge u → v.
+            below[:, w, u], below[:, w, v] = edges[:, u, v], edges[:, v, u]
+        parts.append(_relevances(rules, _Sets(atoms, edges, below), at_pairs)[0])
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def _relevances_of(trace: Trace, rules: Rules, atoms: np.ndarray, images: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    n = atoms.shape[1]
-    # State (node u, visited nodes as bits) → m (n_sets, F).
-    state = {(u, 1 << u): rules.readout[atoms[:, u]] for u in range(n)}
-    for layer in reversed(range(len(trace.blocks))):
-        block = trace.blocks[layer]
-        q = {key: rules.effective_gradient(layer, atoms[:, key[0]], m) for key, m in state.items()}
-        arriving: dict[tuple[int, int], np.ndarray] = {}
-        for (u, visited), gradient in q.items():
-            for v in range(n):
-                if v == u:
-                    continue
-                pair = pairs[:, u, v]
-                filters = np.where((pair >= 0)[:, None], block.filters[pair], 0.0)
-                key = v, visited | 1 << v
-                arriving[key] = arriving.get(key, 0.0) + filters * gradient
-        for key, gathered in arriving.items():
-            state[key] = state.get(key, 0.0) + gathered @ block.in2f.T
-    everything = (1 << n) - 1
-    whole = [
-        (m * trace.embedding[atoms[:, u]]).sum(axis=1) for (u, visited), m in state.items() if visited == everything
-    ]
-    return np.sum(whole, axis=0) if whole else np.zeros(len(atoms))
+def _at_single_atoms(rules: Rules) -> list[np.ndarray]:
+    """By block: q (N, F) of walks that have not left their atom."""
+    atoms = np.arange(len(rules.trace.embedding))
+    return [rules.effective_gradient(layer, atoms, rules.readout) for layer in range(len(rules.trace.blocks))]
 
 
-def pair_sets(trace: Trace) -> Sets:
-    """The half pairs of a trace as sets of two nodes."""
-    count = len(trace.first)
-    numbers = np.full((count, 2, 2), -1)
-    numbers[:, 0, 1] = numbers[:, 1, 0] = np.arange(count)
-    images = np.stack([np.zeros_like(trace.images), trace.images], axis=1)
-    return Sets(np.stack([trace.first, trace.second], axis=1), images, numbers)
+def _relevances(rules: Rules, sets: _Sets, q_below: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Relevances (n_sets,), and by block the effective gradients q (k·n_sets, F) that sets of k + 1 build on."""
+    trace, (n_sets, k) = rules.trace, sets.atoms.shape
+    n_blocks, n_features = len(trace.blocks), trace.embedding.shape[1]
+    standing = sets.atoms.ravel()
+    m, q_all = np.zeros((n_sets * k, n_features)), [np.zeros((n_sets * k, n_features))] * n_blocks
+    relevances = np.zeros(n_sets)
+    for layer in reversed(range(n_blocks)):
+        block, steps_made = trace.blocks[layer], n_blocks - 1 - layer
+        if steps_made < k - 2:
+            continue  # nobody has seen k − 1 nodes yet
+        if steps_made > k - 2:
+            q_all[layer] = rules.effective_gradient(layer, standing, m)
+        q = q_all[layer].reshape(n_sets, k, -1)
+        arriving = np.zeros((n_sets, k, n_features))
+        for w in range(k):
+            for u in range(k):
+                if u != w:
+                    edge = sets.edges[:, u, w, None]
+                    entering = np.where(sets.below[:, w, u, None] >= 0, q_below[layer][sets.below[:, w, u]], 0.0)
+                    filters = np.where(edge >= 0, block.filters[edge[:, 0] // 2], 0.0)
+                    arriving[:, w] += filters * (q[:, u] + entering)
+        if layer > 0:
+            m = m + arriving.reshape(m.shape) @ block.in2f.T
+        else:  # W_in of the embedding is known: the messages
+            ends = (m * trace.embedding[standing]).reshape(arriving.shape) + arriving * block.messages[sets.atoms]
+            relevances = ends.sum(axis=(1, 2))
+    return relevances, q_all
 
 
-def triple_sets(trace: Trace) -> Sets:
-    """All sets of three nodes of which at least two pairs are within the cutoff; no walk visits any other three."""
-    neighbours: dict[int, list[tuple[int, tuple, int]]] = {}
-    number: dict[tuple, int] = {}
-    for k, (i, j, shift) in enumerate(
-        zip(trace.first.tolist(), trace.second.tolist(), trace.images.tolist(), strict=True)
-    ):
-        back = tuple(-s for s in shift)
-        neighbours.setdefault(i, []).append((j, tuple(shift), k))
-        neighbours.setdefault(j, []).append((i, back, k))
-        number[i, j, tuple(shift)] = number[j, i, back] = k
-    found: dict[tuple, tuple] = {}
-    for apex, around in neighbours.items():
-        for (a, shift_a, pair_a), (b, shift_b, pair_b) in combinations(around, 2):
-            across = tuple(y - x for x, y in zip(shift_a, shift_b, strict=True))
-            nodes = [(apex, (0, 0, 0)), (a, shift_a), (b, shift_b)]
-            if len(set(nodes)) < 3:
-                continue
-            key = _canonical(nodes)
-            found.setdefault(key, (nodes, pair_a, pair_b, number.get((a, b, across), -1)))
-    pairs = np.full((len(found), 3, 3), -1)
-    atoms, images = np.zeros((len(found), 3), dtype=int), np.zeros((len(found), 3, 3), dtype=int)
-    for row, (nodes, *edges) in enumerate(found.values()):
-        atoms[row], images[row] = [node[0] for node in nodes], [node[1] for node in nodes]
-        for (u, v), edge in zip(((0, 1), (0, 2), (1, 2)), edges, strict=True):
-            pairs[row, u, v] = pairs[row, v, u] = edge
-    return Sets(atoms, images, pairs)
+def _pairs(trace: Trace) -> _Sets:
+    """The half pairs as sets of two nodes, each at an end of its only edge."""
+    atoms = np.stack([trace.first, trace.second], axis=1)
+    edges, below = np.full((2, len(atoms), 2, 2), -1)
+    edges[:, 0, 1] = 2 * np.arange(len(atoms))
+    edges[:, 1, 0] = edges[:, 0, 1] + 1
+    below[:, 1, 0], below[:, 0, 1] = trace.first, trace.second
+    return _Sets(atoms, edges, below)
 
 
-def _canonical(nodes: list[tuple[int, tuple]]) -> tuple:
-    """The same for sets that are each other's translation by whole cells."""
-    ordered = sorted(nodes)
-    origin = ordered[0][1]
-    moved = sorted((atom, tuple(s - o for s, o in zip(shift, origin, strict=True))) for atom, shift in ordered)
-    return tuple(moved)
-
-
-def count_walks(trace: Trace) -> int:
-    """The number of walks: of ways to stay or to go to a neighbour, once per interaction block."""
-    ways = np.ones(len(trace.embedding), dtype=object)  # exact whole numbers of any size
-    for _ in trace.blocks:
-        more = ways.copy()
-        np.add.at(more, trace.first, ways[trace.second])
-        np.add.at(more, trace.second, ways[trace.first])
-        ways = more
-    return int(ways.sum())
-
-
-def walk_relevances(trace: Trace, gamma: float | Sequence[float], budget: int = 10_000_000) -> Walks:
-    """Every walk by itself; walks share what they have in common, so that the last step of each costs F operations.
-
-    Args:
-        budget: Number of walks that may be made.
+def triple_sets(trace: Trace) -> Triples:
+    """All sets of three nodes of which at least two pairs are within the cutoff; no walk visits any other three.
 
     Raises:
-        InputError: There are more; the message says how many, what they would take, and what to use instead.
+        InputError: There are more than MOST_TRIPLES.
     """
-    count, n_blocks = count_walks(trace), len(trace.blocks)
-    if count > budget:
+    target = np.stack([trace.second, trace.first], axis=1).ravel()  # of edges, by number
+    shift = np.stack([trace.images, -trace.images], axis=1).reshape(-1, 3)
+    source = target.reshape(-1, 2)[:, ::-1].ravel()
+    one, two = _two_edges_at_an_atom(source, len(trace.embedding))
+    third = _edge_numbers(source, target, shift, (target[one], target[two], shift[two] - shift[one]))
+    # A triangle is met at each of its corners: it is kept where its pair of edges comes first.
+    corners = np.sort([[one, two], [one ^ 1, third], [two ^ 1, third ^ 1]], axis=1)
+    ranks = corners[:, 0] * len(source) + corners[:, 1]
+    keep = (third < 0) | (ranks.argmin(axis=0) == 0)
+    one, two, third = one[keep], two[keep], third[keep]
+    atoms = np.stack([source[one], target[one], target[two]], axis=1)
+    images = np.stack([np.zeros_like(shift[one]), shift[one], shift[two]], axis=1)
+    edges = np.full((len(one), 3, 3), -1)
+    for (u, v), edge in (((0, 1), one), ((0, 2), two), ((1, 2), third)):
+        edges[:, u, v], edges[:, v, u] = edge, np.where(edge >= 0, edge ^ 1, -1)
+    return Triples(atoms, images, edges)
+
+
+def _two_edges_at_an_atom(source: np.ndarray, n_atoms: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of all pairs of edges that leave the same atom; InputError when they are too many."""
+    order, degree = np.argsort(source, kind="stable"), np.bincount(source, minlength=n_atoms)
+    count = int((degree * (degree - 1) // 2).sum())
+    if count > MOST_TRIPLES:
         raise InputError(
-            f"{count} walks, {count * (8 + 8 * 4 * (n_blocks + 1)) / 1e9:.3g} GB, with a budget of {budget}: sums over pairs and "
-            "triples of atoms need no walks (pair_relevances, set_relevances), or raise the budget"
+            f"{count} pairs of neighbours make triples, {count * 300 / 1e9:.2g} GB, where {MOST_TRIPLES} are allowed: leave the "
+            "triples out (--no-triples), or take fewer atoms"
         )
-    rules, step = Rules(trace, gamma), _Steps(trace)
-    atoms = np.arange(len(trace.embedding))[:, None]
-    images, m = np.zeros((len(atoms), 1, 3), dtype=int), rules.readout
-    for layer in reversed(range(n_blocks)):
-        block, here = trace.blocks[layer], atoms[:, -1]
-        q = rules.effective_gradient(layer, here, m)
-        parent, target, shift, pair = step(here)
-        moved = block.filters[pair] * q[parent]
-        if layer > 0:
-            m = np.concatenate([m, moved @ block.in2f.T])
-        else:  # the embedding is all that is left to be met
-            ends = (m * trace.embedding[here]).sum(axis=1), (moved * block.messages[target]).sum(axis=1)
-            relevance = np.concatenate(ends)
-        onward = images[parent, -1:] + shift[:, None]
-        images = np.concatenate(
-            [np.concatenate([images, images[:, -1:]], axis=1), np.concatenate([images[parent], onward], axis=1)]
-        )
-        atoms = np.concatenate(
-            [np.concatenate([atoms, here[:, None]], axis=1), np.concatenate([atoms[parent], target[:, None]], axis=1)]
-        )
-    return Walks(atoms, images, relevance)
+    end = np.cumsum(degree)[source[order]]  # of the edges of the same atom
+    place = np.arange(len(order))
+    later = end - place - 1
+    first = np.repeat(place, later)
+    second = first + 1 + np.arange(count) - np.repeat(np.cumsum(later) - later, later)
+    return order[first], order[second]
 
 
-class _Steps:
-    """Where a walk can go from a node: the neighbours of all atoms, in compressed rows."""
+def _edge_numbers(source: np.ndarray, target: np.ndarray, shift: np.ndarray, wanted: tuple) -> np.ndarray:
+    """Numbers of the edges (source, target, shift) that are ``wanted``, −1 for those that do not exist."""
+    reach = 2 * int(np.abs(shift).max(initial=0)) + 1  # of differences of two shifts, and a bit
+    n_atoms = int(source.max(initial=0)) + 1
 
-    def __init__(self, trace: Trace):
-        sources = np.concatenate([trace.first, trace.second])
-        order = np.argsort(sources, kind="stable")
-        self._target = np.concatenate([trace.second, trace.first])[order]
-        self._shift = np.concatenate([trace.images, -trace.images])[order]
-        self._pair = np.concatenate([np.arange(len(trace.first))] * 2)[order]
-        self._begin = np.concatenate([[0], np.cumsum(np.bincount(sources, minlength=len(trace.embedding)))])
+    def keys(source, target, shift):
+        cells = np.ravel_multi_index(tuple((shift + reach).T), (2 * reach + 1,) * 3)
+        return (source * n_atoms + target) * (2 * reach + 1) ** 3 + cells
 
-    def __call__(self, atoms: np.ndarray) -> tuple[np.ndarray, ...]:
-        """For walks that stand at ``atoms`` (n,): number of the walk, target atom, shift and half pair of every move."""
-        counts = self._begin[atoms + 1] - self._begin[atoms]
-        parent = np.repeat(np.arange(len(atoms)), counts)
-        within = np.arange(len(parent)) - np.repeat(np.cumsum(counts) - counts, counts)
-        row = self._begin[atoms][parent] + within
-        return parent, self._target[row], self._shift[row], self._pair[row]
+    known, asked = keys(source, target, shift), keys(*wanted)
+    order = np.argsort(known)
+    row = order[np.minimum(np.searchsorted(known[order], asked), len(order) - 1)] if len(order) else asked
+    return np.where(known[row] == asked, row, -1) if len(order) else np.full(len(asked), -1)

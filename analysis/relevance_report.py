@@ -7,16 +7,16 @@ from typing import NamedTuple
 import numpy as np
 from ase import Atoms
 
-from analysis.lrp import Trace, trace
+from analysis.lrp import Rules, Trace, trace
 from analysis.relevance import (
-    Sets,
-    count_walks,
+    Triples,
     pair_relevances,
-    set_relevances,
     single_relevances,
     total_relevance,
+    triple_relevances,
     triple_sets,
 )  # fmt: skip
+from analysis.walks import count_walks
 from mlcalc.errors import InputError
 from mlcalc.json_text import to_json
 from mlcalc.model_file import Model, load_model
@@ -40,7 +40,7 @@ class Explanation(NamedTuple):
     total: float
     singles: np.ndarray
     pairs: np.ndarray
-    sets: Sets | None
+    sets: Triples | None
     triples: np.ndarray | None
 
     @property
@@ -54,11 +54,11 @@ class Explanation(NamedTuple):
 
 def explain(model: Model, atoms: Atoms, gamma: float | Sequence[float], with_triples: bool = True) -> Explanation:
     """n-body relevances of a structure; InputError for what analysis.lrp refuses."""
-    t = trace(model, atoms)
-    sets = triple_sets(t) if with_triples else None
-    triples = None if sets is None else set_relevances(t, gamma, sets)
-    total, singles, pairs = (sums(t, gamma) for sums in (total_relevance, single_relevances, pair_relevances))
-    return Explanation(atoms, t, total, singles, pairs, sets, triples)
+    rules = Rules(trace(model, atoms), gamma)
+    sets = triple_sets(rules.trace) if with_triples else None
+    triples = None if sets is None else triple_relevances(rules, sets)
+    total, singles, pairs = (sums(rules) for sums in (total_relevance, single_relevances, pair_relevances))
+    return Explanation(atoms, rules.trace, total, singles, pairs, sets, triples)
 
 
 def explain_file(path: Path, model_name: str, gamma: float | Sequence[float], with_triples: bool) -> list[Explanation]:

@@ -16,7 +16,7 @@ import numpy as np
 from ase import Atoms
 from MDAnalysis.lib.distances import self_distance_array
 
-from analysis.relevance import Sets
+from analysis.relevance import Triples
 from analysis.relevance_report import explain
 from analysis.universe import Run, bead_universe
 from mlcalc.errors import InputError
@@ -256,7 +256,7 @@ class _Task:
         } | {f"order {order}": np.array(value) for order, value in item.by_order.items()}  # fmt: skip
 
 
-def shell_angles(atoms: Atoms, triples: Sets, shell: float) -> tuple[np.ndarray, np.ndarray]:
+def shell_angles(atoms: Atoms, triples: Triples, shell: float) -> tuple[np.ndarray, np.ndarray]:
     """Angles in degrees at every apex whose two sides are shorter than ``shell`` Å, and the row of their triple."""
     nodes = atoms.positions[triples.atoms] + triples.images @ atoms.cell.array
     rows, angles = [], []

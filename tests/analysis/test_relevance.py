@@ -15,15 +15,13 @@ from scipy.spatial.transform import Rotation
 
 from analysis.lrp import Rules, trace
 from analysis.relevance import (
-    count_walks,
     pair_relevances,
-    pair_sets,
-    set_relevances,
     single_relevances,
     total_relevance,
+    triple_relevances,
     triple_sets,
-    walk_relevances,
 )  # fmt: skip
+from analysis.walks import count_walks, walk_relevances
 from mlcalc import InputError, SchNetCalculator, load_model
 from mlcalc.importers.schnet_tf import import_schnet_tf
 from mlcalc.model_file import Model, save_model
@@ -88,7 +86,7 @@ def relevance_of_walk(t, walk, gammas) -> float:
 def test_walks_by_rules_written_out(shaken, gamma):
     model, atoms = shaken
     t = trace(model, atoms)
-    walks = walk_relevances(t, gamma)
+    walks = walk_relevances(Rules(t, gamma))
     gammas = [gamma] * 3 if np.isscalar(gamma) else gamma
     found = {tuple(walk): value for walk, value in zip(walks.atoms.tolist(), walks.relevance, strict=True)}
     assert len(found) == count_walks(t) == len(walks.relevance)
@@ -104,26 +102,29 @@ def test_sums_over_walks(shaken, gamma, case):
     """All walks together are one pass; walks that visit just a pair or a triple are its relevance; images are other nodes."""
     model, atoms = shaken if case == "molecule" else (random_model(SCHNETPACK_DIALECT, seed=3), crystal())
     t = trace(model, atoms)
-    walks = walk_relevances(t, gamma)
-    assert walks.relevance.sum() + t.repulsion.sum() == pytest.approx(total_relevance(t, gamma), rel=1e-11)
+    rules = Rules(t, gamma)
+    walks = walk_relevances(rules)
+    assert walks.relevance.sum() + t.repulsion.sum() == pytest.approx(total_relevance(rules), rel=1e-11)
     sums: dict[tuple, float] = defaultdict(float)
     for nodes, shifts, value in zip(walks.atoms.tolist(), walks.images.tolist(), walks.relevance, strict=True):
         visited = {(atom, tuple(shift)) for atom, shift in zip(nodes, shifts, strict=True)}
         sums[canonical(visited)] += value
     singles = [sums[canonical({(atom, (0, 0, 0))})] for atom in range(len(atoms))]
-    np.testing.assert_allclose(single_relevances(t, gamma), singles, rtol=1e-10)
-    for sets, values in (
-        (pair_sets(t), pair_relevances(t, gamma) - t.repulsion),
-        (triple_sets(t), set_relevances(t, gamma, triple_sets(t))),
+    np.testing.assert_allclose(single_relevances(rules), singles, rtol=1e-10)
+    pairs = np.stack([t.first, t.second], axis=1), np.stack([np.zeros_like(t.images), t.images], axis=1)
+    triples = triple_sets(t)
+    for (nodes_of_sets, images), values in (
+        (pairs, pair_relevances(rules) - t.repulsion),
+        ((triples.atoms, triples.images), triple_relevances(rules, triples)),
     ):
         keys = [
             canonical({(atom, tuple(shift)) for atom, shift in zip(nodes, shifts, strict=True)})
-            for nodes, shifts in zip(sets.atoms.tolist(), sets.images.tolist(), strict=True)
+            for nodes, shifts in zip(nodes_of_sets.tolist(), images.tolist(), strict=True)
         ]
         assert len(set(keys)) == len(keys)
         expected = [sums[key] for key in keys]
         np.testing.assert_allclose(values, expected, rtol=1e-9, atol=1e-13 * np.abs(values).max())
-        assert set(keys) >= {key for key in sums if len(key) == len(sets.atoms[0])}
+        assert set(keys) >= {key for key in sums if len(key) == nodes_of_sets.shape[1]}
     for order in (1, 2, 3):
         by_order = sum(value for key, value in sums.items() if len(key) == order)
         assert walks.relevance[walks.order == order].sum() == pytest.approx(by_order, rel=1e-9)
@@ -148,7 +149,7 @@ def test_without_biases_nothing_is_lost(config, gamma):
         for name, array in model.weights.items()
     }
     t = trace(Model(config, weights), molecule("C2H6"))
-    assert total_relevance(t, gamma) == pytest.approx(t.energy, rel=1e-12)
+    assert total_relevance(Rules(t, gamma)) == pytest.approx(t.energy, rel=1e-12)
 
 
 @pytest.mark.parametrize("config", [SCHNETPACK_DIALECT, ORIGINAL_DIALECT])
@@ -166,9 +167,9 @@ def test_rotation_and_permutation(shaken):
     turned.positions = atoms.positions @ Rotation.random(random_state=1).as_matrix() + 3.0
     order = np.random.default_rng(4).permutation(len(atoms))
     a, b, c = trace(model, atoms), trace(model, turned), trace(model, atoms[order])
-    np.testing.assert_allclose(pair_relevances(a, 0.1), pair_relevances(b, 0.1), rtol=1e-8)
-    table = dict(zip(map(frozenset, zip(a.first, a.second, strict=True)), pair_relevances(a, 0.1), strict=True))
-    for i, j, value in zip(order[c.first], order[c.second], pair_relevances(c, 0.1), strict=True):
+    np.testing.assert_allclose(pair_relevances(Rules(a, 0.1)), pair_relevances(Rules(b, 0.1)), rtol=1e-8)
+    table = dict(zip(map(frozenset, zip(a.first, a.second, strict=True)), pair_relevances(Rules(a, 0.1)), strict=True))
+    for i, j, value in zip(order[c.first], order[c.second], pair_relevances(Rules(c, 0.1)), strict=True):
         assert table[frozenset((i, j))] == pytest.approx(value, rel=1e-8)
 
 
@@ -176,19 +177,21 @@ def test_supercell_has_twice_the_relevance():
     """Images that become atoms of their own change nothing but the number of sets."""
     model, atoms = random_model(SCHNETPACK_DIALECT, seed=3), crystal()
     small, large = trace(model, atoms), trace(model, atoms * (2, 1, 1))
-    assert total_relevance(large, 0.1) == pytest.approx(2 * total_relevance(small, 0.1), rel=1e-10)
-    for sets in (pair_sets, triple_sets):
-        one, two = set_relevances(small, 0.1, sets(small)), set_relevances(large, 0.1, sets(large))
+    assert total_relevance(Rules(large, 0.1)) == pytest.approx(2 * total_relevance(Rules(small, 0.1)), rel=1e-10)
+    pairs = [pair_relevances(Rules(t, 0.1)) for t in (small, large)]
+    triples = [triple_relevances(Rules(t, 0.1), triple_sets(t)) for t in (small, large)]
+    for one, two in (pairs, triples):
         np.testing.assert_allclose(np.sort(np.repeat(one, 2)), np.sort(two), rtol=1e-7, atol=1e-14)
 
 
 def test_two_atoms_have_no_third():
     t = trace(random_model(SCHNETPACK_DIALECT), Atoms("CH", [[0, 0, 0], [0, 0, 1.1]]))
-    total = single_relevances(t, 0.1).sum() + pair_relevances(t, 0.1).sum()
-    assert total == pytest.approx(total_relevance(t, 0.1), rel=1e-12)
+    rules = Rules(t, 0.1)
+    total = single_relevances(rules).sum() + pair_relevances(rules).sum()
+    assert total == pytest.approx(total_relevance(rules), rel=1e-12)
     assert len(triple_sets(t).atoms) == 0
-    assert set_relevances(t, 0.1, triple_sets(t)).shape == (0,)
-    assert walk_relevances(t, 0.1).order.max() == 2
+    assert triple_relevances(rules, triple_sets(t)).shape == (0,)
+    assert walk_relevances(rules).order.max() == 2
     assert count_walks(t) - 2 == 2 ** (2 + 1) - 2  # walks of a pair: 2^(T+1) − 2
 
 
@@ -204,8 +207,8 @@ def test_the_authors_network(tmp_path):
     t, unit = trace(model, atoms), units.kcal / units.mol
     assert t.energy / unit == pytest.approx(-29.5307, abs=1e-3)
     for gamma, total, pairs in ((0.0, -21.2, 42.2), (0.1, -22.3, 14.1), (1.0, -23.6, 1.4)):
-        assert total_relevance(t, gamma) / unit == pytest.approx(total, abs=0.051)
-        assert pair_relevances(t, gamma).sum() / unit == pytest.approx(pairs, abs=0.06)
+        assert total_relevance(Rules(t, gamma)) / unit == pytest.approx(total, abs=0.051)
+        assert pair_relevances(Rules(t, gamma)).sum() / unit == pytest.approx(pairs, abs=0.06)
 
 
 @pytest.mark.parametrize("gamma", [-0.1, np.nan, [0.1], [0.1, 0.1, np.inf]])
@@ -217,7 +220,7 @@ def test_gamma_that_is_none(shaken, gamma):
 def test_too_many_walks(shaken):
     t = trace(*shaken)
     with pytest.raises(InputError, match=rf"{count_walks(t)} walks, .* GB, with a budget of 10: .*need no walks"):
-        walk_relevances(t, 0.1, budget=10)
+        walk_relevances(Rules(t, 0.1), budget=10)
 
 
 def test_structures_that_the_model_does_not_serve():
@@ -233,9 +236,11 @@ def test_c20_by_walks_and_by_sets():
     atoms = read(Path(__file__).parents[2] / "inputs" / "c20" / "c20.xyz")
     t = trace(load_model("c20"), atoms)
     assert count_walks(t) == 20**5
-    walks = walk_relevances(t, 0.1)
-    assert walks.relevance.sum() == pytest.approx(total_relevance(t, 0.1) - t.repulsion.sum(), rel=1e-9)
-    sets = (single_relevances(t, 0.1), pair_relevances(t, 0.1) - t.repulsion, set_relevances(t, 0.1, triple_sets(t)))
+    rules = Rules(t, 0.1)
+    walks = walk_relevances(rules)
+    assert walks.relevance.sum() == pytest.approx(total_relevance(rules) - t.repulsion.sum(), rel=1e-9)
+    triples = triple_relevances(rules, triple_sets(t))
+    sets = single_relevances(rules), pair_relevances(rules) - t.repulsion, triples
     order = walks.order
     for n, values in enumerate(sets, start=1):
         assert walks.relevance[order == n].sum() == pytest.approx(values.sum(), rel=1e-8)

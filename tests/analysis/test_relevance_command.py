@@ -9,7 +9,7 @@ from ase.build import molecule
 from ase.io import write
 
 from analysis.__main__ import main
-from analysis.lrp import trace
+from analysis.lrp import Rules, trace
 from analysis.relevance import pair_relevances, total_relevance
 from mlcalc.model_file import save_model
 from tests.conftest import SCHNETPACK_DIALECT, random_model
@@ -44,11 +44,12 @@ def test_json_has_the_numbers_of_the_functions(folder, capsys):
     assert relevance("one.xyz", "--gamma", "0.3", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     (structure,), t = found["structures"], trace(random_model(SCHNETPACK_DIALECT, seed=3), molecule("C2H2"))
+    rules = Rules(t, 0.3)
     assert found["gamma"] == 0.3
     assert structure["energy_eV"] == pytest.approx(t.energy)
-    assert structure["total_relevance_eV"] == pytest.approx(total_relevance(t, 0.3))
-    assert structure["ratio"] == pytest.approx(total_relevance(t, 0.3) / t.energy)
-    assert [pair["relevance_eV"] for pair in structure["pairs"]] == pytest.approx(pair_relevances(t, 0.3).tolist())
+    assert structure["total_relevance_eV"] == pytest.approx(total_relevance(rules))
+    assert structure["ratio"] == pytest.approx(total_relevance(rules) / t.energy)
+    assert [pair["relevance_eV"] for pair in structure["pairs"]] == pytest.approx(pair_relevances(rules).tolist())
     assert sum(structure["relevance_by_order_eV"].values()) == pytest.approx(structure["total_relevance_eV"])
     assert list(structure["relevance_by_order_eV"]) == ["1", "2", "3", "more than 3"]
     assert abs(structure["relevance_by_order_eV"]["more than 3"]) < 1e-9  # two blocks: walks of three nodes

@@ -8,7 +8,6 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from analysis.__main__ import main
-from analysis.relevance import set_relevances, triple_sets
 from analysis.relevance_report import explain
 from analysis.relevance_run import BIN_A, Binned, Density, analyse, first_minimum, shell_angles
 from analysis.universe import open_run
@@ -37,10 +36,10 @@ def test_sums_are_those_of_the_structures(run):
     for frame in positions:
         for bead in frame:
             atoms = Atoms(opened.structure.numbers, bead)
-            item, sets = explain(model, atoms, 0.2), triple_sets(explain(model, atoms, 0.2).trace)
-            rows, angles = shell_angles(atoms, sets, 1.5)
+            item = explain(model, atoms, 0.2)
+            rows, angles = shell_angles(atoms, item.sets, 1.5)
             pair_total.append(item.pairs.sum())
-            triple_total.append(set_relevances(item.trace, 0.2, sets)[rows].sum())
+            triple_total.append(item.triples[rows].sum())
             energies.append(item.trace.energy)
             near += len(angles)
     assert found.pairs.sums.sum() == pytest.approx(sum(pair_total), rel=1e-5)  # positions pass through float32
@@ -82,8 +81,7 @@ def test_angles_of_known_structures():
     model = random_model(SCHNETPACK_DIALECT)
     methane, crystal = molecule("CH4"), bulk("C", "diamond", 3.567)
     for atoms, shell, count in ((methane, 1.2, 6), (crystal, 1.6, 12)):
-        sets = triple_sets(explain(model, atoms, 0.1).trace)
-        _, angles = shell_angles(atoms, sets, shell)
+        _, angles = shell_angles(atoms, explain(model, atoms, 0.1).sets, shell)
         assert len(angles) == count  # 4 · 3 / 2 at each carbon
         np.testing.assert_allclose(angles, 109.4712, atol=1e-3)
 
