@@ -193,9 +193,10 @@ def _estimators(options) -> int:
 
 
 def _simulate(options, kind: str = "run", **keys) -> tuple[int, list[Path]]:
-    from md.config import parse_assignment, read_settings
+    from md.config import read_settings
     from md.endings import StopRequest
     from md.runs import run
+    from mlcalc.settings import parse_assignment
 
     stop = StopRequest(options.max_walltime)
     named = ("model", "beads", "steps", "temperature_K", "seed", "threads", "output")

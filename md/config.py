@@ -1,6 +1,5 @@
 """The input of a run: a flat TOML table with units in the keys, overrides from the command line, all validated."""
 
-import tomllib
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -132,17 +131,6 @@ def read_settings(path: str | Path, overrides: dict[str, Any]) -> RunSettings:
         if key not in overrides and isinstance(values.get(key), str) and values[key]:
             values[key] = str(path.parent / values[key])
     return build_settings(RunSettings, values, path)
-
-
-def parse_assignment(text: str) -> tuple[str, Any]:
-    """``key=value`` of the command line, the value read as TOML (a bare word counts as text)."""
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise InputError(f"--set {text!r}: expected key=value")
-    try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key.strip(), value.strip()
 
 
 def as_toml(settings: RunSettings) -> str:

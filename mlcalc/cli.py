@@ -1,4 +1,4 @@
-"""The command line ``mlcalc``: label · sample · train · evaluate · modes · import · info. Heavy imports wait for their command."""
+"""The command line ``mlcalc``. Heavy imports wait for their command."""
 
 import argparse
 from pathlib import Path
@@ -23,7 +23,16 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mlcalc", description="SchNet potentials: label, train, evaluate, import.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_label, _add_sample, _add_train, _add_evaluate, _add_modes, _add_import, _add_info):
+    for add in (
+        _add_label,
+        _add_sample,
+        _add_coarse_grain,
+        _add_train,
+        _add_evaluate,
+        _add_modes,
+        _add_import,
+        _add_info,
+    ):
         add(commands)
     return parser
 
@@ -93,6 +102,37 @@ def _sample(options) -> int:
     )  # fmt: skip
     made = sample_to_file(options.method, options.engine, Path(options.structure), Path(options.output), settings)
     print(f"{len(made)} structures written to {options.output}")
+    return 0
+
+
+def _add_coarse_grain(commands) -> None:
+    command = commands.add_parser(
+        "coarse-grain", help="all-atom MD of a liquid, mapped onto a bead per molecule", formatter_class=_RAW,
+        description="Simulate a liquid with OpenMM and write positions of and forces on its molecules' centres of mass: data for\n"
+        "training on forces alone. Run the same command again to go on where it stopped; a larger number of frames adds to them.",
+        epilog="example:\n  mlcalc coarse-grain inputs/methane/all_atom.toml -o runs/methane -j 2",
+    )  # fmt: skip
+    command.add_argument("config", type=Path, metavar="CONFIG.toml")
+    command.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
+    command.add_argument("-j", "--jobs", type=int, default=1, help="worker processes (default: 1)")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="any key")
+    command.set_defaults(command=_coarse_grain)
+
+
+def _coarse_grain(options) -> int:
+    from tqdm import tqdm
+
+    from mlcalc.all_atom import BLOCK_FRAMES, coarse_grain
+    from mlcalc.settings import parse_assignment
+
+    overrides = dict(parse_assignment(text) for text in options.assignments)
+    with tqdm(unit="frame", disable=None) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total * BLOCK_FRAMES
+            bar.update(done * BLOCK_FRAMES - bar.n)
+
+        print(coarse_grain(options.config, options.output, options.jobs, overrides, show))
     return 0
 
 

@@ -22,6 +22,17 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path}: not valid TOML: {error}") from error
 
 
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """``key=value`` of the command line, the value read as TOML (a bare word counts as text)."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"--set {text!r}: expected key=value")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
 def build_settings(cls: type, values: dict[str, Any], source: str | Path):
     """An instance of the dataclass ``cls`` from a flat table; its ``__post_init__`` checks ranges.
 

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from md.config import RunSettings, as_toml, describe_keys, parse_assignment, read_settings
+from md.config import RunSettings, as_toml, describe_keys, read_settings
 from mlcalc.errors import InputError
+from mlcalc.settings import parse_assignment
 
 
 @pytest.fixture
