@@ -88,6 +88,9 @@ def main(arguments: list[str] | None = None) -> int:
         help="one for all layers, or one for each interaction block and one for the readout (default: 0.1)",
     )  # fmt: skip
     relevance.add_argument("--no-triples", action="store_true", help="of a file: leave the sets of three out")
+    relevance.add_argument(
+        "--walks", type=int, default=0, metavar="N", help="of a file: the N strongest walks, one by one"
+    )
     relevance.add_argument("--frames", type=int, default=40, help="of a run: how many to explain (default: 40)")
     relevance.add_argument(
         "--discard", type=float, default=0.1, metavar="SHARE", help="of a run: share left out at the start"
@@ -95,6 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
     relevance.add_argument(
         "--shell", type=float, metavar="Å", help="of a run: end of the first shell (default: first minimum)"
     )
+    relevance.add_argument("--rdf", action="store_true", help="of a run: insist on g(r), refuse what has no cell")
     relevance.add_argument("--workers", type=int, help="of a run: processes (default: one per processor)")
     relevance.add_argument(
         "-o", "--output", type=Path, metavar="OUT.png", help="of a run: figure; its numbers go beside it"
@@ -197,7 +201,9 @@ def _relevance(options: argparse.Namespace) -> None:
     from analysis import relevance_report
 
     model = options.model or "c20"
-    found = relevance_report.explain_file(options.sources[0], model, options.gamma, not options.no_triples)
+    found = relevance_report.explain_file(
+        options.sources[0], model, options.gamma, not options.no_triples, options.walks
+    )
     write = relevance_report.as_json if options.json else relevance_report.as_text
     print(write(found, options.gamma))
 
@@ -215,7 +221,7 @@ def _relevance_of_runs(options: argparse.Namespace) -> None:
             found.append(
                 relevance_run.analyse(
                     run, options.gamma, options.frames, options.discard, options.model, options.shell, options.workers,
-                    lambda done, bar=bar: bar.update(done - bar.n),
+                    options.rdf, lambda done, bar=bar: bar.update(done - bar.n),
                 )
             )  # fmt: skip
     print(relevance_figure.as_json(found) if options.json else relevance_figure.as_text(found))

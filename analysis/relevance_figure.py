@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from analysis.pair_density import Density
 from analysis.plots import OKABE_ITO, STYLE, run_label, write_beside
-from analysis.relevance_run import Binned, Density, RunRelevance
+from analysis.relevance_run import Binned, RunRelevance
 from mlcalc.json_text import to_json
 from mlcalc.tables import aligned, with_error
 
@@ -99,9 +100,25 @@ def as_text(found: list[RunRelevance]) -> str:
     gamma = found[0].gamma
     gammas = f"{gamma:g}" if np.isscalar(gamma) else ", ".join(f"{value:g}" for value in gamma)
     frames = ", ".join(f"{item.frames} frames of {item.run}" for item in found)
-    return (
-        f"{aligned(header, rows, left=1)}\nγ = {gammas}; {frames}. Means over beads; ±: one standard error over frames."
-    )
+    table = aligned(header, rows, left=1)
+    shells = [item.shells for item in found]
+    if None not in shells and all(np.array_equal(shells[0].bonds, other.bonds) for other in shells):
+        table += f"\n\n{_by_bonds(found)}"
+    return f"{table}\nγ = {gammas}; {frames}. Means over beads; ±: one standard error over frames."
+
+
+def _by_bonds(found: list[RunRelevance]) -> str:
+    """A row for pairs with the same number of bonds between them."""
+    header = ["bonds between", "pairs"]
+    for item in found:
+        header += [f"r / Å, P = {item.run.n_beads}", "σ(r) / Å", "R of a pair / eV"]
+    rows = []
+    for k, (bonds, pairs) in enumerate(zip(found[0].shells.bonds, found[0].shells.pairs, strict=True)):
+        row = [str(bonds) if bonds else "–", f"{pairs:.0f}"]
+        for shells in (item.shells for item in found):
+            row += [f"{shells.distance[k]:.4f}", f"{shells.spread[k]:.4f}", _mean(shells.relevance[:, k])]
+        rows.append(row)
+    return aligned(header, rows)
 
 
 def _mean(values: np.ndarray) -> str:
@@ -122,10 +139,23 @@ def as_json(found: list[RunRelevance]) -> str:
             "energy_eV": item.energy.mean(), "total_relevance_eV": item.total.mean(),
             "ratio": item.total.mean() / item.energy.mean(),
             "relevance_by_order_eV": {order: values.mean() for order, values in item.orders.items()},
+            "relevance_by_bonds_between": _shells_as_json(item),
         }
         for item in found
     ]  # fmt: skip
     return to_json({"runs": runs}, indent=1)
+
+
+def _shells_as_json(item: RunRelevance) -> list[dict] | None:
+    if item.shells is None:
+        return None
+    *columns, relevance = item.shells
+    error = relevance.std(axis=0, ddof=1) / np.sqrt(len(relevance))
+    names = ("bonds", "pairs", "distance_A", "spread_A", "relevance_per_pair_eV", "error_eV")
+    return [
+        dict(zip(names, map(float, row), strict=True))
+        for row in zip(*columns, relevance.mean(axis=0), error, strict=True)
+    ]
 
 
 def arrays(found: list[RunRelevance]) -> dict[str, np.ndarray]:

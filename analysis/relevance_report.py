@@ -16,14 +16,14 @@ from analysis.relevance import (
     triple_relevances,
     triple_sets,
 )  # fmt: skip
-from analysis.walks import count_walks
+from analysis.walks import Walks, count_walks, walk_relevances
 from mlcalc.errors import InputError
 from mlcalc.json_text import to_json
 from mlcalc.model_file import Model, load_model
 from mlcalc.structure_files import read_atoms
 from mlcalc.tables import aligned
 
-_PAIRS_SHOWN = 10
+_SETS_SHOWN = 10
 
 
 class Explanation(NamedTuple):
@@ -33,6 +33,7 @@ class Explanation(NamedTuple):
         atoms: The structure; trace: the network's forward pass on it.
         total: ΣR over all walks; singles: (N,) by atom; pairs: (n_pairs,) by half pair of the trace.
         sets, triples: All sets of three and the relevance (n_sets,) of each; None where they were not asked for.
+        walks: The strongest walks, the strongest first; None where they were not asked for.
     """
 
     atoms: Atoms
@@ -42,6 +43,7 @@ class Explanation(NamedTuple):
     pairs: np.ndarray
     sets: Triples | None
     triples: np.ndarray | None
+    walks: Walks | None
 
     @property
     def by_order(self) -> dict[str, float]:
@@ -52,23 +54,30 @@ class Explanation(NamedTuple):
         return found | {f"more than {len(found)}": self.total - sum(found.values())}
 
 
-def explain(model: Model, atoms: Atoms, gamma: float | Sequence[float], with_triples: bool = True) -> Explanation:
-    """n-body relevances of a structure; InputError for what analysis.lrp refuses."""
+def explain(
+    model: Model, atoms: Atoms, gamma: float | Sequence[float], with_triples: bool = True, walks: int = 0
+) -> Explanation:
+    """n-body relevances of a structure, and its strongest walks; InputError for what analysis.lrp and .walks refuse."""
     rules = Rules(trace(model, atoms), gamma)
     sets = triple_sets(rules.trace) if with_triples else None
     triples = None if sets is None else triple_relevances(rules, sets)
     total, singles, pairs = (sums(rules) for sums in (total_relevance, single_relevances, pair_relevances))
-    return Explanation(atoms, rules.trace, total, singles, pairs, sets, triples)
+    strongest = walk_relevances(rules).strongest(walks) if walks else None
+    return Explanation(atoms, rules.trace, total, singles, pairs, sets, triples, strongest)
 
 
-def explain_file(path: Path, model_name: str, gamma: float | Sequence[float], with_triples: bool) -> list[Explanation]:
+def explain_file(
+    path: Path, model_name: str, gamma: float | Sequence[float], with_triples: bool, walks: int
+) -> list[Explanation]:
     """All structures of a file; InputError names the one that the model does not serve."""
+    if walks < 0:
+        raise InputError(f"--walks {walks}: expected a number of at least 0")
     model, found = load_model(model_name), []
     for number, atoms in enumerate(read_atoms(path), start=1):
         try:
             if len(atoms) == 0 or not np.isfinite(atoms.positions).all():
                 raise InputError("it has no atoms, or a position that is not a finite number")
-            found.append(explain(model, atoms, gamma, with_triples))
+            found.append(explain(model, atoms, gamma, with_triples, walks))
         except InputError as error:
             raise InputError(f"{path}, structure {number}: {error}") from error
     return found
@@ -89,8 +98,8 @@ def as_text(found: list[Explanation], gamma: float | Sequence[float]) -> str:
     lines.append(
         f"γ = {_gamma_text(gamma)}. E: without the constants of the elements. ΣR: all relevances; biases take the rest."
     )
-    if len(found) == 1 and len(found[0].pairs):
-        lines += ["", _strongest_pairs(found[0])]
+    if len(found) == 1:
+        lines += [f"\n{table}" for table in _strongest(found[0])]
     return "\n".join(lines)
 
 
@@ -102,31 +111,61 @@ def _gamma_text(gamma: float | Sequence[float]) -> str:
     return f"{gamma:g}" if np.isscalar(gamma) else ", ".join(f"{value:g}" for value in gamma)
 
 
-def _strongest_pairs(item: Explanation) -> str:
-    t, symbols = item.trace, item.atoms.get_chemical_symbols()
-    rows = []
-    for k in np.argsort(-np.abs(item.pairs))[:_PAIRS_SHOWN]:
-        i, j = int(t.first[k]), int(t.second[k])
-        image = " ".join(map(str, t.images[k])) if t.images[k].any() else ""
-        rows.append([f"{symbols[i]}{i} {symbols[j]}{j}", image, f"{t.distances[k]:.4f}", f"{item.pairs[k]:+.4f}"])
-    return aligned(["strongest pairs", "cell", "r / Å", "R / eV"], rows, left=1)
+def _strongest(item: Explanation) -> list[str]:
+    """Tables of the pairs, triples and walks with the largest relevances, as far as there are any."""
+    t, tables = item.trace, []
+    nodes, images = _pair_nodes(item)
+    rows = [
+        [_path(item, nodes[k], images[k]), f"{t.distances[k]:.4f}", f"{item.pairs[k]:+.4f}"]
+        for k in np.argsort(-np.abs(item.pairs))[:_SETS_SHOWN]
+    ]
+    tables.append((["strongest pairs", "r / Å", "R / eV"], rows))
+    if item.triples is not None:
+        strongest = np.argsort(-np.abs(item.triples))[:_SETS_SHOWN]
+        rows = [[_path(item, item.sets.atoms[k], item.sets.images[k]), f"{item.triples[k]:+.4f}"] for k in strongest]
+        tables.append((["strongest triples", "R / eV"], rows))
+    if item.walks is not None:
+        walks = zip(item.walks.atoms, item.walks.images, item.walks.relevance, strict=True)
+        rows = [[_path(item, nodes, images), f"{value:+.3e}"] for nodes, images, value in walks]
+        tables.append((["strongest walks", "R / eV"], rows))
+    return [aligned(header, rows, left=1) for header, rows in tables if rows]
+
+
+def _pair_nodes(item: Explanation) -> tuple[np.ndarray, np.ndarray]:
+    """Atoms (n_pairs, 2) and images (n_pairs, 2, 3) of the half pairs."""
+    t = item.trace
+    return np.stack([t.first, t.second], axis=1), np.stack([np.zeros_like(t.images), t.images], axis=1)
+
+
+def _path(item: Explanation, nodes: np.ndarray, images: np.ndarray) -> str:
+    """Such as ``C0 C3 C3[0 0 1]``, the cell of images in brackets."""
+    symbols = item.atoms.get_chemical_symbols()
+    return " ".join(
+        f"{symbols[i]}{i}" + (f"[{' '.join(map(str, image))}]" if image.any() else "")
+        for i, image in zip(nodes, images, strict=True)
+    )
 
 
 def as_json(found: list[Explanation], gamma: float | Sequence[float]) -> str:
-    """All numbers; ``cell`` of a pair says in which image of the cell its second atom lies."""
-    structures = [
-        {
+    """All numbers; ``cells`` say in which image of the cell each atom lies."""
+    structures = []
+    for item in found:
+        nodes, images = _pair_nodes(item)
+        pairs = _sets_as_json(nodes, images, item.pairs)
+        structures.append({
             "energy_eV": item.trace.energy, "total_relevance_eV": item.total,
             "ratio": item.total / item.trace.energy if item.trace.energy else None,
             "walks": count_walks(item.trace), "relevance_by_order_eV": item.by_order,
             "relevance_by_atom_eV": item.singles.tolist(),
-            "pairs": [
-                {"atoms": [int(i), int(j)], "cell": image.tolist(), "distance_A": float(r), "relevance_eV": float(value)}
-                for i, j, image, r, value in zip(
-                    item.trace.first, item.trace.second, item.trace.images, item.trace.distances, item.pairs, strict=True
-                )
-            ],
-        }
-        for item in found
-    ]  # fmt: skip
+            "pairs": [pair | {"distance_A": r} for pair, r in zip(pairs, item.trace.distances.tolist(), strict=True)],
+            "triples": item.sets and _sets_as_json(item.sets.atoms, item.sets.images, item.triples),
+            "strongest_walks": item.walks and _sets_as_json(*item.walks),
+        })  # fmt: skip
     return to_json({"gamma": gamma if np.isscalar(gamma) else list(gamma), "structures": structures}, indent=1)
+
+
+def _sets_as_json(nodes: np.ndarray, images: np.ndarray, relevances: np.ndarray) -> list[dict]:
+    return [
+        {"atoms": atoms, "cells": cells, "relevance_eV": value}
+        for atoms, cells, value in zip(nodes.tolist(), images.tolist(), relevances.tolist(), strict=True)
+    ]

@@ -14,17 +14,17 @@ from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
-from MDAnalysis.lib.distances import self_distance_array
+from scipy.sparse.csgraph import shortest_path
 
+from analysis.distances import bonded_pairs
+from analysis.pair_density import Density, distance_edges, first_minimum, pair_density
 from analysis.relevance import Triples
-from analysis.relevance_report import explain
+from analysis.relevance_report import Explanation, explain
 from analysis.universe import Run, bead_universe
 from mlcalc.errors import InputError
 from mlcalc.model_file import Model, load_model
 
-BIN_A, BIN_DEGREES = 0.05, 2.0
-_SMOOTH = 3  # bins on either side
-_RISE = 0.03  # of the first peak: what ends the search for the minimum behind it
+BIN_DEGREES = 2.0
 FEWEST_FRAMES = 4
 
 
@@ -55,12 +55,21 @@ class Binned(NamedTuple):
         return np.divide(spread, n, out=np.full(len(n), np.nan), where=n > 0)
 
 
-class Density(NamedTuple):
-    """A distribution over bins with its standard error: of distances (1/Å), of angles (1/degree), or g(r)."""
+class Shells(NamedTuple):
+    """Pairs of a molecule by the least number of bonds between their atoms (n_shells,).
 
-    edges: np.ndarray
-    value: np.ndarray
-    error: np.ndarray
+    Attributes:
+        bonds: The number of bonds; 0 for atoms that no bonds connect.
+        pairs: How many pairs.
+        distance, spread: Mean and standard deviation of their distances, Å, over beads and frames.
+        relevance: (n_frames, n_shells) eV, 2-body relevance of a pair.
+    """
+
+    bonds: np.ndarray
+    pairs: np.ndarray
+    distance: np.ndarray
+    spread: np.ndarray
+    relevance: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,7 @@ class RunRelevance:
     Attributes:
         run: The run; gamma: γ; frames: how many were explained, all beads of each.
         shell: Å, end of the first shell.
+        shells: Pairs by bonds between them; None where the run is periodic.
         pairs: Binned 2-body relevance, eV, against distance; triples: 3-body against angle in degrees.
         distances: "beads" and "centroid" → Density of pairs; g(r) where the run is periodic.
         angles: Density of angles of beads.
@@ -80,6 +90,7 @@ class RunRelevance:
     gamma: float | Sequence[float]
     frames: int
     shell: float
+    shells: Shells | None
     pairs: Binned
     triples: Binned
     distances: dict[str, Density]
@@ -96,7 +107,7 @@ class RunRelevance:
 
 def analyse(
     run: Run, gamma: float | Sequence[float], frames: int, discard: float, model_name: str | None = None,
-    shell: float | None = None, workers: int | None = None, show=lambda done: None,
+    shell: float | None = None, workers: int | None = None, rdf: bool = False, show=lambda done: None,
 ) -> RunRelevance:  # fmt: skip
     """Explain evenly spaced frames of a run.
 
@@ -105,11 +116,14 @@ def analyse(
         model_name: None for the run's own model.
         shell: Å, end of the first shell; None for the first minimum of the pairs' distribution.
         workers: Processes; None for one per processor.
+        rdf: Whether g(r) is needed: of molecules without a cell there is but the density of pair distances.
         show: Called with the number of frames done.
 
     Raises:
-        InputError: Too few frames, a model that does not serve the structure, no shell.
+        InputError: Too few frames, a model that does not serve the structure, no shell, no cell where g(r) is needed.
     """
+    if rdf and not run.structure.pbc.all():
+        raise InputError(f"{run}: g(r) needs a cell that is periodic in all directions, and this run has none")
     kept = run.kept(discard)
     if frames < FEWEST_FRAMES or len(kept) < frames:
         raise InputError(
@@ -119,11 +133,12 @@ def analyse(
     chosen = kept[np.linspace(0, len(kept) - 1, frames).round().astype(int)]
     beads = _positions(run, chosen)
     structure = Atoms(run.structure.numbers, cell=run.structure.cell, pbc=run.structure.pbc)
-    edges = _distance_edges(structure, beads)
+    edges = distance_edges(structure, beads)
     replicas = {"beads": beads} | ({"centroid": beads.mean(axis=1, keepdims=True)} if run.n_beads > 1 else {})
-    distances = {kind: _pair_density(structure, positions, edges) for kind, positions in replicas.items()}
+    distances = {kind: pair_density(structure, positions, edges) for kind, positions in replicas.items()}
     shell = shell or first_minimum(distances["beads"])
-    task = _Task(model, structure, gamma, edges, shell)
+    separation = None if structure.pbc.any() else bonds_between(run.structure)
+    task = _Task(model, structure, gamma, edges, shell, separation)
     parts = []
     for part in _mapped(task, beads, min(workers or os.cpu_count() or 1, frames)):
         parts.append(part)
@@ -133,11 +148,32 @@ def analyse(
     weight = stacked["angle_counts"] / max(stacked["angle_counts"].sum(), 1) * frames / BIN_DEGREES
     orders = {name.removeprefix("order "): values for name, values in stacked.items() if name.startswith("order ")}
     return RunRelevance(
-        run, gamma, frames, shell, Binned(edges, stacked["pair_counts"], stacked["pair_sums"]),
+        run, gamma, frames, shell, _shells(stacked, run.n_beads), Binned(edges, stacked["pair_counts"], stacked["pair_sums"]),
         Binned(angle_edges, stacked["angle_counts"], stacked["angle_sums"]), distances,
         Density(angle_edges, weight.mean(axis=0), weight.std(axis=0, ddof=1) / np.sqrt(frames)), orders,
         stacked["energy"], stacked["total"],
     )  # fmt: skip
+
+
+def bonds_between(atoms: Atoms) -> np.ndarray:
+    """(N, N) least number of bonds from atom to atom; 0 where there is no way."""
+    adjacent = np.zeros((len(atoms), len(atoms)))
+    first, second = bonded_pairs(atoms).T
+    adjacent[first, second] = 1
+    steps = shortest_path(adjacent, directed=False, unweighted=True)
+    return np.where(np.isfinite(steps), steps, 0).astype(int)
+
+
+def _shells(stacked: dict[str, np.ndarray], n_beads: int) -> Shells | None:
+    if "shell_counts" not in stacked:
+        return None
+    counts = stacked["shell_counts"]
+    bonds = np.flatnonzero(counts.sum(axis=0))
+    n = counts.sum(axis=0)[bonds]
+    mean = stacked["shell_distances"].sum(axis=0)[bonds] / n
+    square = stacked["shell_squares"].sum(axis=0)[bonds] / n
+    relevance = stacked["shell_relevances"][:, bonds] / counts[:, bonds].clip(1)
+    return Shells(bonds, n / (len(counts) * n_beads), mean, np.sqrt(np.maximum(square - mean**2, 0.0)), relevance)
 
 
 def _mapped(task, beads: np.ndarray, workers: int) -> Iterator[dict[str, np.ndarray]]:
@@ -163,66 +199,6 @@ def _positions(run: Run, frames: np.ndarray) -> np.ndarray:
     ])  # fmt: skip
 
 
-def _distance_edges(structure: Atoms, beads: np.ndarray) -> np.ndarray:
-    if structure.pbc.any():
-        farthest = 0.5 * (structure.get_volume() / _face_areas(structure)).min()
-    else:
-        extent = beads.reshape(-1, *beads.shape[2:])
-        farthest = 1.02 * max(_pair_distances(structure, positions).max(initial=0.0) for positions in extent)
-    return np.arange(0.0, farthest + (0.0 if structure.pbc.any() else BIN_A), BIN_A)
-
-
-def _face_areas(structure: Atoms) -> np.ndarray:
-    a, b, c = structure.cell.array
-    return np.linalg.norm([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=1)
-
-
-def _pair_distances(structure: Atoms, positions: np.ndarray) -> np.ndarray:
-    """All distances of a replica, of nearest images where it is periodic."""
-    box = structure.cell.cellpar().astype(np.float32) if structure.pbc.any() else None
-    return self_distance_array(positions.astype(np.float32), box=box)
-
-
-def _pair_density(structure: Atoms, positions: np.ndarray, edges: np.ndarray) -> Density:
-    """P(r) of a molecule, g(r) of a periodic structure, from positions (n_frames, replicas, N, 3)."""
-    counts = np.array([
-        sum(np.histogram(_pair_distances(structure, replica), edges)[0] for replica in frame) for frame in positions
-    ])  # fmt: skip
-    n_atoms = positions.shape[2]
-    pairs = positions.shape[1] * n_atoms * (n_atoms - 1) / 2
-    if structure.pbc.any():
-        volumes = 4.0 / 3.0 * np.pi * np.diff(edges**3)
-        density = counts / (pairs * volumes / structure.get_volume())
-    else:
-        density = counts / (pairs * np.diff(edges))
-    return Density(edges, density.mean(axis=0), density.std(axis=0, ddof=1) / np.sqrt(len(density)))
-
-
-def first_minimum(density: Density) -> float:
-    """Å, where the distribution is lowest between its first peak and the next; in the middle of a gap if there is one.
-
-    Raises:
-        InputError: There is no minimum; the message says how to set one.
-    """
-    window = np.ones(2 * _SMOOTH + 1) / (2 * _SMOOTH + 1)
-    smooth = np.convolve(density.value, window, mode="same")
-    high = smooth > 0.1 * smooth.max()
-    start = int(np.argmax(high))
-    peak = start
-    while peak + 1 < len(smooth) and smooth[peak + 1] >= smooth[peak]:
-        peak += 1
-    lowest = np.minimum.accumulate(smooth[peak:])
-    risen = smooth[peak:] > lowest + _RISE * smooth[peak]
-    if not risen.any():
-        raise InputError(
-            "the pairs' distribution has no minimum behind its first peak: set the end of the first shell by --shell"
-        )
-    valley = smooth[peak : peak + int(np.argmax(risen)) + 1]
-    deep = np.flatnonzero(valley <= valley.min() + 1e-3 * smooth[peak])
-    centres = 0.5 * (density.edges[1:] + density.edges[:-1])
-    return float(centres[peak + int(round(deep.mean()))])
-
-
 @dataclass(frozen=True)
 class _Task:
     """Explains all beads of a frame; travels to other processes."""
@@ -232,14 +208,15 @@ class _Task:
     gamma: float | Sequence[float]
     edges: np.ndarray
     shell: float
+    separation: np.ndarray | None
     angle_edges: np.ndarray = field(default_factory=lambda: np.arange(0.0, 180.0 + BIN_DEGREES, BIN_DEGREES))
 
     def __call__(self, beads: np.ndarray) -> dict[str, np.ndarray]:
         """Sums over the beads (P, N, 3); energies and orders as means."""
         parts = [self._explain(positions) for positions in beads]
-        summed = ("pair_counts", "pair_sums", "angle_counts", "angle_sums")
         return {
-            name: (np.sum if name in summed else np.mean)([part[name] for part in parts], axis=0) for name in parts[0]
+            name: (np.mean if values.ndim == 0 else np.sum)([part[name] for part in parts], axis=0)
+            for name, values in parts[0].items()
         }
 
     def _explain(self, positions: np.ndarray) -> dict[str, np.ndarray]:
@@ -253,7 +230,17 @@ class _Task:
             "angle_counts": np.histogram(angles, self.angle_edges)[0],
             "angle_sums": np.histogram(angles, self.angle_edges, weights=item.triples[rows])[0],
             "energy": np.array(t.energy), "total": np.array(item.total),
-        } | {f"order {order}": np.array(value) for order, value in item.by_order.items()}  # fmt: skip
+            **{f"order {order}": np.array(value) for order, value in item.by_order.items()}, **self._by_bonds(item),
+        }  # fmt: skip
+
+    def _by_bonds(self, item: Explanation) -> dict[str, np.ndarray]:
+        """Sums over the pairs of each shell."""
+        if self.separation is None:
+            return {}
+        t, shells = item.trace, int(self.separation.max()) + 1
+        shell = self.separation[t.first, t.second]
+        weights = {"counts": None, "distances": t.distances, "squares": t.distances**2, "relevances": item.pairs}
+        return {f"shell_{name}": np.bincount(shell, weight, shells) for name, weight in weights.items()}
 
 
 def shell_angles(atoms: Atoms, triples: Triples, shell: float) -> tuple[np.ndarray, np.ndarray]:

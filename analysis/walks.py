@@ -33,6 +33,11 @@ class Walks(NamedTuple):
             order += new
         return order
 
+    def strongest(self, number: int) -> "Walks":
+        """Those with the largest relevances of either sign, the strongest first."""
+        rows = np.argsort(-np.abs(self.relevance), kind="stable")[:number]
+        return Walks(*(array[rows] for array in self))
+
 
 def count_walks(trace: Trace) -> int:
     """The number of walks: of ways to stay or to go to a neighbour, once per interaction block."""

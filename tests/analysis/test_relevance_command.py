@@ -4,13 +4,16 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
-from ase.build import molecule
+from ase.build import bulk, molecule
 from ase.io import write
 
+import analysis.relevance
 from analysis.__main__ import main
 from analysis.lrp import Rules, trace
-from analysis.relevance import pair_relevances, total_relevance
+from analysis.relevance import pair_relevances, total_relevance, triple_relevances, triple_sets
+from analysis.walks import walk_relevances
 from mlcalc.model_file import save_model
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
@@ -38,6 +41,8 @@ def test_table(folder, capsys):
     printed = capsys.readouterr().out
     assert "γ = 0, 0, 1." in printed
     assert "C0 C1" in printed
+    assert "strongest triples" in printed
+    assert "strongest walks" not in printed
 
 
 def test_json_has_the_numbers_of_the_functions(folder, capsys):
@@ -61,6 +66,42 @@ def test_json_has_the_numbers_of_the_functions(folder, capsys):
     ]
 
 
+def test_triples_and_walks(folder, capsys):
+    """Every set of three in the JSON; the strongest walks in the order of their strength."""
+    assert relevance("one.xyz", "--walks", "7", "--json") == 0
+    (structure,) = json.loads(capsys.readouterr().out)["structures"]
+    rules = Rules(trace(random_model(SCHNETPACK_DIALECT, seed=3), molecule("C2H2")), 0.1)
+    sets = triple_sets(rules.trace)
+    assert [entry["atoms"] for entry in structure["triples"]] == sets.atoms.tolist()
+    found = [entry["relevance_eV"] for entry in structure["triples"]]
+    assert found == pytest.approx(triple_relevances(rules, sets).tolist())
+    strengths = np.sort(np.abs(walk_relevances(rules).relevance))[::-1][:7]
+    assert [abs(walk["relevance_eV"]) for walk in structure["strongest_walks"]] == pytest.approx(strengths.tolist())
+    assert relevance("one.xyz", "--walks", "2", "--no-triples") == 0
+    table = capsys.readouterr().out.partition("strongest walks")[2]
+    assert len(table.strip().splitlines()) == 4  # the rest of the header, a rule, two walks
+    assert "strongest triples" not in table
+
+
+def test_crystals_name_their_images(folder, capsys):
+    write("crystal.xyz", bulk("C", "diamond", 3.567), format="extxyz")
+    assert relevance("crystal.xyz", "--walks", "3") == 0
+    assert "C0 C1[-1 0 0]" in capsys.readouterr().out
+
+
+def test_too_many(folder, capsys, monkeypatch):
+    """Budgets: what there is, what it would take, and what to do instead."""
+    monkeypatch.setattr(analysis.relevance, "MOST_TRIPLES", 5)
+    assert relevance("one.xyz") == 2
+    assert "12 pairs of neighbours make triples" in capsys.readouterr().err
+    assert relevance("one.xyz", "--no-triples") == 0
+    monkeypatch.setattr(walk_relevances, "__defaults__", (20,))
+    assert relevance("one.xyz", "--no-triples", "--walks", "3") == 2
+    error = capsys.readouterr().err
+    assert "64 walks" in error
+    assert "need no walks" in error
+
+
 def test_refusals(folder, capsys):
     write("alien.xyz", [molecule("C2H2"), molecule("H2O")], format="extxyz")
     refused = [
@@ -68,6 +109,7 @@ def test_refusals(folder, capsys):
         (["one.xyz", "--gamma", "0,1"], "expected a number of at least 0, or 3 of them"),
         (["one.xyz", "--gamma", "-1"], "gamma = -1.0"),
         (["none.xyz"], "none.xyz: no such file"),
+        (["one.xyz", "--walks", "-1"], "--walks -1: expected a number of at least 0"),
     ]
     for arguments, message in refused:
         assert relevance(*arguments) == 2

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from MDAnalysis import Universe
+from MDAnalysis.analysis.rdf import InterRDF
+from MDAnalysis.transformations import set_dimensions
 
 from analysis.__main__ import main
+from analysis.pair_density import BIN_A, Density, distance_edges, first_minimum, pair_density
 from analysis.relevance_report import explain
-from analysis.relevance_run import BIN_A, Binned, Density, analyse, first_minimum, shell_angles
+from analysis.relevance_run import Binned, analyse, bonds_between, shell_angles
 from analysis.universe import open_run
 from md.cli import main as rpmd
 from md.trajectory import read_frames
@@ -49,6 +53,13 @@ def test_sums_are_those_of_the_structures(run):
     assert found.energy.mean() == pytest.approx(np.mean(energies), rel=1e-6)
     assert found.orders["2"].mean() == pytest.approx(np.mean(pair_total), rel=1e-5)
     assert sum(values.mean() for values in found.orders.values()) == pytest.approx(found.total.mean(), rel=1e-9)
+    assert found.shells.bonds.tolist() == [1, 2, 3]  # H–C≡C–H
+    assert found.shells.pairs.tolist() == [3, 2, 1]
+    by_bonds = (found.shells.relevance * found.shells.pairs).sum(axis=1)
+    assert by_bonds.mean() == pytest.approx(np.mean(pair_total), rel=1e-5)
+    ends = [np.linalg.norm(bead[2] - bead[3]) for frame in positions for bead in frame]
+    assert found.shells.distance[2] == pytest.approx(np.mean(ends), rel=1e-6)
+    assert found.shells.spread[2] == pytest.approx(np.std(ends), rel=1e-3)
     for density in found.distances.values():  # all pairs of a molecule
         assert (density.value * BIN_A).sum() == pytest.approx(1.0)
     assert (found.angles.value * np.diff(found.angles.edges)).sum() == pytest.approx(1.0)
@@ -107,18 +118,38 @@ def test_first_minimum():
 
 def test_periodic_runs_have_g_of_r(tmp_path):
     """An ideal gas has g = 1, up to the counting error."""
-    from analysis.relevance_run import _distance_edges, _pair_density
-
     rng, cell = np.random.default_rng(1), np.array([[9.0, 0, 0], [1.0, 10.0, 0], [0, 2.0, 11.0]])
     structure = Atoms("H60", cell=cell, pbc=True)
     positions = rng.random((40, 2, 60, 3)) @ cell
-    edges = _distance_edges(structure, positions)
-    found = _pair_density(structure, positions, edges)
+    edges = distance_edges(structure, positions)
+    found = pair_density(structure, positions, edges)
     assert edges[-1] <= 0.5 * 9.0 + 1e-9
     drawn = found.error > 0
     excess = (found.value[drawn] - 1.0) / found.error[drawn]
     assert np.abs(excess[5:]).max() < 4.5
     assert abs(excess[5:].mean()) < 4 / np.sqrt(len(excess) - 5)
+
+
+def test_g_of_r_is_that_of_mdanalysis():
+    """A crystal that is hot enough for broad peaks, in a skewed cell."""
+    rng, atoms = np.random.default_rng(5), bulk("Ar", "fcc", 5.3) * (4, 4, 4)
+    positions = atoms.positions + rng.normal(0.0, 0.3, (6, 1, len(atoms), 3))
+    edges = distance_edges(atoms, positions)
+    found = pair_density(atoms, positions, edges)
+    universe = Universe.empty(len(atoms), trajectory=True)
+    universe.load_new(positions[:, 0].astype(np.float32), order="fac")
+    universe.dimensions = atoms.cell.cellpar()
+    universe.trajectory.add_transformations(set_dimensions(atoms.cell.cellpar()))
+    peer = InterRDF(universe.atoms, universe.atoms, len(edges) - 1, (0.0, edges[-1]), exclusion_block=(1, 1)).run()
+    np.testing.assert_allclose(found.value, peer.results.rdf, rtol=1e-5, atol=1e-3)  # an entry may change its bin by rounding
+
+
+def test_bonds_between():
+    separation = bonds_between(molecule("C6H6"))
+    assert separation[:6, :6].max() == 3
+    assert np.array_equal(separation, separation.T)
+    apart = Atoms("H4", [[0, 0, 0], [0, 0, 0.74], [9, 0, 0], [9, 0, 0.74]])
+    assert bonds_between(apart).tolist() == [[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]]
 
 
 def test_command(run, capsys):
@@ -143,6 +174,8 @@ def test_command(run, capsys):
         assert (run / f"relevance.{suffix}").stat().st_size > 100
     numbers = json.loads((run / "relevance.json").read_text())["runs"]
     assert [entry["beads"] for entry in numbers] == [2, 1]
+    assert [row["pairs"] for row in numbers[0]["relevance_by_bonds_between"]] == [3, 2, 1]
+    assert "bonds between" in printed
     with np.load(run / "relevance.npz", allow_pickle=False) as curves:
         assert np.nansum(curves["run0_P2_pairs_eV"]) != 0
 
@@ -154,6 +187,7 @@ def test_refusals(run, capsys):
         ([str(run / "P1"), "--frames", "4", "--discard", "0", "--gamma", "-1"], "gamma = -1.0"),
         ([str(run / "P1"), str(run / "P1" / "structure.xyz")], "expected run folders, or one file"),
         ([str(run)], "not a run folder"),
+        ([str(run / "P1"), "--rdf"], "g(r) needs a cell that is periodic in all directions, and this run has none"),
     ]
     for arguments, message in refused:
         assert main(["relevance", *arguments, "--shell", "1.5", "--workers", "1"]) == 2
