@@ -29,7 +29,9 @@ def relevance_figure(found: list[RunRelevance]) -> Figure:
         name = "g(r)" if first.periodic else "pair distances, Å$^{-1}$"
         _relevance_over(panels["pairs"], [(item.pairs, item.distances, run_label(item.run)) for item in found], name)
         panels["pairs"].set(xlabel="distance r / Å", ylabel="2-body relevance per pair / eV")
-        panels["pairs"].legend(loc="best")
+        panels["pairs"].legend(
+            loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4
+        )  # over the curves there is no room
         _relevance_over(
             panels["triples"], [(item.triples, {"beads": item.angles}, "") for item in found], "angles, degree$^{-1}$"
         )

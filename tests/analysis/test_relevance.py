@@ -26,6 +26,7 @@ from mlcalc import InputError, SchNetCalculator, load_model
 from mlcalc.importers.schnet_tf import import_schnet_tf
 from mlcalc.model_file import Model, save_model
 from mlcalc.schnet import TorchPotential
+from tests.benchmarks.relevance import GAMMA, relevance_of_walk
 from tests.conftest import ORIGINAL_DIALECT, SCHNETPACK_DIALECT, random_model
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "schnet_tf_c20"
@@ -59,7 +60,7 @@ def gamma_rule(inputs, weights, bias, gamma):
     return shares
 
 
-def relevance_of_walk(t, walk, gammas) -> float:
+def written_out(t, walk, gammas) -> float:
     """R of one walk of a molecule, by relevances (not effective gradients) that are handed down term by term."""
     pair = {(a, b): k for k, ends in enumerate(zip(t.first, t.second, strict=True)) for a, b in (ends, ends[::-1])}
     # Features before every block, and behind the last: W_in is invertible, so that messages tell them.
@@ -93,7 +94,15 @@ def test_walks_by_rules_written_out(shaken, gamma):
     rng = np.random.default_rng(0)
     everything = list(product(range(len(atoms)), repeat=3))
     for walk in [everything[n] for n in rng.choice(len(everything), 60, replace=False)]:
-        assert relevance_of_walk(t, walk, gammas) == pytest.approx(found.get(walk, 0.0), rel=1e-6, abs=1e-12)
+        assert written_out(t, walk, gammas) == pytest.approx(found.get(walk, 0.0), rel=1e-6, abs=1e-12)
+
+
+def test_walks_by_automatic_differentiation(shaken):
+    """The peer of the benchmark: one pass through PyTorch for each walk, the rules as factors of 1."""
+    t = trace(*shaken)
+    walks = walk_relevances(Rules(t, GAMMA))
+    for k in np.random.default_rng(7).choice(len(walks.relevance), 20, replace=False):
+        assert relevance_of_walk(t, walks.atoms[k]) == pytest.approx(walks.relevance[k], rel=1e-10)
 
 
 @pytest.mark.parametrize("gamma", GAMMAS)

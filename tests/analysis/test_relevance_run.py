@@ -141,7 +141,9 @@ def test_g_of_r_is_that_of_mdanalysis():
     universe.dimensions = atoms.cell.cellpar()
     universe.trajectory.add_transformations(set_dimensions(atoms.cell.cellpar()))
     peer = InterRDF(universe.atoms, universe.atoms, len(edges) - 1, (0.0, edges[-1]), exclusion_block=(1, 1)).run()
-    np.testing.assert_allclose(found.value, peer.results.rdf, rtol=1e-5, atol=1e-3)  # an entry may change its bin by rounding
+    np.testing.assert_allclose(
+        found.value, peer.results.rdf, rtol=1e-5, atol=1e-3
+    )  # an entry may change its bin by rounding
 
 
 def test_bonds_between():

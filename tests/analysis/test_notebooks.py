@@ -1,0 +1,50 @@
+"""Notebooks run from top to bottom on short data, each cell without an error, in the kernel that a reader would have."""
+
+from pathlib import Path
+
+import jupytext
+import numpy as np
+import pytest
+from ase.build import bulk, molecule
+from nbclient import NotebookClient
+
+from analysis.relevance_report import explain
+from analysis.relevance_view import LOWERS, RAISES, pair_cylinders
+from md.cli import main as rpmd
+from tests.conftest import SCHNETPACK_DIALECT, random_model
+
+ROOT = Path(__file__).parents[2]
+
+
+def executed(name: str, monkeypatch, **environment: str) -> list:
+    """Outputs of the code cells of a notebook, run from the root of the repository."""
+    for key, value in environment.items():
+        monkeypatch.setenv(key, value)
+    notebook = jupytext.read(ROOT / "analysis" / "notebooks" / f"{name}.py")
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}).execute()
+    return [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_c20_relevance(tmp_path, monkeypatch):
+    short = ["--steps", "400", "--output", str(tmp_path), "--no-figure", "--threads", "1"]
+    assert rpmd(["run", str(ROOT / "inputs" / "c20" / "rpmd.toml"), *short]) == 0
+    outputs = executed("c20_relevance", monkeypatch, MLCALC_RUNS=str(tmp_path), MLCALC_FRAMES="4")
+    kinds = {kind for cell in outputs for output in cell for kind in output.get("data", {})}
+    assert {"image/png", "application/vnd.jupyter.widget-view+json"} <= kinds
+    printed = "".join(output.get("text", "") for cell in outputs for output in cell)
+    assert "bonds between" in printed
+    assert "strongest pairs" in printed
+
+
+@pytest.mark.parametrize("atoms", [molecule("C2H6"), bulk("C", "diamond", 3.567)], ids=["molecule", "crystal"])
+def test_cylinders_join_the_pairs(atoms):
+    """From atom to atom, images included; wider where relevance is larger, blue where it lowers the energy."""
+    item = explain(random_model(SCHNETPACK_DIALECT, seed=3), atoms, 0.1)
+    strongest = np.abs(item.pairs).max()
+    found = pair_cylinders(item, strongest)
+    drawn = np.abs(item.pairs) >= 0.05 * strongest
+    assert len(found["radii"]) == drawn.sum() > 0
+    np.testing.assert_allclose(np.linalg.norm(found["vectors"], axis=1), item.trace.distances[drawn], rtol=1e-12)
+    area = np.square(found["radii"])
+    np.testing.assert_allclose(area / area.max(), np.abs(item.pairs[drawn]) / strongest, rtol=1e-12)
+    assert found["colors"] == [LOWERS if value < 0 else RAISES for value in item.pairs[drawn]]

@@ -1,0 +1,88 @@
+"""Measures what it costs that runs cannot be lost: the guard of every force call, and checkpoints.
+
+    python -m tests.benchmarks.safety --beads 1 8
+
+Guards are timed at work in a run of C20. Checkpoints cost too little to be seen at every 1000 steps: runs that write one at every
+100 steps alternate with runs that write none, and a tenth of the difference is what one at every 1000 steps costs.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import math
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import md.runner
+from md.cli import main as rpmd
+from mlcalc.tables import aligned
+
+OFTEN, USUAL = 100, 1000  # steps between checkpoints
+
+
+def main() -> int:
+    """Measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--beads", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    rows = []
+    for beads in options.beads:
+        guard = guard_times(beads, options.steps)
+        pairs = [
+            (steps_per_second(beads, options.steps, OFTEN), steps_per_second(beads, options.steps, 10**9))
+            for _ in range(options.repeats)
+        ]
+        often, never = (statistics.median(column) for column in zip(*pairs, strict=True))
+        costs = [(1.0 / a - 1.0 / b) * b * OFTEN / USUAL for a, b in pairs]
+        rows.append([
+            str(beads), f"{1e6 / never:.0f}", f"{1e6 * statistics.median(guard):.1f}", f"{never:.0f}", f"{often:.0f}",
+            f"{100 * statistics.median(costs):.2f} ({100 * min(costs):.2f} to {100 * max(costs):.2f})",
+        ])  # fmt: skip
+    header = ["P", "step / µs", "guard / µs", "steps/s", f"one every {OFTEN}", f"checkpoint every {USUAL} steps / %"]
+    print(aligned(header, rows))
+    return 0
+
+
+def steps_per_second(beads: int, steps: int, every: int) -> float:
+    """Of a whole run of C20 with a checkpoint at every so many steps."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        keys = {"steps": steps, "beads": beads, "equilibration_steps": 0, "checkpoint_every_steps": every}
+        assignments = [part for key, value in keys.items() for part in ("--set", f"{key}={value}")]
+        output = str(Path(folder) / "run")
+        if code := rpmd(["run", "inputs/c20/rpmd.toml", "--output", output, "--no-figure", *assignments]):
+            raise SystemExit(code)
+        rate = json.loads((Path(output) / "status.json").read_text())["ns_per_day"]
+    return rate * 1e6 / 0.5 / 86400.0
+
+
+def guard_times(beads: int, steps: int) -> list[float]:
+    """Seconds of every call of the guard in a run."""
+    times, make = [], md.runner.make_guard
+
+    def timed(*arguments):
+        guard = make(*arguments)
+
+        def look(*state):
+            begin = time.perf_counter()
+            guard(*state)
+            times.append(time.perf_counter() - begin)
+
+        look.n_close, look.closest = 0, math.inf
+        return look
+
+    md.runner.make_guard = timed
+    try:
+        steps_per_second(beads, steps, 10**9)
+    finally:
+        md.runner.make_guard = make
+    return times
+
+
+if __name__ == "__main__":
+    sys.exit(main())
