@@ -134,11 +134,12 @@ def relevance_of_walk(t: Trace, walk: np.ndarray) -> float:
     x = embedding
     for block, node in zip(t.blocks, walk[::-1], strict=False):
         x = _only(x, node)
-        messages, filters = x @ _tensor(block.in2f), _tensor(block.filters)
+        messages, filters = _with_values(x @ _tensor(block.in2f), block.messages), _tensor(block.filters)
         convolved = torch.zeros_like(messages)
         convolved.index_add_(0, torch.from_numpy(t.first), messages[t.second] * filters)
         convolved.index_add_(0, torch.from_numpy(t.second), messages[t.first] * filters)
         x = x + _dense(convolved, block.dense) @ _tensor(block.output)
+    x = _with_values(x, t.readout.inputs)
     energy = (_dense(_only(x, walk[0]), t.readout) @ _tensor(t.weights)).sum()
     (gradient,) = torch.autograd.grad(energy, embedding)
     return float((gradient * embedding).sum().detach())
@@ -146,6 +147,11 @@ def relevance_of_walk(t: Trace, walk: np.ndarray) -> float:
 
 def _tensor(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _with_values(x: torch.Tensor, values: np.ndarray) -> torch.Tensor:
+    """What biases have added belongs to no walk."""
+    return x + (_tensor(values) - x).detach()
 
 
 def _only(x: torch.Tensor, node: int) -> torch.Tensor:
