@@ -167,26 +167,32 @@ def _advance(settings: AllAtomSettings, folder: Path, jobs: int) -> Iterator[tup
                     block, state = block + 1, _block(folder, trajectory, block)
                 if block < settings.blocks:
                     state = state and _read_block(state)
-                    running[pool.submit(run_block, settings, trajectory, block, state)] = trajectory, block
+                    running[pool.submit(run_block, settings, BLOCK_FRAMES, trajectory, block, state)] = (
+                        trajectory,
+                        block,
+                    )
             while running:
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     (trajectory, block), arrays = running.pop(future), future.result()
                     if block + 1 < settings.blocks:
-                        following = pool.submit(run_block, settings, trajectory, block + 1, arrays)
+                        following = pool.submit(run_block, settings, BLOCK_FRAMES, trajectory, block + 1, arrays)
                         running[following] = trajectory, block + 1
                     yield trajectory, block, arrays
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def run_block(settings: AllAtomSettings, trajectory: int, block: int, state: dict[str, np.ndarray] | None) -> dict:
+def run_block(
+    settings: AllAtomSettings, frames: int, trajectory: int, block: int, state: dict[str, np.ndarray] | None
+) -> dict[str, np.ndarray]:  # fmt: skip
     """One block of a trajectory.
 
     Args:
+        frames: How many.
         state: What the block before has returned; None to begin: from a lattice, minimised and equilibrated.
 
     Returns:
-        ``positions``, ``forces`` (BLOCK_FRAMES, count, 3) of beads, Å and eV/Å; ``atoms``, ``velocities`` (n_atoms, 3) at the end,
+        ``positions``, ``forces`` (frames, count, 3) of beads, Å and eV/Å; ``atoms``, ``velocities`` (n_atoms, 3) at the end,
         nm and nm/ps.
     """
     import openmm
@@ -208,7 +214,7 @@ def run_block(settings: AllAtomSettings, trajectory: int, block: int, state: dic
         context.setVelocities(state["velocities"])
     steps = max(1, round(1e3 * settings.frame_interval_ps / settings.timestep_fs))
     positions, forces = [], []
-    for _ in range(BLOCK_FRAMES):
+    for _ in range(frames):
         integrator.step(steps)
         # Without enforced periodicity molecules stay whole.
         now = context.getState(positions=True, forces=True, velocities=True)

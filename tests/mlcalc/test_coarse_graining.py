@@ -1,0 +1,180 @@
+"""Liquids from OpenMM: the mapping, the published force field, and blocks that end with the same frames however often they stop."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import openmm
+import pytest
+from ase import units
+from ase.io import read
+from scipy.optimize import approx_fprime
+
+from mlcalc import InputError, all_atom
+from mlcalc.all_atom import coarse_grain, make_system, read_settings, run_block
+from mlcalc.cli import main
+from mlcalc.coarse_graining import Mapping
+from mlcalc.dataset import read_dataset
+
+INPUTS = Path(__file__).parents[2] / "inputs"
+KCAL, COULOMB = 4.184, 138.935458  # kJ/mol; kJ/mol nm/e²
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """27 methane molecules, blocks of three frames."""
+    monkeypatch.setattr(all_atom, "BLOCK_FRAMES", 3)
+    for name in ("methane.pdb", "opls_methane.xml"):
+        shutil.copy(INPUTS / "methane" / name, tmp_path)
+    path = tmp_path / "small.toml"
+    path.write_text(
+        'molecule = "methane.pdb"\nforce_field = ["opls_methane.xml"]\ncount = 27\nbox_A = [12.6, 12.4, 12.2]\nbead = "C"\n'
+        "temperature_K = 150.0\nframes = 9\ntrajectories = 1\nframe_interval_ps = 0.02\nequilibration_ps = 0.1\ncutoff_A = 6.0\n"
+    )
+    return path
+
+
+def test_mapping():
+    """Centres of mass; forces whose sum is that of the atoms, and which are the gradient where the energy knows only beads."""
+    rng = np.random.default_rng(0)
+    masses = np.array([12.0, 1.0, 1.0, 16.0, 1.0])
+    mapping = Mapping(np.array([0, 0, 0, 1, 1]), masses)
+    atoms = rng.normal(size=(5, 3))
+    beads = mapping.positions(atoms)
+    np.testing.assert_allclose(beads[0], (masses[:3, None] * atoms[:3]).sum(axis=0) / 14.0, rtol=1e-14)
+    assert mapping.bead_masses.tolist() == [14.0, 17.0]
+
+    def energy(flat):
+        one, two = mapping.positions(flat.reshape(5, 3))
+        return 1.0 / np.linalg.norm(one - two)
+
+    forces = mapping.forces(-approx_fprime(atoms.ravel(), energy, 1e-7).reshape(5, 3))
+    vector = beads[0] - beads[1]
+    np.testing.assert_allclose(forces[0], vector / np.linalg.norm(vector) ** 3, rtol=1e-5)
+    np.testing.assert_allclose(forces.sum(axis=0), 0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("beads", "masses", "message"),
+    [
+        ([0, 0, 2], [1, 1, 1], "expected every number from 0 to 2"),
+        ([0, 1], [1, 1, 1], "expected one of each for every atom"),
+        ([0, 1], [1, 0], "masses: expected positive numbers"),
+        ([], [], "expected one of each"),
+    ],
+)
+def test_mappings_that_are_none(beads, masses, message):
+    with pytest.raises(InputError, match=message):
+        Mapping(np.array(beads), np.array(masses))
+
+
+def test_a_mapping_that_misses_atoms():
+    with pytest.raises(InputError, match=r"shape \(4, 3\): expected \(3, 3\)"):
+        Mapping(np.array([0, 0, 1]), np.ones(3)).forces(np.zeros((4, 3)))
+
+
+def test_methane_is_opls(config):
+    """Two molecules: geometric means, charges, springs, written out as published."""
+    config.write_text(config.read_text().replace("count = 27", "count = 2").replace("12.6, 12.4, 12.2", "40, 40, 40")
+                      .replace("cutoff_A = 6.0", 'cutoff_A = 19.0\nconstraints = "none"'))  # fmt: skip
+    system, _, lattice = make_system(read_settings(config, {}))
+    rng = np.random.default_rng(3)
+    shape = lattice[:5] - lattice[0]
+    positions = np.concatenate([shape, shape @ np.diag([1, -1, -1]) + [0.02, 0.35, 0.17]]) + 2.0
+    positions += rng.normal(0.0, 0.005, (10, 3))  # nm
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+    context.setPositions(positions)
+    energy = context.getState(energy=True).getPotentialEnergy()._value
+    assert energy == pytest.approx(opls(positions, np.full(3, 4.0)), abs=2e-3)
+
+
+def opls(positions, box) -> float:
+    """kJ/mol of two methane molecules, positions (10, 3) in nm."""
+    expected = 0.0
+    for c in (0, 5):
+        bonds = [positions[h] - positions[c] for h in range(c + 1, c + 5)]
+        expected += sum(340 * KCAL * (10 * np.linalg.norm(b) - 1.09) ** 2 for b in bonds)
+        for i in range(4):
+            for j in range(i):
+                cosine = bonds[i] @ bonds[j] / np.linalg.norm(bonds[i]) / np.linalg.norm(bonds[j])
+                expected += 33 * KCAL * (np.arccos(cosine) - np.radians(107.8)) ** 2
+    sigma, epsilon = {"C": 0.35, "H": 0.25}, {"C": 0.066 * KCAL, "H": 0.030 * KCAL}
+    charge = {"C": -0.24, "H": 0.06}
+    for i in range(5):
+        for j in range(5, 10):
+            a, b = "CHHHH"[i], "CHHHH"[j - 5]
+            vector = positions[i] - positions[j]
+            r = np.linalg.norm(vector - box * np.round(vector / box))
+            s = (np.sqrt(sigma[a] * sigma[b]) / r) ** 6
+            expected += 4 * np.sqrt(epsilon[a] * epsilon[b]) * (s**2 - s) + COULOMB * charge[a] * charge[b] / r
+    return expected
+
+
+def test_frames_for_force_matching(config, tmp_path):
+    """Beads with the mass of a molecule in a periodic cell, forces that fit the atoms; ready for training."""
+    path = coarse_grain(config, tmp_path / "out")
+    frames = read(path, index=":")
+    assert [len(atoms) for atoms in frames] == [27] * 9
+    assert frames[0].get_masses() == pytest.approx(16.043, abs=1e-3)
+    assert frames[0].cell.lengths().tolist() == [12.6, 12.4, 12.2]
+    assert frames[0].pbc.all()
+    data = read_dataset([path])
+    assert np.isnan(data.energies).all()
+    assert set(data.trajectories) == {"0"}
+    # The atoms at the end of the last block are those of the last frame.
+    with np.load(tmp_path / "out" / "trajectory-0-block-0002.npz", allow_pickle=False) as block:
+        atoms = block["atoms"]
+    settings = read_settings(config, {})
+    system, mapping, _ = make_system(settings)
+    np.testing.assert_allclose(mapping.positions(10 * atoms), frames[-1].positions, atol=1e-6)
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+    context.setPositions(atoms)
+    forces = context.getState(forces=True).getForces(asNumpy=True)._value * units.kJ / units.mol / units.nm
+    scale = np.abs(data.forces).max()
+    np.testing.assert_allclose(mapping.forces(forces), frames[-1].get_forces(), atol=2e-3 * scale)
+
+
+def test_work_that_stops_ends_with_the_same_frames(config, tmp_path, monkeypatch):
+    whole = coarse_grain(config, tmp_path / "whole", overrides={"trajectories": 2, "frames": 12}).read_bytes()
+    folder = tmp_path / "parts"
+    coarse_grain(config, folder, overrides={"trajectories": 2, "frames": 6})  # a block of each, and then more
+    (folder / "trajectory-1-block-0000.npz").unlink()
+    again = coarse_grain(config, folder, jobs=2, overrides={"trajectories": 2, "frames": 12}).read_bytes()
+    assert again == whole
+
+
+def test_blocks_do_not_repeat_their_noise(config):
+    settings = read_settings(config, {})
+    first = run_block(settings, 3, 0, 0, None)
+    second, other = run_block(settings, 3, 0, 1, first), run_block(settings, 3, 1, 1, first)
+    assert not np.allclose(second["positions"], other["positions"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"box_A": [10.0, 12.0, 12.0]}, "expected three edges of at least 12, twice cutoff_A"),
+        ({"bead": "Me"}, "expected the symbol of an element"),
+        ({"molecule": "none.pdb"}, "none.pdb"),
+        ({"force_field": ["spce.xml"]}, "No template found for residue"),
+        ({"constraints": "All"}, "expected one of none, HBonds"),
+        ({"frames": 0}, "frames = 0: expected at least 1"),
+        ({"colour": 1}, "unknown key 'colour'"),
+    ],
+)
+def test_refusals_write_nothing(config, tmp_path, capsys, overrides, message):
+    arguments = [part for key, value in overrides.items() for part in ("--set", f"{key}={value}")]
+    assert main(["coarse-grain", str(config), "-o", str(tmp_path / "out"), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_of_others(config, tmp_path, capsys):
+    out = ["-o", str(tmp_path / "out")]
+    assert main(["coarse-grain", str(config), *out, "--set", "frames=3"]) == 0
+    assert main(["coarse-grain", str(config), *out, "--set", "temperature_K=160"]) == 2
+    assert "holds frames of another temperature_K" in capsys.readouterr().err
+    assert main(["coarse-grain", str(config), "-o", str(tmp_path)]) == 2
+    assert "is not empty" in capsys.readouterr().err
