@@ -116,6 +116,12 @@ def _add_coarse_grain(commands) -> None:
     command.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
     command.add_argument("-j", "--jobs", type=int, default=1, help="worker processes (default: 1)")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="any key")
+    command.add_argument(
+        "--noise-floor",
+        type=int,
+        metavar="N",
+        help="measure instead what beads cannot know of forces, at N frames",
+    )
     command.set_defaults(command=_coarse_grain)
 
 
@@ -126,6 +132,8 @@ def _coarse_grain(options) -> int:
     from mlcalc.settings import parse_assignment
 
     overrides = dict(parse_assignment(text) for text in options.assignments)
+    if options.noise_floor is not None:
+        return _noise_floor(options, overrides)
     with tqdm(unit="frame", disable=None) as bar:
 
         def show(done: int, total: int) -> None:
@@ -133,6 +141,19 @@ def _coarse_grain(options) -> int:
             bar.update(done * BLOCK_FRAMES - bar.n)
 
         print(coarse_grain(options.config, options.output, options.jobs, overrides, show))
+    return 0
+
+
+def _noise_floor(options, overrides: dict) -> int:
+    from mlcalc.force_noise import force_noise
+    from mlcalc.liquid import read_settings
+    from mlcalc.tables import with_error
+
+    noise = force_noise(read_settings(options.config, overrides), options.output, options.noise_floor)
+    print("forces on beads that stand still, by component, in meV/Å; no model of the beads can have smaller errors:")
+    print(
+        f"RMSE {with_error(1e3 * noise.rmse, 1e3 * noise.rmse_error)}, MAE {with_error(1e3 * noise.mae, 1e3 * noise.mae_error)}"
+    )
     return 0
 
 

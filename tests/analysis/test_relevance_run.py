@@ -103,7 +103,7 @@ def density(values) -> Density:
 
 
 def test_first_minimum():
-    r = (np.arange(160) + 0.5) * BIN_A
+    r = (np.arange(400) + 0.5) * BIN_A
     liquid = (
         1
         / (1 + np.exp(-(r - 3.4) / 0.1))
@@ -126,8 +126,8 @@ def test_periodic_runs_have_g_of_r(tmp_path):
     assert edges[-1] <= 0.5 * 9.0 + 1e-9
     drawn = found.error > 0
     excess = (found.value[drawn] - 1.0) / found.error[drawn]
-    assert np.abs(excess[5:]).max() < 4.5
-    assert abs(excess[5:].mean()) < 4 / np.sqrt(len(excess) - 5)
+    assert np.abs(excess[20:]).max() < 4.5  # behind distances that few pairs have
+    assert abs(excess[20:].mean()) < 4 / np.sqrt(len(excess) - 20)
 
 
 def test_g_of_r_is_that_of_mdanalysis():

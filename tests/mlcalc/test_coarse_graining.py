@@ -11,10 +11,12 @@ from ase.io import read
 from scipy.optimize import approx_fprime
 
 from mlcalc import InputError, all_atom
-from mlcalc.all_atom import coarse_grain, make_system, read_settings, run_block
+from mlcalc.all_atom import coarse_grain
 from mlcalc.cli import main
 from mlcalc.coarse_graining import Mapping
 from mlcalc.dataset import read_dataset
+from mlcalc.force_noise import force_noise
+from mlcalc.liquid import make_system, read_settings, run_block
 
 INPUTS = Path(__file__).parents[2] / "inputs"
 KCAL, COULOMB = 4.184, 138.935458  # kJ/mol; kJ/mol nm/e²
@@ -148,6 +150,38 @@ def test_blocks_do_not_repeat_their_noise(config):
     first = run_block(settings, 3, 0, 0, None)
     second, other = run_block(settings, 3, 0, 1, first), run_block(settings, 3, 1, 1, first)
     assert not np.allclose(second["positions"], other["positions"])
+
+
+ARGON = """<ForceField>
+ <AtomTypes><Type name="Ar" class="Ar" element="Ar" mass="39.948"/></AtomTypes>
+ <Residues><Residue name="AR"><Atom name="AR" type="Ar" charge="0"/></Residue></Residues>
+ <NonbondedForce coulomb14scale="0.5" lj14scale="0.5"><UseAttributeFromResidue name="charge"/>
+  <Atom type="Ar" sigma="0.34" epsilon="0.996"/></NonbondedForce>
+</ForceField>"""
+
+
+def test_noise_floor(config, tmp_path):
+    """Beads that are atoms leave nothing open; of methane, orientations do."""
+    coarse_grain(config, tmp_path / "methane")
+    rms = np.sqrt(np.square(read_dataset([tmp_path / "methane" / "frames.xyz"]).forces).mean())
+    noise = force_noise(read_settings(config, {}), tmp_path / "methane", configurations=3, samples=20)
+    assert 0.3 * rms < noise.rmse < rms
+    assert 0.6 * noise.rmse < noise.mae < noise.rmse  # 0.8 of it for normal deviates
+    assert 0 < noise.rmse_error < 0.3 * noise.rmse
+    (tmp_path / "argon.xml").write_text(ARGON)
+    (tmp_path / "argon.pdb").write_text(
+        "HETATM    1  AR  AR  A   1       0.000   0.000   0.000  1.00  0.00          AR\nEND\n"
+    )
+    argon = {"molecule": "argon.pdb", "force_field": ["argon.xml"], "bead": "Ar", "temperature_K": 90.0}
+    coarse_grain(config, tmp_path / "argon", overrides=argon)
+    rms = np.sqrt(np.square(read_dataset([tmp_path / "argon" / "frames.xyz"]).forces).mean())
+    noise = force_noise(read_settings(config, argon), tmp_path / "argon", configurations=3, samples=20)
+    assert noise.rmse < 0.15 * rms  # what is left is that of the ties
+
+
+def test_noise_floor_of_nothing(config, tmp_path, capsys):
+    assert main(["coarse-grain", str(config), "-o", str(tmp_path / "out"), "--noise-floor", "5"]) == 2
+    assert "5 configurations of 0 blocks" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,99 @@
+"""The noise floor of force matching: how much forces on beads scatter while the beads stand still.
+
+A force on a bead depends on all atoms; a coarse model knows the beads alone and can at best give its average. What it misses is
+the spread of the forces at fixed beads. Here it is measured: molecules are tied to where they are by stiff springs on their centres
+of mass, and turn and vibrate as the liquid lets them. Errors of a trained model on the frames cannot fall below these numbers.
+
+Source: Noid et al., J. Chem. Phys. 128, 244114 (2008), doi:10.1063/1.2938860, eq. 26.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from ase import units
+
+from mlcalc.all_atom import blocks_of, read_block
+from mlcalc.errors import InputError
+from mlcalc.liquid import KJ, NM, AllAtomSettings, context_of, make_system
+
+_TIED_A = 0.01  # standard deviation of a centre of mass along an axis: far below the scale on which forces change
+_SETTLE_PS, _INTERVAL_PS = 2.0, 0.2
+_KJ_PER_K = units.kB / KJ
+_LIQUID, _TIES = 0, 1  # force groups
+
+
+class ForceNoise(NamedTuple):
+    """Spread of the forces on still beads, eV/Å by component, with its standard error over configurations.
+
+    Attributes:
+        rmse, rmse_error: Root mean square deviation from the mean force.
+        mae, mae_error: Mean absolute deviation from it.
+        configurations: Arrangements of beads that were looked at.
+    """
+
+    rmse: float
+    rmse_error: float
+    mae: float
+    mae_error: float
+    configurations: int
+
+
+def force_noise(settings: AllAtomSettings, folder: Path, configurations: int = 8, samples: int = 100) -> ForceNoise:
+    """Measure it at configurations that a folder of ``mlcalc coarse-grain`` holds.
+
+    Args:
+        samples: Of the forces at each configuration.
+
+    Raises:
+        InputError: Fewer than two configurations, or fewer blocks in the folder.
+    """
+    blocks = blocks_of(folder)
+    if not 2 <= configurations <= len(blocks):
+        raise InputError(
+            f"{folder}: {configurations} configurations of {len(blocks)} blocks: expected 2 to {len(blocks)}"
+        )
+    chosen = [blocks[k] for k in np.linspace(0, len(blocks) - 1, configurations).round().astype(int)]
+    spreads = np.array([_spread(settings, path, samples) for path in chosen])
+    squares, absolutes = spreads.T
+    rmse = np.sqrt(squares.mean())
+    n = len(chosen)
+    return ForceNoise(
+        float(rmse), float(squares.std(ddof=1) / np.sqrt(n) / (2.0 * rmse)),
+        float(absolutes.mean()), float(absolutes.std(ddof=1) / np.sqrt(n)), n,
+    )  # fmt: skip
+
+
+def _spread(settings: AllAtomSettings, block: Path, samples: int) -> tuple[float, float]:
+    """Mean square and mean absolute deviation, (eV/Å)² and eV/Å, of forces on beads that stay where a block has ended."""
+    system, mapping, _ = make_system(settings)
+    state = read_block(block)
+    _tie(system, mapping, state["atoms"], settings.temperature_K)
+    context = context_of(system, settings, 1 + settings.seed)
+    context.setPositions(state["atoms"])
+    context.setVelocities(state["velocities"])
+    integrator = context.getIntegrator()
+    integrator.step(settings.steps_in(_SETTLE_PS))
+    forces = []
+    for _ in range(samples):
+        integrator.step(settings.steps_in(_INTERVAL_PS))
+        atomic = context.getState(forces=True, groups={_LIQUID}).getForces(asNumpy=True)._value
+        forces.append(mapping.forces(atomic) * KJ / NM)
+    deviation = np.array(forces) - np.mean(forces, axis=0)
+    return float((deviation**2).sum() / (samples - 1) / deviation[0].size), float(np.abs(deviation).mean())
+
+
+def _tie(system, mapping, atoms: np.ndarray, temperature_K: float) -> None:
+    """Springs from the centre of mass of every molecule to the place where it is."""
+    import openmm
+
+    ties = openmm.CustomCentroidBondForce(1, "0.5*k*((x1-x0)^2+(y1-y0)^2+(z1-z0)^2)")
+    ties.addGlobalParameter("k", _KJ_PER_K * temperature_K / (_TIED_A / NM) ** 2)
+    for name in ("x0", "y0", "z0"):
+        ties.addPerBondParameter(name)
+    for bead, place in enumerate(mapping.positions(atoms)):
+        members = np.flatnonzero(mapping.beads == bead)
+        ties.addGroup(members.tolist(), mapping.masses[members].tolist())
+        ties.addBond([bead], place.tolist())
+    ties.setForceGroup(_TIES)
+    system.addForce(ties)
