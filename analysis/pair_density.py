@@ -8,8 +8,8 @@ from MDAnalysis.lib.distances import self_distance_array
 
 from mlcalc.errors import InputError
 
-BIN_A = 0.05
-_SMOOTH = 3  # bins on either side
+BIN_A = 0.02
+_SMOOTH = 7  # bins on either side
 _RISE = 0.03  # of the first peak: what ends the search for the minimum behind it
 
 

@@ -29,9 +29,6 @@ def relevance_figure(found: list[RunRelevance]) -> Figure:
         name = "g(r)" if first.periodic else "pair distances, Å$^{-1}$"
         _relevance_over(panels["pairs"], [(item.pairs, item.distances, run_label(item.run)) for item in found], name)
         panels["pairs"].set(xlabel="distance r / Å", ylabel="2-body relevance per pair / eV")
-        panels["pairs"].legend(
-            loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4
-        )  # over the curves there is no room
         _relevance_over(
             panels["triples"], [(item.triples, {"beads": item.angles}, "") for item in found], "angles, degree$^{-1}$"
         )
@@ -39,6 +36,9 @@ def relevance_figure(found: list[RunRelevance]) -> Figure:
             xlabel=f"angle, both sides < {first.shell:.2f} Å / degree", ylabel="3-body relevance / eV"
         )
         _bars(panels["orders"], found)
+        figure.legend(
+            *panels["pairs"].get_legend_handles_labels(), loc="outside upper center", ncols=4, columnspacing=1.2
+        )
         for letter, axes in zip("abc", panels.values(), strict=True):
             axes.set_title(f"$\\bf{{{letter}}}$")
     return figure
@@ -62,7 +62,7 @@ def _relevance_over(axes: Axes, series: list[tuple[Binned, dict[str, Density], s
         axes.plot(binned.centres, value, color=color, lw=1.6, label=label)
         axes.fill_between(binned.centres, value - error, value + error, color=color, alpha=0.3, lw=0)
     for kind in series[0][1] if series[0][2] else ():
-        axes.plot([], [], color=_GREY, ls=_STYLES[kind], lw=0.8, label=f"distribution, {_NAMES[kind]}")
+        axes.plot([], [], color=_GREY, ls=_STYLES[kind], lw=0.8, label=f"pairs of {_NAMES[kind]}")
     twin.set_ylim(bottom=0)
     axes.axhline(0.0, color="0.3", lw=0.6)
     limits = []
@@ -85,7 +85,7 @@ def _bars(axes: Axes, found: list[RunRelevance]) -> None:
             yerr=[v.std(ddof=1) / np.sqrt(len(v)) for v in values], color=color, capsize=2,
         )  # fmt: skip
     axes.axhline(0.0, color="0.3", lw=0.6)
-    axes.set_xticks(range(len(orders)), orders)
+    axes.set_xticks(range(len(orders)), [order.replace("more than", ">") for order in orders])
     axes.set(xlabel="atoms on a walk", ylabel="ΣR / eV")
 
 
