@@ -105,6 +105,25 @@ def main(arguments: list[str] | None = None) -> int:
     )
     relevance.add_argument("--json", action="store_true", help="print the numbers as JSON instead of the table")
     relevance.set_defaults(command=_relevance)
+    liquid = commands.add_parser(
+        "liquid",
+        help="g(r) and angles between neighbours of liquids",
+        description="g(r) and the angles between neighbours of periodic runs and of frames in files, with standard errors; the "
+        "first is what the others are compared with.",
+        epilog="example:  python -m analysis liquid inputs/methane/data/frames.xyz runs/methane-cg -o methane.png",
+    )
+    liquid.add_argument("sources", nargs="+", type=Path, metavar="FRAMES.xyz|RUN")
+    liquid.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT.png", help="figure; its numbers go beside it"
+    )
+    liquid.add_argument(
+        "--discard", type=_share, default=0.1, metavar="SHARE", help="left out at the start (default: 0.1)"
+    )
+    liquid.add_argument(
+        "--shell", type=float, metavar="Å", help="what makes a neighbour (default: first minimum of the first)"
+    )
+    liquid.add_argument("--json", action="store_true", help="print the numbers as JSON instead of the table")
+    liquid.set_defaults(command=_liquid)
     from_ipi = commands.add_parser(
         "from-ipi",
         help="a run folder from what i-PI has written",
@@ -226,6 +245,17 @@ def _relevance_of_runs(options: argparse.Namespace) -> None:
             )  # fmt: skip
     print(relevance_figure.as_json(found) if options.json else relevance_figure.as_text(found))
     for path in relevance_figure.write_files(found, figure):
+        print(path, file=sys.stderr if options.json else sys.stdout)
+
+
+def _liquid(options: argparse.Namespace) -> None:
+    figure = _figure_path(options.sources, options.output, "liquid.png")
+    from analysis import liquid_report, liquid_structure
+
+    liquids = [liquid_structure.read_liquid(source, options.discard) for source in options.sources]
+    found = liquid_structure.analyse(liquids, options.shell)
+    print(liquid_report.as_json(found) if options.json else liquid_report.as_text(found))
+    for path in liquid_report.write_files(found, figure):
         print(path, file=sys.stderr if options.json else sys.stdout)
 
 

@@ -44,6 +44,11 @@ def _pair_distances(structure: Atoms, positions: np.ndarray) -> np.ndarray:
 
 def pair_density(structure: Atoms, positions: np.ndarray, edges: np.ndarray) -> Density:
     """P(r) of a molecule, g(r) of a periodic structure, from positions (n_frames, replicas, N, 3); errors: scatter of frames."""
+    return with_scatter(edges, pair_densities(structure, positions, edges))
+
+
+def pair_densities(structure: Atoms, positions: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """The same frame by frame, (n_frames, n_bins)."""
     counts = np.array([
         sum(np.histogram(_pair_distances(structure, replica), edges)[0] for replica in frame) for frame in positions
     ])  # fmt: skip
@@ -51,10 +56,13 @@ def pair_density(structure: Atoms, positions: np.ndarray, edges: np.ndarray) -> 
     pairs = positions.shape[1] * n_atoms * (n_atoms - 1) / 2
     if structure.pbc.any():
         volumes = 4.0 / 3.0 * np.pi * np.diff(edges**3)
-        density = counts / (pairs * volumes / structure.get_volume())
-    else:
-        density = counts / (pairs * np.diff(edges))
-    return Density(edges, density.mean(axis=0), density.std(axis=0, ddof=1) / np.sqrt(len(density)))
+        return counts / (pairs * volumes / structure.get_volume())
+    return counts / (pairs * np.diff(edges))
+
+
+def with_scatter(edges: np.ndarray, densities: np.ndarray) -> Density:
+    """Mean of independent densities (n, n_bins) and its standard error."""
+    return Density(edges, densities.mean(axis=0), densities.std(axis=0, ddof=1) / np.sqrt(len(densities)))
 
 
 def first_minimum(density: Density) -> float:

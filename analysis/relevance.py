@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.lrp import Rules, Trace
+from analysis.wedges import wedge_count, wedges
 from mlcalc.errors import InputError
 
 MOST_TRIPLES = 5_000_000
@@ -139,7 +140,13 @@ def triple_sets(trace: Trace) -> Triples:
     target = np.stack([trace.second, trace.first], axis=1).ravel()  # of edges, by number
     shift = np.stack([trace.images, -trace.images], axis=1).reshape(-1, 3)
     source = target.reshape(-1, 2)[:, ::-1].ravel()
-    one, two = _two_edges_at_an_atom(source, len(trace.embedding))
+    count = wedge_count(source)
+    if count > MOST_TRIPLES:
+        raise InputError(
+            f"{count} pairs of neighbours make triples, {count * 300 / 1e9:.2g} GB, where {MOST_TRIPLES} are allowed: leave the "
+            "triples out (--no-triples), or take fewer atoms"
+        )
+    one, two = wedges(source)
     third = _edge_numbers(source, target, shift, (target[one], target[two], shift[two] - shift[one]))
     # A triangle is met at each of its corners: it is kept where its pair of edges comes first.
     corners = np.sort([[one, two], [one ^ 1, third], [two ^ 1, third ^ 1]], axis=1)
@@ -152,23 +159,6 @@ def triple_sets(trace: Trace) -> Triples:
     for (u, v), edge in (((0, 1), one), ((0, 2), two), ((1, 2), third)):
         edges[:, u, v], edges[:, v, u] = edge, np.where(edge >= 0, edge ^ 1, -1)
     return Triples(atoms, images, edges)
-
-
-def _two_edges_at_an_atom(source: np.ndarray, n_atoms: int) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of all pairs of edges that leave the same atom; InputError when they are too many."""
-    order, degree = np.argsort(source, kind="stable"), np.bincount(source, minlength=n_atoms)
-    count = int((degree * (degree - 1) // 2).sum())
-    if count > MOST_TRIPLES:
-        raise InputError(
-            f"{count} pairs of neighbours make triples, {count * 300 / 1e9:.2g} GB, where {MOST_TRIPLES} are allowed: leave the "
-            "triples out (--no-triples), or take fewer atoms"
-        )
-    end = np.cumsum(degree)[source[order]]  # of the edges of the same atom
-    place = np.arange(len(order))
-    later = end - place - 1
-    first = np.repeat(place, later)
-    second = first + 1 + np.arange(count) - np.repeat(np.cumsum(later) - later, later)
-    return order[first], order[second]
 
 
 def _edge_numbers(source: np.ndarray, target: np.ndarray, shift: np.ndarray, wanted: tuple) -> np.ndarray:

@@ -20,7 +20,7 @@ from analysis.distances import bonded_pairs
 from analysis.pair_density import Density, distance_edges, first_minimum, pair_density
 from analysis.relevance import Triples
 from analysis.relevance_report import Explanation, explain
-from analysis.universe import Run, bead_universe
+from analysis.universe import Run, bead_positions
 from mlcalc.errors import InputError
 from mlcalc.model_file import Model, load_model
 
@@ -114,7 +114,7 @@ def analyse(
     Args:
         frames: How many, at least 4, of those that stay when the share ``discard`` is left out at the start.
         model_name: None for the run's own model.
-        shell: Å, end of the first shell; None for the first minimum of the pairs' distribution.
+        shell: Å, end of the first shell; None for the first minimum of the pairs' distribution. At most the model's cutoff.
         workers: Processes; None for one per processor.
         rdf: Whether g(r) is needed: of molecules without a cell there is but the density of pair distances.
         show: Called with the number of frames done.
@@ -131,12 +131,13 @@ def analyse(
         )
     model = load_model(model_name or run.model)
     chosen = kept[np.linspace(0, len(kept) - 1, frames).round().astype(int)]
-    beads = _positions(run, chosen)
+    beads = bead_positions(run, chosen)
     structure = Atoms(run.structure.numbers, cell=run.structure.cell, pbc=run.structure.pbc)
     edges = distance_edges(structure, beads)
     replicas = {"beads": beads} | ({"centroid": beads.mean(axis=1, keepdims=True)} if run.n_beads > 1 else {})
     distances = {kind: pair_density(structure, positions, edges) for kind, positions in replicas.items()}
-    shell = shell or first_minimum(distances["beads"])
+    # Beyond its cutoff a network sees no sides of angles.
+    shell = min(shell or first_minimum(distances["beads"]), model.config.cutoff or np.inf)
     separation = None if structure.pbc.any() else bonds_between(run.structure)
     task = _Task(model, structure, gamma, edges, shell, separation)
     parts = []
@@ -189,14 +190,6 @@ def _one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
-
-
-def _positions(run: Run, frames: np.ndarray) -> np.ndarray:
-    """(n_frames, P, N, 3) Å."""
-    universe = bead_universe(run)
-    return np.array([
-        universe.trajectory[int(frame)].positions.astype(np.float64).reshape(run.n_beads, -1, 3) for frame in frames
-    ])  # fmt: skip
 
 
 @dataclass(frozen=True)

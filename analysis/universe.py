@@ -124,6 +124,14 @@ def bead_universe(run: Run) -> Universe:
     return universe
 
 
+def bead_positions(run: Run, frames: np.ndarray) -> np.ndarray:
+    """Positions (n_frames, P, N, 3), Å, of the frames with these numbers; as precise as MDAnalysis keeps them, float32."""
+    universe = bead_universe(run)
+    return np.array([
+        universe.trajectory[int(frame)].positions.astype(np.float64).reshape(run.n_beads, -1, 3) for frame in frames
+    ])  # fmt: skip
+
+
 def centroid_universe(run: Run) -> Universe:
     """The centroids q̄ = (1/P)Σ_j q_j of a run as a Universe of N atoms; positions are held in memory."""
     atoms = run.structure

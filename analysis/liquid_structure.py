@@ -1,0 +1,179 @@
+"""How liquids are structured: g(r) and the angles between neighbours, of runs and of frames in files, beside each other.
+
+Frames follow one another in time and are not independent: they are taken in blocks, and standard errors are those of the blocks, of
+derived numbers by the jackknife.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from analysis.pair_density import Density, distance_edges, first_minimum, pair_densities, with_scatter
+from analysis.universe import bead_positions, open_run
+from analysis.wedges import wedges
+from mlcalc.errors import InputError
+from mlcalc.pairs import half_pairs
+from mlcalc.structure_files import read_atoms
+
+BLOCKS = 20
+BIN_DEGREES = 2.0
+_PARABOLA_A = 0.15  # on either side of an extremum
+
+
+@dataclass(frozen=True)
+class Liquid:
+    """Positions of a periodic liquid.
+
+    Attributes:
+        name: What to call it; structure: elements and cell; positions: (n_blocks, frames and beads, N, 3) Å; frames: how many.
+    """
+
+    name: str
+    structure: Atoms
+    positions: np.ndarray
+    frames: int
+
+
+@dataclass(frozen=True)
+class LiquidStructure:
+    """What was found, by blocks.
+
+    Attributes:
+        liquid: The liquid; shell: Å, the distance within which neighbours make angles.
+        edges: Å; rdf: (n_blocks, n_bins) g(r).
+        angle_edges: Degrees; angles: (n_blocks, n_bins) density of angles at a bead between two of its neighbours, 1/degree.
+    """
+
+    liquid: Liquid
+    shell: float
+    edges: np.ndarray
+    rdf: np.ndarray
+    angle_edges: np.ndarray
+    angles: np.ndarray
+
+    @property
+    def g(self) -> Density:
+        """g(r)."""
+        return with_scatter(self.edges, self.rdf)
+
+    @property
+    def angle_density(self) -> Density:
+        """Density of angles."""
+        return with_scatter(self.angle_edges, self.angles)
+
+
+def read_liquid(source: Path, discard: float) -> Liquid:
+    """A run folder or a file of frames; InputError where there is no cell, or too little.
+
+    Args:
+        discard: Share of the frames left out at the start.
+    """
+    if source.is_dir():
+        run = open_run(source)
+        structure, positions = run.structure, bead_positions(run, run.kept(discard))
+    else:
+        frames = read_atoms(source)
+        frames, structure = frames[round(discard * len(frames)) :], frames[0]
+        same = all(len(atoms) == len(structure) and np.allclose(atoms.cell, structure.cell) for atoms in frames)
+        if not same:
+            raise InputError(f"{source}: its structures differ in atoms or cell; expected the frames of one liquid")
+        positions = np.array([atoms.positions[None] for atoms in frames])
+    if not structure.pbc.all():
+        raise InputError(f"{source}: g(r) needs a cell that is periodic in all directions, and this has none")
+    per_block = len(positions) // BLOCKS
+    if not per_block:
+        raise InputError(f"{source}: {len(positions)} frames are left: expected at least {BLOCKS}, one for each block")
+    kept = positions[len(positions) - per_block * BLOCKS :]
+    blocks = kept.reshape(BLOCKS, -1, *kept.shape[2:])
+    return Liquid(str(source), structure, blocks, len(kept))
+
+
+def analyse(liquids: list[Liquid], shell: float | None = None) -> list[LiquidStructure]:
+    """All on the same bins; neighbours are those within the first minimum of the first one's g(r), unless ``shell`` says otherwise.
+
+    Raises:
+        InputError: No first minimum.
+    """
+    edges = min((distance_edges(liquid.structure, liquid.positions) for liquid in liquids), key=len)
+    rdfs = [pair_densities(liquid.structure, liquid.positions, edges) for liquid in liquids]
+    shell = shell or first_minimum(with_scatter(edges, rdfs[0]))
+    angle_edges = np.arange(0.0, 180.0 + BIN_DEGREES, BIN_DEGREES)
+    return [
+        LiquidStructure(liquid, shell, edges, rdf, angle_edges, _angles(liquid, shell, angle_edges))
+        for liquid, rdf in zip(liquids, rdfs, strict=True)
+    ]
+
+
+def _angles(liquid: Liquid, shell: float, edges: np.ndarray) -> np.ndarray:
+    cell, pbc = liquid.structure.cell.array, liquid.structure.pbc
+    counts = np.array([
+        sum(np.histogram(neighbour_angles(positions, shell, cell, pbc), edges)[0] for positions in block)
+        for block in liquid.positions
+    ])  # fmt: skip
+    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1) / np.diff(edges)
+
+
+def neighbour_angles(positions: np.ndarray, shell: float, cell: np.ndarray, pbc) -> np.ndarray:
+    """(n,) degrees, at every atom between every two of its neighbours within ``shell`` Å."""
+    pairs = half_pairs(positions, shell, cell, pbc)
+    vectors = positions[pairs.second] - positions[pairs.first] + pairs.shift
+    lengths = np.linalg.norm(vectors, axis=1)
+    near = lengths < shell
+    units = vectors[near] / lengths[near, None]
+    one, two = wedges(np.concatenate([pairs.first[near], pairs.second[near]]))
+    sides = np.concatenate([units, -units])
+    return np.degrees(np.arccos(np.clip((sides[one] * sides[two]).sum(axis=1), -1.0, 1.0)))
+
+
+def jackknife(numbers: Callable[[np.ndarray], np.ndarray], blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers made of the mean of blocks (n_blocks, n_bins), and their standard errors."""
+    n = len(blocks)
+    total = blocks.sum(axis=0)
+    left_out = np.array([numbers((total - block) / (n - 1)) for block in blocks])
+    return numbers(total / n), np.sqrt((n - 1) / n * ((left_out - left_out.mean(axis=0)) ** 2).sum(axis=0))
+
+
+def landmarks(structure: LiquidStructure) -> tuple[np.ndarray, np.ndarray]:
+    """Places (Å) and heights of the first maximum, the first minimum and the second maximum of g(r), (6,), and standard errors."""
+    centres = 0.5 * (structure.edges[1:] + structure.edges[:-1])
+    mean = structure.rdf.mean(axis=0)
+    first = int(np.argmax(mean))
+    trough = int(np.argmin(np.abs(centres - first_minimum(structure.g))))
+    second = trough + int(np.argmax(mean[trough:]))
+
+    def numbers(g: np.ndarray) -> np.ndarray:
+        return np.array([number for place in (first, trough, second) for number in _vertex(centres, g, place)])
+
+    return jackknife(numbers, structure.rdf)
+
+
+def _vertex(x: np.ndarray, y: np.ndarray, place: int) -> tuple[float, float]:
+    """Of the parabola through the neighbourhood of an extremum: its place and its height; a bin is noise, a parabola less so."""
+    reach = max(2, round(_PARABOLA_A / (x[1] - x[0])))
+    near = slice(max(0, place - reach), place + reach + 1)
+    c, b, a = np.polynomial.polynomial.polyfit(x[near] - x[place], y[near], 2)
+    if a == 0.0 or abs(b / (2.0 * a)) > reach * (x[1] - x[0]):
+        return float(x[place]), float(y[place])
+    return float(x[place] - b / (2.0 * a)), float(c - b * b / (4.0 * a))
+
+
+def overlaps(one: LiquidStructure, other: LiquidStructure) -> tuple[np.ndarray, np.ndarray]:
+    """What two liquids share of the pairs within the common range and of the angles, (2,) in [0, 1], and standard errors.
+
+    The overlap of two densities p and q is ∫ min(p, q); of pairs p(r) ∝ r² g(r).
+    """
+    weight = np.diff(one.edges**3)
+    found = []
+    for mine, theirs, weights in ((one.rdf, other.rdf, weight), (one.angles, other.angles, 1.0)):
+
+        def shared(p: np.ndarray, q: np.ndarray, weights=weights) -> np.ndarray:
+            return np.minimum(p * weights / (p * weights).sum(), q * weights / (q * weights).sum()).sum()
+
+        value, error = jackknife(lambda p, q=theirs: shared(p, q.mean(axis=0)), mine)
+        _, error_of_theirs = jackknife(lambda q, p=mine: shared(p.mean(axis=0), q), theirs)
+        found.append((value, np.hypot(error, error_of_theirs)))
+    values, errors = np.array(found).T
+    return values, errors

@@ -1,0 +1,20 @@
+"""Wedges: pairs of edges that leave the same atom, such as make angles and triples."""
+
+import numpy as np
+
+
+def wedge_count(source: np.ndarray) -> int:
+    """How many there are for edges (n_edges,) told by the atoms that they leave."""
+    degree = np.bincount(source)
+    return int((degree * (degree - 1) // 2).sum())
+
+
+def wedges(source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the two edges of every wedge, (n_wedges,) each."""
+    order = np.argsort(source, kind="stable")
+    end = np.cumsum(np.bincount(source))[source[order]]  # of the edges of the same atom
+    place = np.arange(len(order))
+    later = end - place - 1
+    first = np.repeat(place, later)
+    second = first + 1 + np.arange(len(first)) - np.repeat(np.cumsum(later) - later, later)
+    return order[first], order[second]
