@@ -12,12 +12,15 @@ from MDAnalysis.transformations import set_dimensions
 
 from analysis.__main__ import main
 from analysis.pair_density import BIN_A, Density, distance_edges, first_minimum, pair_density
+from analysis.relevance_figure import as_text
 from analysis.relevance_report import explain
 from analysis.relevance_run import Binned, analyse, bonds_between, shell_angles
 from analysis.universe import open_run
 from md.cli import main as rpmd
 from md.trajectory import read_frames
 from mlcalc import InputError, load_model
+from mlcalc.model_file import save_model
+from tests.analysis.run_folders import write_run
 from tests.conftest import SCHNETPACK_DIALECT, random_model, write_acetylene
 
 
@@ -144,6 +147,29 @@ def test_g_of_r_is_that_of_mdanalysis():
     np.testing.assert_allclose(
         found.value, peer.results.rdf, rtol=1e-5, atol=1e-3
     )  # an entry may change its bin by rounding
+
+
+def test_periodic_runs(tmp_path):
+    """Sums over the pairs within the cutoff, images among them; g(r); angles no wider than the network sees."""
+    atoms = bulk("C", "diamond", 3.567, cubic=True)
+    positions = atoms.positions + np.random.default_rng(6).normal(0.0, 0.05, (5, 1, len(atoms), 3))
+    save_model(random_model(SCHNETPACK_DIALECT, seed=3), tmp_path / "net.safetensors")
+    run = open_run(write_run(tmp_path / "run", atoms, positions))
+    found = analyse(run, 0.1, 5, 0.0, str(tmp_path / "net.safetensors"), shell=99.0, workers=1, rdf=True)
+    assert found.periodic
+    assert found.shells is None
+    assert found.shell == SCHNETPACK_DIALECT.cutoff
+    model, pairs, triples = load_model(str(tmp_path / "net.safetensors")), [], []
+    for frame in positions[:, 0]:
+        atoms.positions = frame
+        item = explain(model, atoms, 0.1)
+        pairs.append(item.pairs.sum())
+        triples.append(item.triples.sum())
+    assert found.orders["2"].mean() == pytest.approx(np.mean(pairs), rel=1e-5)
+    assert found.orders["3"].mean() == pytest.approx(np.mean(triples), rel=1e-5)
+    assert found.distances["beads"].edges[-1] <= 3.567 / 2 + 1e-9
+    assert "within it" in as_text([found])
+    assert "bonds between" not in as_text([found])
 
 
 def test_bonds_between():
