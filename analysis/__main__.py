@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     relevance.add_argument("--frames", type=int, default=40, help="of a run: how many to explain (default: 40)")
     relevance.add_argument(
-        "--discard", type=float, default=0.1, metavar="SHARE", help="of a run: share left out at the start"
+        "--discard", type=_share, default=0.1, metavar="SHARE", help="of a run: share left out at the start"
     )
     relevance.add_argument(
         "--shell", type=float, metavar="Å", help="of a run: end of the first shell (default: first minimum)"
@@ -152,11 +152,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _share(text: str) -> float | None:
-    return None if text == "auto" else float(text)
+    return None if text == "auto" else _number(text)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number") from None
 
 
 def _numbers(text: str) -> float | list[float]:
-    values = [float(part) for part in text.split(",")]
+    values = [_number(part) for part in text.split(",")]
     return values[0] if len(values) == 1 else values
 
 

@@ -47,11 +47,13 @@ class Explanation(NamedTuple):
 
     @property
     def by_order(self) -> dict[str, float]:
-        """ΣR of walks by the number of atoms on them; the last entry holds all that is left."""
+        """ΣR of walks by the number of atoms on them; the last entry holds all that is left, if walks can be so long."""
         found = {"1": float(self.singles.sum()), "2": float(self.pairs.sum())}
         if self.triples is not None:
             found["3"] = float(self.triples.sum())
-        return found | {f"more than {len(found)}": self.total - sum(found.values())}
+        if len(self.trace.blocks) + 1 > len(found):
+            found[f"more than {len(found)}"] = self.total - sum(found.values())
+        return found
 
 
 def explain(

@@ -17,12 +17,14 @@ from ase import Atoms
 from scipy.sparse.csgraph import shortest_path
 
 from analysis.distances import bonded_pairs
+from analysis.lrp import trace
 from analysis.pair_density import Density, distance_edges, first_minimum, pair_density
 from analysis.relevance import Triples
 from analysis.relevance_report import Explanation, explain
 from analysis.universe import Run, bead_positions
 from mlcalc.errors import InputError
 from mlcalc.model_file import Model, load_model
+from mlcalc.settings import check_range
 
 BIN_DEGREES = 2.0
 FEWEST_FRAMES = 4
@@ -129,7 +131,14 @@ def analyse(
         raise InputError(
             f"{run}: {frames} frames of {len(kept)} after discarding {discard:.0%}: expected {FEWEST_FRAMES} to {len(kept)}"
         )
+    for name, value, least in (("--shell", shell, 0.0), ("--workers", workers, 1)):
+        if value is not None:
+            check_range(name, value, least, open_low=least == 0.0)
     model = load_model(model_name or run.model)
+    try:
+        trace(model, run.structure)
+    except InputError as error:
+        raise InputError(f"{run} with the model {model_name or run.model}: {error}") from error
     chosen = kept[np.linspace(0, len(kept) - 1, frames).round().astype(int)]
     beads = bead_positions(run, chosen)
     structure = Atoms(run.structure.numbers, cell=run.structure.cell, pbc=run.structure.pbc)

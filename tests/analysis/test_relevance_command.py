@@ -56,8 +56,7 @@ def test_json_has_the_numbers_of_the_functions(folder, capsys):
     assert structure["ratio"] == pytest.approx(total_relevance(rules) / t.energy)
     assert [pair["relevance_eV"] for pair in structure["pairs"]] == pytest.approx(pair_relevances(rules).tolist())
     assert sum(structure["relevance_by_order_eV"].values()) == pytest.approx(structure["total_relevance_eV"])
-    assert list(structure["relevance_by_order_eV"]) == ["1", "2", "3", "more than 3"]
-    assert abs(structure["relevance_by_order_eV"]["more than 3"]) < 1e-9  # two blocks: walks of three nodes
+    assert list(structure["relevance_by_order_eV"]) == ["1", "2", "3"]  # two blocks: walks of three nodes
     assert relevance("one.xyz", "--no-triples", "--json") == 0
     assert list(json.loads(capsys.readouterr().out)["structures"][0]["relevance_by_order_eV"]) == [
         "1",
@@ -116,6 +115,12 @@ def test_refusals(folder, capsys):
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
+
+
+def test_gamma_that_is_no_number(folder, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        relevance("one.xyz", "--gamma", "0.1,foo")
+    assert "argument --gamma: 'foo': expected a number" in capsys.readouterr().err
 
 
 def test_a_reader_that_has_seen_enough(folder):

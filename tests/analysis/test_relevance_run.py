@@ -215,9 +215,13 @@ def test_refusals(run, capsys):
         ([str(run / "P1"), "--frames", "4", "--discard", "0", "--gamma", "-1"], "gamma = -1.0"),
         ([str(run / "P1"), str(run / "P1" / "structure.xyz")], "expected run folders, or one file"),
         ([str(run)], "not a run folder"),
+        ([str(run / "P1"), "--frames", "4", "--shell", "-1"], "--shell = -1.0: expected more than 0"),
+        ([str(run / "P1"), "--frames", "4", "--workers", "0"], "--workers = 0: expected at least 1"),
+        ([str(run / "P1"), "--frames", "4", "--model", "c20"], "with the model c20: atomic number(s) [1]"),
         ([str(run / "P1"), "--rdf"], "g(r) needs a cell that is periodic in all directions, and this run has none"),
     ]
     for arguments, message in refused:
-        assert main(["relevance", *arguments, "--shell", "1.5", "--workers", "1"]) == 2
+        assert main(["relevance", "--shell", "1.5", "--workers", "1", *arguments]) == 2
         error = capsys.readouterr().err
         assert message in error
+        assert error.count("\n") == 1
