@@ -15,6 +15,7 @@ from mlcalc.errors import InputError
 from mlcalc.settings import build_settings, check_choice, check_range, read_toml
 
 CONSTRAINTS = ("none", "HBonds", "AllBonds", "HAngles")
+_ONE_WAY = {"Threads": "1", "DeterministicForces": "true"}  # of adding up forces
 NM = 10.0 * units.Ang
 KJ = units.kJ / units.mol
 
@@ -131,7 +132,7 @@ def context_of(system, settings: AllAtomSettings, seed: int):
         settings.temperature_K, settings.friction_per_ps, 1e-3 * settings.timestep_fs
     )
     integrator.setRandomNumberSeed(seed)
-    return openmm.Context(system, integrator, openmm.Platform.getPlatformByName("CPU"), {"Threads": "1"})
+    return openmm.Context(system, integrator, openmm.Platform.getPlatformByName("CPU"), _ONE_WAY)
 
 
 def make_system(settings: AllAtomSettings, trajectory: int = 0):
