@@ -115,7 +115,8 @@ def test_a_second_signal_aborts_at_once(case):
     time.sleep(0.5)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 130
+    # Python ends by the signal itself, whatever main returns, if it struck within an exec() (Numba has some): the same to a shell.
+    assert process.wait(20) in (130, -signal.SIGINT)
     assert process.stderr.read().splitlines()[-1] == "rpmd: interrupted"
     assert json.loads((case / "out" / "status.json").read_text())["state"] == "failed"
     assert main(["resume", str(case / "out"), "--steps", "10", "--no-figure"]) == 0
