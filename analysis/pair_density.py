@@ -8,8 +8,8 @@ from MDAnalysis.lib.distances import self_distance_array
 
 from mlcalc.errors import InputError
 
-BIN_A = 0.02
-_SMOOTH = 7  # bins on either side
+BIN_A, LIQUID_BIN_A = 0.02, 0.05  # peaks of molecules are sharp, those of liquids broad
+_SMOOTH_A = 0.15  # on either side
 _RISE = 0.03  # of the first peak: what ends the search for the minimum behind it
 
 
@@ -25,10 +25,10 @@ def distance_edges(structure: Atoms, positions: np.ndarray) -> np.ndarray:
     """Edges of bins for positions (n_frames, replicas, N, 3): up to the longest distance, or half the least height of the cell."""
     if structure.pbc.any():
         farthest = 0.5 * (structure.get_volume() / _face_areas(structure)).min()
-    else:
-        replicas = positions.reshape(-1, *positions.shape[2:])
-        farthest = 1.02 * max(_pair_distances(structure, replica).max(initial=0.0) for replica in replicas)
-    return np.arange(0.0, farthest + (0.0 if structure.pbc.any() else BIN_A), BIN_A)
+        return np.arange(0.0, farthest + 1e-9, LIQUID_BIN_A)
+    replicas = positions.reshape(-1, *positions.shape[2:])
+    farthest = 1.02 * max(_pair_distances(structure, replica).max(initial=0.0) for replica in replicas)
+    return np.arange(0.0, farthest + BIN_A, BIN_A)
 
 
 def _face_areas(structure: Atoms) -> np.ndarray:
@@ -71,7 +71,8 @@ def first_minimum(density: Density) -> float:
     Raises:
         InputError: There is no minimum; the message says how to set one.
     """
-    window = np.ones(2 * _SMOOTH + 1) / (2 * _SMOOTH + 1)
+    reach = round(_SMOOTH_A / (density.edges[1] - density.edges[0]))
+    window = np.ones(2 * reach + 1) / (2 * reach + 1)
     smooth = np.convolve(density.value, window, mode="same")
     high = smooth > 0.1 * smooth.max()
     start = int(np.argmax(high))
