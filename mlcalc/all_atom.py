@@ -2,7 +2,6 @@
 
 Trajectories advance block by block. A block is a function of the state before it and of a seed of its own, and is written as one
 whole file with the state behind it: whatever stops the work, the same command goes on with it and ends with the same frames.
-
 """
 
 import io
@@ -105,23 +104,22 @@ def _advance(settings: AllAtomSettings, folder: Path, jobs: int) -> Iterator[tup
     """Blocks that are not there yet, those of a trajectory in their order."""
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         running = {}
+
+        def begin(trajectory: int, block: int, state: dict[str, np.ndarray] | None) -> None:
+            if block < _blocks_each(settings):
+                future = pool.submit(run_block, settings, BLOCK_FRAMES, trajectory, block, state)
+                running[future] = trajectory, block
+
         try:
             for trajectory in range(settings.trajectories):
-                block, state = 0, None
-                while block < _blocks_each(settings) and _block(folder, trajectory, block).exists():
-                    block, state = block + 1, _block(folder, trajectory, block)
-                if block < _blocks_each(settings):
-                    state = state and read_block(state)
-                    running[pool.submit(run_block, settings, BLOCK_FRAMES, trajectory, block, state)] = (
-                        trajectory,
-                        block,
-                    )
+                block = 0
+                while _block(folder, trajectory, block).exists():
+                    block += 1
+                begin(trajectory, block, read_block(_block(folder, trajectory, block - 1)) if block else None)
             while running:
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     (trajectory, block), arrays = running.pop(future), future.result()
-                    if block + 1 < _blocks_each(settings):
-                        following = pool.submit(run_block, settings, BLOCK_FRAMES, trajectory, block + 1, arrays)
-                        running[following] = trajectory, block + 1
+                    begin(trajectory, block + 1, arrays)
                     yield trajectory, block, arrays
         finally:
             pool.shutdown(cancel_futures=True)

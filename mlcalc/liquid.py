@@ -94,6 +94,9 @@ def run_block(
     Returns:
         ``positions``, ``forces`` (frames, count, 3) of beads, Å and eV/Å; ``atoms``, ``velocities`` (n_atoms, 3) at the end,
         nm and nm/ps.
+
+    Raises:
+        InputError: The trajectory has blown up.
     """
     import openmm
 
@@ -105,14 +108,14 @@ def run_block(
         context.setPositions(lattice)
         openmm.LocalEnergyMinimizer.minimize(context)
         context.setVelocitiesToTemperature(settings.temperature_K, seed)
-        integrator.step(settings.steps_in(settings.equilibration_ps))
+        _step(integrator, settings.steps_in(settings.equilibration_ps))
     else:
         context.setPositions(state["atoms"])
         context.setVelocities(state["velocities"])
     steps = max(1, settings.steps_in(settings.frame_interval_ps))
     positions, forces = [], []
     for _ in range(frames):
-        integrator.step(steps)
+        _step(integrator, steps)
         # Without enforced periodicity molecules stay whole.
         now = context.getState(positions=True, forces=True, velocities=True)
         atoms, force = (array._value for array in (now.getPositions(asNumpy=True), now.getForces(asNumpy=True)))
@@ -122,6 +125,15 @@ def run_block(
         "positions": np.array(positions), "forces": np.array(forces),
         "atoms": atoms, "velocities": now.getVelocities(asNumpy=True)._value,
     }  # fmt: skip
+
+
+def _step(integrator, steps: int) -> None:
+    import openmm
+
+    try:
+        integrator.step(steps)
+    except openmm.OpenMMException as error:
+        raise InputError(f"the liquid has come apart: {error}; try a smaller timestep_fs or a larger box_A") from error
 
 
 def context_of(system, settings: AllAtomSettings, seed: int):

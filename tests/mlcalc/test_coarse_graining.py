@@ -205,6 +205,13 @@ def test_refusals_write_nothing(config, tmp_path, capsys, overrides, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_liquid_that_comes_apart(config, tmp_path, capsys):
+    keys = ["--set", "timestep_fs=40", "--set", "equilibration_ps=20"]
+    assert main(["coarse-grain", str(config), "-o", str(tmp_path / "out"), *keys]) == 2
+    assert "the liquid has come apart" in capsys.readouterr().err
+    assert not list((tmp_path / "out").glob("*.npz"))
+
+
 def test_folders_of_others(config, tmp_path, capsys):
     out = ["-o", str(tmp_path / "out")]
     assert main(["coarse-grain", str(config), *out, "--set", "frames=3"]) == 0
