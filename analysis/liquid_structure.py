@@ -13,13 +13,13 @@ from ase import Atoms
 
 from analysis.pair_density import Density, distance_edges, first_minimum, pair_densities, with_scatter
 from analysis.universe import bead_positions, open_run
-from analysis.wedges import wedges
+from analysis.wedges import ANGLE_EDGES, angles_between, wedges
 from mlcalc.errors import InputError
 from mlcalc.pairs import half_pairs
+from mlcalc.settings import check_range
 from mlcalc.structure_files import read_atoms
 
 BLOCKS = 20
-BIN_DEGREES = 2.0
 _PARABOLA_A = 0.15  # on either side of an extremum
 
 
@@ -44,14 +44,13 @@ class LiquidStructure:
     Attributes:
         liquid: The liquid; shell: Å, the distance within which neighbours make angles.
         edges: Å; rdf: (n_blocks, n_bins) g(r).
-        angle_edges: Degrees; angles: (n_blocks, n_bins) density of angles at a bead between two of its neighbours, 1/degree.
+        angles: (n_blocks, n_bins) density of angles at a bead between two of its neighbours, 1/degree, in bins ANGLE_EDGES.
     """
 
     liquid: Liquid
     shell: float
     edges: np.ndarray
     rdf: np.ndarray
-    angle_edges: np.ndarray
     angles: np.ndarray
 
     @property
@@ -62,7 +61,7 @@ class LiquidStructure:
     @property
     def angle_density(self) -> Density:
         """Density of angles."""
-        return with_scatter(self.angle_edges, self.angles)
+        return with_scatter(ANGLE_EDGES, self.angles)
 
 
 def read_liquid(source: Path, discard: float) -> Liquid:
@@ -95,37 +94,36 @@ def analyse(liquids: list[Liquid], shell: float | None = None) -> list[LiquidStr
     """All on the same bins; neighbours are those within the first minimum of the first one's g(r), unless ``shell`` says otherwise.
 
     Raises:
-        InputError: No first minimum.
+        InputError: No first minimum, or a shell that is none.
     """
+    if shell is not None:
+        check_range("--shell", shell, 0.0, open_low=True)
     edges = min((distance_edges(liquid.structure, liquid.positions) for liquid in liquids), key=len)
     rdfs = [pair_densities(liquid.structure, liquid.positions, edges) for liquid in liquids]
     shell = shell or first_minimum(with_scatter(edges, rdfs[0]))
-    angle_edges = np.arange(0.0, 180.0 + BIN_DEGREES, BIN_DEGREES)
     return [
-        LiquidStructure(liquid, shell, edges, rdf, angle_edges, _angles(liquid, shell, angle_edges))
+        LiquidStructure(liquid, shell, edges, rdf, _angles(liquid, shell))
         for liquid, rdf in zip(liquids, rdfs, strict=True)
     ]
 
 
-def _angles(liquid: Liquid, shell: float, edges: np.ndarray) -> np.ndarray:
+def _angles(liquid: Liquid, shell: float) -> np.ndarray:
     cell, pbc = liquid.structure.cell.array, liquid.structure.pbc
     counts = np.array([
-        sum(np.histogram(neighbour_angles(positions, shell, cell, pbc), edges)[0] for positions in block)
+        sum(np.histogram(neighbour_angles(positions, shell, cell, pbc), ANGLE_EDGES)[0] for positions in block)
         for block in liquid.positions
     ])  # fmt: skip
-    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1) / np.diff(edges)
+    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1) / np.diff(ANGLE_EDGES)
 
 
 def neighbour_angles(positions: np.ndarray, shell: float, cell: np.ndarray, pbc) -> np.ndarray:
     """(n,) degrees, at every atom between every two of its neighbours within ``shell`` Å."""
     pairs = half_pairs(positions, shell, cell, pbc)
     vectors = positions[pairs.second] - positions[pairs.first] + pairs.shift
-    lengths = np.linalg.norm(vectors, axis=1)
-    near = lengths < shell
-    units = vectors[near] / lengths[near, None]
+    near = np.linalg.norm(vectors, axis=1) < shell
     one, two = wedges(np.concatenate([pairs.first[near], pairs.second[near]]))
-    sides = np.concatenate([units, -units])
-    return np.degrees(np.arccos(np.clip((sides[one] * sides[two]).sum(axis=1), -1.0, 1.0)))
+    sides = np.concatenate([vectors[near], -vectors[near]])
+    return angles_between(sides[one], sides[two])
 
 
 def jackknife(numbers: Callable[[np.ndarray], np.ndarray], blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

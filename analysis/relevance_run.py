@@ -8,7 +8,7 @@ frames.
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import NamedTuple
 
@@ -18,15 +18,15 @@ from scipy.sparse.csgraph import shortest_path
 
 from analysis.distances import bonded_pairs
 from analysis.lrp import trace
-from analysis.pair_density import Density, distance_edges, first_minimum, pair_density
+from analysis.pair_density import Density, distance_edges, first_minimum, pair_density, with_scatter
 from analysis.relevance import Triples
 from analysis.relevance_report import Explanation, explain
 from analysis.universe import Run, bead_positions
+from analysis.wedges import ANGLE_EDGES, BIN_DEGREES, angles_between
 from mlcalc.errors import InputError
 from mlcalc.model_file import Model, load_model
 from mlcalc.settings import check_range
 
-BIN_DEGREES = 2.0
 FEWEST_FRAMES = 4
 
 
@@ -154,13 +154,11 @@ def analyse(
         parts.append(part)
         show(len(parts))
     stacked = {name: np.array([part[name] for part in parts]) for name in parts[0]}
-    angle_edges = task.angle_edges
-    weight = stacked["angle_counts"] / max(stacked["angle_counts"].sum(), 1) * frames / BIN_DEGREES
+    angles = stacked["angle_counts"] / max(stacked["angle_counts"].sum(), 1) * frames / BIN_DEGREES
     orders = {name.removeprefix("order "): values for name, values in stacked.items() if name.startswith("order ")}
     return RunRelevance(
         run, gamma, frames, shell, _shells(stacked, run.n_beads), Binned(edges, stacked["pair_counts"], stacked["pair_sums"]),
-        Binned(angle_edges, stacked["angle_counts"], stacked["angle_sums"]), distances,
-        Density(angle_edges, weight.mean(axis=0), weight.std(axis=0, ddof=1) / np.sqrt(frames)), orders,
+        Binned(ANGLE_EDGES, stacked["angle_counts"], stacked["angle_sums"]), distances, with_scatter(ANGLE_EDGES, angles), orders,
         stacked["energy"], stacked["total"],
     )  # fmt: skip
 
@@ -211,7 +209,6 @@ class _Task:
     edges: np.ndarray
     shell: float
     separation: np.ndarray | None
-    angle_edges: np.ndarray = field(default_factory=lambda: np.arange(0.0, 180.0 + BIN_DEGREES, BIN_DEGREES))
 
     def __call__(self, beads: np.ndarray) -> dict[str, np.ndarray]:
         """Sums over the beads (P, N, 3); energies and orders as means."""
@@ -229,8 +226,8 @@ class _Task:
         return {
             "pair_counts": np.histogram(t.distances, self.edges)[0],
             "pair_sums": np.histogram(t.distances, self.edges, weights=item.pairs)[0],
-            "angle_counts": np.histogram(angles, self.angle_edges)[0],
-            "angle_sums": np.histogram(angles, self.angle_edges, weights=item.triples[rows])[0],
+            "angle_counts": np.histogram(angles, ANGLE_EDGES)[0],
+            "angle_sums": np.histogram(angles, ANGLE_EDGES, weights=item.triples[rows])[0],
             "energy": np.array(t.energy), "total": np.array(item.total),
             **{f"order {order}": np.array(value) for order, value in item.by_order.items()}, **self._by_bonds(item),
         }  # fmt: skip
@@ -251,9 +248,7 @@ def shell_angles(atoms: Atoms, triples: Triples, shell: float) -> tuple[np.ndarr
     rows, angles = [], []
     for apex in range(3):
         sides = [nodes[:, other] - nodes[:, apex] for other in range(3) if other != apex]
-        lengths = [np.linalg.norm(side, axis=1) for side in sides]
-        near = np.flatnonzero((lengths[0] < shell) & (lengths[1] < shell))
-        cosine = (sides[0][near] * sides[1][near]).sum(axis=1) / (lengths[0][near] * lengths[1][near])
+        near = np.flatnonzero(np.all([np.linalg.norm(side, axis=1) < shell for side in sides], axis=0))
         rows.append(near)
-        angles.append(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))))
+        angles.append(angles_between(*(side[near] for side in sides)))
     return np.concatenate(rows), np.concatenate(angles)

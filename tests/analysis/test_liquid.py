@@ -10,7 +10,7 @@ from ase.io import write
 
 from analysis.__main__ import main
 from analysis.liquid_structure import Liquid, analyse, jackknife, landmarks, neighbour_angles, overlaps, read_liquid
-from analysis.wedges import wedge_count, wedges
+from analysis.wedges import ANGLE_EDGES, wedge_count, wedges
 
 BOX = np.array([11.0, 12.0, 13.0])
 
@@ -51,8 +51,8 @@ def test_angles_of_a_crystal():
 def test_angles_of_a_gas():
     """sin θ / 2, whatever the shell, and g = 1."""
     (found,) = analyse([gas(1, 200)], shell=4.0)
-    theta = np.radians(found.angle_edges)
-    exact = -np.diff(np.cos(theta)) / 2.0 / np.diff(found.angle_edges)
+    theta = np.radians(ANGLE_EDGES)
+    exact = -np.diff(np.cos(theta)) / 2.0 / np.diff(ANGLE_EDGES)
     density = found.angle_density
     assert np.abs((density.value - exact)[5:-5] / density.error[5:-5]).max() < 4.5
     assert abs((found.g.value[50:] - 1.0).mean()) < 0.01
@@ -137,4 +137,7 @@ def test_refusals(tmp_path, capsys):
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
+    write(tmp_path / "good.xyz", frames, format="extxyz")
+    assert main(["liquid", str(tmp_path / "good.xyz"), "--shell", "-1", "-o", str(tmp_path / "out.png")]) == 2
+    assert "--shell = -1.0: expected more than 0" in capsys.readouterr().err
     assert not (tmp_path / "out.png").exists()
