@@ -20,6 +20,7 @@ from mlcalc.coarse_graining import Mapping
 from mlcalc.errors import InputError
 from mlcalc.files import write_atomically
 from mlcalc.liquid import AllAtomSettings, make_system, read_settings, run_block
+from mlcalc.settings import check_range
 
 BLOCK_FRAMES = 50
 SETTINGS_FILE, FRAMES_FILE = "settings.json", "frames.xyz"
@@ -41,6 +42,7 @@ def coarse_grain(
     Raises:
         InputError: OpenMM is not there, settings that cannot be used, or a folder of other settings.
     """
+    check_range("--jobs", jobs, 1)
     settings = read_settings(config, overrides or {})
     make_system(settings)  # what is wrong with the molecule or its force field shows before anything is written
     _claim(folder, settings)
@@ -60,19 +62,31 @@ def coarse_grain(
 
 def _claim(folder: Path, settings: AllAtomSettings) -> None:
     """Note the settings in a new folder; InputError where the folder holds frames of others."""
-    paths = ("molecule", "force_field")
-    mine = {name: value for name, value in asdict(settings).items() if name not in (*paths, "frames")}
-    mine |= {"box_A": list(settings.box_A), **{name: _contents(getattr(settings, name)) for name in paths}}
-    path = folder / SETTINGS_FILE
-    if path.exists():
-        theirs = json.loads(path.read_text(encoding="utf-8"))
-        if other := [name for name in mine if theirs.get(name) != mine[name]]:
-            raise InputError(f"{folder}: holds frames of another {', '.join(other)}; choose another --output")
+    if (folder / SETTINGS_FILE).exists():
+        check_same(folder, settings)
         return
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder}: is not empty, and no folder of mlcalc coarse-grain; choose another --output")
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(mine, indent=1).encode())
+    write_atomically(folder / SETTINGS_FILE, json.dumps(_facts(settings), indent=1).encode())
+
+
+def check_same(folder: Path, settings: AllAtomSettings) -> None:
+    """Raise InputError where a folder does not hold frames of these settings."""
+    try:
+        theirs = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: no folder of mlcalc coarse-grain ({error})") from error
+    mine = _facts(settings)
+    if other := [name for name in mine if theirs.get(name) != mine[name]]:
+        raise InputError(f"{folder}: holds frames of another {', '.join(other)}; choose another --output")
+
+
+def _facts(settings: AllAtomSettings) -> dict:
+    """What all frames of a folder share: settings, with files by their contents."""
+    paths = ("molecule", "force_field")
+    facts = {name: value for name, value in asdict(settings).items() if name not in (*paths, "frames")}
+    return facts | {"box_A": list(settings.box_A), **{name: _contents(getattr(settings, name)) for name in paths}}
 
 
 def _contents(names: str | tuple[str, ...]) -> list[str]:

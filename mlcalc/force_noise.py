@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from ase import units
 
-from mlcalc.all_atom import blocks_of, read_block
+from mlcalc.all_atom import blocks_of, check_same, read_block
 from mlcalc.errors import InputError
-from mlcalc.liquid import KJ, NM, AllAtomSettings, context_of, make_system
+from mlcalc.liquid import KJ, NM, AllAtomSettings, advance, context_of, make_system
 
 _TIED_A = 0.01  # standard deviation of a centre of mass along an axis: far below the scale on which forces change
 _SETTLE_PS, _INTERVAL_PS = 2.0, 0.2
@@ -46,8 +46,9 @@ def force_noise(settings: AllAtomSettings, folder: Path, configurations: int = 8
         samples: Of the forces at each configuration.
 
     Raises:
-        InputError: Fewer than two configurations, or fewer blocks in the folder.
+        InputError: A folder of other settings; fewer than two configurations, or fewer blocks in the folder.
     """
+    check_same(folder, settings)
     blocks = blocks_of(folder)
     if not 2 <= configurations <= len(blocks):
         raise InputError(
@@ -73,10 +74,10 @@ def _spread(settings: AllAtomSettings, block: Path, samples: int) -> tuple[float
     context.setPositions(state["atoms"])
     context.setVelocities(state["velocities"])
     integrator = context.getIntegrator()
-    integrator.step(settings.steps_in(_SETTLE_PS))
+    advance(integrator, settings.steps_in(_SETTLE_PS))
     forces = []
     for _ in range(samples):
-        integrator.step(settings.steps_in(_INTERVAL_PS))
+        advance(integrator, settings.steps_in(_INTERVAL_PS))
         atomic = context.getState(forces=True, groups={_LIQUID}).getForces(asNumpy=True)._value
         forces.append(mapping.forces(atomic) * KJ / NM)
     deviation = np.array(forces) - np.mean(forces, axis=0)

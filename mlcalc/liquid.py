@@ -108,14 +108,14 @@ def run_block(
         context.setPositions(lattice)
         openmm.LocalEnergyMinimizer.minimize(context)
         context.setVelocitiesToTemperature(settings.temperature_K, seed)
-        _step(integrator, settings.steps_in(settings.equilibration_ps))
+        advance(integrator, settings.steps_in(settings.equilibration_ps))
     else:
         context.setPositions(state["atoms"])
         context.setVelocities(state["velocities"])
     steps = max(1, settings.steps_in(settings.frame_interval_ps))
     positions, forces = [], []
     for _ in range(frames):
-        _step(integrator, steps)
+        advance(integrator, steps)
         # Without enforced periodicity molecules stay whole.
         now = context.getState(positions=True, forces=True, velocities=True)
         atoms, force = (array._value for array in (now.getPositions(asNumpy=True), now.getForces(asNumpy=True)))
@@ -127,7 +127,8 @@ def run_block(
     }  # fmt: skip
 
 
-def _step(integrator, steps: int) -> None:
+def advance(integrator, steps: int) -> None:
+    """Make steps; InputError when the liquid comes apart."""
     import openmm
 
     try:

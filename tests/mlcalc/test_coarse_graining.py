@@ -180,8 +180,14 @@ def test_noise_floor(config, tmp_path):
 
 
 def test_noise_floor_of_nothing(config, tmp_path, capsys):
-    assert main(["coarse-grain", str(config), "-o", str(tmp_path / "out"), "--noise-floor", "5"]) == 2
-    assert "5 configurations of 0 blocks" in capsys.readouterr().err
+    arguments = ["coarse-grain", str(config), "-o", str(tmp_path / "out")]
+    assert main([*arguments, "--noise-floor", "5"]) == 2
+    assert "no folder of mlcalc coarse-grain" in capsys.readouterr().err
+    assert main([*arguments, "--set", "frames=3"]) == 0
+    assert main([*arguments, "--noise-floor", "5"]) == 2
+    assert "5 configurations of 1 blocks" in capsys.readouterr().err
+    assert main([*arguments, "--set", "temperature_K=200", "--noise-floor", "2"]) == 2
+    assert "holds frames of another temperature_K" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -219,3 +225,5 @@ def test_folders_of_others(config, tmp_path, capsys):
     assert "holds frames of another temperature_K" in capsys.readouterr().err
     assert main(["coarse-grain", str(config), "-o", str(tmp_path)]) == 2
     assert "is not empty" in capsys.readouterr().err
+    assert main(["coarse-grain", str(config), *out, "-j", "0"]) == 2
+    assert "--jobs = 0: expected at least 1" in capsys.readouterr().err
