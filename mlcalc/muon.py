@@ -66,3 +66,19 @@ def orthogonal_factors(matrices: Tensor) -> Tensor:
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if tall else x
+
+
+def make_optimizers(settings, parameters: list) -> list[torch.optim.Optimizer]:
+    """Those that TrainingSettings ask for: Muon for the weight matrices between layers, AdamW for everything else; or AdamW alone.
+
+    Args:
+        parameters: Pairs of name and parameter.
+    """
+
+    def is_matrix(name: str, parameter: Tensor) -> bool:
+        return parameter.ndim == 2 and min(parameter.shape) > 1 and not name.startswith("embedding")
+
+    matrices = [p for name, p in parameters if settings.optimizer == "muon" and is_matrix(name, p)]
+    others = [p for name, p in parameters if all(p is not matrix for matrix in matrices)]
+    adamw = torch.optim.AdamW(others, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    return [adamw, Muon(matrices, settings.learning_rate)] if matrices else [adamw]
