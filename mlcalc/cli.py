@@ -120,7 +120,7 @@ def _add_coarse_grain(commands) -> None:
         "--noise-floor",
         type=int,
         metavar="N",
-        help="measure instead what beads cannot know of forces, at N frames",
+        help="measure instead what beads cannot know of forces, at N frames, and how far frames are independent",
     )
     command.set_defaults(command=_coarse_grain)
 
@@ -145,15 +145,17 @@ def _coarse_grain(options) -> int:
 
 
 def _noise_floor(options, overrides: dict) -> int:
-    from mlcalc.force_noise import force_noise
+    from mlcalc.force_noise import force_autocorrelation, force_noise
     from mlcalc.liquid import read_settings
     from mlcalc.tables import with_error
 
-    noise = force_noise(read_settings(options.config, overrides), options.output, options.noise_floor)
+    settings = read_settings(options.config, overrides)
+    noise = force_noise(settings, options.output, options.noise_floor)
+    rmse, mae = with_error(1e3 * noise.rmse, 1e3 * noise.rmse_error), with_error(1e3 * noise.mae, 1e3 * noise.mae_error)
     print("forces on beads that stand still, by component, in meV/Å; no model of the beads can have smaller errors:")
-    print(
-        f"RMSE {with_error(1e3 * noise.rmse, 1e3 * noise.rmse_error)}, MAE {with_error(1e3 * noise.mae, 1e3 * noise.mae_error)}"
-    )
+    print(f"RMSE {rmse}, MAE {mae}")
+    again = with_error(*force_autocorrelation(settings, options.output))
+    print(f"autocorrelation of forces one frame ({settings.frame_interval_ps:g} ps) apart: {again}")
     return 0
 
 

@@ -4,6 +4,8 @@ A force on a bead depends on all atoms; a coarse model knows the beads alone and
 the spread of the forces at fixed beads. Here it is measured: molecules are tied to where they are by stiff springs on their centres
 of mass, and turn and vibrate as the liquid lets them. Errors of a trained model on the frames cannot fall below these numbers.
 
+Whether frames are far enough apart to count one by one shows in the same forces: their autocorrelation over one interval.
+
 Source: Noid et al., J. Chem. Phys. 128, 244114 (2008), doi:10.1063/1.2938860, eq. 26.
 """
 
@@ -63,6 +65,27 @@ def force_noise(settings: AllAtomSettings, folder: Path, configurations: int = 8
         float(rmse), float(squares.std(ddof=1) / np.sqrt(n) / (2.0 * rmse)),
         float(absolutes.mean()), float(absolutes.std(ddof=1) / np.sqrt(n)), n,
     )  # fmt: skip
+
+
+def force_autocorrelation(settings: AllAtomSettings, folder: Path) -> tuple[float, float]:
+    """Correlation, 1 at most, of the force on a bead with that on it one frame later, and its standard error, from blocks.
+
+    Raises:
+        InputError: A folder of other settings; fewer than two blocks in it.
+    """
+    check_same(folder, settings)
+    blocks = blocks_of(folder)
+    if len(blocks) < 2:
+        raise InputError(f"{folder}: {len(blocks)} blocks: expected at least 2")
+    products, squares = np.array([_one_frame_apart(read_block(path)["forces"]) for path in blocks]).T
+    ratio = products.sum() / squares.sum()
+    # Of a ratio of means, to first order.
+    return float(ratio), float((products - ratio * squares).std(ddof=1) / np.sqrt(len(blocks)) / squares.mean())
+
+
+def _one_frame_apart(forces: np.ndarray) -> tuple[float, float]:
+    """Mean product of components of forces (n_frames, n_beads, 3) one frame apart, and mean square, (eV/Å)²."""
+    return float((forces[1:] * forces[:-1]).mean()), float(np.square(forces).mean())
 
 
 def _spread(settings: AllAtomSettings, block: Path, samples: int) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from mlcalc.all_atom import coarse_grain
 from mlcalc.cli import main
 from mlcalc.coarse_graining import Mapping
 from mlcalc.dataset import read_dataset
-from mlcalc.force_noise import force_noise
+from mlcalc.force_noise import force_autocorrelation, force_noise
 from mlcalc.liquid import make_system, read_settings, run_block
 
 INPUTS = Path(__file__).parents[2] / "inputs"
@@ -177,6 +177,21 @@ def test_noise_floor(config, tmp_path):
     rms = np.sqrt(np.square(read_dataset([tmp_path / "argon" / "frames.xyz"]).forces).mean())
     noise = force_noise(read_settings(config, argon), tmp_path / "argon", configurations=3, samples=20)
     assert noise.rmse < 0.15 * rms  # what is left is that of the ties
+
+
+def test_autocorrelation_of_forces(config, tmp_path):
+    """Frames of an autoregressive process give its coefficient, within its standard error."""
+    coarse_grain(config, tmp_path / "out", overrides={"frames": 3})
+    block, rng = dict(np.load(tmp_path / "out" / "trajectory-0-block-0000.npz")), np.random.default_rng(2)
+    forces = np.empty((8, 50, 27, 3))
+    forces[:, 0] = rng.normal(size=(8, 27, 3))
+    for k in range(1, 50):
+        forces[:, k] = 0.6 * forces[:, k - 1] + 0.8 * rng.normal(size=(8, 27, 3))
+    for k, value in enumerate(forces):
+        np.savez(tmp_path / "out" / f"trajectory-0-block-{k:04d}.npz", **block | {"forces": value})
+    value, error = force_autocorrelation(read_settings(config, {}), tmp_path / "out")
+    assert 0.001 < error < 0.01
+    assert abs(value - 0.6) < 3.0 * error
 
 
 def test_noise_floor_of_nothing(config, tmp_path, capsys):
