@@ -12,20 +12,16 @@ Each program first computes the forces of the same replicas; one that disagrees 
 import argparse
 import itertools
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 from ase.io import read
 
 from mlcalc.files import write_atomically
 from mlcalc.tables import aligned
+from tests.benchmarks.peer_process import in_agreement, run_peer
 from tests.benchmarks.problem import benchmark_model, write_problem
 
-HERE = Path(__file__).parent
-LARGEST_DIFFERENCE = 1e-3  # eV/Å between two float32 programs
 REFERENCE = "mlcalc"
 # name → (script, variant, environment)
 PEERS = {
@@ -73,44 +69,17 @@ def _options() -> argparse.Namespace:
 
 
 def _compare(model: str, problem: Path, n_beads: int, threads: int, options) -> list[dict]:
-    """Every peer on one problem; the forces of the first are the measure of the others."""
-    rows, forces = [], None
-    for peer in options.peers:
-        found = _measure(peer, problem, n_beads, threads, options)
-        if found is None:
-            continue
-        mine = np.array(found.pop("forces"))
-        forces = mine if forces is None else forces
-        difference = float(np.abs(mine - forces).max())
-        row = {"model": model, "beads": n_beads, "threads": threads, "peer": peer, "force_difference": difference}
-        if difference > LARGEST_DIFFERENCE:
-            print(f"{peer}: forces differ by {difference:.2g} eV/Å: not the same network", file=sys.stderr)
-            continue
-        rows.append(row | found)
-        print(f"{model} P = {n_beads}, {threads} thread(s), {peer}: {found['median_ms']:.3f} ms", flush=True)
+    rows = []
+    for found in in_agreement(options.peers, lambda peer: _measure(peer, problem, n_beads, threads, options)):
+        rows.append({"model": model, "beads": n_beads, "threads": threads} | found)
+        print(f"{model} P = {n_beads}, {threads} thread(s), {found['peer']}: {found['median_ms']:.3f} ms", flush=True)
     return rows
 
 
 def _measure(peer: str, problem: Path, n_beads: int, threads: int, options) -> dict | None:
     script, variant, environment = PEERS[peer]
-    python = sys.executable
-    if environment is not None:
-        python = str((options.environments or Path("none")) / environment / "bin" / "python")
-        if not Path(python).exists():
-            print(f"{peer}: left out, no environment {environment!r}; see --help", file=sys.stderr)
-            return None
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-    limits = dict.fromkeys(names, str(threads))
-    if threads == 1:  # XLA has no count of threads, only whether there are several
-        limits["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-    cores = ",".join(str(core) for core in sorted(os.sched_getaffinity(0))[:threads])
-    command = ["taskset", "-c", cores, python, str(HERE / "peers" / script), str(problem), str(n_beads), str(threads)]
-    command += ["--seconds", str(options.seconds), "--variant", variant]
-    done = subprocess.run(command, env=os.environ | limits, capture_output=True, text=True)
-    if done.returncode:
-        print(f"{peer}: failed\n{done.stderr[-2000:]}", file=sys.stderr)
-        return None
-    return json.loads(done.stdout.splitlines()[-1])
+    arguments = [str(problem), str(n_beads), str(threads), "--seconds", str(options.seconds), "--variant", variant]
+    return run_peer(peer, script, environment, options.environments, threads, arguments)
 
 
 def _table(rows: list[dict]) -> str:

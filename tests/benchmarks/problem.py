@@ -33,14 +33,14 @@ def benchmark_model(name: str) -> Model:
     return Model(replace(model.config, n_interactions=old + int(more)), weights)
 
 
-def write_problem(model: Model, structure: Atoms, path: Path) -> Path:
-    """NPZ for peers/common.Problem; the nuclear repulsion, which the peers lack, is left out."""
+def write_problem(model: Model, structure: Atoms, path: Path, with_repulsion: bool = False) -> Path:
+    """NPZ for peers/common.Problem; the nuclear repulsion, which most peers lack, is left out unless asked for."""
     stream = io.BytesIO()
     weights = {f"weights/{name}": array for name, array in model.weights.items()}
-    config = asdict(model.config) | {"repulsion_cutoff": None}
+    config = asdict(model.config) | ({} if with_repulsion else {"repulsion_cutoff": None})
     np.savez(
         stream, **weights, positions=structure.positions, masses=structure.get_masses(), numbers=structure.numbers,
-        config=json.dumps(config),
+        cell=structure.cell.array, config=json.dumps(config),
     )  # fmt: skip
     write_atomically(path, stream.getvalue())
     return path

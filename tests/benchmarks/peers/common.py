@@ -1,17 +1,19 @@
 """What every measured program needs; imports nothing but the standard library and NumPy, so that it runs in any environment.
 
-A problem is an NPZ file: ``weights/NAME`` as in a model file, ``positions`` (N, 3) Å, ``masses`` (N,) u, ``numbers`` (N,) and
-``config`` (JSON of the architecture).
+A problem is an NPZ file: ``weights/NAME`` as in a model file, ``positions`` (N, 3) Å, ``masses`` (N,) u, ``numbers`` (N,),
+``cell`` (3, 3) Å, zero where there is none, and ``config`` (JSON of the architecture).
 """
 
 import argparse
 import json
+import resource
 import time
 
 import numpy as np
 
 KB_EV_PER_K, TIME_UNIT_FS = 8.617330337217213e-05, 10.180505710774743  # ASE's units: k_B, and Å √(u/eV)
 TEMPERATURE_K, TIMESTEP_FS, CENTROID_TIME_FS = 300.0, 0.5, 100.0
+LIQUID_TEMPERATURE_K, LIQUID_TIMESTEP_FS, LIQUID_FRICTION_TIME_FS = 190.0, 5.0, 500.0
 HBAR = 6.582119514467406e-16 * 1e15 / TIME_UNIT_FS  # eV times ASE's unit of time
 
 
@@ -22,6 +24,7 @@ class Problem:
         with np.load(path, allow_pickle=False) as archive:
             self.weights = {k.removeprefix("weights/"): archive[k] for k in archive if k.startswith("weights/")}
             self.positions, self.masses, self.numbers = (archive[k] for k in ("positions", "masses", "numbers"))
+            self.cell = archive["cell"]
             self.config = json.loads(str(archive["config"]))
 
     def replicas(self, n_beads: int) -> np.ndarray:
@@ -41,13 +44,13 @@ def options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure(step, seconds: float) -> list[float]:
-    """Times of step() in ms, one call each, for so many seconds after a tenth as long a warm-up."""
+def measure(step, seconds: float, least: int = 5) -> list[float]:
+    """Times of step() in ms, one call each: for so many seconds after a tenth as long a warm-up, but ``least`` calls."""
     times, end = [], time.perf_counter() + seconds / 10
     while time.perf_counter() < end:
         step()
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times) < 5:
+    while time.perf_counter() < end or len(times) < least:
         began = time.perf_counter()
         step()
         times.append(1e3 * (time.perf_counter() - began))
@@ -55,11 +58,16 @@ def measure(step, seconds: float) -> list[float]:
 
 
 def report(times_ms, forces: np.ndarray, version: str) -> None:
-    """One line of JSON: quartiles of the time of a step, and the forces (P, N, 3) on the problem's replicas."""
+    """One line of JSON: quartiles of the time of a step, memory, and the forces (P, N, 3) on the problem's replicas."""
     low, median, high = np.percentile(times_ms, [25, 50, 75])
     forces = np.asarray(forces, dtype=float)
     print(json.dumps({"median_ms": median, "low_ms": low, "high_ms": high, "samples": len(times_ms), "version": version,
-                      "forces": forces.round(7).ravel().tolist()}))  # fmt: skip
+                      "peak_MB": peak_MB(), "forces": forces.round(7).ravel().tolist()}))  # fmt: skip
+
+
+def peak_MB() -> float:
+    """The most memory that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def pile_l(n_beads: int):
