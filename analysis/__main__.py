@@ -1,10 +1,13 @@
 """``python -m analysis``: numbers and figures from run folders."""
 
 import argparse
+import itertools
 import sys
 from pathlib import Path
 
 from mlcalc.errors import InputError, run_command
+
+_GAMMA = 0.1
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -84,8 +87,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     relevance.add_argument("--model", help="shipped model name or model file (default: that of the run, or c20)")
     relevance.add_argument(
-        "--gamma", type=_numbers, default=0.1, metavar="γ[,γ…]",
-        help="one for all layers, or one for each interaction block and one for the readout (default: 0.1)",
+        "--gamma", type=_numbers, action="append", metavar="γ[,γ…]",
+        help=f"one for all layers, or one for each interaction block and one for the readout (default: {_GAMMA}); of runs, give it "
+        "several times to compare",
     )  # fmt: skip
     relevance.add_argument("--no-triples", action="store_true", help="of a file: leave the sets of three out")
     relevance.add_argument(
@@ -224,14 +228,15 @@ def _relevance(options: argparse.Namespace) -> None:
         return _relevance_of_runs(options)
     if len(options.sources) > 1:
         raise InputError(f"{options.sources[1]}: expected run folders, or one file of structures alone")
+    if len(options.gamma or []) > 1:
+        raise InputError(f"--gamma: {len(options.gamma)} times for a file of structures: expected once")
     from analysis import relevance_report
 
+    (gamma,) = options.gamma or [_GAMMA]
     model = options.model or "c20"
-    found = relevance_report.explain_file(
-        options.sources[0], model, options.gamma, not options.no_triples, options.walks
-    )
+    found = relevance_report.explain_file(options.sources[0], model, gamma, not options.no_triples, options.walks)
     write = relevance_report.as_json if options.json else relevance_report.as_text
-    print(write(found, options.gamma))
+    print(write(found, gamma))
 
 
 def _relevance_of_runs(options: argparse.Namespace) -> None:
@@ -242,11 +247,11 @@ def _relevance_of_runs(options: argparse.Namespace) -> None:
     from analysis.universe import open_run
 
     runs, found = [open_run(folder) for folder in options.sources], []
-    for run in runs:
+    for run, gamma in itertools.product(runs, options.gamma or [_GAMMA]):
         with tqdm(total=options.frames, unit="frame", desc=f"P = {run.n_beads}", disable=None) as bar:
             found.append(
                 relevance_run.analyse(
-                    run, options.gamma, options.frames, options.discard, options.model, options.shell, options.workers,
+                    run, gamma, options.frames, options.discard, options.model, options.shell, options.workers,
                     options.rdf, lambda done, bar=bar: bar.update(done - bar.n),
                 )
             )  # fmt: skip

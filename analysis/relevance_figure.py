@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from analysis.pair_density import Density
 from analysis.plots import OKABE_ITO, STYLE, run_label, write_beside
+from analysis.relevance_report import gamma_text
 from analysis.relevance_run import Binned, RunRelevance
 from mlcalc.json_text import to_json
 from mlcalc.tables import aligned, with_error
@@ -27,11 +28,19 @@ def relevance_figure(found: list[RunRelevance]) -> Figure:
         panels = figure.subplot_mosaic([["pairs", "pairs"], ["triples", "orders"]])
         first = found[0]
         name = "g(r)" if first.periodic else "pair distances, Å$^{-1}$"
-        _relevance_over(panels["pairs"], [(item.pairs, item.distances, run_label(item.run)) for item in found], name)
+        labels = _labels(found, run_label)
+        # Of a run that was explained with several γ, the distributions are drawn once.
+        once = [all(item.run is not other.run for other in found[:k]) for k, item in enumerate(found)]
+        series = [
+            (item.pairs, item.distances if new else {}, label)
+            for item, new, label in zip(found, once, labels, strict=True)
+        ]
+        _relevance_over(panels["pairs"], series, name)
         panels["pairs"].set(xlabel="distance r / Å", ylabel="2-body relevance per pair / eV")
-        _relevance_over(
-            panels["triples"], [(item.triples, {"beads": item.angles}, "") for item in found], "angles, degree$^{-1}$"
-        )
+        series = [
+            (item.triples, {"beads": item.angles} if new else {}, "") for item, new in zip(found, once, strict=True)
+        ]
+        _relevance_over(panels["triples"], series, "angles, degree$^{-1}$")
         panels["triples"].set(
             xlabel=f"angle, both sides < {first.shell:.2f} Å / degree", ylabel="3-body relevance / eV"
         )
@@ -42,6 +51,13 @@ def relevance_figure(found: list[RunRelevance]) -> Figure:
         for letter, axes in zip("abc", panels.values(), strict=True):
             axes.set_title(f"$\\bf{{{letter}}}$")
     return figure
+
+
+def _labels(found: list[RunRelevance], name) -> list[str]:
+    """What name(run) says, and γ where it is not one for all."""
+    gammas = [gamma_text(item.gamma) for item in found]
+    several = len(set(gammas)) > 1
+    return [f"{name(item.run)}, γ = {g}" if several else name(item.run) for item, g in zip(found, gammas, strict=True)]
 
 
 def _relevance_over(axes: Axes, series: list[tuple[Binned, dict[str, Density], str]], name: str) -> None:
@@ -98,10 +114,9 @@ def as_text(found: list[RunRelevance]) -> str:
     rows.append(["end of the first shell / Å", *(f"{item.shell:.3f}" for item in found)])
     for inside, name in ((True, "within"), (False, "beyond")):
         rows.append([f"2-body ΣR {name} it / eV", *(_part(item, inside) for item in found)])
-    header = ["", *(f"P = {item.run.n_beads}" for item in found)]
-    gamma = found[0].gamma
-    gammas = f"{gamma:g}" if np.isscalar(gamma) else ", ".join(f"{value:g}" for value in gamma)
-    frames = ", ".join(f"{item.frames} frames of {item.run}" for item in found)
+    header = ["", *_labels(found, lambda run: f"P = {run.n_beads}")]
+    gammas = " and ".join(dict.fromkeys(gamma_text(item.gamma) for item in found))
+    frames = ", ".join(dict.fromkeys(f"{item.frames} frames of {item.run}" for item in found))
     table = aligned(header, rows, left=1)
     shells = [item.shells for item in found]
     if None not in shells and all(np.array_equal(shells[0].bonds, other.bonds) for other in shells):
@@ -112,8 +127,8 @@ def as_text(found: list[RunRelevance]) -> str:
 def _by_bonds(found: list[RunRelevance]) -> str:
     """A row for pairs with the same number of bonds between them."""
     header = ["bonds between", "pairs"]
-    for item in found:
-        header += [f"r / Å, P = {item.run.n_beads}", "σ(r) / Å", "R of a pair / eV"]
+    for label in _labels(found, lambda run: f"P = {run.n_beads}"):
+        header += [f"r / Å, {label}", "σ(r) / Å", "R of a pair / eV"]
     rows = []
     for k, (bonds, pairs) in enumerate(zip(found[0].shells.bonds, found[0].shells.pairs, strict=True)):
         row = [str(bonds) if bonds else "–", f"{pairs:.0f}"]

@@ -98,7 +98,7 @@ def as_text(found: list[Explanation], gamma: float | Sequence[float]) -> str:
         ])  # fmt: skip
     lines = [aligned(header, rows, left=1)]
     lines.append(
-        f"γ = {_gamma_text(gamma)}. E: without the constants of the elements. ΣR: all relevances; biases take the rest."
+        f"γ = {gamma_text(gamma)}. E: without the constants of the elements. ΣR: all relevances; biases take the rest."
     )
     if len(found) == 1:
         lines += [f"\n{table}" for table in _strongest(found[0])]
@@ -109,7 +109,8 @@ def _ratio(item: Explanation) -> str:
     return f"{item.total / item.trace.energy:.3f}" if item.trace.energy else "–"
 
 
-def _gamma_text(gamma: float | Sequence[float]) -> str:
+def gamma_text(gamma: float | Sequence[float]) -> str:
+    """One number, or one for each layer."""
     return f"{gamma:g}" if np.isscalar(gamma) else ", ".join(f"{value:g}" for value in gamma)
 
 

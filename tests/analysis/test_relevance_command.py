@@ -107,6 +107,7 @@ def test_refusals(folder, capsys):
         (["alien.xyz"], "alien.xyz, structure 2: atomic number(s) [8]: this model knows 1, 6"),
         (["one.xyz", "--gamma", "0,1"], "expected a number of at least 0, or 3 of them"),
         (["one.xyz", "--gamma", "-1"], "gamma = -1.0"),
+        (["one.xyz", "--gamma", "0", "--gamma", "1"], "--gamma: 2 times for a file of structures: expected once"),
         (["none.xyz"], "none.xyz: no such file"),
         (["one.xyz", "--walks", "-1"], "--walks -1: expected a number of at least 0"),
     ]

@@ -208,6 +208,21 @@ def test_command(run, capsys):
         assert np.nansum(curves["run0_P2_pairs_eV"]) != 0
 
 
+def test_several_gammas(run, capsys):
+    """A column each, and the same numbers as by itself."""
+    arguments = ["relevance", str(run / "P1"), "--frames", "5", "--discard", "0", "--shell", "1.5", "--workers", "1"]
+    alone = []
+    for gamma in ("0", "0.5"):
+        assert main([*arguments, "--gamma", gamma, "--json"]) == 0
+        alone += json.loads(capsys.readouterr().out)["runs"]
+    assert main([*arguments, "--gamma", "0", "--gamma", "0.5"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.split("\n")[0].split("  ")[-1] == "P = 1, γ = 0.5"
+    assert f"γ = 0 and 0.5; 5 frames of {run / 'P1'}." in printed
+    assert json.loads((run / "P1" / "relevance.json").read_text())["runs"] == alone
+    assert alone[0]["relevance_by_order_eV"] != alone[1]["relevance_by_order_eV"]
+
+
 def test_refusals(run, capsys):
     refused = [
         ([str(run / "P1"), "--frames", "7", "--discard", "0"], "7 frames of 6 after discarding 0%: expected 4 to 6"),
