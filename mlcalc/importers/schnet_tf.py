@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 from ase import units
-from ase.data import atomic_numbers
 
 from mlcalc.errors import InputError
+from mlcalc.importers.elements import atomic_numbers_of
 from mlcalc.importers.tf_bundle import read_tf_bundle
 from mlcalc.model_file import Model, SchNetConfig, check_weights
 
@@ -44,7 +44,7 @@ def import_schnet_tf(folder: str | Path, elements: tuple[str, ...] = ("C",)) -> 
     prefix = _checkpoint(Path(folder))
     tensors = {name.removesuffix(":0"): array for name, array in read_tf_bundle(prefix).items()}
     try:
-        config, weights = _translate(tensors, _atomic_numbers(elements))
+        config, weights = _translate(tensors, elements)
     except KeyError as error:
         raise InputError(f"{prefix}: tensor {error.args[0]!r} is missing: not an original SchNet checkpoint") from error
     check_weights(config, weights, str(prefix))
@@ -63,17 +63,9 @@ def _checkpoint(folder: Path) -> Path:
     raise InputError(f"{folder}: no checkpoint; expected validation/best_model.index in this folder")
 
 
-def _atomic_numbers(elements: tuple[str, ...]) -> tuple[int, ...]:
-    for symbol in elements:
-        if symbol not in atomic_numbers or symbol == "X":
-            raise InputError(f"element {symbol!r}: expected chemical symbols such as H or C")
-    return tuple(sorted(atomic_numbers[symbol] for symbol in elements))
-
-
-def _translate(tensors: dict[str, np.ndarray], elements: tuple[int, ...]) -> tuple[SchNetConfig, dict[str, np.ndarray]]:
+def _translate(tensors: dict[str, np.ndarray], symbols: tuple[str, ...]) -> tuple[SchNetConfig, dict[str, np.ndarray]]:
     embedding = tensors["atom_embedding/embeddings/W"]
-    if max(elements) >= len(embedding):
-        raise InputError(f"atomic number {max(elements)}: the embedding has rows for 1 to {len(embedding) - 1}")
+    elements = atomic_numbers_of(symbols, len(embedding))
     if np.any(tensors["atomref/embeddings/W"][list(elements)]):
         raise InputError("the checkpoint has single-atom reference energies: expected none, as in the C20 networks")
     n_interactions = sum(f"interaction_{t}/Dense/W" in tensors for t in range(len(tensors)))

@@ -1,0 +1,16 @@
+"""The elements that a checkpoint's user says it was trained on."""
+
+from ase.data import atomic_numbers
+
+from mlcalc.errors import InputError
+
+
+def atomic_numbers_of(symbols: tuple[str, ...], n_rows: int) -> tuple[int, ...]:
+    """Sorted atomic numbers; InputError for what is no element, or has no row in an embedding of ``n_rows`` rows from 0."""
+    for symbol in symbols:
+        if symbol not in atomic_numbers or symbol == "X":
+            raise InputError(f"element {symbol!r}: expected chemical symbols such as H or C")
+    numbers = tuple(sorted(atomic_numbers[symbol] for symbol in symbols))
+    if max(numbers) >= n_rows:
+        raise InputError(f"atomic number {max(numbers)}: the embedding has rows for 1 to {n_rows - 1}")
+    return numbers

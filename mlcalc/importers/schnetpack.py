@@ -1,0 +1,206 @@
+"""SchNetPack 2 checkpoints (``best_model``: a whole module, saved by torch.save) to model files, without SchNetPack.
+
+torch's restricted unpickler reads the file. Every class and function that the file names becomes a hollow class of that name, which
+keeps what it is given and does nothing: nothing of the file, and nothing of SchNetPack, is ever executed.
+
+Source: Schütt et al., J. Chem. Phys. 158, 144801 (2023), doi:10.1063/5.0138367.
+"""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from ase import units
+
+from mlcalc.errors import InputError
+from mlcalc.importers.elements import atomic_numbers_of
+from mlcalc.model_file import MAX_FILE_BYTES, Model, SchNetConfig, check_weights
+
+ENERGY_UNITS = {
+    "eV": 1.0, "meV": 1e-3, "Hartree": units.Hartree, "kcal/mol": units.kcal / units.mol, "kJ/mol": units.kJ / units.mol,
+}  # fmt: skip
+LENGTH_UNITS = {"Ang": 1.0, "Bohr": units.Bohr, "nm": units.nm}
+_ACTIVATIONS = {"shifted_softplus": "ssp", "silu": "silu"}  # of the readout
+
+
+class Hollow:
+    """Stands for an object of a class that is not loaded: attributes, submodules and tensors, no behaviour."""
+
+    def __init__(self, *arguments, **options):
+        """Arguments are dropped."""
+
+    @property
+    def kind(self) -> str:
+        """Name of the class."""
+        return type(self).__name__
+
+    def __getattr__(self, name: str):
+        for store in ("_modules", "_parameters", "_buffers"):
+            if name in self.__dict__.get(store, {}):
+                return self.__dict__[store][name]
+        raise AttributeError(name)
+
+    @property
+    def children(self) -> list["Hollow"]:
+        """Submodules, in order."""
+        return list(self._modules.values())
+
+
+def import_schnetpack(
+    path: str | Path, energy_unit: str, length_unit: str, elements: tuple[str, ...] | None = None
+) -> Model:
+    """The SchNet of a SchNetPack 2 checkpoint, with its offsets of the energy.
+
+    Args:
+        energy_unit, length_unit: Of the model, which the file does not say: keys of ENERGY_UNITS and LENGTH_UNITS.
+        elements: Symbols of the elements that it was trained on. The file does not say; None for those of its single-atom
+            energies, or, where it has none, all that its embedding has rows for.
+
+    Raises:
+        InputError: No such file, a damaged one, a network of another architecture, a unit or an element that is none.
+    """
+    for name, unit, known in (
+        ("energy unit", energy_unit, ENERGY_UNITS), ("length unit", length_unit, LENGTH_UNITS)
+    ):  # fmt: skip
+        if unit not in known:
+            raise InputError(f"{name} {unit!r}: expected one of {', '.join(known)}")
+    try:
+        module = _read(Path(path))
+        config, weights = _translate(module, elements, ENERGY_UNITS[energy_unit], LENGTH_UNITS[length_unit])
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: not a SchNet of SchNetPack 2 ({type(error).__name__}: {error})") from error
+    check_weights(config, weights, str(path))
+    provenance = {
+        "imported_from": f"SchNetPack {getattr(module, 'spk_version', '2')} checkpoint", "checkpoint": Path(path).name,
+        "energy_unit": energy_unit, "length_unit": length_unit,
+    }  # fmt: skip
+    return Model(config, weights, {"domain": {"elements": list(config.elements)}, "provenance": provenance})
+
+
+def _read(path: Path) -> Hollow:
+    import torch
+
+    if not path.is_file():
+        raise InputError("no such file")
+    if path.stat().st_size > MAX_FILE_BYTES or not zipfile.is_zipfile(path):
+        raise InputError("not written by torch.save; expected SchNetPack's best_model")
+    try:
+        named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        hollow = [(type(name.rpartition(".")[2], (Hollow,), {}), name) for name in named]
+        with torch.serialization.safe_globals(hollow):
+            module = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can raise anything
+        raise InputError(f"not readable: {str(error).splitlines()[0][:200]}") from error
+    if not isinstance(module, Hollow):
+        raise InputError(
+            f"holds a {type(module).__name__}, not a network: expected best_model, which SchNetPack writes beside checkpoints"
+        )
+    return module
+
+
+def _expect(found: str, *allowed: str, what: str) -> None:
+    if found not in allowed:
+        raise InputError(f"{what} {found}: only {' and '.join(allowed)} can be imported")
+
+
+def _translate(
+    module: Hollow, elements: tuple[str, ...] | None, energy: float, length: float
+) -> tuple[SchNetConfig, dict[str, np.ndarray]]:
+    _expect(module.kind, "NeuralNetworkPotential", what="a model of the class")
+    schnet, readout = module.representation, _readout(module)
+    _check_representation(schnet)
+    first, second = readout.outnet.children
+    offsets = _offsets(module, readout.output_key)
+    table = _array(schnet.embedding.weight)
+    numbers = _elements(elements, table, offsets)
+    blocks, basis = schnet.interactions.children, schnet.radial_basis
+    config = SchNetConfig(
+        elements=numbers, n_features=table.shape[1], n_interactions=len(blocks), n_rbf=len(_array(basis.offsets)),
+        cutoff=float(schnet.cutoff_fn.cutoff) * length, readout_hidden=len(_array(first.bias)),
+        readout_activation=_ACTIVATIONS[_activation(first)],
+    )  # fmt: skip
+    weights = {
+        "embedding.weight": table[list(numbers)],
+        "radial_basis.centers": _array(basis.offsets) * np.float32(length),
+        "radial_basis.coefficients": 0.5 / np.square(_array(basis.widths) * np.float32(length)),
+        "energy_scale": np.array(energy),
+        "energy_shift": offsets[list(numbers)] * energy,
+        **_dense(first, "readout.0"), **_dense(second, "readout.1"),
+    }  # fmt: skip
+    for t, block in enumerate(blocks):
+        weights[f"interactions.{t}.in2f.weight"] = _array(block.in2f.weight)
+        for name in ("filter_network", "f2out"):
+            for layer, dense in enumerate(getattr(block, name).children):
+                weights |= _dense(dense, f"interactions.{t}.{name}.{layer}")
+    return config, weights
+
+
+def _readout(module: Hollow) -> Hollow:
+    """The one module that makes the energy."""
+    for other in module.input_modules.children:
+        _expect(other.kind, "PairwiseDistances", what="an input module of the class")
+    for other in module.output_modules.children:
+        _expect(other.kind, "Atomwise", "Forces", what="an output module of the class")
+    made = [other for other in module.output_modules.children if other.kind == "Atomwise"]
+    if len(made) != 1:
+        raise InputError(f"{len(made)} modules Atomwise: expected one, that of the energy")
+    _expect(made[0].aggregation_mode, "sum", what="an energy aggregated by")
+    layers = made[0].outnet.children
+    if len(layers) != 2 or made[0].n_out != 1:
+        raise InputError(f"a readout of {len(layers)} layers and {made[0].n_out} outputs: expected two and one")
+    _expect(_activation(layers[0]), *_ACTIVATIONS, what="a readout with the activation")
+    return made[0]
+
+
+def _check_representation(schnet: Hollow) -> None:
+    _expect(schnet.kind, "SchNet", what="a representation of the class")
+    _expect(schnet.radial_basis.kind, "GaussianRBF", what="a radial basis of the class")
+    _expect(schnet.cutoff_fn.kind, "CosineCutoff", what="a cutoff function of the class")
+    if getattr(schnet, "electronic_embeddings", None) and schnet.electronic_embeddings.children:
+        raise InputError("electronic embeddings (charge, spin): there is no place for them")
+    if schnet.n_filters != schnet.n_atom_basis:
+        raise InputError(f"{schnet.n_filters} filters for {schnet.n_atom_basis} features: expected as many of both")
+    for block in schnet.interactions.children:
+        for layers in (block.filter_network, block.f2out):
+            _expect(_activation(layers.children[0]), "shifted_softplus", what="interactions with the activation")
+
+
+def _activation(dense: Hollow) -> str:
+    """Name of a function or of a module."""
+    activation = dense.activation
+    return activation.__name__ if isinstance(activation, type) else activation.kind
+
+
+def _offsets(module: Hollow, energy_key: str) -> np.ndarray:
+    """(n_elements,) what SchNetPack adds to the energy for each atom, in the model's unit; row = atomic number."""
+    total = np.zeros(len(_array(module.representation.embedding.weight)))
+    for step in module.postprocessors.children:
+        _expect(step.kind, "AddOffsets", "CastTo64", "CastTo32", what="a postprocessor of the class")
+        if step.kind != "AddOffsets" or step._property != energy_key:
+            continue
+        if not step.is_extensive:
+            raise InputError("an offset of the energy that does not grow with the molecule: expected one per atom")
+        if step.add_mean:
+            total += float(step.mean)
+        if step.add_atomrefs:
+            references = _array(step.atomref).ravel()
+            total[: len(references)] += references[: len(total)]
+    return total
+
+
+def _elements(symbols: tuple[str, ...] | None, table: np.ndarray, offsets: np.ndarray) -> tuple[int, ...]:
+    if symbols is not None:
+        return atomic_numbers_of(symbols, len(table))
+    usual = offsets[0]  # no element: nothing but the mean
+    known = np.flatnonzero(offsets != usual)
+    return tuple(int(z) for z in (known if len(known) else range(1, len(table))))
+
+
+def _dense(dense: Hollow, name: str) -> dict[str, np.ndarray]:
+    return {f"{name}.weight": _array(dense.weight), f"{name}.bias": _array(dense.bias)}
+
+
+def _array(tensor) -> np.ndarray:
+    return np.ascontiguousarray(tensor.detach().numpy())
