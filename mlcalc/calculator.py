@@ -9,6 +9,8 @@ from ase.calculators.calculator import (
     CalculatorSetupError,
     PropertyNotImplementedError,
     all_changes,
+    external_calculators,
+    register_calculator_class,
 )
 from ase.calculators.calculator import InputError as AseInputError
 from ase.stress import full_3x3_to_voigt_6_stress
@@ -47,6 +49,7 @@ class SchNetCalculator(Calculator):
         >>> energy = atoms.get_potential_energy()
     """
 
+    name = "schnet"  # as it is registered: what databases and trajectories note
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]
     ignored_changes = {"initial_charges", "initial_magmoms"}
 
@@ -127,3 +130,8 @@ class SchNetCalculator(Calculator):
     def __getstate__(self):
         """Everything but the backend, which holds compiled state and is made again on first use."""
         return self.__dict__ | {"_potential": None, "_potential_key": None}
+
+
+# For ASE's get_calculator_class("schnet"), once this module is imported.
+if "schnet" not in external_calculators:
+    register_calculator_class("schnet", SchNetCalculator)

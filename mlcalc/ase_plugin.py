@@ -1,0 +1,16 @@
+"""What ASE finds of mlcalc through its entry point ``ase.plugins``: the calculator ``schnet`` (``ase info --calculators``).
+
+ASE's plug-ins are experimental (a private module, since 3.27): where it has none, there is nothing to tell it.
+"""
+
+try:
+    from ase._4.plugins.plugin import CalculatorPlugin
+except ImportError:
+    __ase_plugins__ = frozenset()
+else:
+    __ase_plugins__ = frozenset({
+        CalculatorPlugin(
+            "schnet", implementation="mlcalc.calculator.SchNetCalculator",
+            citation="K. T. Schütt et al., J. Chem. Phys. 148, 241722 (2018), doi:10.1063/1.5019779",
+        )
+    })  # fmt: skip
