@@ -67,9 +67,8 @@ def test_langevin_and_verlet(cage):
     def heated() -> np.ndarray:
         atoms = cage.copy()
         atoms.calc = SchNetCalculator("c20")
-        Langevin(atoms, 0.5 * units.fs, temperature_K=300, friction=0.01 / units.fs, rng=np.random.default_rng(5)).run(
-            50
-        )
+        rng = np.random.default_rng(5)
+        Langevin(atoms, 0.5 * units.fs, temperature_K=300, friction=0.01 / units.fs, rng=rng, fixcm=False).run(50)
         return atoms.positions
 
     np.testing.assert_array_equal(heated(), heated())
