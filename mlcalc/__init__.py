@@ -7,6 +7,7 @@ from importlib import import_module
 
 _PUBLIC = {
     "SchNetCalculator": "mlcalc.calculator",
+    "CommitteeCalculator": "mlcalc.committee",
     "InputError": "mlcalc.errors",
     "Model": "mlcalc.model_file",
     "load_model": "mlcalc.model_file",

@@ -1,0 +1,74 @@
+"""Committees: several models of one system, whose disagreement says where none of them is to be trusted.
+
+Source: Schran, Brezina, Marsalek, J. Chem. Phys. 153, 104105 (2020), doi:10.1063/5.0016004, eqs. 1 to 4.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase.calculators.mixing import AverageCalculator
+
+from mlcalc.calculator import SchNetCalculator
+from mlcalc.errors import InputError
+from mlcalc.model_file import Model
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """Standard deviations of M models (denominator M) on one structure.
+
+    Attributes:
+        energy: eV. Models with different zeros of energy differ by a constant too: compare it between structures.
+        forces: (N,) eV/Å, root of the mean squared distance of the force vectors on an atom from their mean.
+    """
+
+    energy: float
+    forces: np.ndarray
+
+
+def disagreement(energies: np.ndarray, forces: np.ndarray) -> Disagreement:
+    """Of energies (M,) eV and forces (M, N, 3) eV/Å."""
+    deviation = forces - forces.mean(axis=0)
+    return Disagreement(float(np.std(energies)), np.sqrt(np.square(deviation).sum(axis=2).mean(axis=0)))
+
+
+class CommitteeCalculator(AverageCalculator):
+    """Mean of several SchNets, and their disagreement.
+
+    Args:
+        models: At least two shipped names, paths of model files or loaded models.
+        options: For each of them, as of SchNetCalculator (dtype, backend, threads).
+
+    Properties: those of SchNetCalculator, means over the models. ASE has no name for the disagreement about a structure: it is the
+    attribute ``disagreement``, a Disagreement of the last calculation, None before there was one.
+
+    Raises:
+        InputError: Fewer than two models, or one that cannot be used. Else as SchNetCalculator.
+
+    Example:
+        >>> from ase.io import read
+        >>> from mlcalc import CommitteeCalculator
+        >>> atoms = read("inputs/c20/c20.xyz")
+        >>> atoms.calc = CommitteeCalculator(["c20", "c20-large"])
+        >>> forces = atoms.get_forces()
+        >>> uncertain = atoms.calc.disagreement.forces  # (20,) eV/Å
+    """
+
+    name = "schnet-committee"
+
+    def __init__(self, models: Sequence[str | Path | Model], **options):
+        if isinstance(models, str | Path | Model) or len(models) < 2:
+            raise InputError(f"models = {models!r:.80}: expected a list of at least two, a committee")
+        super().__init__([SchNetCalculator(model, **options) for model in models])
+        self.parameters = {"models": [calculator.parameters["model"] for calculator in self.mixer.calcs], **options}
+        self.disagreement: Disagreement | None = None
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+        """Compute all properties of ``atoms`` with every model (ASE calls this)."""
+        super().calculate(atoms, sorted({"energy", "forces", *properties}), system_changes)
+        parts = {name: self.results.pop(name) for name in list(self.results) if name.endswith("_contributions")}
+        self.disagreement = disagreement(
+            np.array(parts["energy_contributions"]), np.array(parts["forces_contributions"])
+        )
