@@ -98,6 +98,10 @@ def _parser() -> argparse.ArgumentParser:
     frames.add_argument("--every", type=int, default=1, help="take every n-th frame")
     frames.add_argument("--beads-per-frame", type=int, help="beads drawn from each frame (default: all)")
     frames.add_argument("--seed", type=int, default=0, help="of the draw")
+    frames.add_argument(
+        "--disagreement", type=float, metavar="LIMIT",
+        help="only frames on which the run's committee disagrees by more than this, eV/Å: those worth labelling",
+    )  # fmt: skip
     frames.set_defaults(command=_frames)
     return parser
 
@@ -135,7 +139,9 @@ def _frames(options) -> int:
 
     if options.skip < 0 or options.every < 1:
         raise InputError(f"--skip {options.skip} --every {options.every}: expected at least 0 and at least 1")
-    structures = bead_structures(Path(options.run), options.skip, options.every, options.beads_per_frame, options.seed)
+    structures = bead_structures(
+        Path(options.run), options.skip, options.every, options.beads_per_frame, options.seed, options.disagreement
+    )
     write_frames(structures, Path(options.output))
     print(f"{len(structures)} structures written to {options.output}")
     return 0

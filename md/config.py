@@ -38,6 +38,8 @@ class RunSettings:
         per_atom: Record kinetic energy, radius of gyration and isotope derivative of every atom with every frame.
         properties_every_steps, trajectory_every_steps: Intervals of recording.
         checkpoint_every_steps: Interval of the states that 'rpmd resume' goes on from.
+        committee: Models beside ``model`` that look at every record: their disagreement on forces is recorded.
+        max_disagreement_eV_A: A run whose committee disagrees more on any bead of an atom stops; 0 to record alone.
         domain_guard: What to do when atoms come closer than the model can be trusted: stop, warn or record.
         max_force_eV_A: A run with a larger force on any bead stops.
         max_temperature_K, max_gyration_A: Likewise for temperature and width of an atom's ring polymer; 0 for the
@@ -72,6 +74,8 @@ class RunSettings:
     properties_every_steps: int = 10
     trajectory_every_steps: int = 20
     checkpoint_every_steps: int = 10_000
+    committee: tuple[str, ...] = ()
+    max_disagreement_eV_A: float = 0.0
     domain_guard: str = "stop"
     max_force_eV_A: float = 200.0
     max_temperature_K: float = 0.0
@@ -89,7 +93,8 @@ class RunSettings:
             check_range(name, getattr(self, name), 0, high, open_low=True)
         check_range("timestep_fs", self.timestep_fs, 0, 20.0)
         check_range("max_force_eV_A", self.max_force_eV_A, 0, open_low=True)
-        for name in ("steps", "equilibration_steps", "seed", "threads", "max_temperature_K", "max_gyration_A"):
+        limits = ("max_temperature_K", "max_gyration_A", "max_disagreement_eV_A")
+        for name in ("steps", "equilibration_steps", "seed", "threads", *limits):
             check_range(name, getattr(self, name), 0)
         intervals = [f.name for f in fields(self) if f.name.endswith("_every_steps")]
         for name in (*intervals, "trajectories", "trajectories_at_once"):
@@ -102,6 +107,10 @@ class RunSettings:
         if (self.thermostat == "GLE") != bool(self.gle_file):
             raise InputError(
                 f"thermostat = {self.thermostat!r} with gle_file = {self.gle_file!r}: the thermostat GLE, and no other, needs one"
+            )
+        if self.max_disagreement_eV_A and not self.committee:
+            raise InputError(
+                f"max_disagreement_eV_A = {self.max_disagreement_eV_A:g} without a committee: nobody disagrees"
             )
         if self.heat_capacity and self.thermostat in _NOT_CANONICAL:
             raise InputError(

@@ -20,6 +20,7 @@ class Exit(IntEnum):
     TEMPERATURE = 6
     GYRATION = 7
     DISK = 8
+    DISAGREEMENT = 9
     WALLTIME = 75
 
 
@@ -33,6 +34,7 @@ MEANINGS = {
     Exit.TEMPERATURE: "a temperature above max_temperature_K",
     Exit.GYRATION: "a ring polymer wider than max_gyration_A",
     Exit.DISK: "files cannot be written: disk full, quota, read-only",
+    Exit.DISAGREEMENT: "a committee that disagrees by more than max_disagreement_eV_A",
     Exit.WALLTIME: "--max-walltime is over: go on with 'rpmd resume'",
 }
 

@@ -27,10 +27,12 @@ _CEPERLEY = "Ceperley, Rev. Mod. Phys. 67, 279 (1995), doi:10.1103/RevModPhys.67
 _CERIOTTI = "Ceriotti et al., J. Chem. Phys. 133, 124104 (2010), doi:10.1063/1.3489925"
 _ISOTOPE = "Ceriotti, Markland, J. Chem. Phys. 138, 014112 (2013), doi:10.1063/1.4772676"
 _MARTYNA = "Martyna, Hughes, Tuckerman, J. Chem. Phys. 110, 3275 (1999), doi:10.1063/1.478193"
+_SCHRAN = "Schran, Brezina, Marsalek, J. Chem. Phys. 153, 104105 (2020), doi:10.1063/5.0016004"
 _YAMAMOTO = "Yamamoto, J. Chem. Phys. 123, 104101 (2005), doi:10.1063/1.2013257"
 
 # When an estimator is recorded: always, for molecules alone, or where the key of that name is set.
-ALWAYS, MOLECULE, SCALED, VIRIALS, PER_ATOM = "always", "molecule", "heat_capacity", "pressure", "per_atom"
+ALWAYS, MOLECULE, PER_ATOM = "always", "molecule", "per_atom"
+SCALED, VIRIALS, COMMITTEE = "heat_capacity", "pressure", "committee"
 SCALING = 0.1  # δ of heat_capacity.py: small against 1, large against the rounding of a float32 network
 
 
@@ -46,6 +48,7 @@ class Sample(NamedTuple):
         heat: Energy that the thermostat has taken out so far, eV.
         scaled_energies: (2,) eV, V± of heat_capacity.py; None where it was not evaluated.
         virials: (P, 3, 3) eV, dE/d(strain) of every bead, and volume, Å³; None for a molecule, or where not evaluated.
+        disagreement: (P, N) eV/Å, of a committee on forces; None without one.
         modes: The state in normal modes (live), for checkpoints; estimators have no use for it.
     """
 
@@ -61,13 +64,19 @@ class Sample(NamedTuple):
     scaled_energies: np.ndarray | None = None
     virials: np.ndarray | None = None
     volume: float | None = None
+    disagreement: np.ndarray | None = None
     modes: Modes | None = None
 
     @property
     def properties(self) -> dict[str, float]:
         """The total estimators of ESTIMATORS that this sample has what they need for, by column."""
         return self.values(
-            columns(self.scaled_energies is not None, self.virials is not None, periodic=self.volume is not None)
+            columns(
+                self.scaled_energies is not None,
+                self.virials is not None,
+                periodic=self.volume is not None,
+                committee=self.disagreement is not None,
+            )
         )
 
     def values(self, names: list[str]) -> dict[str, float]:
@@ -205,6 +214,11 @@ def pressure(sample: Sample) -> float:
     return (q[0].size * _thermal(sample) - strain - spread) / (3.0 * sample.volume) / units.GPa
 
 
+def largest_disagreement(sample: Sample) -> float:
+    """max_ij σ_ij, eV/Å, of bead j of atom i."""
+    return float(sample.disagreement.max())
+
+
 class Estimator(NamedTuple):
     """A row of the table.
 
@@ -236,6 +250,7 @@ ESTIMATORS: dict[str, Estimator] = {
     "energy_scaled_eV": Estimator(energy_scaled, "eV", "energy, scaled coordinates", _YAMAMOTO, SCALED),
     "energy_scaled_slope_eV2": Estimator(energy_scaled_slope, "eV²", "its scaled slope", _YAMAMOTO, SCALED),
     "pressure_GPa": Estimator(pressure, "GPa", "pressure, centroid virial", _MARTYNA, VIRIALS),
+    "disagreement_eV_A": Estimator(largest_disagreement, "eV/Å", "largest disagreement on forces", _SCHRAN, COMMITTEE),
     "kinetic_virial_per_atom_eV": Estimator(
         kinetic_virial_per_atom, "eV", "kinetic energy, centroid virial", _HERMAN, PER_ATOM
     ),
@@ -244,8 +259,9 @@ ESTIMATORS: dict[str, Estimator] = {
 }
 
 
-def columns(heat_capacity: bool, pressure: bool, periodic: bool) -> list[str]:
+def columns(heat_capacity: bool, pressure: bool, periodic: bool, committee: bool = False) -> list[str]:
     """Names of the total estimators that a run records."""
     found = {ALWAYS} | ({SCALED} if heat_capacity else set()) | ({VIRIALS} if pressure else set())
+    found |= {COMMITTEE} if committee else set()
     found |= set() if periodic else {MOLECULE}
     return [name for name, row in ESTIMATORS.items() if row.needs in found]

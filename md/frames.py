@@ -6,19 +6,26 @@ import numpy as np
 
 from md.config import read_settings
 from md.preparation import read_structure
-from md.run_folder import INPUT, MODEL, STRUCTURE, TRAJECTORY, is_run_folder
+from md.properties import read_table
+from md.run_folder import INPUT, MODEL, PROPERTIES, STRUCTURE, TRAJECTORY, is_run_folder
 from md.trajectory import read_frames
 from mlcalc.errors import InputError
 
 
 def bead_structures(
-    folder: Path, skip: int = 0, every: int = 1, beads_per_frame: int | None = None, seed: int = 0
+    folder: Path,
+    skip: int = 0,
+    every: int = 1,
+    beads_per_frame: int | None = None,
+    seed: int = 0,
+    disagreement: float | None = None,
 ) -> list:
     """Snapshots of single beads of a run as ASE Atoms, for labelling.
 
     Args:
         folder: Run folder; skip, every: Frames to leave out at the start, and the stride.
         beads_per_frame: How many beads of each frame, drawn at random with ``seed``; None for all.
+        disagreement: Only frames on which the run's committee disagrees by more than this, eV/Å; None for all.
 
     Returns:
         Structures centred at the origin; ``info`` says temperature_K, beads, trajectory, step, bead and sampling.
@@ -34,6 +41,9 @@ def bead_structures(
     n_beads = positions.shape[1]
     if beads_per_frame is not None and not 1 <= beads_per_frame <= n_beads:
         raise InputError(f"--beads-per-frame {beads_per_frame}: expected 1 to {n_beads}")
+    if disagreement is not None:
+        uncertain = _uncertain(folder, steps, disagreement)
+        steps, positions = steps[uncertain], positions[uncertain]
     rng, structures = np.random.default_rng(seed), []
     for step, frame in zip(steps.tolist(), positions, strict=True):
         chosen = (
@@ -52,3 +62,11 @@ def bead_structures(
             }
             structures.append(snapshot)
     return structures
+
+
+def _uncertain(folder: Path, steps: np.ndarray, disagreement: float) -> np.ndarray:
+    """Which of the frames of these steps have a record of a larger disagreement."""
+    table = read_table(folder / PROPERTIES)
+    if "disagreement_eV_A" not in table:
+        raise InputError(f"{folder}: recorded no disagreement; run it with a committee")
+    return np.isin(steps, table["step"][table["disagreement_eV_A"] > disagreement])

@@ -9,11 +9,11 @@ from md.potentials import find_model
 from md.preparation import as_extxyz, read_structure
 
 RUN, REAL_TIME = "run", "real-time"
-FILES = {"output", "structure", "model", "gle_file"}
+FILES = {"output", "structure", "model", "committee", "gle_file"}
 # Keys that leave what is computed as it is: a run may be gone on with although they are others.
 FREE = FILES | {
     "threads", "checkpoint_every_steps", "domain_guard", "max_force_eV_A", "max_temperature_K", "max_gyration_A",
-    "steps", "trajectories",
+    "max_disagreement_eV_A", "steps", "trajectories",
 }  # fmt: skip
 
 
@@ -22,6 +22,7 @@ def physics_of(settings: RunSettings, kind: str) -> dict:
     free = FREE - {"steps"} if kind == REAL_TIME else FREE
     facts = {key: value for key, value in asdict(settings).items() if key not in free}
     files = {"model": find_model(settings.model), "gle_file": settings.gle_file}
+    files |= {f"committee[{k}]": find_model(name) for k, name in enumerate(settings.committee)}
     contents = {name: Path(path).read_bytes() for name, path in files.items() if path}
     contents["structure"] = as_extxyz(read_structure(settings.structure)).encode()
     return facts | {"command": kind} | {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
@@ -29,5 +30,5 @@ def physics_of(settings: RunSettings, kind: str) -> dict:
 
 def differences(then: dict, now: dict) -> str:
     """What is not the same, for the user; empty when all is."""
-    keys = [key for key in now if now[key] != then.get(key)]
-    return "; ".join(f"{key} = {now[key]!r}, was {then.get(key)!r}" for key in keys)
+    keys = [key for key in now | then if now.get(key) != then.get(key)]
+    return "; ".join(f"{key} = {now.get(key)!r}, was {then.get(key)!r}" for key in keys)

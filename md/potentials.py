@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlcalc.committee import force_disagreement
 from mlcalc.domain import check_structure, shortest_allowed
 from mlcalc.errors import InputError
 from mlcalc.model_file import Model, find_model, load_model
@@ -15,6 +16,7 @@ __all__ = [
     "Model",
     "check_structure",
     "find_model",
+    "force_disagreement",
     "load_model",
     "schnet_potential",
     "shortest_allowed",

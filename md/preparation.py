@@ -23,10 +23,11 @@ class Prepared(NamedTuple):
 
     Attributes:
         atoms: The start, as its run folder will hold it.
-        model_path: The model file.
+        model_path: The model file; committee_paths: Those of the committee.
         potential: By that model.
         shortest: Å, the smallest distance that it can be asked for.
         dynamics: For every number of beads.
+        committee: Potentials by the models of the committee.
     """
 
     atoms: Atoms
@@ -34,6 +35,8 @@ class Prepared(NamedTuple):
     potential: Potential
     shortest: float
     dynamics: dict[int, Dynamics]
+    committee_paths: tuple[Path, ...] = ()
+    committee: tuple[Potential, ...] = ()
 
 
 def prepare(settings) -> Prepared:
@@ -52,7 +55,11 @@ def prepare(settings) -> Prepared:
         )
     if settings.pressure and not periodic:
         raise InputError(f"pressure = true, but {settings.structure} is not periodic: a molecule has none")
-    potential = schnet_potential(model, atoms, settings.precision, settings.backend, settings.threads)
+    paths = tuple(find_model(name) for name in settings.committee)
+    potential, *committee = [
+        schnet_potential(member, atoms, settings.precision, settings.backend, settings.threads)
+        for member in (model, *map(load_model, paths))
+    ]
     energies, forces = potential(atoms.positions[None])
     if not (np.isfinite(energies).all() and np.isfinite(forces).all()):
         raise InputError(f"{settings.structure}: the model gives non-finite energy or forces for this structure")
@@ -60,7 +67,9 @@ def prepare(settings) -> Prepared:
     stiffest = stiffest_frequency(potential, atoms.positions, atoms.get_masses())
     for n_beads, laws in dynamics.items():
         check_stable(laws, n_beads, stiffest)
-    return Prepared(atoms, model_path, potential, shortest_allowed(model.domain), dynamics)
+    return Prepared(
+        atoms, model_path, potential, shortest_allowed(model.domain), dynamics, paths, tuple(committee)
+    )  # fmt: skip
 
 
 def dynamics_of(settings, n_beads: int) -> Dynamics:

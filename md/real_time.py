@@ -56,6 +56,8 @@ def check_real_time(settings) -> None:
         raise InputError(
             f"thermostat = {settings.thermostat!r} disturbs motion in real time: expected one of {', '.join(_REAL_TIME)}"
         )
+    if settings.committee:
+        raise InputError("committee: 'rpmd real-time' records velocities alone, no disagreement; leave it out")
     if settings.trajectories % settings.trajectories_at_once:
         raise InputError(
             f"trajectories = {settings.trajectories}: expected a multiple of "

@@ -5,7 +5,7 @@ file               content
 =================  ==========================================================================================
 input.toml         the settings as used, overrides included
 structure.xyz      the start geometry
-model.safetensors  the model as used, so that the folder stands on its own
+model.safetensors  the model as used, so that the folder stands on its own; likewise committee-K.safetensors
 gle.txt            the thermostat's matrices, if it has any
 trajectory.h5      all beads, see md/trajectory.py
 properties.csv     estimators against time, whole lines only; comment lines start with #
@@ -50,6 +50,7 @@ STATUS, LOG, LOCK, BREACH = "status.json", "run.log", ".lock", "breach.xyz"
 _FILES = {
     INPUT, STRUCTURE, MODEL, GLE, TRAJECTORY, PROPERTIES, VELOCITIES, STATUS, LOG, BREACH, NEWEST, PREVIOUS, NEXT
 }  # fmt: skip
+_COMMITTEE = "committee-*.safetensors"
 _STATUS_INTERVAL_S = 2.0
 _LOCK_TRIALS, _LOCK_PAUSE_S = 5, 0.02
 
@@ -65,12 +66,18 @@ def is_fresh(folder: Path) -> bool:
     if not folder.exists():
         return True
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
-    return not names or (LOCK in names and INPUT not in names and names <= _FILES | {LOCK})
+    known = _FILES | {LOCK} | {path.name for path in committee_of(folder)}
+    return not names or (LOCK in names and INPUT not in names and names <= known)
 
 
 def is_run_folder(folder: Path) -> bool:
     """Whether a run has begun in a folder (which so may be overwritten)."""
     return all((folder / name).is_file() for name in (INPUT, STRUCTURE, MODEL))
+
+
+def committee_of(folder: Path) -> list[Path]:
+    """The models of a run's committee, in order."""
+    return sorted(folder.glob(_COMMITTEE))
 
 
 class RunFolder:
@@ -100,18 +107,21 @@ class RunFolder:
         self._lock.close()
         raise InputError(f"{folder}: another run is writing there; wait for it, or choose another --output")
 
-    def begin(self, structure: str, model_path: Path, kind: str) -> None:
+    def begin(self, structure: str, model_path: Path, committee: list[Path], kind: str) -> None:
         """Remove an old run and write what a new one starts from; the input comes last, it makes the folder that of a run.
 
         Args:
-            structure: The start as extxyz; model_path: The model file; kind: physics.RUN or physics.REAL_TIME.
+            structure: The start as extxyz; model_path: The model file; committee: Those of the committee.
+            kind: physics.RUN or physics.REAL_TIME.
         """
         copies = replace(self._settings, structure=STRUCTURE, gle_file=GLE if self._settings.gle_file else "")
         # All is read before anything is removed: the input may be that of the run that is replaced.
         contents = {STRUCTURE: structure.encode(), MODEL: model_path.read_bytes()}
         if self._settings.gle_file:
             contents[GLE] = Path(self._settings.gle_file).read_bytes()
-        for name in [INPUT, *_FILES]:
+        for k, path in enumerate(committee):
+            contents[_COMMITTEE.replace("*", f"{k:03d}")] = path.read_bytes()
+        for name in [INPUT, *_FILES, *(path.name for path in committee_of(self.folder))]:
             (self.folder / name).unlink(missing_ok=True)
         self.set_status(force=True, state="begun", kind=kind, step=0, error=None)
         for name, content in (contents | {INPUT: as_toml(copies).encode()}).items():
@@ -217,4 +227,5 @@ def kind_of(folder: Path) -> str:
 
 def own_settings(folder: Path) -> RunSettings:
     """The settings of a run, with the copies of structure, model and matrices that its folder holds."""
-    return read_settings(folder / INPUT, {"model": str(folder / MODEL)})
+    own = {"model": str(folder / MODEL), "committee": [str(path) for path in committee_of(folder)]}
+    return read_settings(folder / INPUT, own)

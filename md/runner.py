@@ -13,6 +13,7 @@ import numpy as np
 
 from md.averages import Ensemble
 from md.checkpoint import Checkpoint, write_checkpoint
+from md.committee import check_agreement, disagreement
 from md.endings import Exit, SimulationError, Stopped, StopRequest
 from md.estimators import columns
 from md.guards import Guard, degrees_of_freedom, limits_of
@@ -129,7 +130,7 @@ def run_one(settings, folder: Path, prepared, stop: StopRequest, checkpoint: Che
         atoms.positions, atoms.get_masses(), settings.beads, settings.temperature_K, rng,
         make_laws(dynamics, settings.beads).auxiliaries,
     )  # fmt: skip
-    names = columns(settings.heat_capacity, settings.pressure, bool(atoms.pbc.any()))
+    names = columns(settings.heat_capacity, settings.pressure, bool(atoms.pbc.any()), bool(settings.committee))
     record = RunFolder(folder, settings)
     record.note_changes()
     if checkpoint is not None:
@@ -146,8 +147,10 @@ def run_one(settings, folder: Path, prepared, stop: StopRequest, checkpoint: Che
         law = (start, prepared.potential, dynamics, rng)
         for sample in _samples(settings, law, checkpoint, progress, saver, stop, guard):
             if sample.step % settings.properties_every_steps == 0:
-                values = _evaluated(sample, settings, prepared).values(names)
-                record.add_properties(sample.step, sample.time_fs, values)
+                sample = _evaluated(sample, settings, prepared)
+                record.add_properties(sample.step, sample.time_fs, sample.values(names))
+                if settings.max_disagreement_eV_A:
+                    check_agreement(sample, settings.max_disagreement_eV_A)
             if sample.step % settings.trajectory_every_steps == 0:
                 record.add_frame(sample)
     return outcome | {
@@ -166,6 +169,8 @@ def _evaluated(sample, settings, prepared):
     if settings.pressure:
         virials = prepared.potential.evaluate(sample.ring_polymer.positions)["virials"]
         sample = sample._replace(virials=virials, volume=prepared.atoms.get_volume())
+    if prepared.committee:
+        sample = sample._replace(disagreement=disagreement(sample, prepared.committee))
     return sample
 
 

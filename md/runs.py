@@ -57,7 +57,7 @@ def run(settings: RunSettings, stop: StopRequest, overwrite: bool = False, kind:
     for task in tasks:
         if overwrite or is_fresh(task.folder):
             record = RunFolder(task.folder, task.settings)
-            record.begin(as_extxyz(prepared.atoms), prepared.model_path, kind)
+            record.begin(as_extxyz(prepared.atoms), prepared.model_path, list(prepared.committee_paths), kind)
             record.close()
     return _in_turn(tasks, stop)
 

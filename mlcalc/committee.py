@@ -30,8 +30,12 @@ class Disagreement:
 
 def disagreement(energies: np.ndarray, forces: np.ndarray) -> Disagreement:
     """Of energies (M,) eV and forces (M, N, 3) eV/Å."""
-    deviation = forces - forces.mean(axis=0)
-    return Disagreement(float(np.std(energies)), np.sqrt(np.square(deviation).sum(axis=2).mean(axis=0)))
+    return Disagreement(float(np.std(energies)), force_disagreement(forces))
+
+
+def force_disagreement(forces: np.ndarray) -> np.ndarray:
+    """(…) eV/Å, root of the mean squared distance of M force vectors (M, …, 3) from their mean."""
+    return np.sqrt(np.square(forces - forces.mean(axis=0)).sum(axis=-1).mean(axis=0))
 
 
 class CommitteeCalculator(AverageCalculator):
