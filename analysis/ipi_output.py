@@ -13,11 +13,12 @@ from ase.io import write
 from ipi.scripting import read_output, read_trajectory
 from ipi.utils.units import unit_to_internal
 
-from md.config import RunSettings, as_toml
+from md.config import RunSettings
 from md.ring_polymer import HBAR
 from md.trajectory import TrajectoryWriter
 from mlcalc.errors import InputError
 from mlcalc.files import write_atomically
+from mlcalc.settings import as_toml
 
 _KELVIN = units.Hartree / units.kB
 _TIME_FS = HBAR / units.Hartree / units.fs

@@ -1,11 +1,11 @@
 """The input of a run: a flat TOML table with units in the keys, overrides from the command line, all validated."""
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from mlcalc.errors import InputError
-from mlcalc.settings import build_settings, check_choice, check_range, read_toml
+from mlcalc.settings import build_settings, check_choice, check_range, read_toml, toml_value
 
 INTEGRATOR_NAMES = ("OBABO", "BAOAB", "BCOCB")
 THERMOSTAT_NAMES = ("PILE-L", "PILE-G", "T-RPMD", "centroid", "GLE", "none")
@@ -142,22 +142,6 @@ def read_settings(path: str | Path, overrides: dict[str, Any]) -> RunSettings:
     return build_settings(RunSettings, values, path)
 
 
-def as_toml(settings: RunSettings) -> str:
-    """The settings as a TOML table that read_settings takes back."""
-    return "".join(f"{key} = {_toml_value(value)}\n" for key, value in asdict(settings).items())
-
-
-def _toml_value(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return "[" + ", ".join(map(_toml_value, value)) + "]"
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
-    return repr(value)
-
-
 def describe_keys() -> str:
     """One line per key with its default, for ``--help``."""
-    return "\n".join(f"  {f.name} = {_toml_value(f.default)}" for f in fields(RunSettings) if f.name != "structure")
+    return "\n".join(f"  {f.name} = {toml_value(f.default)}" for f in fields(RunSettings) if f.name != "structure")

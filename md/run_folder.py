@@ -32,7 +32,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from md.checkpoint import NEWEST, NEXT, PREVIOUS
-from md.config import RunSettings, as_toml, read_settings
+from md.config import RunSettings, read_settings
 from md.endings import Frame
 from md.estimators import ESTIMATORS, PER_ATOM
 from md.physics import FILES, FREE, REAL_TIME, RUN
@@ -42,7 +42,7 @@ from md.velocities import VelocityWriter
 from mlcalc.errors import InputError
 from mlcalc.files import write_atomically
 from mlcalc.json_text import to_json
-from mlcalc.settings import build_settings, read_toml
+from mlcalc.settings import as_toml, build_settings, read_toml
 
 INPUT, STRUCTURE, MODEL = "input.toml", "structure.xyz", "model.safetensors"
 GLE, TRAJECTORY, PROPERTIES, VELOCITIES = "gle.txt", "trajectory.h5", "properties.csv", "velocities.h5"

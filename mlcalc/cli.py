@@ -169,16 +169,19 @@ def _add_train(commands) -> None:
     train.add_argument(
         "-o", "--output", metavar="FOLDER", help="default: the name of the config, in the current folder"
     )
+    train.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="any key")
     train.add_argument("--init", metavar="MODEL", help="start from the weights of this model")
     train.add_argument("--resume", action="store_true", help="go on in the output folder")
     train.set_defaults(command=_train)
 
 
 def _train(options) -> int:
+    from mlcalc.settings import parse_assignment
     from mlcalc.training import train
 
     output = Path(options.output or Path(options.config).stem)
-    model = train(options.config, output, options.init, options.resume)
+    overrides = dict(parse_assignment(text) for text in options.assignments)
+    model = train(options.config, output, options.init, options.resume, overrides)
     print(f"model: {model}\nlearning curve: {output / 'learning_curve.png'}")
     return 0
 

@@ -1,5 +1,6 @@
 """A model against labelled structures: errors of energies and forces, in all and by kind of structure, with error bars."""
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -135,12 +136,17 @@ def as_text(evaluation: Evaluation) -> str:
             str(group.frames),
             with_error(1e3 * group.force_mae_eV_per_A, 1e3 * group.force_mae_error_eV_per_A),
             f"{1e3 * group.force_rmse_eV_per_A:.1f}",
-            f"{group.energy_mae_meV_per_atom:.2f}",
-            f"{group.energy_rmse_meV_per_atom:.2f}",
+            *(
+                "–" if math.isnan(error) else f"{error:.2f}"
+                for error in (group.energy_mae_meV_per_atom, group.energy_rmse_meV_per_atom)
+            ),
         ]
         for group in (*evaluation.groups, evaluation.total)
     ]
-    note = f"energies: the mean difference of {evaluation.energy_offset_eV_per_atom:+.4f} eV/atom was taken off"
+    offset = evaluation.energy_offset_eV_per_atom
+    note = "energies: none in the data"
+    if math.isfinite(offset):
+        note = f"energies: the mean difference of {offset:+.4f} eV/atom was taken off"
     return "\n".join([f"{evaluation.model} on {evaluation.data}", aligned(header, rows, left=1), note])
 
 

@@ -1,9 +1,9 @@
-"""TOML files to frozen dataclasses, strictly: an unknown key, a wrong type or a non-finite number is the user's error."""
+"""TOML files to frozen dataclasses and back, strictly: an unknown key, a wrong type or a non-finite number is the user's error."""
 
 import difflib
 import math
 import tomllib
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -31,6 +31,24 @@ def parse_assignment(text: str) -> tuple[str, Any]:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return key.strip(), value.strip()
+
+
+def as_toml(settings) -> str:
+    """A settings dataclass as a flat TOML table that build_settings takes back; what is None is left out."""
+    values = {key: value for key, value in asdict(settings).items() if value is not None}
+    return "".join(f"{key} = {toml_value(value)}\n" for key, value in values.items())
+
+
+def toml_value(value: Any) -> str:
+    """Text, a number, a truth value or a tuple of these as TOML."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(toml_value, value)) + "]"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return repr(value)
 
 
 def build_settings(cls: type, values: dict[str, Any], source: str | Path):

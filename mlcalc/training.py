@@ -21,7 +21,7 @@ from mlcalc.loss import batch_loss, energies_and_forces
 from mlcalc.model_file import Model, load_model, save_model
 from mlcalc.muon import make_optimizers
 from mlcalc.schnet import SchNet
-from mlcalc.settings import build_settings, read_toml
+from mlcalc.settings import as_toml, build_settings, read_toml
 from mlcalc.training_settings import TrainingSettings, split_frames
 from mlcalc.training_state import load_state, save_state
 
@@ -39,7 +39,9 @@ class Errors:
     force_rmse_eV_per_A: float
 
 
-def train(config: str | Path, output: str | Path, init: str | None = None, resume: bool = False) -> Path:
+def train(
+    config: str | Path, output: str | Path, init: str | None = None, resume: bool = False, overrides: dict | None = None
+) -> Path:
     """Train a network as a TOML file says; progress goes to stderr, everything else into the folder ``output``.
 
     Args:
@@ -48,6 +50,7 @@ def train(config: str | Path, output: str | Path, init: str | None = None, resum
             learning_curve.png, split.json, config.toml.
         init: Model (name or path) whose weights to start from; its architecture must be the configured one.
         resume: Go on in an existing folder.
+        overrides: Keys in place of those of the file.
 
     Returns:
         Path of the model file.
@@ -56,7 +59,7 @@ def train(config: str | Path, output: str | Path, init: str | None = None, resum
         InputError: Unusable configuration, data or folder; nothing is written then.
     """
     config, output = Path(config), Path(output)
-    settings = build_settings(TrainingSettings, read_toml(config), config)
+    settings = build_settings(TrainingSettings, read_toml(config) | (overrides or {}), config)
     if output.exists() and not resume:
         raise InputError(f"{output} exists already: pass --resume to go on there, or another --output")
     if resume and not (output / STATE_FILE).is_file():
@@ -67,7 +70,7 @@ def train(config: str | Path, output: str | Path, init: str | None = None, resum
         read_dataset([test])  # at fault now or after hours of training
     trainer = Trainer(settings, dataset, load_model(init) if init else None)
     output.mkdir(parents=True, exist_ok=True)
-    write_atomically(output / "config.toml", config.read_bytes())
+    write_atomically(output / "config.toml", as_toml(settings).encode() if overrides else config.read_bytes())
     parts = {name: indices.tolist() for name, indices in asdict(trainer.split).items()}
     write_atomically(output / "split.json", json.dumps(parts).encode())
     if resume:

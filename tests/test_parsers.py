@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from analysis.ipi_output import convert
 from md.checkpoint import NEWEST, Checkpoint, read_checkpoint, write_checkpoint
-from md.config import RunSettings, as_toml, read_settings
+from md.config import RunSettings, read_settings
 from md.gle import parse_gle
 from md.ipi_protocol import Connection, Disconnected, ProtocolError
 from md.preparation import as_extxyz, read_structure
@@ -30,7 +30,7 @@ from mlcalc.dataset import read_dataset
 from mlcalc.errors import InputError
 from mlcalc.json_text import to_json
 from mlcalc.model_file import load_model, save_model
-from mlcalc.settings import parse_assignment
+from mlcalc.settings import as_toml, parse_assignment
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
 fuzz = settings(

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from md.config import RunSettings, as_toml, describe_keys, read_settings
+from md.config import RunSettings, describe_keys, read_settings
 from mlcalc.errors import InputError
-from mlcalc.settings import parse_assignment
+from mlcalc.settings import as_toml, parse_assignment
 
 
 @pytest.fixture

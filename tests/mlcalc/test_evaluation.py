@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import write
+from ase.io import read, write
 
 from mlcalc.cli import main
 from mlcalc.evaluation import evaluate
@@ -67,6 +67,19 @@ def test_command_prints_a_table_and_draws(files, capsys, monkeypatch):
     assert (files / "parity-net-data.png").stat().st_size > 10_000
     assert main(["evaluate", "net.safetensors", "data.xyz", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["total"]["frames"] == 24
+
+
+def test_data_without_energies(files, capsys, monkeypatch):
+    """Forces alone, as of coarse-grained beads: no number is made of what is not there."""
+    monkeypatch.chdir(files)
+    frames = read(files / "data.xyz", ":")
+    for atoms in frames:
+        del atoms.calc.results["energy"]
+    write(files / "forces.xyz", frames, format="extxyz")
+    assert main(["evaluate", "net.safetensors", "forces.xyz"]) == 0
+    printed = capsys.readouterr().out
+    assert "nan" not in printed
+    assert "energies: none in the data" in printed
 
 
 def test_errors_can_be_noted_in_the_model(files, monkeypatch):

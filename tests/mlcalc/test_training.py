@@ -15,7 +15,7 @@ from mlcalc.dataset import distance_range, read_dataset
 from mlcalc.evaluation import evaluate
 from mlcalc.kernel import SchNetKernel
 from mlcalc.model_file import load_model
-from mlcalc.settings import build_settings
+from mlcalc.settings import build_settings, read_toml
 from mlcalc.training import Errors, Trainer
 from mlcalc.training_settings import TrainingSettings, split_frames
 from tests.conftest import SCHNETPACK_DIALECT, random_model
@@ -166,9 +166,10 @@ def test_batched_muon_is_torchs_muon():
 
 
 def test_adamw_alone(folder, tmp_path):
-    config = folder / "adamw.toml"
-    config.write_text('optimizer = "adamw"\n' + (folder / "net.toml").read_text())
-    assert main(["train", str(config), "-o", str(tmp_path / "adamw")]) == 0
+    """Asked for on the command line, and noted as if it stood in the file."""
+    config = folder / "net.toml"
+    assert main(["train", str(config), "-o", str(tmp_path / "adamw"), "--set", "optimizer=adamw"]) == 0
+    assert read_toml(tmp_path / "adamw" / "config.toml")["optimizer"] == "adamw"
     losses = [record["loss"] for record in log(tmp_path / "adamw")]
     assert losses[-1] < losses[0]
 
