@@ -9,6 +9,7 @@ Whether frames are far enough apart to count one by one shows in the same forces
 Source: Noid et al., J. Chem. Phys. 128, 244114 (2008), doi:10.1063/1.2938860, eq. 26.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from mlcalc.errors import InputError
 from mlcalc.liquid import KJ, NM, AllAtomSettings, advance, context_of, make_system
 
 _TIED_A = 0.01  # standard deviation of a centre of mass along an axis: far below the scale on which forces change
+_STEP = 0.5  # time step times the angular frequency of a tied bead, at most: Langevin dynamics are stable below 2
 _SETTLE_PS, _INTERVAL_PS = 2.0, 0.2
 _KJ_PER_K = units.kB / KJ
 _LIQUID, _TIES = 0, 1  # force groups
@@ -91,6 +93,7 @@ def _one_frame_apart(forces: np.ndarray) -> tuple[float, float]:
 def _spread(settings: AllAtomSettings, block: Path, samples: int) -> tuple[float, float]:
     """Mean square and mean absolute deviation, (eV/Å)² and eV/Å, of forces on beads that stay where a block has ended."""
     system, mapping, _ = make_system(settings)
+    settings = replace(settings, timestep_fs=min(settings.timestep_fs, _longest_step_fs(settings, mapping)))
     state = read_block(block)
     _tie(system, mapping, state["atoms"], settings.temperature_K)
     context = context_of(system, settings, 1 + settings.seed)
@@ -105,6 +108,12 @@ def _spread(settings: AllAtomSettings, block: Path, samples: int) -> tuple[float
         forces.append(mapping.forces(atomic) * KJ / NM)
     deviation = np.array(forces) - np.mean(forces, axis=0)
     return float((deviation**2).sum() / (samples - 1) / deviation[0].size), float(np.abs(deviation).mean())
+
+
+def _longest_step_fs(settings: AllAtomSettings, mapping) -> float:
+    """At which the springs of _tie are integrated well."""
+    inverse_frequency = np.sqrt(mapping.bead_masses.min() / (units.kB * settings.temperature_K)) * _TIED_A
+    return _STEP * inverse_frequency / units.fs
 
 
 def _tie(system, mapping, atoms: np.ndarray, temperature_K: float) -> None:

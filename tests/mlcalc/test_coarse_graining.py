@@ -179,6 +179,19 @@ def test_noise_floor(config, tmp_path):
     assert noise.rmse < 0.15 * rms  # what is left is that of the ties
 
 
+def test_noise_floor_of_light_molecules_in_long_steps(config, tmp_path):
+    """Springs as stiff as they are would come apart in steps of 4 fs."""
+    shutil.copy(INPUTS / "water" / "water.pdb", tmp_path)
+    water = {
+        "molecule": "water.pdb", "force_field": ["spce.xml"], "bead": "O", "box_A": [12.4] * 3, "count": 60,
+        "temperature_K": 300.0, "timestep_fs": 4.0, "hydrogen_mass_u": 3.0, "frame_interval_ps": 0.2, "equilibration_ps": 2.0,
+    }  # fmt: skip
+    coarse_grain(config, tmp_path / "water", overrides=water)
+    noise = force_noise(read_settings(config, water), tmp_path / "water", configurations=2, samples=10)
+    rms = np.sqrt(np.square(read_dataset([tmp_path / "water" / "frames.xyz"]).forces).mean())
+    assert 0.3 * rms < noise.rmse < 1.2 * rms
+
+
 def test_autocorrelation_of_forces(config, tmp_path):
     """Frames of an autoregressive process give its coefficient, within its standard error."""
     coarse_grain(config, tmp_path / "out", overrides={"frames": 3})
