@@ -2,7 +2,8 @@
 
 A force on a bead depends on all atoms; a coarse model knows the beads alone and can at best give its average. What it misses is
 the spread of the forces at fixed beads. Here it is measured: molecules are tied to where they are by stiff springs on their centres
-of mass, and turn and vibrate as the liquid lets them. Errors of a trained model on the frames cannot fall below these numbers.
+of mass, and turn and vibrate as the liquid lets them. Errors of a trained model on the frames cannot fall below these numbers. They
+are a lower bound: where molecules are slow to turn in the cage that fixed neighbours make, longer times give larger numbers.
 
 Whether frames are far enough apart to count one by one shows in the same forces: their autocorrelation over one interval.
 
@@ -19,6 +20,7 @@ from ase import units
 from mlcalc.all_atom import blocks_of, check_same, read_block
 from mlcalc.errors import InputError
 from mlcalc.liquid import KJ, NM, AllAtomSettings, advance, context_of, make_system
+from mlcalc.settings import check_range
 
 _TIED_A = 0.01  # standard deviation of a centre of mass along an axis: far below the scale on which forces change
 _STEP = 0.5  # time step times the angular frequency of a tied bead, at most: Langevin dynamics are stable below 2
@@ -33,7 +35,7 @@ class ForceNoise(NamedTuple):
     Attributes:
         rmse, rmse_error: Root mean square deviation from the mean force.
         mae, mae_error: Mean absolute deviation from it.
-        configurations: Arrangements of beads that were looked at.
+        configurations: Arrangements of beads that were looked at; time_ps: for how long each.
     """
 
     rmse: float
@@ -41,6 +43,7 @@ class ForceNoise(NamedTuple):
     mae: float
     mae_error: float
     configurations: int
+    time_ps: float
 
 
 def force_noise(settings: AllAtomSettings, folder: Path, configurations: int = 8, samples: int = 100) -> ForceNoise:
@@ -50,8 +53,9 @@ def force_noise(settings: AllAtomSettings, folder: Path, configurations: int = 8
         samples: Of the forces at each configuration.
 
     Raises:
-        InputError: A folder of other settings; fewer than two configurations, or fewer blocks in the folder.
+        InputError: A folder of other settings; fewer than two configurations or samples, or fewer blocks in the folder.
     """
+    check_range("--samples", samples, 2)
     check_same(folder, settings)
     blocks = blocks_of(folder)
     if not 2 <= configurations <= len(blocks):
@@ -66,6 +70,7 @@ def force_noise(settings: AllAtomSettings, folder: Path, configurations: int = 8
     return ForceNoise(
         float(rmse), float(squares.std(ddof=1) / np.sqrt(n) / (2.0 * rmse)),
         float(absolutes.mean()), float(absolutes.std(ddof=1) / np.sqrt(n)), n,
+        samples * _INTERVAL_PS,
     )  # fmt: skip
 
 

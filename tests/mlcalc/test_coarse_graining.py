@@ -214,6 +214,8 @@ def test_noise_floor_of_nothing(config, tmp_path, capsys):
     assert main([*arguments, "--set", "frames=3"]) == 0
     assert main([*arguments, "--noise-floor", "5"]) == 2
     assert "5 configurations of 1 blocks" in capsys.readouterr().err
+    assert main([*arguments, "--noise-floor", "2", "--samples", "1"]) == 2
+    assert "--samples = 1: expected at least 2" in capsys.readouterr().err
     assert main([*arguments, "--set", "temperature_K=200", "--noise-floor", "2"]) == 2
     assert "holds frames of another temperature_K" in capsys.readouterr().err
 
