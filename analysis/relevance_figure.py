@@ -46,7 +46,10 @@ def relevance_figure(found: list[RunRelevance]) -> Figure:
         )
         _bars(panels["orders"], found)
         figure.legend(
-            *panels["pairs"].get_legend_handles_labels(), loc="outside upper center", ncols=4, columnspacing=1.2
+            *panels["pairs"].get_legend_handles_labels(),
+            loc="outside upper center",
+            ncols=4 if len(found) < 3 else 2,
+            columnspacing=1.2,
         )
         for letter, axes in zip("abc", panels.values(), strict=True):
             axes.set_title(f"$\\bf{{{letter}}}$")

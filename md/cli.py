@@ -1,4 +1,4 @@
-"""The command line ``rpmd``: run · resume · check · converge · real-time · ipi-… · frames · estimators.
+"""The command line ``rpmd``: run · resume · check · info · converge · real-time · ipi-… · frames · estimators.
 
 Heavy imports wait until they are needed.
 """
@@ -81,6 +81,14 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     check.add_argument("run", metavar="RUN", type=Path)
     check.set_defaults(command=_check)
+    info = commands.add_parser(
+        "info", help="a run in one screen",
+        description="What a run, or every run in a folder, is of, how far it has come, and the means of what it has recorded.",
+        epilog="example:\n  rpmd info runs/c20/P8\n  rpmd info runs/c20 --json | jq .[0].means", formatter_class=raw,
+    )  # fmt: skip
+    info.add_argument("run", metavar="RUN", type=Path)
+    info.add_argument("--json", action="store_true", help="a list with an object for every run")
+    info.set_defaults(command=_info)
     add_ipi_commands(commands, raw)
     estimators = commands.add_parser(
         "estimators", help="the table of estimators", description="All estimators: unit, formula, source.",
@@ -173,6 +181,16 @@ def _check(options) -> int:
         print(aligned([str(folder), "", ""], rows, left=3))
         print(f"{advice}\n")
     return 0 if good else 1
+
+
+def _info(options) -> int:
+    from md.overview import as_text, overview
+    from md.runs import runs_in
+    from mlcalc.json_text import to_json
+
+    found = [overview(folder) for folder in runs_in(options.run)]
+    print(to_json(found, indent=1) if options.json else "\n\n".join(map(as_text, found)))
+    return 0
 
 
 def _converge(options) -> int:

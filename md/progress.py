@@ -12,6 +12,7 @@ _LOG_INTERVAL_S = 10.0
 # Columns of properties.csv and what follows from them that make rows of the table.
 _ROWS = (
     "temperature_K", "potential_eV", "kinetic_virial_eV", "kinetic_primitive_eV", "gyration_radius_A", "pressure_GPa",
+    "disagreement_eV_A",
     "heat_capacity_kB", "heat_capacity_fluctuation_kB",
 )  # fmt: skip
 

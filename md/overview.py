@@ -1,0 +1,85 @@
+"""``rpmd info``: a run in one screen, or as numbers for scripts; changes nothing, and may look at a run that is being written."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from md.averages import Ensemble, means
+from md.inspection import is_being_written
+from md.preparation import read_structure
+from md.progress import property_rows
+from md.properties import read_table
+from md.run_folder import PROPERTIES, STATUS, STRUCTURE, kind_of, own_settings
+from md.statistics import Mean
+from mlcalc.errors import InputError
+from mlcalc.tables import aligned
+
+
+def overview(folder: Path) -> dict[str, Any]:
+    """What a run folder says of itself, JSON-able; ``means`` has [mean, standard error] of every column of properties.csv.
+
+    Raises:
+        InputError: A file that is missing or cannot be read; 'rpmd check' says more of it.
+    """
+    settings, atoms = own_settings(folder), read_structure(folder / STRUCTURE)
+    try:
+        status = json.loads((folder / STATUS).read_text(encoding="utf-8"))
+        state = _state(status["state"], is_being_written(folder))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{folder / STATUS}: not readable ({error}); see rpmd check {folder}") from error
+    found = {
+        "folder": str(folder), "kind": kind_of(folder), "state": state, "error": status.get("error"),
+        "formula": atoms.get_chemical_formula(), "atoms": len(atoms),
+        "cell_A": atoms.cell.lengths().round(4).tolist() if atoms.pbc.any() else None,
+        "model": status.get("model"), "model_sha256": status.get("model_sha256"), "precision": settings.precision,
+        "beads": settings.beads, "temperature_K": settings.temperature_K, "timestep_fs": settings.timestep_fs,
+        "integrator": settings.integrator, "thermostat": settings.thermostat, "seed": settings.seed,
+        "step": max(0, status.get("step", 0)), "steps": settings.steps, "ns_per_day": status.get("ns_per_day"),
+        "seconds_left": status.get("seconds_left") if state == "running" else None,
+        "smallest_distance_A": status.get("smallest_distance_A"), "versions": status.get("versions"),
+    }  # fmt: skip
+    return found | {"means": _means(folder, Ensemble(settings.beads, len(atoms), settings.temperature_K))}
+
+
+def _state(told: str, writing: bool) -> str:
+    if writing:
+        return "running"
+    return "killed" if told == "running" else told
+
+
+def _means(folder: Path, ensemble: Ensemble) -> dict[str, list[float]]:
+    if not (folder / PROPERTIES).exists():
+        return {}
+    series = read_table(folder / PROPERTIES)
+    recorded = {name: values for name, values in series.items() if name not in ("step", "time_fs")}
+    if not all(len(values) > 1 for values in recorded.values()):
+        return {}
+    return {name: [float(mean.value), float(mean.error)] for name, mean in means(recorded, ensemble).items()}
+
+
+def as_text(found: dict[str, Any]) -> str:
+    """An overview in one screen."""
+    time_ps = 1e-3 * found["step"] * found["timestep_fs"]
+    system = f"{found['formula']}, {found['atoms']} atoms"
+    if found["cell_A"]:
+        system += ", cell " + " × ".join(f"{length:g}" for length in found["cell_A"]) + " Å"
+    rows = [
+        ["state", found["state"] + (f": {found['error']}" if found["error"] else "")],
+        ["done", f"step {found['step']} of {found['steps']}, {time_ps:g} ps"],
+        ["system", system],
+        ["model", f"{found['model']} ({(found['model_sha256'] or 'unknown')[:12]}), {found['precision']}"],
+        ["beads", f"P = {found['beads']}" + (" (classical)" if found["beads"] == 1 else "")],
+        [
+            "motion",
+            "{temperature_K:g} K, {thermostat}, {integrator}, {timestep_fs:g} fs a step, seed {seed}".format(**found),
+        ],
+    ]
+    if found["ns_per_day"]:
+        left = f", {found['seconds_left']:.0f} s left" if found["seconds_left"] else ""
+        rows.append(["speed", f"{found['ns_per_day']:.1f} ns/day{left}"])
+    if found["smallest_distance_A"]:
+        rows.append(["smallest distance", f"{found['smallest_distance_A']:.3f} Å"])
+    rows += property_rows([{name: Mean(*pair, 0.0) for name, pair in found["means"].items()}]) if found["means"] else []
+    if found["versions"]:
+        rows.append(["made with", ", ".join(f"{name} {version}" for name, version in found["versions"].items())])
+    return aligned([found["folder"], ""], rows, left=2)
