@@ -277,6 +277,7 @@ def _add_import(commands) -> None:
 
 def _import(options) -> int:
     from mlcalc.model_file import save_model
+    from mlcalc.model_summary import describe
 
     output = Path(options.output)
     if output.suffix != ".safetensors" or not output.parent.is_dir():
@@ -310,32 +311,22 @@ def _imported(options):
 
 def _add_info(commands) -> None:
     info = commands.add_parser(
-        "info", help="what a model file holds", epilog="example:\n  mlcalc info c20", formatter_class=_RAW
-    )
+        "info", help="a model in one screen", epilog="example:\n  mlcalc info c20", formatter_class=_RAW,
+        description="Architecture, domain, origin and recorded errors of a model; without one, the shipped models.",
+    )  # fmt: skip
     info.add_argument("model", nargs="?", metavar="MODEL", help="default: list the shipped models")
+    info.add_argument("--json", action="store_true", help="all that the file holds but the weights")
     info.set_defaults(command=_info)
 
 
 def _info(options) -> int:
-    from mlcalc.model_file import load_model, shipped_models
+    from mlcalc.model_file import find_model, load_model, shipped_models
+    from mlcalc.model_summary import as_json, as_text, describe
 
     if options.model is None:
         for name in shipped_models():
             print(f"{name}: {describe(load_model(name))}")
         return 0
     model = load_model(options.model)
-    print(describe(model))
-    print(to_json(model.metadata, indent=1))
+    print(as_json(model) if options.json else as_text(options.model, find_model(options.model), model))
     return 0
-
-
-def describe(model) -> str:
-    """One line about a model's architecture."""
-    from ase.data import chemical_symbols
-
-    config = model.config
-    elements = " ".join(chemical_symbols[z] for z in config.elements)
-    reach = f"cutoff {config.cutoff:g} Å" if config.cutoff else "all pairs"
-    repulsion = f", nuclear repulsion below {config.repulsion_cutoff:g} Å" if config.repulsion_cutoff else ""
-    shape = f"({config.n_features}, {config.n_interactions}), {config.n_rbf} Gaussians"
-    return f"SchNet {shape}, {reach}, elements {elements}{repulsion}"

@@ -110,9 +110,18 @@ def test_bad_data(files, capsys, monkeypatch, change, message):
     assert not list(files.glob("parity*"))
 
 
-def test_info(files, capsys):
-    assert main(["info", str(files / "net.safetensors")]) == 0
-    assert (
-        "SchNet (16, 2), 12 Gaussians, cutoff 4 Å, elements H C, nuclear repulsion below 1.2 Å"
-        in capsys.readouterr().out
-    )
+def test_info(files, capsys, monkeypatch):
+    monkeypatch.chdir(files)
+    assert main(["info", "net.safetensors"]) == 0
+    printed = capsys.readouterr().out
+    assert "SchNet (16, 2), 12 Gaussians, cutoff 4 Å, elements H C, nuclear repulsion below 1.2 Å" in printed
+    assert "none recorded; mlcalc evaluate --record" in printed
+    assert main(["evaluate", "net.safetensors", "data.xyz", "--record"]) == 0
+    capsys.readouterr()
+    assert main(["info", "net.safetensors", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["config"]["n_features"] == 16
+    assert found["test_errors"]["data.xyz"]["frames"] == 24
+    assert main(["info", "net.safetensors"]) == 0
+    mae = f"{1e3 * found['test_errors']['data.xyz']['force_mae_eV_per_A']:.1f}"
+    assert f"errors on data.xyz  forces {mae} ± " in capsys.readouterr().out

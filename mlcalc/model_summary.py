@@ -1,0 +1,68 @@
+"""A model in one line, in one screen, or as JSON."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from ase.data import chemical_symbols
+
+from mlcalc.json_text import to_json
+from mlcalc.model_file import Model
+from mlcalc.tables import aligned, with_error
+
+
+def describe(model: Model) -> str:
+    """One line about the architecture."""
+    config = model.config
+    elements = " ".join(chemical_symbols[z] for z in config.elements)
+    reach = f"cutoff {config.cutoff:g} Å" if config.cutoff else "all pairs"
+    repulsion = f", nuclear repulsion below {config.repulsion_cutoff:g} Å" if config.repulsion_cutoff else ""
+    shape = f"({config.n_features}, {config.n_interactions}), {config.n_rbf} Gaussians"
+    return f"SchNet {shape}, {reach}, elements {elements}{repulsion}"
+
+
+def as_text(name: str, path: Path, model: Model) -> str:
+    """One screen: architecture, size, where it may be used, what it was made from, how wrong it is."""
+    metadata, numbers = model.metadata, sum(array.size for array in model.weights.values())
+    rows = [
+        ["network", describe(model)],
+        ["numbers", f"{numbers} in {next(iter(model.weights.values())).dtype}, {path.stat().st_size / 1e6:.2f} MB"],
+        ["domain", _domain(model.domain)],
+        ["made from", _origin(metadata.get("provenance", {}))],
+    ]
+    for data, errors in (metadata.get("test_errors") or {}).items():
+        rows.append([f"errors on {data}", _errors(errors)])
+    if not metadata.get("test_errors"):
+        rows.append(["errors", "none recorded; mlcalc evaluate --record"])
+    card = path.with_suffix(".md")
+    return aligned([name, ""], rows, left=2) + (f"\nmodel card: {card}" if card.exists() else "")
+
+
+def _domain(domain: dict) -> str:
+    shortest, farthest = domain.get("min_distance_A"), domain.get("max_nearest_distance_A")
+    known = [f"shortest {shortest:.2f} Å"] if shortest else []
+    known += [f"nearest neighbours up to {farthest:.2f} Å"] if farthest else []
+    return "distances in training: " + ", ".join(known) if known else "not recorded: no structure will be refused"
+
+
+def _origin(provenance: dict) -> str:
+    if "imported_from" in provenance:
+        return provenance["imported_from"]
+    if "training_frames" not in provenance:
+        return "not recorded"
+    files = ", ".join(provenance.get("training_files_sha256", {}))
+    return f"{provenance['training_frames']} frames of {files}; {provenance.get('steps', '?')} steps"
+
+
+def _errors(errors: dict) -> str:
+    mae, error = errors.get("force_mae_eV_per_A"), errors.get("force_mae_error_eV_per_A")
+    if mae is None:
+        return "none"
+    text = f"forces {with_error(1e3 * mae, 1e3 * error) if error else f'{1e3 * mae:.1f}'} meV/Å"
+    if (energy := errors.get("energy_mae_meV_per_atom")) is not None:
+        text += f", energies {energy:.2f} meV/atom"
+    return f"{text} (MAE" + (f", {errors['frames']} frames)" if "frames" in errors else ")")
+
+
+def as_json(model: Model) -> str:
+    """Architecture and all metadata of the file."""
+    return to_json({"config": asdict(model.config), **model.metadata}, indent=1)
