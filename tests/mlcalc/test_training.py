@@ -187,15 +187,13 @@ def test_init_starts_from_a_model(folder, tmp_path):
     assert after.force_mae_eV_per_A == pytest.approx(before.force_mae_eV_per_A, rel=0.2)
 
 
-def test_compiled_loss_is_the_same(folder, tmp_path):
-    for name, replacement in (("eager", "compile = false"), ("compiled", "compile = true")):
-        config = folder / f"{name}.toml"
-        text = (folder / "net.toml").read_text().replace("compile = false", replacement)
-        config.write_text(
-            text.replace("\nsteps = 300", "\nsteps = 20").replace("every_steps = 100", "every_steps = 20")
-        )
-        assert main(["train", str(config), "-o", str(tmp_path / name)]) == 0
-    losses = [log(tmp_path / name)[0]["loss"] for name in ("eager", "compiled")]
+@pytest.mark.parametrize("threads", [1, 2])
+def test_compiled_loss_is_the_same(folder, tmp_path, threads):
+    for name in ("false", "true"):
+        short = [f"compile={name}", "steps=20", "validation_every_steps=20", f"threads={threads}"]
+        options = [part for assignment in short for part in ("--set", assignment)]
+        assert main(["train", str(folder / "net.toml"), "-o", str(tmp_path / name), *options]) == 0
+    losses = [log(tmp_path / name)[0]["loss"] for name in ("false", "true")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)  # float32, 20 steps apart
 
 
