@@ -36,6 +36,17 @@ def test_c20_relevance(tmp_path, monkeypatch):
     assert "strongest pairs" in printed
 
 
+def test_liquids(tmp_path, monkeypatch):
+    for name in ("methane", "water"):
+        short = ["--steps", "250", "--set", "equilibration_steps=0", "--set", "trajectory_every_steps=10"]
+        short += ["--output", str(tmp_path / f"{name}-cg"), "--no-figure", "--threads", "1"]
+        assert rpmd(["run", str(ROOT / "inputs" / name / "md.toml"), *short]) == 0
+    outputs = executed("liquids", monkeypatch, MLCALC_RUNS=str(tmp_path), MLCALC_FRAMES="4")
+    assert [any("image/png" in output.get("data", {}) for output in cell) for cell in outputs].count(True) == 4
+    printed = "".join(output.get("text", "") for cell in outputs for output in cell)
+    assert printed.count("γ = 0 and 0.1 and 0.5; 4 frames of") == 2
+
+
 @pytest.mark.parametrize("atoms", [molecule("C2H6"), bulk("C", "diamond", 3.567)], ids=["molecule", "crystal"])
 def test_cylinders_join_the_pairs(atoms):
     """From atom to atom, images included; wider where relevance is larger, blue where it lowers the energy."""
