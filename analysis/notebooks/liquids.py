@@ -101,7 +101,7 @@ print(as_text(methane))
 # %% [markdown]
 # What to read from it:
 #
-# * **Two beads** (a): the pair is repulsive wherever beads come close, 0.04 eV at 3.5 Å, a quarter of kT at 4.1 Å, nothing beyond
+# * **Two beads** (a): the pair is repulsive wherever beads come close, 0.04 eV at 3.5 Å, a third of kT at 4.1 Å, nothing beyond
 #   4.5 Å. There is no attraction: the cell has a fixed volume, and it is the cell that holds this liquid together. The maximum of
 #   g(r) lies where the repulsion has ended.
 # * **Three beads** (b): triangles of neighbours, at 57°, lower the energy by a little, where the angles have their first maximum.
