@@ -123,7 +123,7 @@ def _add_coarse_grain(commands) -> None:
         help="measure instead what beads cannot know of forces, at N frames, and how far frames are independent",
     )
     command.add_argument(
-        "--samples", type=int, default=100, metavar="M", help="for it: 0.2 ps apart at each (default: 100)"
+        "--samples", type=int, default=50, metavar="M", help="for it: 0.2 ps apart in each simulation (default: 50)"
     )
     command.set_defaults(command=_coarse_grain)
 
@@ -155,10 +155,8 @@ def _noise_floor(options, overrides: dict) -> int:
     settings = read_settings(options.config, overrides)
     noise = force_noise(settings, options.output, options.noise_floor, options.samples)
     rmse, mae = with_error(1e3 * noise.rmse, 1e3 * noise.rmse_error), with_error(1e3 * noise.mae, 1e3 * noise.mae_error)
-    print(
-        f"forces on beads that stand still for {noise.time_ps:g} ps, by component, in meV/Å; no model has smaller errors:"
-    )
-    print(f"RMSE {rmse}, MAE {mae}")
+    print(f"scatter of forces on {noise.configurations} arrangements of still beads, by component, in meV/Å:")
+    print(f"RMSE {rmse}, MAE {mae}; no model has smaller errors")
     again = with_error(*force_autocorrelation(settings, options.output))
     print(f"autocorrelation of forces one frame ({settings.frame_interval_ps:g} ps) apart: {again}")
     return 0

@@ -2,8 +2,13 @@
 
 A force on a bead depends on all atoms; a coarse model knows the beads alone and can at best give its average. What it misses is
 the spread of the forces at fixed beads. Here it is measured: molecules are tied to where they are by stiff springs on their centres
-of mass, and turn and vibrate as the liquid lets them. Errors of a trained model on the frames cannot fall below these numbers. They
-are a lower bound: where molecules are slow to turn in the cage that fixed neighbours make, longer times give larger numbers.
+of mass, and turn and vibrate as the liquid lets them. Errors of a trained model on the frames cannot fall below these numbers.
+
+In the cage that fixed neighbours make, molecules are slow to turn: hydrogen bonds that a frame has found are kept. One simulation
+of it would see too little. So there are two for each arrangement of beads: one goes on from the frame, whose orientations are a
+fair draw, the other forgets them in the heat and is cooled again. f and f′ being forces of the one and of the other::
+
+    RMSE² = ½⟨(f − f′)²⟩,   MAE = ⟨|f − f′|⟩/√2   (the latter as for normal deviates)
 
 Whether frames are far enough apart to count one by one shows in the same forces: their autocorrelation over one interval.
 
@@ -25,6 +30,7 @@ from mlcalc.settings import check_range
 _TIED_A = 0.01  # standard deviation of a centre of mass along an axis: far below the scale on which forces change
 _STEP = 0.5  # time step times the angular frequency of a tied bead, at most: Langevin dynamics are stable below 2
 _SETTLE_PS, _INTERVAL_PS = 2.0, 0.2
+_HEAT, _STAGES = 2.0, 8  # annealing: from that many times the temperature, linearly in so many stages
 _KJ_PER_K = units.kB / KJ
 _LIQUID, _TIES = 0, 1  # force groups
 
@@ -35,7 +41,7 @@ class ForceNoise(NamedTuple):
     Attributes:
         rmse, rmse_error: Root mean square deviation from the mean force.
         mae, mae_error: Mean absolute deviation from it.
-        configurations: Arrangements of beads that were looked at; time_ps: for how long each.
+        configurations: Arrangements of beads that were looked at.
     """
 
     rmse: float
@@ -43,14 +49,16 @@ class ForceNoise(NamedTuple):
     mae: float
     mae_error: float
     configurations: int
-    time_ps: float
 
 
-def force_noise(settings: AllAtomSettings, folder: Path, configurations: int = 8, samples: int = 100) -> ForceNoise:
+def force_noise(
+    settings: AllAtomSettings, folder: Path, configurations: int = 8, samples: int = 50, anneal_ps: float = 32.0
+) -> ForceNoise:
     """Measure it at configurations that a folder of ``mlcalc coarse-grain`` holds.
 
     Args:
-        samples: Of the forces at each configuration.
+        samples: Of the forces in each of the two simulations of a configuration, 0.2 ps apart.
+        anneal_ps: For how long the second of them is cooled.
 
     Raises:
         InputError: A folder of other settings; fewer than two configurations or samples, or fewer blocks in the folder.
@@ -63,14 +71,13 @@ def force_noise(settings: AllAtomSettings, folder: Path, configurations: int = 8
             f"{folder}: {configurations} configurations of {len(blocks)} blocks: expected 2 to {len(blocks)}"
         )
     chosen = [blocks[k] for k in np.linspace(0, len(blocks) - 1, configurations).round().astype(int)]
-    spreads = np.array([_spread(settings, path, samples) for path in chosen])
+    spreads = np.array([_spread(settings, path, samples, anneal_ps) for path in chosen])
     squares, absolutes = spreads.T
     rmse = np.sqrt(squares.mean())
     n = len(chosen)
     return ForceNoise(
         float(rmse), float(squares.std(ddof=1) / np.sqrt(n) / (2.0 * rmse)),
         float(absolutes.mean()), float(absolutes.std(ddof=1) / np.sqrt(n)), n,
-        samples * _INTERVAL_PS,
     )  # fmt: skip
 
 
@@ -95,24 +102,45 @@ def _one_frame_apart(forces: np.ndarray) -> tuple[float, float]:
     return float((forces[1:] * forces[:-1]).mean()), float(np.square(forces).mean())
 
 
-def _spread(settings: AllAtomSettings, block: Path, samples: int) -> tuple[float, float]:
+def _spread(settings: AllAtomSettings, block: Path, samples: int, anneal_ps: float) -> tuple[float, float]:
     """Mean square and mean absolute deviation, (eV/Å)² and eV/Å, of forces on beads that stay where a block has ended."""
     system, mapping, _ = make_system(settings)
     settings = replace(settings, timestep_fs=min(settings.timestep_fs, _longest_step_fs(settings, mapping)))
     state = read_block(block)
     _tie(system, mapping, state["atoms"], settings.temperature_K)
-    context = context_of(system, settings, 1 + settings.seed)
-    context.setPositions(state["atoms"])
-    context.setVelocities(state["velocities"])
-    integrator = context.getIntegrator()
+
+    def forces(seed: int, anneal_ps: float) -> np.ndarray:
+        context = context_of(system, settings, seed)
+        context.setPositions(state["atoms"])
+        context.setVelocities(state["velocities"])
+        _anneal(context, settings, anneal_ps)
+        return np.array([_next_forces(context, settings, mapping) for _ in range(samples)])
+
+    difference = forces(1 + settings.seed, 0.0) - forces(2 + settings.seed, anneal_ps)
+    return float(np.square(difference).mean() / 2.0), float(np.abs(difference).mean() / np.sqrt(2.0))
+
+
+def _anneal(context, settings: AllAtomSettings, anneal_ps: float) -> None:
+    """Heat and cool what turns; the ties tighten with the heat, so that beads move no further. Then settle."""
+    integrator, temperature = context.getIntegrator(), settings.temperature_K
+    if anneal_ps > 0.0:
+        for hot in np.linspace(_HEAT * temperature, temperature, _STAGES):
+            integrator.setTemperature(hot)
+            context.setParameter("k", _stiffness(hot))
+            advance(integrator, settings.steps_in(anneal_ps / _STAGES))
     advance(integrator, settings.steps_in(_SETTLE_PS))
-    forces = []
-    for _ in range(samples):
-        advance(integrator, settings.steps_in(_INTERVAL_PS))
-        atomic = context.getState(forces=True, groups={_LIQUID}).getForces(asNumpy=True)._value
-        forces.append(mapping.forces(atomic) * KJ / NM)
-    deviation = np.array(forces) - np.mean(forces, axis=0)
-    return float((deviation**2).sum() / (samples - 1) / deviation[0].size), float(np.abs(deviation).mean())
+
+
+def _next_forces(context, settings: AllAtomSettings, mapping) -> np.ndarray:
+    """Forces of the liquid on the beads, eV/Å, an interval later."""
+    advance(context.getIntegrator(), settings.steps_in(_INTERVAL_PS))
+    atomic = context.getState(forces=True, groups={_LIQUID}).getForces(asNumpy=True)._value
+    return mapping.forces(atomic) * KJ / NM
+
+
+def _stiffness(temperature_K: float) -> float:
+    """Of a tie, kJ/mol/nm²."""
+    return _KJ_PER_K * temperature_K / (_TIED_A / NM) ** 2
 
 
 def _longest_step_fs(settings: AllAtomSettings, mapping) -> float:
@@ -126,7 +154,7 @@ def _tie(system, mapping, atoms: np.ndarray, temperature_K: float) -> None:
     import openmm
 
     ties = openmm.CustomCentroidBondForce(1, "0.5*k*((x1-x0)^2+(y1-y0)^2+(z1-z0)^2)")
-    ties.addGlobalParameter("k", _KJ_PER_K * temperature_K / (_TIED_A / NM) ** 2)
+    ties.addGlobalParameter("k", _stiffness(temperature_K))
     for name in ("x0", "y0", "z0"):
         ties.addPerBondParameter(name)
     for bead, place in enumerate(mapping.positions(atoms)):
