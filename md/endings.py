@@ -85,8 +85,15 @@ class StopRequest:
     def __init__(self, seconds: float | None = None):
         self._deadline = None if seconds is None else time.monotonic() + seconds
         self.code = 0
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._note)
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def __enter__(self) -> "StopRequest":
+        return self
+
+    def __exit__(self, *_) -> None:
+        """Give the signals back to whoever had them: in a notebook, life goes on after a run."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     @property
     def made(self) -> bool:

@@ -30,11 +30,14 @@ class _Task(NamedTuple):
     checkpoint: Checkpoint | None
 
 
-def run(settings: RunSettings, stop: StopRequest, overwrite: bool = False, kind: str = RUN) -> tuple[int, list[Path]]:
+def run(
+    settings: RunSettings, stop: StopRequest | None = None, overwrite: bool = False, kind: str = RUN
+) -> tuple[int, list[Path]]:
     """Make the run of every requested number of beads; those that the output folder holds are gone on with.
 
     Args:
-        settings: Of all of them; stop: The requests to stop.
+        settings: Of all of them (config.read_settings).
+        stop: The requests to stop; None for signals alone.
         overwrite: Begin anew where there is one.
         kind: physics.RUN or physics.REAL_TIME.
 
@@ -59,7 +62,10 @@ def run(settings: RunSettings, stop: StopRequest, overwrite: bool = False, kind:
             record = RunFolder(task.folder, task.settings)
             record.begin(as_extxyz(prepared.atoms), prepared.model_path, list(prepared.committee_paths), kind)
             record.close()
-    return _in_turn(tasks, stop)
+    if stop is not None:
+        return _in_turn(tasks, stop)
+    with StopRequest() as signals:
+        return _in_turn(tasks, signals)
 
 
 def resume(folder: Path, steps: int | None, stop: StopRequest) -> tuple[int, list[Path]]:

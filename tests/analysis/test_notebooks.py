@@ -18,22 +18,65 @@ ROOT = Path(__file__).parents[2]
 
 def executed(name: str, monkeypatch, **environment: str) -> list:
     """Outputs of the code cells of a notebook, run from the root of the repository."""
-    for key, value in environment.items():
+    for key, value in ({"NUMBA_NUM_THREADS": "1"} | environment).items():
         monkeypatch.setenv(key, value)
     notebook = jupytext.read(ROOT / "analysis" / "notebooks" / f"{name}.py")
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(ROOT)}}).execute()
     return [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def test_c20_relevance(tmp_path, monkeypatch):
-    short = ["--steps", "400", "--output", str(tmp_path), "--no-figure", "--threads", "1"]
+def printed(outputs: list) -> str:
+    """All that the cells have printed."""
+    return "".join(output.get("text", "") for cell in outputs for output in cell)
+
+
+def pictures(outputs: list) -> int:
+    """Cells that show one."""
+    return [any("image/png" in output.get("data", {}) for output in cell) for cell in outputs].count(True)
+
+
+@pytest.fixture(scope="module")
+def c20_runs(tmp_path_factory) -> Path:
+    """Short runs of C20 with P = 8 and P = 1."""
+    folder = tmp_path_factory.mktemp("c20")
+    short = ["--steps", "600", "--output", str(folder), "--no-figure", "--threads", "1"]
     assert rpmd(["run", str(ROOT / "inputs" / "c20" / "rpmd.toml"), *short]) == 0
-    outputs = executed("c20_relevance", monkeypatch, MLCALC_RUNS=str(tmp_path), MLCALC_FRAMES="4")
+    return folder
+
+
+def test_c20_relevance(c20_runs, monkeypatch):
+    outputs = executed("c20_relevance", monkeypatch, MLCALC_RUNS=str(c20_runs), MLCALC_FRAMES="4")
     kinds = {kind for cell in outputs for output in cell for kind in output.get("data", {})}
     assert {"image/png", "application/vnd.jupyter.widget-view+json"} <= kinds
-    printed = "".join(output.get("text", "") for cell in outputs for output in cell)
-    assert "bonds between" in printed
-    assert "strongest pairs" in printed
+    assert "bonds between" in printed(outputs)
+    assert "strongest pairs" in printed(outputs)
+
+
+def test_c20_classical_quantum(c20_runs, monkeypatch):
+    outputs = executed("c20_classical_quantum", monkeypatch, MLCALC_RUNS=str(c20_runs))
+    assert pictures(outputs) == 2
+    # ħ/√(12 m k_B T), by hand
+    assert "free carbon at 300 K, along one axis: 0.0335 Å" in printed(outputs)
+    assert "With P = 8 the bonds are" in printed(outputs)
+
+
+def test_quick_start(tmp_path, monkeypatch):
+    outputs = executed("quick_start", monkeypatch, MLCALC_RUNS=str(tmp_path), MLCALC_STEPS="600")
+    assert pictures(outputs) == 2
+    assert "With P = 8 the bonds are" in printed(outputs)
+    assert "Universe with 160 atoms" in printed(outputs)
+
+
+def test_convergence(tmp_path, monkeypatch):
+    outputs = executed("convergence", monkeypatch, MLCALC_RUNS=str(tmp_path), MLCALC_STEPS="600", MLCALC_BEADS="1,4")
+    assert pictures(outputs) == 2
+    assert {"P1", "P4"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_ipi_output(tmp_path, monkeypatch):
+    outputs = executed("ipi_output", monkeypatch, MLCALC_RUNS=str(tmp_path), MLCALC_STEPS="600")
+    assert pictures(outputs) == 1
+    assert "31 frames, one every 0.01 ps" in printed(outputs)
 
 
 def test_liquids(tmp_path, monkeypatch):
@@ -42,9 +85,8 @@ def test_liquids(tmp_path, monkeypatch):
         short += ["--output", str(tmp_path / f"{name}-cg"), "--no-figure", "--threads", "1"]
         assert rpmd(["run", str(ROOT / "inputs" / name / "md.toml"), *short]) == 0
     outputs = executed("liquids", monkeypatch, MLCALC_RUNS=str(tmp_path), MLCALC_FRAMES="4")
-    assert [any("image/png" in output.get("data", {}) for output in cell) for cell in outputs].count(True) == 4
-    printed = "".join(output.get("text", "") for cell in outputs for output in cell)
-    assert printed.count("γ = 0 and 0.1 and 0.5; 4 frames of") == 2
+    assert pictures(outputs) == 4
+    assert printed(outputs).count("γ = 0 and 0.1 and 0.5; 4 frames of") == 2
 
 
 @pytest.mark.parametrize("atoms", [molecule("C2H6"), bulk("C", "diamond", 3.567)], ids=["molecule", "crystal"])

@@ -1,0 +1,75 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+# %% [markdown]
+# # From i-PI to the same analysis
+#
+# i-PI moves the ring polymer, mlcalc gives it forces; what i-PI has written then becomes a run folder like any other.
+#
+# ```sh
+# pip install -e '.[notebooks]'
+# jupytext --to ipynb --execute analysis/notebooks/ipi_output.py
+# ```
+
+# %%
+# %matplotlib inline
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from IPython.display import display
+
+from analysis import gyration, plots, properties, report
+from analysis.ipi_output import convert
+from analysis.universe import bead_universe, open_run
+
+work = Path(os.environ.get("MLCALC_RUNS", "runs/ipi"))
+steps = int(os.environ.get("MLCALC_STEPS", "4000"))
+
+# %% [markdown]
+# ## An input of i-PI
+#
+# `inputs/ipi/pimd-direct.xml`: 300 K, P = 8, PILE-L. Two places are filled in: where mlcalc's driver lies (`rpmd ipi-driver-path`
+# prints it), through which i-PI asks for all beads in one call and in its own process, and how many steps to make.
+
+# %%
+shutil.copytree("inputs/ipi", work, dirs_exist_ok=True)
+driver = subprocess.run(["rpmd", "ipi-driver-path"], capture_output=True, text=True, check=True).stdout.strip()
+text = (work / "pimd-direct.xml").read_text().replace("<pes_path>PATH<", f"<pes_path>{driver}<")
+(work / "mine.xml").write_text(text.replace("<total_steps>2000<", f"<total_steps>{steps}<"))
+subprocess.run(["i-pi", "mine.xml"], cwd=work, capture_output=True, check=True)
+print(*sorted(path.name for path in work.iterdir()), sep="  ")
+
+# %% [markdown]
+# ## A run folder
+#
+# Positions of all beads, properties and the structure, in the units of mlcalc (`python -m analysis from-ipi` in a shell).
+
+# %%
+folder = convert(work / "mine.xml", work / "run", "c20")
+print(properties.as_text(properties.read_runs([folder], discard=0.2, pooled=False)))
+
+# %% [markdown]
+# ## Everything else as before
+
+# %%
+found = report.analyse([folder], discard=0.2)
+print(report.as_text(found))
+display(plots.distance_figure(found))
+
+# %%
+universe = bead_universe(open_run(folder))
+clouds = gyration.RingPolymerGyration(universe).run()
+print(
+    f"{universe.trajectory.n_frames} frames, one every {universe.trajectory.dt:g} ps; radii of gyration of the nuclei:"
+)
+print(" ".join(f"{radius:.4f}" for radius in clouds.results.radius), "Å")
