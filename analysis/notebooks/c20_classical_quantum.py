@@ -16,7 +16,7 @@
 #
 # ```sh
 # pip install -e '.[notebooks]'
-# rpmd run inputs/c20/founding.toml      # 1.25 ns with P = 8 and P = 1: twenty minutes on two cores (or rpmd.toml: 30 ps, a minute and a half)
+# rpmd run inputs/c20/founding.toml      # 1.25 ns with P = 8 and P = 1: twenty minutes on two cores
 # jupytext --to ipynb --execute analysis/notebooks/c20_classical_quantum.py
 # ```
 

@@ -97,6 +97,6 @@ axes.set(xlabel="atom", ylabel="radius of gyration / Å", title="how far each ca
 plt.show()
 
 # %% [markdown]
-# **Next:** [c20_classical_quantum.py](c20_classical_quantum.py) looks at the founding run, [convergence.py](convergence.py) asks how
-# many beads are enough, [c20_relevance.py](c20_relevance.py) what the network has learned, [ipi_output.py](ipi_output.py) starts from
-# i-PI, [liquids.py](liquids.py) from coarse-grained liquids.
+# **Next:** [c20_classical_quantum.py](c20_classical_quantum.py) looks at the founding run, [convergence.py](convergence.py) asks
+# how many beads are enough, [c20_relevance.py](c20_relevance.py) what the network has learned, [ipi_output.py](ipi_output.py)
+# starts from i-PI, [liquids.py](liquids.py) from coarse-grained liquids.
