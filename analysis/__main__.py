@@ -12,6 +12,11 @@ _GAMMA = 0.1
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code (0, or 2 after bad input)."""
+    options = _parser().parse_args(arguments)
+    return run_command("python -m analysis", lambda: _checked(options))
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis", description="Numbers and figures from run folders.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     distances = commands.add_parser(
@@ -151,8 +156,7 @@ def main(arguments: list[str] | None = None) -> int:
                 help="take runs with the same beads, temperature and model as one: pieces, or independent trajectories",
             )  # fmt: skip
         command.add_argument("--json", action="store_true", help="print the numbers as JSON instead of the table")
-    options = parser.parse_args(arguments)
-    return run_command(parser.prog, lambda: _checked(options))
+    return parser
 
 
 def _share(text: str) -> float | None:

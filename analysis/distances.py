@@ -14,6 +14,7 @@ from ase import Atoms
 from ase.data import covalent_radii
 from MDAnalysis import Universe
 from MDAnalysis.analysis.base import AnalysisBase
+from MDAnalysis.analysis.results import ResultsGroup
 
 from md.statistics import Mean, block_average
 from mlcalc.errors import InputError
@@ -111,7 +112,7 @@ class PairDistances(AnalysisBase):
         r_max: Upper end of the histograms in Å. Distances beyond it still count in the normalisation.
         bin_width: Å.
 
-    After ``run()``:
+    After ``run()``, serially or in parallel (``backend="multiprocessing"``, ``n_workers=…``) with the same numbers:
         results.histograms: ``(group, kind)`` → Histogram, for every group and ``"all"``; kinds "beads" and "centroid".
         results.moments: ``(group, kind)`` → Moments, for every group.
         results.shortest: Smallest distance of two atoms in any bead, Å.
@@ -119,6 +120,13 @@ class PairDistances(AnalysisBase):
     The error of a bin is that of the mean of 20 contiguous blocks, which must be longer than the correlation time. The
     errors of mean and standard deviation come from Flyvbjerg-Petersen blocking (md.statistics), which finds that time.
     """
+
+    _analysis_algorithm_is_parallelizable = True
+
+    @classmethod
+    def get_supported_backends(cls) -> tuple[str, ...]:
+        """What ``run(backend=…)`` may be."""
+        return ("serial", "multiprocessing", "dask")
 
     def __init__(self, universe: Universe, pairs: dict[str, np.ndarray], r_max: float, bin_width: float = 0.01):
         super().__init__(universe.trajectory)
@@ -132,46 +140,71 @@ class PairDistances(AnalysisBase):
         self._bin_width = bin_width
         self._n_bins = int(np.ceil(r_max / bin_width))
 
+    def _setup_computation_groups(self, *args, **options):
+        parts = super()._setup_computation_groups(*args, **options)
+        self._total = sum(map(len, parts))
+        # Moments are taken about a typical distance: no digits lost in ⟨d²⟩ − ⟨d⟩².
+        self._trajectory[parts[0][0, 1] if self._total else 0]
+        self._origin = self._distances()[-1]
+        return parts
+
+    def _compute(self, indexed_frames: np.ndarray, *args, **options):
+        self._places = indexed_frames[:, 0]  # a worker's share among all the frames
+        return super()._compute(indexed_frames, *args, **options)
+
     def _prepare(self):
         blocks = (len(KINDS), N_BLOCKS, self._n_bins + 1)  # one more bin for what lies beyond r_max
-        self._counts = {name: np.zeros(blocks, dtype=np.int64) for name in ("all", *self._groups)}
-        self._shortest = np.inf
-        self._powers = {
+        self.results.counts = {name: np.zeros(blocks, dtype=np.int64) for name in ("all", *self._groups)}
+        self.results.shortest = np.inf
+        self.results.powers = {
             name: np.zeros((len(KINDS), 2, self.n_frames, len(group))) for name, group in self._groups.items()
         }
 
-    def _single_frame(self):
+    def _distances(self) -> np.ndarray:
+        """(P+1, n_pairs) Å, of the present frame's beads and centroid."""
         positions = self._atoms.positions.astype(np.float64).reshape(self._n_beads, -1, 3)
         replicas = np.concatenate([positions, positions.mean(axis=0, keepdims=True)])
-        distances = np.linalg.norm(replicas[:, self._first] - replicas[:, self._second], axis=-1)  # (P+1, n_pairs)
+        return np.linalg.norm(replicas[:, self._first] - replicas[:, self._second], axis=-1)
+
+    def _single_frame(self):
+        distances = self._distances()
         if not np.isfinite(distances).all():
             raise InputError(
                 f"frame {self._ts.frame} holds positions that are not finite: expected a healthy trajectory"
             )
-        self._shortest = min(self._shortest, distances[:-1].min())
+        self.results.shortest = min(self.results.shortest, float(distances[:-1].min()))
         bins = np.minimum((distances / self._bin_width).astype(np.intp), self._n_bins)
-        if self._frame_index == 0:
-            self._origin = distances[-1]  # moments are taken about a typical distance: no digits lost in ⟨d²⟩ − ⟨d⟩²
-        block = self._frame_index * N_BLOCKS // self.n_frames
+        block = self._places[self._frame_index] * N_BLOCKS // self._total
         for name, group in {"all": slice(None), **self._groups}.items():
             for kind, which in enumerate((slice(None, -1), slice(-1, None))):
-                self._counts[name][kind, block] += np.bincount(bins[which, group].ravel(), minlength=self._n_bins + 1)
+                counts = np.bincount(bins[which, group].ravel(), minlength=self._n_bins + 1)
+                self.results.counts[name][kind, block] += counts
                 if name != "all":
                     excess = distances[which, group] - self._origin[group]
-                    self._powers[name][kind, :, self._frame_index] = excess.mean(axis=0), (excess**2).mean(axis=0)
+                    powers = excess.mean(axis=0), (excess**2).mean(axis=0)
+                    self.results.powers[name][kind, :, self._frame_index] = powers
+
+    def _get_aggregator(self):
+        def summed(parts: list[dict]) -> dict:
+            return {name: sum(part[name] for part in parts) for name in parts[0]}
+
+        def joined(parts: list[dict]) -> dict:
+            return {name: np.concatenate([part[name] for part in parts], axis=2) for name in parts[0]}
+
+        return ResultsGroup(lookup={"counts": summed, "shortest": min, "powers": joined})
 
     def _conclude(self):
-        self.results.shortest = float(self._shortest)
         self.results.histograms = {
             (name, kind): Histogram(counts[k], self._bin_width)
-            for name, counts in self._counts.items()
+            for name, counts in self.results.counts.items()
             for k, kind in enumerate(KINDS)
         }
         self.results.moments = {
             (name, kind): pair_moments(*powers[k], self._origin[self._groups[name]])
-            for name, powers in self._powers.items()
+            for name, powers in self.results.powers.items()
             for k, kind in enumerate(KINDS)
         }
+        del self.results["counts"], self.results["powers"]
 
 
 def pair_moments(first: np.ndarray, second: np.ndarray, origin: np.ndarray) -> Moments:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from md.ipi_cli import add_ipi_commands
+from mlcalc.completion import add_completion
 from mlcalc.errors import InputError, run_command
 
 _RUN_EXAMPLE = """examples:
@@ -24,8 +25,7 @@ keys of the input and their defaults (units are part of the name):
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code, for runs one of endings.Exit or 128 + a signal."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     return run_command("rpmd", lambda: options.command(options))
 
 
@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         help="only frames on which the run's committee disagrees by more than this, eV/Å: those worth labelling",
     )  # fmt: skip
     frames.set_defaults(command=_frames)
-    return parser
+    return add_completion(parser)
 
 
 def _add_run_options(command) -> None:
@@ -138,7 +138,10 @@ def _add_end_options(command) -> None:
 
 
 def _bead_list(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected numbers of beads, as 1,4,8") from None
 
 
 def _frames(options) -> int:

@@ -3,7 +3,10 @@
 import argparse
 from pathlib import Path
 
+from mlcalc.coarse_grain_command import add_coarse_grain
+from mlcalc.completion import add_completion
 from mlcalc.errors import InputError, run_command
+from mlcalc.import_command import add_import
 from mlcalc.json_text import to_json
 
 _RAW = argparse.RawDescriptionHelpFormatter
@@ -26,15 +29,15 @@ def _parser() -> argparse.ArgumentParser:
     for add in (
         _add_label,
         _add_sample,
-        _add_coarse_grain,
+        add_coarse_grain,
         _add_train,
         _add_evaluate,
         _add_modes,
-        _add_import,
+        add_import,
         _add_info,
     ):
         add(commands)
-    return parser
+    return add_completion(parser)
 
 
 def _add_label(commands) -> None:
@@ -102,63 +105,6 @@ def _sample(options) -> int:
     )  # fmt: skip
     made = sample_to_file(options.method, options.engine, Path(options.structure), Path(options.output), settings)
     print(f"{len(made)} structures written to {options.output}")
-    return 0
-
-
-def _add_coarse_grain(commands) -> None:
-    command = commands.add_parser(
-        "coarse-grain", help="all-atom MD of a liquid, mapped onto a bead per molecule", formatter_class=_RAW,
-        description="Simulate a liquid with OpenMM and write positions of and forces on its molecules' centres of mass: data for\n"
-        "training on forces alone. Run the same command again to go on where it stopped; a larger number of frames adds to them.",
-        epilog="example:\n  mlcalc coarse-grain inputs/methane/all_atom.toml -o runs/methane -j 2",
-    )  # fmt: skip
-    command.add_argument("config", type=Path, metavar="CONFIG.toml")
-    command.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
-    command.add_argument("-j", "--jobs", type=int, default=1, help="worker processes (default: 1)")
-    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="any key")
-    command.add_argument(
-        "--noise-floor",
-        type=int,
-        metavar="N",
-        help="measure instead what beads cannot know of forces, at N frames, and how far frames are independent",
-    )
-    command.add_argument(
-        "--samples", type=int, default=50, metavar="M", help="for it: 0.2 ps apart in each simulation (default: 50)"
-    )
-    command.set_defaults(command=_coarse_grain)
-
-
-def _coarse_grain(options) -> int:
-    from tqdm import tqdm
-
-    from mlcalc.all_atom import BLOCK_FRAMES, coarse_grain
-    from mlcalc.settings import parse_assignment
-
-    overrides = dict(parse_assignment(text) for text in options.assignments)
-    if options.noise_floor is not None:
-        return _noise_floor(options, overrides)
-    with tqdm(unit="frame", disable=None) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total * BLOCK_FRAMES
-            bar.update(done * BLOCK_FRAMES - bar.n)
-
-        print(coarse_grain(options.config, options.output, options.jobs, overrides, show))
-    return 0
-
-
-def _noise_floor(options, overrides: dict) -> int:
-    from mlcalc.force_noise import force_autocorrelation, force_noise
-    from mlcalc.liquid import read_settings
-    from mlcalc.tables import with_error
-
-    settings = read_settings(options.config, overrides)
-    noise = force_noise(settings, options.output, options.noise_floor, options.samples)
-    rmse, mae = with_error(1e3 * noise.rmse, 1e3 * noise.rmse_error), with_error(1e3 * noise.mae, 1e3 * noise.mae_error)
-    print(f"scatter of forces on {noise.configurations} arrangements of still beads, by component, in meV/Å:")
-    print(f"RMSE {rmse}, MAE {mae}; no model has smaller errors")
-    again = with_error(*force_autocorrelation(settings, options.output))
-    print(f"autocorrelation of forces one frame ({settings.frame_interval_ps:g} ps) apart: {again}")
     return 0
 
 
@@ -246,65 +192,6 @@ def _modes(options) -> int:
     modes = relaxed_modes(read_structures(Path(options.structure))[0], load_model(options.model))
     print((as_json if options.json else as_text)(modes, options.temperature, options.beads))
     return 0
-
-
-def _add_import(commands) -> None:
-    parser = commands.add_parser(
-        "import", help="turn another program's checkpoint into a model file", formatter_class=_RAW,
-        description="Import a trained network. Nothing in a checkpoint is executed.",
-        epilog="examples:\n  mlcalc import schnetpack best_model --energy-unit eV --length-unit Ang -o model.safetensors\n"
-        "  mlcalc import schnet-tf force_model -o teacher.safetensors",
-    )  # fmt: skip
-    parser.add_argument(
-        "format", choices=("schnetpack", "schnet-tf"),
-        help="schnetpack: SchNetPack 2, best_model; schnet-tf: original SchNet, folder of a TensorFlow V2 checkpoint",
-    )  # fmt: skip
-    parser.add_argument("source", metavar="CHECKPOINT")
-    parser.add_argument(
-        "--energy-unit", help="of SchNetPack's model, which does not say: eV, meV, Hartree, kcal/mol, kJ/mol"
-    )
-    parser.add_argument("--length-unit", help="likewise: Ang, Bohr, nm")
-    parser.add_argument(
-        "--elements", nargs="+", metavar="SYMBOL",
-        help="what it was trained on, which checkpoints do not say (default: schnet-tf: C; schnetpack: the elements of its "
-        "single-atom energies, or all)",
-    )  # fmt: skip
-    parser.add_argument("-o", "--output", required=True, metavar="MODEL.safetensors")
-    parser.set_defaults(command=_import)
-
-
-def _import(options) -> int:
-    from mlcalc.model_file import save_model
-    from mlcalc.model_summary import describe
-
-    output = Path(options.output)
-    if output.suffix != ".safetensors" or not output.parent.is_dir():
-        raise InputError(f"--output {output}: expected a name that ends in .safetensors, in a folder that exists")
-    model = _imported(options)
-    save_model(model, output)
-    print(f"{output}: {describe(model)}")
-    return 0
-
-
-def _imported(options):
-    elements = tuple(options.elements) if options.elements else None
-    given = {"--energy-unit": options.energy_unit, "--length-unit": options.length_unit}
-    if options.format == "schnet-tf":
-        if wrong := [name for name, unit in given.items() if unit]:
-            raise InputError(f"{wrong[0]}: an original SchNet counts in kcal/mol and Å; expected no units")
-        from mlcalc.importers.schnet_tf import import_schnet_tf
-
-        return import_schnet_tf(options.source, elements or ("C",))
-    if missing := [name for name, unit in given.items() if not unit]:
-        raise InputError(f"{' and '.join(missing)} missing: SchNetPack's file carries no units; see --help")
-    from mlcalc.importers.schnetpack import import_schnetpack
-
-    model = import_schnetpack(options.source, options.energy_unit, options.length_unit, elements)
-    if elements is None:
-        print(
-            f"elements: {len(model.config.elements)}, as far as the file says; --elements to tell those of the training set"
-        )
-    return model
 
 
 def _add_info(commands) -> None:

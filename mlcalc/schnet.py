@@ -1,15 +1,15 @@
 """SchNet in PyTorch, as the papers read: the definition that every other form is tested against.
 
-=====================  ==========================================================  =================
-symbol                 meaning                                                     shape
-=====================  ==========================================================  =================
-x_i                    features of atom i, x_i⁰ = A[Z_i]                           (F,)
-r_ij                   distance of a pair                                          scalar, Å
-W(r)                   continuous filter, a dense network on Gaussians of r        (F,)
-c_i = Σ_j (W_in x_j)∘W(r_ij)   continuous-filter convolution                       (F,)
-x ← x + W₂ ssp(W₁ c + b₁) + b₂   one of T interaction blocks                       (F,)
-E = Σ_i [s·readout(x_i) + shift(Z_i)]   energy                                     scalar, eV
-=====================  ==========================================================  =================
+=====================================  ====================================================  ==========
+symbol                                 meaning                                               shape
+=====================================  ====================================================  ==========
+x_i                                    features of atom i, x_i⁰ = A[Z_i]                     (F,)
+r_ij                                   distance of a pair                                    scalar, Å
+W(r)                                   continuous filter, a dense network on Gaussians of r  (F,)
+c_i = Σ_j (W_in x_j)∘W(r_ij)           continuous-filter convolution                         (F,)
+x ← x + W₂ ssp(W₁ c + b₁) + b₂         one of T interaction blocks                           (F,)
+E = Σ_i [s·readout(x_i) + shift(Z_i)]  energy                                                scalar, eV
+=====================================  ====================================================  ==========
 
 ssp(x) = ln(½eˣ + ½). Both dialects of the literature are configurations of this one network (model_file.SchNetConfig):
 SchNetPack 2 (cosine cutoff on a linear filter output) and the original TensorFlow SchNet (ssp on the filter output, all pairs).

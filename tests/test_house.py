@@ -67,7 +67,7 @@ def tracked() -> list[Path]:
 def test_top_level():
     visible = {path.parts[0] for path in tracked() if not path.parts[0].startswith(".")}
     papers = {"README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff"}
-    assert visible == {"pyproject.toml", *papers, "mlcalc", "md", "tests", "inputs", "analysis"}
+    assert visible == {"pyproject.toml", *papers, "docs", "mlcalc", "md", "tests", "inputs", "analysis"}
 
 
 def test_nothing_heavy_and_nothing_that_executes_on_loading():

@@ -123,6 +123,19 @@ def test_running_twice_gives_the_same():
     np.testing.assert_array_equal(again.histograms["all", "beads"].density, density)
 
 
+def test_in_parallel():
+    """Workers see a part of the frames, and must know which."""
+    rng = np.random.default_rng(4)
+    universe = universe_of(diatomic(1.5 + 0.1 * rng.normal(size=(107, 3))))
+    alone = PairDistances(universe, ONE_PAIR, 4.0).run(start=3)
+    shared = PairDistances(universe, ONE_PAIR, 4.0).run(start=3, backend="multiprocessing", n_workers=3)
+    assert shared.results.shortest == alone.results.shortest
+    assert shared.results.moments == alone.results.moments
+    assert "powers" not in shared.results
+    for key, histogram in alone.results.histograms.items():
+        np.testing.assert_array_equal(shared.results.histograms[key].counts, histogram.counts)
+
+
 @pytest.mark.parametrize("memory", [0.0, 0.9])
 def test_errors_are_honest_and_the_width_unbiased(memory):
     """Over many short series, the scatter of the estimates must be what their errors claim."""

@@ -1,0 +1,133 @@
+"""How much of the forces on the beads of a liquid pairs, densities and triples can describe, beside a network.
+
+    python -m tests.benchmarks.body_order inputs/water/data/frames.xyz inputs/water/test.xyz --model water-cg
+
+Energies that are linear in their coefficients, fitted to forces by least squares (no network, no seed, one minimum), and tried on
+frames of other trajectories::
+
+    pairs       Σ_ij c_n φ_n(r_ij)
+    densities   Σ_i c_nm ρ_in ρ_im,  ρ_in = Σ_j φ_n(r_ij): what a bead knows of how many neighbours there are at which distance
+    triples     Σ_i Σ_jk c_nmp φ_n(r_ij) φ_m(r_ik) cos^p θ_jik; densities are those with p = 0
+
+Of convolutions over distances alone a SchNet makes densities, and densities of densities, of any power: no angle appears in it.
+"""
+
+import argparse
+import sys
+
+import numpy as np
+import torch
+from ase.io import read
+from tqdm import tqdm
+
+from mlcalc import SchNetCalculator
+from mlcalc.pairs import half_pairs
+from mlcalc.tables import aligned, with_error
+
+PAIR_CUTOFF_A, PAIR_FUNCTIONS = 8.0, 30
+SHORTEST_A = 2.3  # first centre of the radial functions of pairs; of triples a little farther
+POWERS = 4  # of the cosine: 0 to 3
+
+
+def main() -> int:
+    """Fit, try, print."""
+    options = _options()
+    torch.set_num_threads(1)
+    known = read(options.frames, ":")
+    known = known[:: max(1, len(known) // options.fit)][: options.fit]
+    unknown = read(options.test, ":")
+    designs = {}
+    for name, frames in (("fit", known), ("test", unknown)):
+        designs[name] = np.stack([design(atoms, options) for atoms in tqdm(frames, desc=name, disable=None)])
+    targets = {"fit": np.stack([a.get_forces().ravel() for a in known])}
+    targets["test"] = np.stack([a.get_forces().ravel() for a in unknown])
+    per_power = options.radial * (options.radial + 1) // 2
+    rows = [["none", "0", row(targets["test"])]]
+    for label, powers in (("pairs", 0), ("pairs, densities", 1), ("pairs, triples to cos θ", 2),
+                          ("pairs, triples to cos² θ", 3), ("pairs, triples to cos³ θ", 4)):  # fmt: skip
+        n = PAIR_FUNCTIONS + powers * per_power
+        coefficients = least_squares(designs["fit"][..., :n].reshape(-1, n), targets["fit"].ravel())
+        rows.append([label, str(n), row(targets["test"] - designs["test"][..., :n] @ coefficients)])
+    calculator = SchNetCalculator(options.model)
+    left = [a.get_forces().ravel() - predicted(calculator, a) for a in unknown]
+    rows.append([options.model, "", row(np.array(left))])
+    print(aligned(["energy of", "coefficients", "force RMSE / meV/Å"], rows, left=1))
+    print(f"Fitted to {len(known)} frames of {options.frames}; errors of {len(unknown)} frames of {options.test}.")
+    print(f"Triples: {options.radial} radial functions within {options.cutoff:g} Å. ±: one standard error over frames.")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("frames", help="to fit")
+    parser.add_argument("test", help="of other trajectories")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--fit", type=int, default=150, metavar="N", help="frames to fit (default: 150)")
+    parser.add_argument("--cutoff", type=float, default=4.5, metavar="A", help="of triples (default: 4.5)")
+    parser.add_argument("--radial", type=int, default=4, metavar="N", help="functions of triples (default: 4)")
+    return parser.parse_args()
+
+
+def radial(r: torch.Tensor, first: float, cutoff: float, n: int) -> torch.Tensor:
+    """φ_n(r): Gaussians that overlap, cut off smoothly; (n_pairs,) Å → (n_pairs, n)."""
+    last = cutoff - 0.4
+    centres = torch.linspace(first, last, n, dtype=r.dtype)
+    width = 0.8 * (last - first) / (n - 1)
+    return torch.exp(-0.5 * ((r[:, None] - centres) / width) ** 2) * ((1 - (r / cutoff) ** 2) ** 2)[:, None]
+
+
+def energies(positions: torch.Tensor, pairs, cutoff: float, n_radial: int) -> torch.Tensor:
+    """What the coefficients multiply: pairs, then triples by power of the cosine, each the trace of products of moments."""
+    first, second = torch.from_numpy(pairs.first), torch.from_numpy(pairs.second)
+    vectors = positions[second] - positions[first] + torch.from_numpy(pairs.shift)
+    r = torch.linalg.vector_norm(vectors, dim=1)
+    found = [radial(r, SHORTEST_A, PAIR_CUTOFF_A, PAIR_FUNCTIONS).sum(0)]
+    near = r < cutoff
+    first, second, vectors, r = first[near], second[near], vectors[near], r[near]
+    centre = torch.cat([first, second])
+    directions = torch.cat([vectors, -vectors]) / torch.cat([r, r])[:, None]
+    functions = radial(torch.cat([r, r]), SHORTEST_A + 0.3, cutoff, n_radial)
+    tensor = torch.ones(len(centre), 1, dtype=r.dtype)
+    upper = torch.triu_indices(n_radial, n_radial)
+    for _ in range(POWERS):
+        # Σ_jk φφ cos^p θ is the contraction of two moments Σ_j φ r̂⊗…⊗r̂ of rank p.
+        moments = torch.zeros(len(positions), n_radial, tensor.shape[1], dtype=r.dtype)
+        moments = moments.index_add(0, centre, functions[:, :, None] * tensor[:, None, :])
+        found.append(torch.einsum("inx,imx->nm", moments, moments)[upper[0], upper[1]])
+        tensor = (tensor[:, :, None] * directions[:, None, :]).reshape(len(centre), -1)
+    return torch.cat(found)
+
+
+def design(atoms, options) -> np.ndarray:
+    """(3N, n_coefficients): forces of every term of the energy."""
+    pairs = half_pairs(atoms.get_positions(), PAIR_CUTOFF_A, atoms.cell.array, atoms.pbc)
+    positions = torch.tensor(atoms.get_positions(), requires_grad=True)
+    terms = energies(positions, pairs, options.cutoff, options.radial)
+    return np.stack([-torch.autograd.grad(t, positions, retain_graph=True)[0].numpy().ravel() for t in terms], axis=1)
+
+
+def least_squares(design: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Coefficients of columns of very different size; a trace of ridge, since neighbouring functions overlap."""
+    scale = design.std(axis=0)
+    scaled = design / scale
+    gram = scaled.T @ scaled
+    gram += 1e-7 * np.trace(gram) / len(gram) * np.eye(len(gram))
+    return np.linalg.solve(gram, scaled.T @ target) / scale
+
+
+def predicted(calculator: SchNetCalculator, atoms) -> np.ndarray:
+    """(3N,) eV/Å, of the network."""
+    probe = atoms.copy()
+    probe.calc = calculator
+    return probe.get_forces().ravel()
+
+
+def row(residual: np.ndarray) -> str:
+    """Root mean square of (n_frames, 3N), meV/Å, with its standard error over frames."""
+    squares = np.square(1e3 * residual).mean(axis=1)
+    rmse = np.sqrt(squares.mean())
+    return with_error(rmse, squares.std(ddof=1) / np.sqrt(len(squares)) / (2 * rmse))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""The documentation keeps its word: it builds without a warning, its Python runs, its commands are understood."""
+
+import contextlib
+import io
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import analysis.__main__
+import md.cli
+import mlcalc.cli
+from tests.test_house import tracked
+
+ROOT = Path(__file__).parents[1]
+PARSERS = {
+    "rpmd": md.cli._parser,
+    "mlcalc": mlcalc.cli._parser,
+    "python -m analysis": analysis.__main__._parser,
+}
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+def blocks(text: str, *languages: str) -> list[str]:
+    """Fenced code of these languages in a page."""
+    return re.findall(rf"^```(?:{'|'.join(languages)})\n(.*?)^```", text, re.S | re.M)
+
+
+def commands(text: str) -> list[tuple[str, list[str]]]:
+    """(program, arguments) of our own programs in shell code."""
+    found = []
+    for line in re.sub(r"\$\w+", "1", text.replace("\\\n", " ")).splitlines():
+        words = shlex.shlex(line, posix=True, punctuation_chars=";&|<>()")
+        words.whitespace_split = True
+        parts: list[list[str]] = [[]]
+        for word in words:
+            if set(word) <= set(";&|<>()") or word == "do":
+                parts.append([])
+            else:
+                parts[-1].append(word)
+        for part in parts:
+            for program in PARSERS:
+                if part[: len(program.split())] == program.split():
+                    found.append((program, part[len(program.split()) :]))
+    return found
+
+
+def test_shell_code_is_taken_apart():
+    code = (
+        'for s in 1 2; do mlcalc train a.toml \\\n  --set seed=$s; done\ncd x && rpmd run "b c.toml" # rpmd nothing\n'
+    )
+    assert commands(code) == [("mlcalc", ["train", "a.toml", "--set", "seed=1"]), ("rpmd", ["run", "b c.toml"])]
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in tracked() if p.suffix == ".md" or p.parts[-2:-1] == ("notebooks",)], ids=str
+)
+def test_commands_are_understood(path):
+    """In documents, and in the heads of notebooks."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        text = re.sub(r"^# ?", "", text, flags=re.M)
+    for program, arguments in commands("".join(blocks(text, "sh", "bash"))):
+        complaint = io.StringIO()
+        try:
+            with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(io.StringIO()):
+                PARSERS[program]().parse_args(arguments)
+        except SystemExit as end:
+            assert end.code == 0, f"{program} {shlex.join(arguments)}: {complaint.getvalue()}"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """Where a reader would be: the inputs, a run, a structure and an imported network."""
+    folder = tmp_path_factory.mktemp("reader")
+    (folder / "inputs").symlink_to(ROOT / "inputs")
+    shutil.copy(ROOT / "inputs" / "c20" / "c20.xyz", folder / "structure.xyz")
+    shutil.copy(ROOT / "mlcalc" / "models" / "c20.safetensors", folder / "mine.safetensors")
+    short = ["--steps", "400", "--threads", "1", "--no-figure", "--output", str(folder / "runs" / "c20")]
+    assert md.cli.main(["run", str(ROOT / "inputs" / "c20" / "rpmd.toml"), *short]) == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page.read_text(), "python")], ids=lambda page: page.stem
+)
+def test_python_runs(page, place):
+    code = "\n".join(blocks(page.read_text(encoding="utf-8"), "python"))
+    # Two workers need a main module that they may import.
+    (place / "page.py").write_text('if __name__ == "__main__":\n' + re.sub(r"^(?=.)", "    ", code, flags=re.M))
+    done = subprocess.run([sys.executable, "page.py"], cwd=place, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    if page.stem == "ase":
+        rows = re.findall(r"^from the (?:stress|energies): *\[(.*?)\] GPa", done.stdout, re.M | re.S)
+        stress, energies = ([float(word) for word in row.split()] for row in rows)
+        assert stress[0] > 0.5
+        assert all(abs(a - b) < 0.05 + 0.05 * a for a, b in zip(stress, energies, strict=True))
+
+
+def test_pages_build(tmp_path):
+    """With warnings as errors: every docstring of the reference is understood, every link inside leads somewhere."""
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", str(ROOT / "docs"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    reference = (tmp_path / "api.html").read_text(encoding="utf-8")
+    assert "mlcalc.calculator.SchNetCalculator" in reference
+    assert "analysis.gyration.RingPolymerGyration" in reference
+
+
+def test_every_page_is_in_the_contents():
+    listed = blocks((ROOT / "docs" / "index.md").read_text(encoding="utf-8"), r"\{toctree\}")[0].split()
+    assert {page.stem for page in PAGES} - {"index"} <= set(listed)
