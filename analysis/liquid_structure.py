@@ -6,6 +6,7 @@ derived numbers by the jackknife.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -170,8 +171,8 @@ def overlaps(one: LiquidStructure, other: LiquidStructure) -> tuple[np.ndarray, 
         def shared(p: np.ndarray, q: np.ndarray, weights=weights) -> np.ndarray:
             return np.minimum(p * weights / (p * weights).sum(), q * weights / (q * weights).sum()).sum()
 
-        value, error = jackknife(lambda p, q=theirs: shared(p, q.mean(axis=0)), mine)
-        _, error_of_theirs = jackknife(lambda q, p=mine: shared(p.mean(axis=0), q), theirs)
+        value, error = jackknife(partial(shared, q=theirs.mean(axis=0)), mine)
+        _, error_of_theirs = jackknife(partial(shared, mine.mean(axis=0)), theirs)
         found.append((value, np.hypot(error, error_of_theirs)))
     values, errors = np.array(found).T
     return values, errors

@@ -148,7 +148,7 @@ class Rules:
 
     def __init__(self, trace: Trace, gamma: float | Sequence[float]):
         n_layers = len(trace.blocks) + 1
-        gammas = [gamma] * n_layers if np.isscalar(gamma) else list(gamma)
+        gammas = list(gamma) if isinstance(gamma, Sequence) else [gamma] * n_layers
         if len(gammas) != n_layers or not all(np.isfinite(g) and g >= 0 for g in gammas):
             raise InputError(
                 f"gamma = {gamma}: expected a number of at least 0, or {n_layers} of them (interaction blocks, then the readout)"

@@ -3,6 +3,7 @@
 import io
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -18,7 +19,7 @@ from mlcalc.errors import InputError
 from mlcalc.files import write_atomically
 
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-STYLE = {
+STYLE: Any = {  # matplotlib's own type lists every key
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -42,7 +43,7 @@ def distance_figure(analysed: list[RunDistances]) -> Figure:
     groups = list(analysed[0].pairs)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 5.4) if groups else (7.2, 2.8), layout="constrained")
-        mosaic = [["all"] * max(len(groups), 1)] + ([groups] if groups else [])
+        mosaic: Any = [["all"] * max(len(groups), 1)] + ([groups] if groups else [])
         for letter, (name, axes) in zip("abc", figure.subplot_mosaic(mosaic).items(), strict=False):
             factor = 1 if name == "all" else merging([item.histograms[name, "beads"] for item in analysed])
             histograms = [item.histograms[name, "beads"].coarsened(factor) for item in analysed]

@@ -1,6 +1,7 @@
 """Tables, numbers and figures of relevances along runs."""
 
 import io
+from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 
@@ -155,7 +156,7 @@ def as_json(found: list[RunRelevance]) -> str:
     runs = [
         {
             "folders": [str(folder) for folder in item.run.folders], "beads": item.run.n_beads, "frames": item.frames,
-            "gamma": item.gamma if np.isscalar(item.gamma) else list(item.gamma), "shell_A": item.shell,
+            "gamma": list(item.gamma) if isinstance(item.gamma, Sequence) else item.gamma, "shell_A": item.shell,
             "energy_eV": item.energy.mean(), "total_relevance_eV": item.total.mean(),
             "ratio": item.total.mean() / item.energy.mean(),
             "relevance_by_order_eV": {order: values.mean() for order, values in item.orders.items()},
@@ -180,7 +181,7 @@ def _shells_as_json(item: RunRelevance) -> list[dict] | None:
 
 def arrays(found: list[RunRelevance]) -> dict[str, np.ndarray]:
     """Curves of the NPZ file by run, quantity and unit."""
-    curves = {}
+    curves: dict = {}
     for k, item in enumerate(found):
         prefix = f"run{k}_P{item.run.n_beads}"
         for name, binned, unit in (("pairs", item.pairs, "A"), ("triples", item.triples, "degree")):
@@ -196,5 +197,5 @@ def arrays(found: list[RunRelevance]) -> dict[str, np.ndarray]:
 def write_files(found: list[RunRelevance], figure_path: Path) -> list[Path]:
     """Write table (TXT), figure (PNG, SVG) and numbers (JSON, NPZ) beside each other; returns their paths."""
     archive = io.BytesIO()
-    np.savez_compressed(archive, **arrays(found))
+    np.savez_compressed(archive, **arrays(found))  # type: ignore[arg-type]
     return write_beside(figure_path, relevance_figure(found), as_text(found), as_json(found), npz=archive.getvalue())

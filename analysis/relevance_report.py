@@ -63,7 +63,7 @@ def explain(
     rules = Rules(trace(model, atoms), gamma)
     sets = triple_sets(rules.trace) if with_triples else None
     triples = None if sets is None else triple_relevances(rules, sets)
-    total, singles, pairs = (sums(rules) for sums in (total_relevance, single_relevances, pair_relevances))
+    total, singles, pairs = total_relevance(rules), single_relevances(rules), pair_relevances(rules)
     strongest = walk_relevances(rules).strongest(walks) if walks else None
     return Explanation(atoms, rules.trace, total, singles, pairs, sets, triples, strongest)
 
@@ -111,7 +111,7 @@ def _ratio(item: Explanation) -> str:
 
 def gamma_text(gamma: float | Sequence[float]) -> str:
     """One number, or one for each layer."""
-    return f"{gamma:g}" if np.isscalar(gamma) else ", ".join(f"{value:g}" for value in gamma)
+    return ", ".join(f"{value:g}" for value in gamma) if isinstance(gamma, Sequence) else f"{gamma:g}"
 
 
 def _strongest(item: Explanation) -> list[str]:
@@ -164,7 +164,7 @@ def as_json(found: list[Explanation], gamma: float | Sequence[float]) -> str:
             "triples": item.sets and _sets_as_json(item.sets.atoms, item.sets.images, item.triples),
             "strongest_walks": item.walks and _sets_as_json(*item.walks),
         })  # fmt: skip
-    return to_json({"gamma": gamma if np.isscalar(gamma) else list(gamma), "structures": structures}, indent=1)
+    return to_json({"gamma": list(gamma) if isinstance(gamma, Sequence) else gamma, "structures": structures}, indent=1)
 
 
 def _sets_as_json(nodes: np.ndarray, images: np.ndarray, relevances: np.ndarray) -> list[dict]:

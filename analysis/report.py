@@ -178,11 +178,11 @@ def as_text(analysed: list[RunDistances]) -> str:
             lines.append(f"  no harmonic reference: {item.harmonic_note}")
     for quantum, classical in comparisons(analysed):
         for name in quantum.pairs:
-            ratio, harmonic = broadening(quantum, classical, name)
+            ratio, harmonic_ratio = broadening(quantum, classical, name)
             wider = with_error(ratio.value, ratio.error)
             lines.append(
                 f"With P = {quantum.run.n_beads} the {NAMES[name]} are {wider} times as wide as with "
-                f"P = {classical.run.n_beads}" + (f" (harmonic: {harmonic:.3f})." if harmonic else ".")
+                f"P = {classical.run.n_beads}" + (f" (harmonic: {harmonic_ratio:.3f})." if harmonic_ratio else ".")
             )
     return "\n".join(lines)
 
@@ -191,7 +191,7 @@ def as_json(analysed: list[RunDistances]) -> str:
     """The table's numbers as JSON; keys carry their unit, NaN becomes null."""
     runs = []
     for item in analysed:
-        groups = {}
+        groups: dict = {}
         for (name, kind), moments in item.moments.items():
             groups.setdefault(name, {"n_pairs": len(item.pairs[name])})[kind] = {
                 "mean_A": moments.mean.value, "mean_error_A": moments.mean.error,
@@ -209,10 +209,10 @@ def as_json(analysed: list[RunDistances]) -> str:
     ratios = []
     for quantum, classical in comparisons(analysed):
         for name in quantum.pairs:
-            ratio, harmonic = broadening(quantum, classical, name)
+            ratio, harmonic_ratio = broadening(quantum, classical, name)
             ratios.append({
                 "group": name, "beads": quantum.run.n_beads, "against_beads": classical.run.n_beads,
-                "std_ratio": ratio.value, "std_ratio_error": ratio.error, "harmonic": harmonic,
+                "std_ratio": ratio.value, "std_ratio_error": ratio.error, "harmonic": harmonic_ratio,
             })  # fmt: skip
     return to_json({"runs": runs, "broadening": ratios}, indent=1)
 
@@ -232,6 +232,6 @@ def write_files(analysed: list[RunDistances], figure_path: Path) -> list[Path]:
     from analysis.plots import distance_figure, write_beside
 
     archive = io.BytesIO()
-    np.savez_compressed(archive, **densities(analysed))
+    np.savez_compressed(archive, **densities(analysed))  # type: ignore[arg-type]  # NumPy's stub takes names for options
     figure = distance_figure(analysed)
     return write_beside(figure_path, figure, as_text(analysed), as_json(analysed), npz=archive.getvalue())

@@ -12,6 +12,7 @@ I(ν̃)       4c ∫₀^L w(t) C(t) cos(2πcν̃t) dt, whose integral over ν̃ 
 The window broadens every line to a width of about 1/(cL). Errors are standard errors over trajectories, which are independent.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,7 @@ LIGHT = units._c * 100.0 * 1e-15  # cm / fs
 _PADDING = 4  # points per width of a line
 
 # Name → w at x = t/L in [0, 1]; each is half of the window that bears the name.
-WINDOWS = {
+WINDOWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "hann": lambda x: 0.5 + 0.5 * np.cos(np.pi * x),
     "blackman": lambda x: 0.42 + 0.5 * np.cos(np.pi * x) + 0.08 * np.cos(2 * np.pi * x),
     "none": np.ones_like,

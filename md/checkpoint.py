@@ -39,14 +39,14 @@ class Checkpoint(NamedTuple):
     phase: str
     step: int
     state: dict[str, np.ndarray]
-    generators: list[dict]
+    generators: list
     extent: dict[str, int]
     physics: dict
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write the newest checkpoint of a run folder; that which was the newest becomes the one before."""
-    facts = {"format": _FORMAT, "version": _VERSION} | checkpoint._asdict()
+    facts: dict = {"format": _FORMAT, "version": _VERSION} | checkpoint._asdict()
     arrays = {name: np.asarray(array, order="C") for name, array in facts.pop("state").items()}
     block = save(arrays, {"facts": to_json(facts)})
     write_atomically(folder / NEXT, block + hashlib.sha256(block).digest())
@@ -62,7 +62,7 @@ def read_checkpoint(folder: Path) -> tuple[Checkpoint, str | None]:
     Raises:
         InputError: There is none.
     """
-    problems = []
+    problems: list[str] = []
     for name in (NEWEST, PREVIOUS):
         try:
             found = _read(folder / name)

@@ -82,7 +82,8 @@ class _Changes(io.RawIOBase):
         super().__init__()
         self.descriptor = os.open(path, os.O_RDWR | (os.O_CREAT | os.O_EXCL if create else 0), 0o644)
         self._size = self._committed_size = os.fstat(self.descriptor).st_size
-        self._position, self._pending = 0, {}
+        self._position = 0
+        self._pending: dict = {}
 
     def readable(self) -> bool:
         """Yes."""

@@ -86,7 +86,7 @@ class Sample(NamedTuple):
     @property
     def per_atom(self) -> dict[str, np.ndarray]:
         """The estimators of ESTIMATORS with a value for every atom, (N,) each."""
-        return {name: row.function(self) for name, row in ESTIMATORS.items() if row.needs == PER_ATOM}
+        return {name: np.asarray(row.function(self)) for name, row in ESTIMATORS.items() if row.needs == PER_ATOM}
 
 
 def _thermal(sample: Sample) -> float:

@@ -24,6 +24,7 @@ doi:10.1063/1.4954990; BCOCB Korol, Rosa-Raíces, Bou-Rabee, Miller, J. Chem. Ph
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -96,7 +97,7 @@ class Laws(NamedTuple):
 
 def make_laws(dynamics, n_beads: int) -> Laws:
     """Laws of motion for simulation.Dynamics and P beads."""
-    words = SPLITTINGS[dynamics.integrator]
+    words: Sequence[str] = SPLITTINGS[dynamics.integrator]
     propagator = cayley_propagator if "C" in dynamics.integrator else exact_propagator
     words = [word.replace("C", "A") for word in words]  # one piece of code, another propagator
     timestep = dynamics.timestep_fs * units.fs
@@ -108,11 +109,11 @@ def make_laws(dynamics, n_beads: int) -> Laws:
     codes = (np.array([_CODES[letter] for letter in word], dtype=np.int64) for word in words)
     thermal_energy = n_beads * units.kB * dynamics.temperature_K
     damping, noise = _ornstein_uhlenbeck(thermostat, share["O"], thermal_energy)
-    return Laws(
+    return Laws._make((
         *codes, transform_matrix(n_beads), propagator(frequencies, share["A"]), share["B"],
         damping, noise, math.exp(-share["O"] / thermostat.rescaling_time),
         thermal_energy, dynamics.remove_com, dynamics.remove_rotation,
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def _ornstein_uhlenbeck(thermostat, duration: float, thermal_energy: float) -> tuple[np.ndarray, np.ndarray]:

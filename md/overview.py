@@ -38,7 +38,7 @@ def overview(folder: Path) -> dict[str, Any]:
         "seconds_left": status.get("seconds_left") if state == "running" else None,
         "smallest_distance_A": status.get("smallest_distance_A"), "versions": status.get("versions"),
     }  # fmt: skip
-    return found | {"means": _means(folder, Ensemble(settings.beads, len(atoms), settings.temperature_K))}
+    return found | {"means": _means(folder, Ensemble(settings.bead_counts[0], len(atoms), settings.temperature_K))}
 
 
 def _state(told: str, writing: bool) -> str:
@@ -79,7 +79,8 @@ def as_text(found: dict[str, Any]) -> str:
         rows.append(["speed", f"{found['ns_per_day']:.1f} ns/day{left}"])
     if found["smallest_distance_A"]:
         rows.append(["smallest distance", f"{found['smallest_distance_A']:.3f} Å"])
-    rows += property_rows([{name: Mean(*pair, 0.0) for name, pair in found["means"].items()}]) if found["means"] else []
+    if found["means"]:
+        rows += property_rows([{name: Mean(value, error, 0.0) for name, (value, error) in found["means"].items()}])
     if found["versions"]:
         rows.append(["made with", ", ".join(f"{name} {version}" for name, version in found["versions"].items())])
     return aligned([found["folder"], ""], rows, left=2)

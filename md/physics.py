@@ -21,7 +21,7 @@ def physics_of(settings: RunSettings, kind: str) -> dict:
     """Settings and hashes of files, JSON-able; trajectories in real time have a fixed number of steps."""
     free = FREE - {"steps"} if kind == REAL_TIME else FREE
     facts = {key: value for key, value in asdict(settings).items() if key not in free}
-    files = {"model": find_model(settings.model), "gle_file": settings.gle_file}
+    files: dict = {"model": find_model(settings.model), "gle_file": settings.gle_file}
     files |= {f"committee[{k}]": find_model(name) for k, name in enumerate(settings.committee)}
     contents = {name: Path(path).read_bytes() for name, path in files.items() if path}
     contents["structure"] = as_extxyz(read_structure(settings.structure)).encode()

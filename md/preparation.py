@@ -101,12 +101,12 @@ def read_structure(path: str | Path) -> Atoms:
     Raises:
         InputError: The file is missing or malformed.
     """
-    from ase.io import read
+    from ase.io import iread
 
     found = read_atoms(path)[-1]
     masses = found.arrays.get("masses")
     bare = Atoms(found.numbers, found.positions, masses=masses, cell=found.cell, pbc=found.pbc)
-    return read(StringIO(as_extxyz(bare)), format="extxyz") if len(bare) else bare
+    return next(iread(StringIO(as_extxyz(bare)), format="extxyz")) if len(bare) else bare
 
 
 def as_extxyz(atoms: Atoms) -> str:

@@ -33,7 +33,7 @@ class Progress:
         self._settings, self._record, self._copies = settings, record, copies
         self._total = settings.steps + settings.equilibration_steps
         self._bar = tqdm(total=self._total, unit="step", disable=None, desc=f"P = {settings.beads}", mininterval=0.5)
-        self._began = self._logged = None
+        self._began: float | None = None
 
     def show(self, step: int) -> None:
         """Note the step of production; negative steps are equilibration."""

@@ -28,7 +28,7 @@ from md.progress import Progress
 from md.ring_polymer import RingPolymer, thermal_ring_polymer
 from md.run_folder import RunFolder
 from md.runner import Saver, attempt, facts, make_guard
-from md.simulation import Dynamics, NoiseSource, Potential, simulate, standard_normal
+from md.simulation import Dynamics, NoiseSource, simulate, standard_normal
 from mlcalc.errors import InputError
 
 _REAL_TIME = ("T-RPMD", "none")
@@ -37,7 +37,7 @@ _REAL_TIME = ("T-RPMD", "none")
 class Copies:
     """The potential of M independent copies of a molecule: (P, M·N, 3) Å → energies (P,) eV summed over copies, forces."""
 
-    def __init__(self, potential: Potential, copies: int):
+    def __init__(self, potential, copies: int):
         self.potential, self.copies = potential, copies
 
     def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -177,7 +177,7 @@ def stop_rigid_motion(state: RingPolymer, copies: int, dynamics: Dynamics) -> No
     laws = make_laws(dynamics, len(state.positions))
     for begin in range(0, len(state.masses), len(state.masses) // copies):
         atoms = slice(begin, begin + len(state.masses) // copies)
-        copy = RingPolymer(*(np.ascontiguousarray(x[:, atoms]) for x in state[:2]), state.masses[atoms])
+        copy = RingPolymer._make((*(np.ascontiguousarray(x[:, atoms]) for x in state[:2]), state.masses[atoms]))
         modes = in_modes(copy, laws)
         to_beads(laws.transform, modes.momenta, copy.momenta)
         state.momenta[:, atoms] = copy.momenta

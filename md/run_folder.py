@@ -92,8 +92,9 @@ class RunFolder:
     """
 
     def __init__(self, folder: Path, settings):
-        self.folder, self._settings, self._status, self._status_time = folder, settings, {}, -_STATUS_INTERVAL_S
-        self._tables = {}
+        self.folder, self._settings, self._status_time = folder, settings, -_STATUS_INTERVAL_S
+        self._status: dict = {}
+        self._tables: dict = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = open(folder / LOCK, "w")  # noqa: SIM115 (held for the life of the run)

@@ -4,7 +4,7 @@ import hashlib
 import math
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -68,8 +68,10 @@ class Saver:
 
     def __init__(self, record: RunFolder, settings, kind: str, generators: list[np.random.Generator]):
         self._record, self._generators, self._physics = record, generators, physics_of(settings, kind)
-        self._every, self._last = settings.checkpoint_every_steps, None
-        self._writer, self._pending = ThreadPoolExecutor(1), None
+        self._every = settings.checkpoint_every_steps
+        self._last: tuple[str, int] | None = None
+        self._writer = ThreadPoolExecutor(1)
+        self._pending: Future | None = None
 
     def is_due(self, phase: str, step: int) -> bool:
         """Whether it is time: at the first sample of a phase, then at intervals."""
@@ -180,6 +182,7 @@ def _samples(settings, law: tuple, checkpoint, progress, saver: Saver, stop: Sto
     Args:
         law: State, potential, dynamics and random generator, as simulate takes them.
     """
+    state, potential, dynamics, rng = law
     every = math.gcd(settings.properties_every_steps, settings.trajectory_every_steps)
     phases = {"equilibration": settings.equilibration_steps, "production": settings.steps}
     for phase, steps in phases.items():
@@ -188,7 +191,7 @@ def _samples(settings, law: tuple, checkpoint, progress, saver: Saver, stop: Sto
             begin = Point.of(checkpoint.state)
         elif checkpoint and checkpoint.phase == "production":
             continue
-        for sample in simulate(*law, steps, every, begin, guard):
+        for sample in simulate(state, potential, dynamics, rng, steps, every, begin, guard):
             progress.show(sample.step - (settings.equilibration_steps if phase == "equilibration" else 0))
             if phase == "production":
                 yield sample

@@ -68,14 +68,15 @@ class Point(NamedTuple):
     @classmethod
     def of(cls, arrays: dict[str, np.ndarray]) -> "Point":
         """From its arrays by name, step and heat among them."""
-        return cls(**arrays)._replace(step=int(arrays["step"]), heat=float(arrays["heat"]))
+        rest = {name: array for name, array in arrays.items() if name not in ("step", "heat")}
+        return cls(step=int(arrays["step"]), heat=float(arrays["heat"]), **rest)
 
 
 def point_of(sample: Sample) -> Point:
     """The Point of a live sample; its arrays are copies."""
     modes = sample.modes
     arrays = sample.ring_polymer.positions, modes.positions, modes.momenta, modes.auxiliary
-    return Point(sample.step, *(array.copy() for array in arrays), sample.heat)
+    return Point._make((sample.step, *(array.copy() for array in arrays), sample.heat))
 
 
 def simulate(

@@ -53,7 +53,7 @@ def coarse_grain(
     show(done, total)
     for trajectory, block, arrays in _advance(settings, folder, jobs):
         stream = io.BytesIO()
-        np.savez(stream, **arrays)
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
         write_atomically(_block(folder, trajectory, block), stream.getvalue())
         done += 1
         show(done, total)
@@ -146,11 +146,11 @@ def _join(settings: AllAtomSettings, folder: Path) -> Path:
     _, mapping, _ = make_system(settings)
     per_trajectory, frames = -(-settings.frames // settings.trajectories), []
     for trajectory in range(settings.trajectories):
-        mine = []
+        mine: list = []
         for block in range(_blocks_each(settings)):
             arrays = read_block(_block(folder, trajectory, block))
             mine += zip(arrays["positions"], arrays["forces"], strict=True)
-        frames += [_frame(settings, mapping, *values, f"{trajectory}") for values in mine[:per_trajectory]]
+        frames += [_frame(settings, mapping, x, f, f"{trajectory}") for x, f in mine[:per_trajectory]]
     write_frames(frames[: settings.frames], folder / FRAMES_FILE)
     return folder / FRAMES_FILE
 

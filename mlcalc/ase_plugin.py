@@ -6,7 +6,7 @@ ASE's plug-ins are experimental (a private module, since 3.27): where it has non
 try:
     from ase._4.plugins.plugin import CalculatorPlugin
 except ImportError:
-    __ase_plugins__ = frozenset()
+    __ase_plugins__: frozenset = frozenset()
 else:
     __ase_plugins__ = frozenset({
         CalculatorPlugin(

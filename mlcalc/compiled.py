@@ -5,11 +5,14 @@ eighth less time with them. Numba fixes its target when it meets the first funct
 choice of the user's (NUMBA_CPU_NAME, NUMBA_CPU_FEATURES) stands.
 """
 
+from typing import Any
+
 import numba
 from numba import njit
 from numba.core.codegen import get_host_cpu_features
 
 __all__ = ["njit"]
 
-if numba.config.CPU_NAME is None and numba.config.CPU_FEATURES is None:
-    numba.config.CPU_FEATURES = get_host_cpu_features() + ",-prefer-256-bit"
+_config: Any = numba.config  # its attributes are made when it is loaded
+if _config.CPU_NAME is None and _config.CPU_FEATURES is None:
+    _config.CPU_FEATURES = get_host_cpu_features() + ",-prefer-256-bit"

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms, units
@@ -63,7 +63,7 @@ class Cp2k(Calculator):
         super().__init__()
         self._template, self._cell = _read_template(Path(input_file))
         self._command = _find_cp2k()
-        self._shell = None
+        self._shell: Any = None
         self._folder: tempfile.TemporaryDirectory | None = None
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):

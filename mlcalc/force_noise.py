@@ -8,7 +8,9 @@ In the cage that fixed neighbours make, molecules are slow to turn: hydrogen bon
 of it would see too little. So there are two for each arrangement of beads: one goes on from the frame, whose orientations are a
 fair draw, the other forgets them in the heat and is cooled again. f and f′ being forces of the one and of the other::
 
-    RMSE² = ½⟨(f − f′)²⟩,   MAE = ⟨|f − f′|⟩/√2   (the latter as for normal deviates)
+    RMSE² = ½⟨(f − f′)²⟩,   MAE = RMSE ⟨|f − f̄|⟩ / √⟨(f − f̄)²⟩
+
+with f̄ the mean of both: of the few simulations it is too near them to tell how wide forces scatter, but tells the shape.
 
 Whether frames are far enough apart to count one by one shows in the same forces: their autocorrelation over one interval.
 
@@ -116,8 +118,10 @@ def _spread(settings: AllAtomSettings, block: Path, samples: int, anneal_ps: flo
         _anneal(context, settings, anneal_ps)
         return np.array([_next_forces(context, settings, mapping) for _ in range(samples)])
 
-    difference = forces(1 + settings.seed, 0.0) - forces(2 + settings.seed, anneal_ps)
-    return float(np.square(difference).mean() / 2.0), float(np.abs(difference).mean() / np.sqrt(2.0))
+    pair = np.stack([forces(1 + settings.seed, 0.0), forces(2 + settings.seed, anneal_ps)])
+    square = np.square(pair[0] - pair[1]).mean() / 2.0
+    deviation = pair - pair.mean(axis=(0, 1))
+    return float(square), float(np.abs(deviation).mean() * np.sqrt(square / np.square(deviation).mean()))
 
 
 def _anneal(context, settings: AllAtomSettings, anneal_ps: float) -> None:

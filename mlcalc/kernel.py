@@ -213,7 +213,9 @@ class SchNetKernel:
             model.config.readout_activation == "silu",
         )
         self._spacing = self.constants.spacing
-        self._neighbours, self._work, self._n_replicas, self._lock = None, None, 0, threading.Lock()
+        self._neighbours: NeighbourList | None = None
+        self._work: Workspace | None = None
+        self._n_replicas, self._lock = 0, threading.Lock()
 
     def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(P, N, 3) Å → energies (P,) eV, forces (P, N, 3) eV/Å."""

@@ -118,14 +118,16 @@ def make_workspace(model: Model, sizes: tuple[int, int, int], by_atom: bool, dty
     (n_replicas, n_atoms, n_pairs), config = sizes, model.config
     features = (n_replicas, n_atoms, config.n_features)
     layers = (n_replicas, config.n_interactions, n_atoms, config.n_features)
-    return Workspace(
-        aligned_empty((n_replicas, n_pairs), np.int32),
-        *(aligned_empty((n_replicas, n_pairs), dtype) for _ in range(2)),
-        aligned_empty(features, dtype),
-        *(aligned_empty(layers, dtype) for _ in range(2)),
-        *(aligned_empty(features, dtype) for _ in range(2)),
-        aligned_empty((n_replicas, 2, n_atoms, config.readout_hidden), dtype),
-        aligned_empty((2, *features) if by_atom else (2, 0, 0, 0), dtype),
+    return Workspace._make(
+        (
+            aligned_empty((n_replicas, n_pairs), np.dtype(np.int32)),
+            *(aligned_empty((n_replicas, n_pairs), dtype) for _ in range(2)),
+            aligned_empty(features, dtype),
+            *(aligned_empty(layers, dtype) for _ in range(2)),
+            *(aligned_empty(features, dtype) for _ in range(2)),
+            aligned_empty((n_replicas, 2, n_atoms, config.readout_hidden), dtype),
+            aligned_empty((2, *features) if by_atom else (2, 0, 0, 0), dtype),
+        )
     )
 
 

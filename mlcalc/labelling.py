@@ -233,7 +233,8 @@ def _outcomes(
         for _, index in zip(range(jobs), waiting, strict=False):
             hand_out(index, *_start_worker(engine))
         while busy:
-            for connection in multiprocessing.connection.wait(list(busy)):
+            connections: list[Any] = multiprocessing.connection.wait(list(busy))
+            for connection in connections:
                 process, index = busy.pop(connection)
                 try:
                     outcome = connection.recv()

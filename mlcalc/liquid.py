@@ -191,7 +191,7 @@ def _repeated(one, count: int, box_nm: np.ndarray):
     many = app.Topology()
     chain = many.addChain()
     for _ in range(count):
-        new = {}
+        new: dict = {}
         for residue in one.residues():
             added = many.addResidue(residue.name, chain)
             new |= {atom: many.addAtom(atom.name, atom.element, added) for atom in residue.atoms()}

@@ -28,7 +28,7 @@ class Pairs(NamedTuple):
     """
 
     offset: np.ndarray
-    count: np.ndarray
+    count: np.ndarray  # type: ignore[assignment]  # a tuple has a method of this name
     first: np.ndarray
     second: np.ndarray
     shift: np.ndarray
@@ -49,7 +49,9 @@ class NeighbourList:
     def __init__(self, cutoff: float | None, by_atom: bool, skin: float):
         self.cutoff, self.by_atom, self.skin = cutoff, by_atom, skin
         self.builds = 0  # how often a list was made
-        self.pairs, self._positions, self._box = None, np.empty((0, 0, 3)), None
+        self.pairs: Pairs | None = None
+        self._positions = np.empty((0, 0, 3))
+        self._box: tuple = (None, None)
 
     def update(self, positions: np.ndarray, cell=None, pbc=None) -> Pairs:
         """Pairs of (P, N, 3) Å within the cutoff, and some beyond it.

@@ -130,7 +130,7 @@ def sample_normal_modes(
     spread = np.sqrt(position_variance(modes.energies, temperature_K, beads))
     coordinates = rng.standard_normal((count, len(spread))) * spread
     shifts = np.tensordot(coordinates, modes.displacements, axes=1)
-    info = {"sampling": f"harmonic normal modes, {'quantum limit' if beads is None else 'finite P'}"}
+    info: dict = {"sampling": f"harmonic normal modes, {'quantum limit' if beads is None else 'finite P'}"}
     info["temperature_K"] = temperature_K
     if beads is not None:
         info["beads"] = beads
@@ -237,7 +237,7 @@ def _push_one(atoms: Atoms, low: float, high: float, rng: np.random.Generator) -
     np.fill_diagonal(closest, -np.inf)
     for _ in range(1000):
         pushed = atoms.copy()
-        chosen = rng.choice(len(atoms), min(rng.integers(1, _MOST_PUSHED + 1), len(atoms)), replace=False)
+        chosen = rng.choice(len(atoms), min(int(rng.integers(1, _MOST_PUSHED + 1)), len(atoms)), replace=False)
         directions = rng.standard_normal((len(chosen), 3))
         lengths = rng.uniform(low, high, (len(chosen), 1))
         pushed.positions[chosen] += lengths * directions / np.linalg.norm(directions, axis=1, keepdims=True)

@@ -18,6 +18,8 @@ Sources: Schütt et al., NeurIPS 2017 (arXiv:1706.08566); J. Chem. Phys. 148, 24
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,11 +36,14 @@ def shifted_softplus(x: Tensor) -> Tensor:
     return nn.functional.softplus(x) - LOG_2
 
 
-ACTIVATIONS = {"ssp": shifted_softplus, "silu": nn.functional.silu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"ssp": shifted_softplus, "silu": nn.functional.silu}
 
 
 class GaussianBasis(nn.Module):
     """exp(−a_k (r − μ_k)²), with centres μ (Å) and coefficients a (Å⁻²) that are read from the model, never recomputed."""
+
+    centers: Tensor
+    coefficients: Tensor
 
     def __init__(self, n_rbf: int, cutoff: float):
         super().__init__()
@@ -87,6 +92,13 @@ class SchNet(nn.Module):
     ``energy_scale`` and ``energy_shift`` stay float64 whatever the precision of the rest: total energies of thousands of
     eV must not pass through float32.
     """
+
+    radial_basis: GaussianBasis
+    interactions: Any  # torch has no list of Interaction for a type
+    readout: Any
+    energy_scale: Tensor
+    energy_shift: Tensor
+    atomic_numbers: Tensor
 
     def __init__(self, config: SchNetConfig):
         super().__init__()
@@ -180,7 +192,7 @@ class TorchPotential:
         self.species = torch.tensor([order[int(z)] for z in numbers])
         self.shift = self.network.energy_shift[self.species].numpy()
         self.dtype = getattr(torch, dtype)
-        self._smallest = np.inf
+        self._smallest: float = np.inf
 
     def evaluate(self, positions: np.ndarray) -> dict[str, np.ndarray]:
         """Energies and derivatives of a batch of configurations.
@@ -192,7 +204,7 @@ class TorchPotential:
             ``energies`` (P,) eV, ``forces`` (P, N, 3) eV/Å, ``atomic_energies`` (P, N) eV and ``virials`` (P, 3, 3) eV,
             the virial being Σ_pairs r ⊗ ∂E/∂r, so that stress = virial / volume.
         """
-        evaluated = [self._evaluate_one(frame) for frame in positions]
+        evaluated: list[dict[str, Any]] = [self._evaluate_one(frame) for frame in positions]
         self._smallest = min(result.pop("smallest_distance") for result in evaluated)
         return {key: np.stack([result[key] for result in evaluated]) for key in evaluated[0]}
 

@@ -28,7 +28,7 @@ def read_atoms(path: str | Path, format: str | None = None) -> list:
     if format == "extxyz" or path.suffix in (".xyz", ".extxyz"):
         _check_counts(path)
     try:
-        frames = ase.io.read(path, index=":", format=format)
+        frames = list(ase.io.iread(path, index=":", format=format))
     except Exception as error:  # ASE's readers raise whatever a malformed file makes them trip over
         raise InputError(f"{path}: not a readable structure: {type(error).__name__}: {error}") from error
     if not frames:

@@ -13,7 +13,7 @@ from mlcalc.errors import InputError
 
 def check_threads(threads: int | None) -> int:
     """A number of Numba threads; None stands for all that Numba was started with. InputError for more than those."""
-    available = numba.config.NUMBA_NUM_THREADS
+    available = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     if threads is None:
         return available
     if not 1 <= threads <= available:

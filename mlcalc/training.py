@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,7 +108,7 @@ class Trainer:
         self._fit_energy_zero()
         n_sources = len(settings.data)
         self.offsets = torch.nn.Parameter(torch.zeros(n_sources, dtype=self.dtype, device=self.device))
-        self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
+        self.average: Any = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
         self.optimizers = make_optimizers(settings, [*self.network.named_parameters(), ("offsets", self.offsets)])
         self.step, self.best, self.since_best = 0, math.inf, 0
         self.parameters = {**dict(self.network.named_parameters()), "offsets": self.offsets}
@@ -117,7 +118,8 @@ class Trainer:
         settings = self.settings
         loss_and_gradient = self._loss_function()
         order = self._frame_order()
-        running, since, began, first = 0.0, 0, time.monotonic(), self.step
+        running: float | Tensor = 0.0
+        since, began, first = 0, time.monotonic(), self.step
         bar = tqdm(total=settings.steps, initial=self.step, unit="step", disable=None, desc="training", smoothing=0.05)
         while self.step < settings.steps and self.since_best < settings.patience:
             loss = self._advance(loss_and_gradient, self.batches.make(next(order)))
@@ -135,8 +137,8 @@ class Trainer:
         bar.close()
         if len(self.split.test):
             best = load_model(output / MODEL_FILE)
-            errors = asdict(self.errors(SchNet.from_model(best, self.dtype).to(self.device), self.split.test))
-            metadata = best.metadata | {"test_errors": {"held-out split": errors}}
+            tested = self.errors(SchNet.from_model(best, self.dtype).to(self.device), self.split.test)
+            metadata = best.metadata | {"test_errors": {"held-out split": asdict(tested)}}
             save_model(Model(best.config, best.weights, metadata), output / MODEL_FILE)
 
     def _report(self, bar: tqdm, errors: Errors, steps: int, seconds: float) -> None:

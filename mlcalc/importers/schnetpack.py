@@ -88,7 +88,7 @@ def _read(path: Path) -> Hollow:
         raise InputError("not written by torch.save; expected SchNetPack's best_model")
     try:
         named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-        hollow = [(type(name.rpartition(".")[2], (Hollow,), {}), name) for name in named]
+        hollow: list = [(type(name.rpartition(".")[2], (Hollow,), {}), name) for name in named]
         with torch.serialization.safe_globals(hollow):
             module = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise anything

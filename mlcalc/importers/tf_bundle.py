@@ -21,7 +21,7 @@ _NO_COMPRESSION = 0
 _MAX_DIMENSIONS = 8
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protocol buffers
 # TensorFlow's numbers of the dtypes that weights and counters have.
-_DTYPES = {1: np.dtype("<f4"), 2: np.dtype("<f8"), 3: np.dtype("<i4"), 9: np.dtype("<i8")}
+_DTYPES: dict[int, np.dtype] = {1: np.dtype("<f4"), 2: np.dtype("<f8"), 3: np.dtype("<i4"), 9: np.dtype("<i8")}
 
 
 def read_tf_bundle(prefix: str | Path) -> dict[str, np.ndarray]:
@@ -121,6 +121,7 @@ def _fields(message: bytes) -> dict[int, list]:
     while at < len(message):
         tag, at = _varint(message, at)
         kind = tag & 7
+        value: int | bytes
         if kind == _VARINT:
             value, at = _varint(message, at)
         else:
@@ -132,8 +133,8 @@ def _fields(message: bytes) -> dict[int, list]:
                 raise ValueError(f"wire type {kind} in a record")
             if at + length > len(message):
                 raise ValueError("a field reaches beyond its record")
-            value = message[at : at + length]
-            value = value if kind == _BYTES else int.from_bytes(value, "little")
+            content = message[at : at + length]
+            value = content if kind == _BYTES else int.from_bytes(content, "little")
             at += length
         fields.setdefault(tag >> 3, []).append(value)
     return fields
