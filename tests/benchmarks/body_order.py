@@ -109,6 +109,7 @@ def design(atoms, options) -> np.ndarray:
 def least_squares(design: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Coefficients of columns of very different size; a trace of ridge, since neighbouring functions overlap."""
     scale = design.std(axis=0)
+    scale[scale == 0.0] = 1.0  # where no two beads ever are
     scaled = design / scale
     gram = scaled.T @ scaled
     gram += 1e-7 * np.trace(gram) / len(gram) * np.eye(len(gram))
