@@ -63,6 +63,7 @@ class AseForces:
         self.atoms.calc = calculator
 
     def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Energies (P,) eV and forces (P, N, 3) eV/Å at positions (P, N, 3) Å."""
         energies, forces = np.empty(len(positions)), np.empty(positions.shape)
         for bead, bead_positions in enumerate(positions):
             self.atoms.positions = bead_positions
@@ -78,6 +79,7 @@ class Harmonic:
     force_constant: float
 
     def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Energies (P,) eV and forces (P, N, 3) eV/Å at positions (P, N, 3) Å."""
         return 0.5 * self.force_constant * (positions**2).sum(axis=(1, 2)), -self.force_constant * positions
 
 
@@ -90,6 +92,7 @@ class Morse:
     length: float
 
     def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Energies (P,) eV and forces (P, N, 3) eV/Å at positions (P, N, 3) Å."""
         vector = positions[:, 1] - positions[:, 0]
         r = np.linalg.norm(vector, axis=1)
         decay = np.exp(-self.width * (r - self.length))

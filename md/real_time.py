@@ -41,6 +41,7 @@ class Copies:
         self.potential, self.copies = potential, copies
 
     def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Energies (P,) eV and forces (P, N, 3) eV/Å at positions (P, N, 3) Å."""
         n_beads = len(positions)
         energies, forces = self.potential(positions.reshape(n_beads * self.copies, -1, 3))
         return energies.reshape(n_beads, self.copies).sum(axis=1), forces.reshape(positions.shape)

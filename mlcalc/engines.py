@@ -67,6 +67,7 @@ class Cp2k(Calculator):
         self._folder: tempfile.TemporaryDirectory | None = None
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        """Energy and forces by CP2K (ASE calls this)."""
         super().calculate(atoms, properties, system_changes)
         if self.atoms.pbc.any():
             raise CalculationFailed("the cp2k engine labels isolated molecules only: pbc must be off")
