@@ -178,7 +178,8 @@ def stop_rigid_motion(state: RingPolymer, copies: int, dynamics: Dynamics) -> No
     laws = make_laws(dynamics, len(state.positions))
     for begin in range(0, len(state.masses), len(state.masses) // copies):
         atoms = slice(begin, begin + len(state.masses) // copies)
-        copy = RingPolymer._make((*(np.ascontiguousarray(x[:, atoms]) for x in state[:2]), state.masses[atoms]))
+        positions, momenta = (np.ascontiguousarray(x[:, atoms]) for x in (state.positions, state.momenta))
+        copy = RingPolymer(positions, momenta, state.masses[atoms])
         modes = in_modes(copy, laws)
         to_beads(laws.transform, modes.momenta, copy.momenta)
         state.momenta[:, atoms] = copy.momenta

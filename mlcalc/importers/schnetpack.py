@@ -84,15 +84,17 @@ def _read(path: Path) -> Hollow:
 
     if not path.is_file():
         raise InputError("no such file")
-    if path.stat().st_size > MAX_FILE_BYTES or not zipfile.is_zipfile(path):
-        raise InputError("not written by torch.save; expected SchNetPack's best_model")
     try:
+        if path.stat().st_size > MAX_FILE_BYTES or not zipfile.is_zipfile(path):
+            raise InputError("not written by torch.save; expected SchNetPack's best_model")
         named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         hollow: list = [(type(name.rpartition(".")[2], (Hollow,), {}), name) for name in named]
         with torch.serialization.safe_globals(hollow):
             module = torch.load(path, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except Exception as error:  # a damaged file can raise anything
-        raise InputError(f"not readable: {str(error).splitlines()[0][:200]}") from error
+        raise InputError(f"not readable: {type(error).__name__}: {str(error).partition(chr(10))[0][:200]}") from error
     if not isinstance(module, Hollow):
         raise InputError(
             f"holds a {type(module).__name__}, not a network: expected best_model, which SchNetPack writes beside checkpoints"
