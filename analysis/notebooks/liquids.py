@@ -44,7 +44,7 @@ from analysis.universe import open_run
 
 runs = Path(os.environ.get("MLCALC_RUNS", "runs"))
 frames = int(os.environ.get("MLCALC_FRAMES", "24"))
-gammas = (0.0, 0.1, 0.5)
+gammas = [float(text) for text in os.environ.get("MLCALC_GAMMAS", "0,0.1,0.5").split(",")]
 
 
 # %% [markdown]

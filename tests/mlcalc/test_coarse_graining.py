@@ -164,7 +164,7 @@ def test_noise_floor(config, tmp_path):
     """Beads that are atoms leave nothing open; of methane, orientations do."""
     coarse_grain(config, tmp_path / "methane")
     rms = np.sqrt(np.square(read_dataset([tmp_path / "methane" / "frames.xyz"]).forces).mean())
-    noise = force_noise(read_settings(config, {}), tmp_path / "methane", configurations=2, samples=20, anneal_ps=1.0)
+    noise = force_noise(read_settings(config, {}), tmp_path / "methane", configurations=2, samples=10, anneal_ps=1.0)
     assert 0.3 * rms < noise.rmse < rms
     assert 0.6 * noise.rmse < noise.mae < noise.rmse  # 0.8 of it for normal deviates
     assert 0 < noise.rmse_error < 0.3 * noise.rmse
@@ -175,7 +175,7 @@ def test_noise_floor(config, tmp_path):
     argon = {"molecule": "argon.pdb", "force_field": ["argon.xml"], "bead": "Ar", "temperature_K": 90.0}
     coarse_grain(config, tmp_path / "argon", overrides=argon)
     rms = np.sqrt(np.square(read_dataset([tmp_path / "argon" / "frames.xyz"]).forces).mean())
-    noise = force_noise(read_settings(config, argon), tmp_path / "argon", configurations=2, samples=20, anneal_ps=1.0)
+    noise = force_noise(read_settings(config, argon), tmp_path / "argon", configurations=2, samples=10, anneal_ps=1.0)
     assert noise.rmse < 0.15 * rms  # what is left is that of the ties
 
 
