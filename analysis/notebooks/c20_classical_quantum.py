@@ -60,7 +60,8 @@ display(plots.distance_figure(found))
 # ## Why: bead, centroid, classical particle
 #
 # The centroid of a ring polymer moves nearly as a classical particle would. What beads have beyond it is the quantum part: for a
-# free particle its variance would be $\beta\hbar^2/12m$, bonds hold it together more tightly.
+# free particle its variance along an axis would be $\beta\hbar^2/12m$, for the distance of two of them twice that. Bonds hold it
+# together more tightly, and nearly as tightly whatever the distance; heat, which spreads the centroids, moves the cage far more.
 
 # %%
 quantum = found[0]
@@ -69,8 +70,8 @@ for group in quantum.pairs:
     print(
         f"{report.NAMES[group]}: beads {beads:.4f} Å, centroid {centroid:.4f} Å, beyond it {np.sqrt(beads**2 - centroid**2):.4f} Å"
     )
-free = np.sqrt(units._hbar**2 / (12 * units._k * 300 * 12.011 * units._amu)) * 1e10
-print(f"free carbon at 300 K, along one axis: {free:.4f} Å")
+free = np.sqrt(2 * units._hbar**2 / (12 * units._k * 300 * 12.011 * units._amu)) * 1e10
+print(f"two free carbon nuclei at 300 K: beyond their centroids {free:.4f} Å")
 
 # %% [markdown]
 # ## One bond in time

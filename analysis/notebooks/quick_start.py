@@ -94,6 +94,7 @@ axes.errorbar(
     range(1, 21), clouds.results.radius, clouds.results.error, fmt="o", ms=3, capsize=2, color=plots.OKABE_ITO[0]
 )
 axes.set(xlabel="atom", ylabel="radius of gyration / Å", title="how far each carbon nucleus is spread out")
+axes.set_xticks(range(1, 21))
 plt.show()
 
 # %% [markdown]

@@ -55,8 +55,8 @@ def test_c20_relevance(c20_runs, monkeypatch):
 def test_c20_classical_quantum(c20_runs, monkeypatch):
     outputs = executed("c20_classical_quantum", monkeypatch, MLCALC_RUNS=str(c20_runs))
     assert pictures(outputs) == 2
-    # ħ/√(12 m k_B T), by hand
-    assert "free carbon at 300 K, along one axis: 0.0335 Å" in printed(outputs)
+    # √2 ħ/√(12 m k_B T) by hand: 1.41421 × 1.05457e-34 / √(12 × 1.99447e-26 × 4.14195e-21) m
+    assert "two free carbon nuclei at 300 K: beyond their centroids 0.0474 Å" in printed(outputs)
     assert "With P = 8 the bonds are" in printed(outputs)
 
 
