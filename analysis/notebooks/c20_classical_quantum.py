@@ -33,6 +33,9 @@ from matplotlib import pyplot as plt
 from analysis import plots, properties, report
 from analysis.universe import bead_universe, centroid_universe, open_run
 
+# Paths are those of the repository, wherever in it the notebook is opened.
+os.chdir(next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "CITATION.cff").exists()))
+
 runs = Path(os.environ.get("MLCALC_RUNS", "runs/founding"))
 folders = [runs / "P8", runs / "P1"]
 

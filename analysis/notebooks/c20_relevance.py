@@ -17,7 +17,7 @@
 # network: along *walks* from atom to atom, one step for each interaction block. Walks that visit one atom alone make up its
 # 1-body relevance, walks that visit two the 2-body relevance of the pair, and so on.
 #
-# Open this file as a notebook with [jupytext](https://jupytext.readthedocs.io), from the root of the repository:
+# Open this file as a notebook with [jupytext](https://jupytext.readthedocs.io):
 #
 # ```sh
 # pip install -e '.[notebooks]'
@@ -39,6 +39,9 @@ from analysis.relevance_run import analyse
 from analysis.relevance_view import pair_view
 from analysis.universe import open_run
 from mlcalc import SchNetCalculator, load_model
+
+# Paths are those of the repository, wherever in it the notebook is opened.
+os.chdir(next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "CITATION.cff").exists()))
 
 runs = Path(os.environ.get("MLCALC_RUNS", "runs/c20"))
 frames = int(os.environ.get("MLCALC_FRAMES", "24"))

@@ -35,6 +35,9 @@ from mlcalc import load_model
 from mlcalc.modes import relaxed_modes
 from mlcalc.vibrations import vibrational_energy
 
+# Paths are those of the repository, wherever in it the notebook is opened.
+os.chdir(next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "CITATION.cff").exists()))
+
 runs = Path(os.environ.get("MLCALC_RUNS", "runs/convergence"))
 steps = int(os.environ.get("MLCALC_STEPS", "20000"))
 beads = [int(text) for text in os.environ.get("MLCALC_BEADS", "1,2,4,8,16,32").split(",")]

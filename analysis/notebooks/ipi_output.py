@@ -32,6 +32,9 @@ from analysis import gyration, plots, properties, report
 from analysis.ipi_output import convert
 from analysis.universe import bead_universe, open_run
 
+# Paths are those of the repository, wherever in it the notebook is opened.
+os.chdir(next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "CITATION.cff").exists()))
+
 work = Path(os.environ.get("MLCALC_RUNS", "runs/ipi"))
 steps = int(os.environ.get("MLCALC_STEPS", "4000"))
 

@@ -16,7 +16,7 @@
 # One bead for each molecule, a network trained on the forces that the atoms exert on the molecules' centres of mass: does the
 # liquid of beads look like the liquid of atoms, and what has the network learned about what holds it together?
 #
-# Open this file as a notebook with [jupytext](https://jupytext.readthedocs.io), from the root of the repository:
+# Open this file as a notebook with [jupytext](https://jupytext.readthedocs.io):
 #
 # ```sh
 # pip install -e '.[notebooks]'
@@ -41,6 +41,9 @@ from analysis.liquid_structure import read_liquid
 from analysis.relevance_figure import as_text, relevance_figure
 from analysis.relevance_run import analyse as relevance_of
 from analysis.universe import open_run
+
+# Paths are those of the repository, wherever in it the notebook is opened.
+os.chdir(next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "CITATION.cff").exists()))
 
 runs = Path(os.environ.get("MLCALC_RUNS", "runs"))
 frames = int(os.environ.get("MLCALC_FRAMES", "24"))

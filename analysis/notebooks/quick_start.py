@@ -13,7 +13,7 @@
 # # Quick start
 #
 # From a model to a number with an error bar, in a minute. Open this file as a notebook with
-# [jupytext](https://jupytext.readthedocs.io), from the root of the repository:
+# [jupytext](https://jupytext.readthedocs.io):
 #
 # ```sh
 # pip install -e '.[notebooks]'
@@ -36,6 +36,9 @@ from analysis.universe import bead_universe, open_run
 from md.config import read_settings
 from md.runs import run
 from mlcalc import SchNetCalculator
+
+# Paths are those of the repository, wherever in it the notebook is opened.
+os.chdir(next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "CITATION.cff").exists()))
 
 runs = Path(os.environ.get("MLCALC_RUNS", "runs/quick_start"))
 steps = int(os.environ.get("MLCALC_STEPS", "20000"))
