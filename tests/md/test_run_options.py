@@ -1,5 +1,7 @@
 """Keys of a run beyond the ordinary: coloured noise, periodic cells, estimators per atom; and what does not fit together."""
 
+import signal
+
 import h5py
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from ase.io import write
 
 from analysis.__main__ import main as analysis
 from md.cli import main
+from md.config import read_settings
+from md.runs import run
 from mlcalc.model_file import save_model
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
@@ -117,3 +121,14 @@ def test_the_table_of_estimators(capsys):
     printed = capsys.readouterr().out
     assert "pressure_GPa: pressure, centroid virial / GPa [pressure]" in printed
     assert "doi:10.1063/1.442815" in printed
+
+
+def test_a_run_from_python_gives_signals_back(case):
+    """In a notebook, Ctrl-C is the kernel's again when a run has ended."""
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    code, folders = run(
+        read_settings(case / "molecule.toml", {"beads": 2, "steps": 10, "output": str(case / "python")})
+    )
+    assert code == 0
+    assert (folders[0] / "trajectory.h5").is_file()
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
