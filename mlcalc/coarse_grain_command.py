@@ -57,7 +57,7 @@ def _noise_floor(options, overrides: dict) -> int:
     noise = force_noise(settings, options.output, options.noise_floor, options.samples)
     rmse, mae = with_error(1e3 * noise.rmse, 1e3 * noise.rmse_error), with_error(1e3 * noise.mae, 1e3 * noise.mae_error)
     print(f"scatter of forces on {noise.configurations} arrangements of still beads, by component, in meV/Å:")
-    print(f"RMSE {rmse}, MAE {mae}; no model has smaller errors")
+    print(f"RMSE {rmse}, MAE {mae}; the least that a model can have, but for the little that ties add")
     again = with_error(*force_autocorrelation(settings, options.output))
     print(f"autocorrelation of forces one frame ({settings.frame_interval_ps:g} ps) apart: {again}")
     return 0

@@ -2,7 +2,8 @@
 
 A force on a bead depends on all atoms; a coarse model knows the beads alone and can at best give its average. What it misses is
 the spread of the forces at fixed beads. Here it is measured: molecules are tied to where they are by stiff springs on their centres
-of mass, and turn and vibrate as the liquid lets them. Errors of a trained model on the frames cannot fall below these numbers.
+of mass, and turn and vibrate as the liquid lets them. Errors of a trained model on the frames cannot fall below these numbers,
+but for what the ties themselves add: beads that move by σ along an axis scatter their forces by about σ⟨F²⟩/kT, in squares.
 
 In the cage that fixed neighbours make, molecules are slow to turn: hydrogen bonds that a frame has found are kept. One simulation
 of it would see too little. So there are two for each arrangement of beads: one goes on from the frame, whose orientations are a

@@ -16,7 +16,7 @@
 #
 # ```sh
 # pip install -e '.[notebooks]'
-# jupytext --to ipynb --execute analysis/notebooks/convergence.py     # ten minutes on two cores
+# jupytext --to ipynb --execute analysis/notebooks/convergence.py     # two minutes on two cores
 # ```
 
 # %%

@@ -125,7 +125,7 @@ print(as_text(water))
 # * **Two beads:** pairs at 2.8 Å hold the first shell, with the strength of a hydrogen bond that is not always made. Beyond 3.4 Å
 #   pairs repel: who is not bound has no place there.
 # * **Three beads:** triangles cost energy, more than any other angle. This is the network's knowledge of how tetrahedral water is;
-#   that there are too many of them all the same says that it does not know enough. It cannot: its convolutions see distances, and
-#   what is tetrahedral is in the angles (`inputs/water/README.md` has the numbers).
+#   that there are too many of them all the same says that it does not know enough. Fits with explicit angles
+#   come closer to the forces (`inputs/water/README.md` has the numbers).
 # * **Orders:** triples undo a quarter to two thirds of what pairs do. In methane it is a fifth at most: this is the difference
 #   between a liquid of balls and a liquid of bonds.

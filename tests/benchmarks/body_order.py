@@ -9,7 +9,8 @@ frames of other trajectories::
     densities   Σ_i c_nm ρ_in ρ_im,  ρ_in = Σ_j φ_n(r_ij): what a bead knows of how many neighbours there are at which distance
     triples     Σ_i Σ_jk c_nmp φ_n(r_ij) φ_m(r_ik) cos^p θ_jik; densities are those with p = 0
 
-Of convolutions over distances alone a SchNet makes densities, and densities of densities, of any power: no angle appears in it.
+A SchNet has densities, and densities of densities, of any power, but no angle to begin with: what it knows of angles it has to make
+of those. Where it lies in this table says how far a training has come, not how far one could.
 """
 
 import argparse
