@@ -26,6 +26,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from mlcalc.angular import AngularPrior
 from mlcalc.errors import InputError
 from mlcalc.model_file import Model
 from mlcalc.pairs import half_pairs
@@ -63,25 +64,33 @@ class Trace(NamedTuple):
     """A forward pass, with all that relevance needs.
 
     Attributes:
-        first, second: (n_pairs,) atoms of the half pairs; distances: (n_pairs,) Å.
+        first, second: (n_pairs,) atoms of the half pairs; vectors: (n_pairs, 3) Å from one to the other.
         images: (n_pairs, 3) whole numbers S: the second atom lies S cells away.
         embedding: (N, F) features that a walk ends in.
         blocks: Interaction blocks in the order of the forward pass.
         readout: The activated readout layer; weights: (H,) of the energy behind it, eV.
         repulsion: (n_pairs,) eV of the nuclear repulsion, a 2-body energy by itself.
+        prior: The angular prior, a 3-body energy by itself, or None; angular: its sum, eV.
         energy: eV, without the constants of the elements.
     """
 
     first: np.ndarray
     second: np.ndarray
-    distances: np.ndarray
+    vectors: np.ndarray
     images: np.ndarray
     embedding: np.ndarray
     blocks: tuple[Block, ...]
     readout: Dense
     weights: np.ndarray
     repulsion: np.ndarray
+    prior: AngularPrior | None
+    angular: float
     energy: float
+
+    @property
+    def distances(self) -> np.ndarray:
+        """(n_pairs,) Å."""
+        return np.linalg.norm(self.vectors, axis=1)
 
 
 def trace(model: Model, atoms) -> Trace:
@@ -95,13 +104,12 @@ def trace(model: Model, atoms) -> Trace:
     cell, pbc = (atoms.cell.array, atoms.pbc) if periodic else (None, None)
     pairs = half_pairs(atoms.positions, model.config.cutoff, cell, pbc)
     vectors = atoms.positions[pairs.second] - atoms.positions[pairs.first] + pairs.shift
-    distances = np.linalg.norm(vectors, axis=1)
-    near = distances < (model.config.cutoff or np.inf)
-    first, second, distances = pairs.first[near], pairs.second[near], distances[near]
+    near = np.linalg.norm(vectors, axis=1) < (model.config.cutoff or np.inf)
+    first, second, vectors = pairs.first[near], pairs.second[near], vectors[near]
     images = np.rint(np.linalg.solve(cell.T, pairs.shift[near].T).T) if periodic else np.zeros((len(first), 3))
     network = SchNet.from_model(model, torch.float64).requires_grad_(False)
     species = torch.tensor([order[z] for z in atoms.numbers.tolist()])
-    r = torch.from_numpy(distances)
+    r = torch.from_numpy(np.linalg.norm(vectors, axis=1))
     basis, cut = network.radial_basis(r), network.cutoff_value(r)
     embedding = x = network.embedding(species).numpy()
     blocks = []
@@ -122,10 +130,15 @@ def trace(model: Model, atoms) -> Trace:
     repulsion = np.zeros(len(first))
     if model.config.repulsion_cutoff is not None:
         repulsion = network.pair_repulsion(species[first], species[second], r).numpy()
-    energy = float((readout.after @ weights + scale * float(network.readout[1].bias)).sum() + repulsion.sum())
+    angular, prior = 0.0, model.config.angular_prior
+    if prior is not None:
+        ends = torch.from_numpy(first), torch.from_numpy(second)
+        angular = float(network.angular_energies(*ends, torch.from_numpy(vectors), len(atoms)).sum())
+    of_network = float((readout.after @ weights + scale * float(network.readout[1].bias)).sum())
     return Trace(
-        first, second, distances, images.astype(np.int64), embedding, tuple(blocks), readout, weights, repulsion, energy
-    )
+        first, second, vectors, images.astype(np.int64), embedding, tuple(blocks), readout, weights, repulsion, prior, angular,
+        of_network + float(repulsion.sum()) + angular,
+    )  # fmt: skip
 
 
 def _dense(layer: torch.nn.Linear, inputs: np.ndarray, activation: str) -> Dense:

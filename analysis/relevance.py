@@ -15,6 +15,7 @@ import numpy as np
 
 from analysis.lrp import Rules, Trace
 from analysis.wedges import wedge_count, wedges
+from mlcalc.angular import triple_energies
 from mlcalc.errors import InputError
 
 MOST_TRIPLES = 5_000_000
@@ -48,7 +49,7 @@ class _Sets(NamedTuple):
 
 
 def total_relevance(rules: Rules) -> float:
-    """ΣR over all walks and the pair repulsion, eV: one pass through the network, whatever the number of walks."""
+    """ΣR over all walks and the priors, eV: one pass through the network, whatever the number of walks."""
     trace, everybody = rules.trace, np.arange(len(rules.trace.embedding))
     m = rules.readout
     for layer in reversed(range(len(trace.blocks))):
@@ -57,7 +58,7 @@ def total_relevance(rules: Rules) -> float:
         np.add.at(gathered, trace.second, block.filters * q[trace.first])
         np.add.at(gathered, trace.first, block.filters * q[trace.second])
         m = m + gathered @ block.in2f.T
-    return float((m * trace.embedding).sum() + trace.repulsion.sum())
+    return float((m * trace.embedding).sum() + trace.repulsion.sum() + trace.angular)
 
 
 def single_relevances(rules: Rules) -> np.ndarray:
@@ -72,7 +73,7 @@ def pair_relevances(rules: Rules) -> np.ndarray:
 
 
 def triple_relevances(rules: Rules, triples: Triples) -> np.ndarray:
-    """(n_sets,) eV of sets of three nodes."""
+    """(n_sets,) eV of sets of three nodes; the angular prior at each of their corners is part of them."""
     _, at_pairs = _relevances(rules, _pairs(rules.trace), _at_single_atoms(rules))
     parts = []
     for begin in range(0, len(triples.atoms), _SETS_AT_ONCE):
@@ -82,7 +83,20 @@ def triple_relevances(rules: Rules, triples: Triples) -> np.ndarray:
             # The state at u of the pair uv has the number of the edge u → v.
             below[:, w, u], below[:, w, v] = edges[:, u, v], edges[:, v, u]
         parts.append(_relevances(rules, _Sets(atoms, edges, below), at_pairs)[0])
-    return np.concatenate(parts) if parts else np.zeros(0)
+    relevances = np.concatenate(parts) if parts else np.zeros(0)
+    return relevances if rules.trace.prior is None else relevances + angular_energies(rules.trace, triples)
+
+
+def angular_energies(trace: Trace, triples: Triples) -> np.ndarray:
+    """(n_sets,) eV that the angular prior gives to sets of three nodes."""
+    energies = np.zeros(len(triples.atoms))
+    for apex, one, two in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        edges = triples.edges[:, apex, [one, two]]
+        whole = np.flatnonzero((edges >= 0).all(axis=1))
+        # Odd edges lead from the second atom of a half pair back to the first.
+        sides = trace.vectors[edges[whole] // 2] * np.where(edges[whole] % 2, -1.0, 1.0)[:, :, None]
+        energies[whole] += triple_energies(sides[:, 0], sides[:, 1], trace.prior)
+    return energies
 
 
 def _at_single_atoms(rules: Rules) -> list[np.ndarray]:

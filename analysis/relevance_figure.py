@@ -42,10 +42,15 @@ def relevance_figure(found: list[RunRelevance]) -> Figure:
             (item.triples, {"beads": item.angles} if new else {}, "") for item, new in zip(found, once, strict=True)
         ]
         _relevance_over(panels["triples"], series, "angles, degree$^{-1}$")
+        for prior in (item.prior for item, new in zip(found, once, strict=True) if new and item.prior is not None):
+            drawn = np.where(prior.counts.sum(axis=0) >= _FEWEST_ENTRIES, prior.mean, np.nan)
+            panels["triples"].plot(prior.centres, drawn, color="0.2", ls=":", lw=1.2, label="angular prior alone")
         panels["triples"].set(
             xlabel=f"angle, both sides < {first.shell:.2f} Å / degree", ylabel="3-body relevance / eV"
         )
         _bars(panels["orders"], found)
+        if any(item.prior is not None for item in found):
+            panels["triples"].legend(frameon=False)
         figure.legend(
             *panels["pairs"].get_legend_handles_labels(),
             loc="outside upper center",
@@ -115,6 +120,8 @@ def as_text(found: list[RunRelevance]) -> str:
     rows.append(["ΣR / eV", *(_mean(item.total) for item in found)])
     rows.append(["ΣR/E", *(f"{item.total.mean() / item.energy.mean():.4f}" for item in found)])
     rows += [[f"ΣR of order {order} / eV", *(_mean(item.orders[order]) for item in found)] for order in found[0].orders]
+    if any(item.prior is not None for item in found):
+        rows.append(["of order 3, the angular prior / eV", *(_mean(item.angular) for item in found)])
     rows.append(["end of the first shell / Å", *(f"{item.shell:.3f}" for item in found)])
     for inside, name in ((True, "within"), (False, "beyond")):
         rows.append([f"2-body ΣR {name} it / eV", *(_part(item, inside) for item in found)])
@@ -160,6 +167,7 @@ def as_json(found: list[RunRelevance]) -> str:
             "energy_eV": item.energy.mean(), "total_relevance_eV": item.total.mean(),
             "ratio": item.total.mean() / item.energy.mean(),
             "relevance_by_order_eV": {order: values.mean() for order, values in item.orders.items()},
+            "angular_prior_eV": None if item.prior is None else item.angular.mean(),
             "relevance_by_bonds_between": _shells_as_json(item),
         }
         for item in found
@@ -184,7 +192,8 @@ def arrays(found: list[RunRelevance]) -> dict[str, np.ndarray]:
     curves: dict = {}
     for k, item in enumerate(found):
         prefix = f"run{k}_P{item.run.n_beads}"
-        for name, binned, unit in (("pairs", item.pairs, "A"), ("triples", item.triples, "degree")):
+        curves_by_name = [("pairs", item.pairs, "A"), ("triples", item.triples, "degree")]
+        for name, binned, unit in curves_by_name + [("prior", item.prior, "degree")] * (item.prior is not None):
             curves |= {
                 f"{prefix}_{name}_{unit}": binned.centres, f"{prefix}_{name}_eV": binned.mean,
                 f"{prefix}_{name}_error_eV": binned.error,

@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import shortest_path
 from analysis.distances import bonded_pairs
 from analysis.lrp import trace
 from analysis.pair_density import Density, distance_edges, first_minimum, pair_density, with_scatter
-from analysis.relevance import Triples
+from analysis.relevance import Triples, angular_energies
 from analysis.relevance_report import Explanation, explain
 from analysis.universe import Run, bead_positions
 from analysis.wedges import ANGLE_EDGES, BIN_DEGREES, angles_between
@@ -83,9 +83,10 @@ class RunRelevance:
         shell: Å, end of the first shell.
         shells: Pairs by bonds between them; None where the run is periodic.
         pairs: Binned 2-body relevance, eV, against distance; triples: 3-body against angle in degrees.
+        prior: What the angular prior has of the triples' relevance; None where the model has no such prior.
         distances: "beads" and "centroid" → Density of pairs; g(r) where the run is periodic.
         angles: Density of angles of beads.
-        orders: Order → (n_frames,) ΣR, eV, mean over beads; energy, total: (n_frames,) eV likewise.
+        orders: Order → (n_frames,) ΣR, eV, mean over beads; energy, total: (n_frames,) eV likewise; angular: of the prior.
     """
 
     run: Run
@@ -95,11 +96,13 @@ class RunRelevance:
     shells: Shells | None
     pairs: Binned
     triples: Binned
+    prior: Binned | None
     distances: dict[str, Density]
     angles: Density
     orders: dict[str, np.ndarray]
     energy: np.ndarray
     total: np.ndarray
+    angular: np.ndarray
 
     @property
     def periodic(self) -> bool:
@@ -156,10 +159,12 @@ def analyse(
     stacked = {name: np.array([part[name] for part in parts]) for name in parts[0]}
     angles = stacked["angle_counts"] / max(stacked["angle_counts"].sum(), 1) * frames / BIN_DEGREES
     orders = {name.removeprefix("order "): values for name, values in stacked.items() if name.startswith("order ")}
+    pairs = Binned(edges, stacked["pair_counts"], stacked["pair_sums"])
+    triples = Binned(ANGLE_EDGES, stacked["angle_counts"], stacked["angle_sums"])
+    prior = triples._replace(sums=stacked["prior_sums"]) if "prior_sums" in stacked else None
     return RunRelevance(
-        run, gamma, frames, shell, _shells(stacked, run.n_beads), Binned(edges, stacked["pair_counts"], stacked["pair_sums"]),
-        Binned(ANGLE_EDGES, stacked["angle_counts"], stacked["angle_sums"]), distances, with_scatter(ANGLE_EDGES, angles), orders,
-        stacked["energy"], stacked["total"],
+        run, gamma, frames, shell, _shells(stacked, run.n_beads), pairs, triples, prior, distances,
+        with_scatter(ANGLE_EDGES, angles), orders, stacked["energy"], stacked["total"], stacked["angular"],
     )  # fmt: skip
 
 
@@ -223,13 +228,16 @@ class _Task:
         atoms.positions = positions
         item = explain(self.model, atoms, self.gamma)
         t, (rows, angles) = item.trace, shell_angles(atoms, item.sets, self.shell)
+        of_prior = {} if t.prior is None else {
+            "prior_sums": np.histogram(angles, ANGLE_EDGES, weights=angular_energies(t, item.sets)[rows])[0]
+        }  # fmt: skip
         return {
             "pair_counts": np.histogram(t.distances, self.edges)[0],
             "pair_sums": np.histogram(t.distances, self.edges, weights=item.pairs)[0],
             "angle_counts": np.histogram(angles, ANGLE_EDGES)[0],
             "angle_sums": np.histogram(angles, ANGLE_EDGES, weights=item.triples[rows])[0],
-            "energy": np.array(t.energy), "total": np.array(item.total),
-            **{f"order {order}": np.array(value) for order, value in item.by_order.items()}, **self._by_bonds(item),
+            "energy": np.array(t.energy), "total": np.array(item.total), "angular": np.array(t.angular),
+            **{f"order {order}": np.array(value) for order, value in item.by_order.items()}, **self._by_bonds(item), **of_prior,
         }  # fmt: skip
 
     def _by_bonds(self, item: Explanation) -> dict[str, np.ndarray]:

@@ -21,6 +21,7 @@ import numpy as np
 from numba import prange
 
 from mlcalc import kernel_stages as stages
+from mlcalc.angular import add_angular
 from mlcalc.compiled import njit
 from mlcalc.filter_table import tabulate
 from mlcalc.kernel_state import Constants, Result, Workspace, make_atoms, make_network, make_result, make_workspace
@@ -255,6 +256,9 @@ class SchNetKernel:
                 _by_replica(*system, self._count_groups(n_replicas), work, result)
             if virials:
                 _virials(positions, self.atoms, pairs, self.constants, work, result)
+            if (prior := self.model.config.angular_prior) is not None:
+                outputs = result.energies, result.forces, result.atomic_energies, result.virials
+                add_angular(positions, pairs, prior, *outputs)
         return result
 
     def _count_groups(self, n_replicas: int) -> int:

@@ -18,14 +18,12 @@ from mlcalc.schnet import SchNet
 
 def energies_and_forces(network: SchNet, parameters: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
     """Energies (B,) without shift, eV, and forces (n_atoms, 3), eV/Å, differentiable by the parameters."""
-    distance = torch.linalg.vector_norm(batch.vectors, dim=1)
 
-    def energy(distance: Tensor) -> tuple[Tensor, Tensor]:
-        atomic = functional_call(network, parameters, (batch.species, batch.first, batch.second, distance))
+    def energy(vectors: Tensor) -> tuple[Tensor, Tensor]:
+        atomic = functional_call(network, parameters, (batch.species, batch.first, batch.second, vectors))
         return atomic.sum(), atomic
 
-    slope, atomic = grad(energy, has_aux=True)(distance)
-    pair_forces = (slope / distance)[:, None] * batch.vectors
+    pair_forces, atomic = grad(energy, has_aux=True)(batch.vectors)
     forces = (
         torch.zeros_like(batch.forces).index_add(0, batch.first, pair_forces).index_add(0, batch.second, -pair_forces)
     )

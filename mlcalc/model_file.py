@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from mlcalc.angular import AngularPrior
 from mlcalc.errors import InputError
 from mlcalc.files import write_atomically
 from mlcalc.json_text import to_json
@@ -45,6 +46,8 @@ class SchNetConfig:
         readout_hidden: Width of the hidden readout layer.
         readout_activation: ``"ssp"`` or ``"silu"``.
         repulsion_cutoff: Å below which a ZBL pair repulsion is added (mlcalc/repulsion.py); None for no repulsion.
+        angle_cutoff: Å within which neighbours make angles of the angular prior (mlcalc/angular.py); None for no such prior.
+        angle_strength, angle_cosine, angle_decay: Its λ (eV), c and γ (Å).
     """
 
     elements: tuple[int, ...]
@@ -57,6 +60,17 @@ class SchNetConfig:
     readout_hidden: int = 32
     readout_activation: str = "ssp"
     repulsion_cutoff: float | None = None
+    angle_cutoff: float | None = None
+    angle_strength: float = 1.0
+    angle_cosine: float = -1 / 3
+    angle_decay: float = 3.0
+
+    @property
+    def angular_prior(self) -> AngularPrior | None:
+        """The numbers of mlcalc/angular.py."""
+        if self.angle_cutoff is None:
+            return None
+        return AngularPrior(self.angle_strength, self.angle_cosine, self.angle_decay, self.angle_cutoff)
 
     def __post_init__(self):
         object.__setattr__(self, "elements", tuple(int(z) for z in self.elements))
@@ -66,10 +80,17 @@ class SchNetConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or not 1 <= value <= 4096:
                 raise InputError(f"{name} = {value!r}: expected a whole number from 1 to 4096")
-        for name in ("cutoff", "repulsion_cutoff"):
+        for name in ("cutoff", "repulsion_cutoff", "angle_cutoff", "angle_decay"):
             value = getattr(self, name)
             if value is not None and not 0 < value < np.inf:
                 raise InputError(f"{name} = {value!r}: expected a positive distance in Å, or none")
+        if self.angle_cutoff is not None and self.angle_cutoff > (self.cutoff or np.inf):
+            raise InputError(f"angle_cutoff = {self.angle_cutoff!r}: expected at most the cutoff of {self.cutoff:g} Å")
+        if not 0 < self.angle_strength < np.inf or not -1 <= self.angle_cosine <= 1:
+            raise InputError(
+                f"angle_strength = {self.angle_strength!r} eV, angle_cosine = {self.angle_cosine!r}: expected a strength above 0 "
+                "and a cosine from -1 to 1"
+            )
         if self.cutoff_function not in ("cosine", "none"):
             raise InputError(f"cutoff_function = {self.cutoff_function!r}: expected 'cosine' or 'none'")
         if self.cutoff_function == "cosine" and self.cutoff is None:

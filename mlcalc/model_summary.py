@@ -1,5 +1,6 @@
 """A model in one line, in one screen, or as JSON."""
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,9 +16,12 @@ def describe(model: Model) -> str:
     config = model.config
     elements = " ".join(chemical_symbols[z] for z in config.elements)
     reach = f"cutoff {config.cutoff:g} Å" if config.cutoff else "all pairs"
-    repulsion = f", nuclear repulsion below {config.repulsion_cutoff:g} Å" if config.repulsion_cutoff else ""
+    priors = f", nuclear repulsion below {config.repulsion_cutoff:g} Å" if config.repulsion_cutoff else ""
+    if (prior := config.angular_prior) is not None:
+        angle = math.degrees(math.acos(prior.cosine))
+        priors += f", angular prior of {prior.strength:g} eV towards {angle:.0f}° below {prior.cutoff:g} Å"
     shape = f"({config.n_features}, {config.n_interactions}), {config.n_rbf} Gaussians"
-    return f"SchNet {shape}, {reach}, elements {elements}{repulsion}"
+    return f"SchNet {shape}, {reach}, elements {elements}{priors}"
 
 
 def as_text(name: str, path: Path, model: Model) -> str:

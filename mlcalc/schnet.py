@@ -8,7 +8,7 @@ r_ij                                   distance of a pair                       
 W(r)                                   continuous filter, a dense network on Gaussians of r  (F,)
 c_i = Σ_j (W_in x_j)∘W(r_ij)           continuous-filter convolution                         (F,)
 x ← x + W₂ ssp(W₁ c + b₁) + b₂         one of T interaction blocks                           (F,)
-E = Σ_i [s·readout(x_i) + shift(Z_i)]  energy                                                scalar, eV
+E = Σ_i [s·readout(x_i) + shift(Z_i)]  energy, to which come the priors that the model has   scalar, eV
 =====================================  ====================================================  ==========
 
 ssp(x) = ln(½eˣ + ½). Both dialects of the literature are configurations of this one network (model_file.SchNetConfig):
@@ -134,17 +134,18 @@ class SchNet(nn.Module):
         weights = {name: tensor.detach().cpu().numpy().copy() for name, tensor in self.state_dict().items()}
         return Model(self.config, weights, metadata or {})
 
-    def forward(self, species: Tensor, first: Tensor, second: Tensor, distance: Tensor) -> Tensor:
+    def forward(self, species: Tensor, first: Tensor, second: Tensor, vectors: Tensor) -> Tensor:
         """Atom-wise energies without the constant shift.
 
         Args:
             species: (n_atoms,) row of each atom's element in ``config.elements``.
             first, second: (n_pairs,) atom indices of the half pairs; each unordered pair (and periodic image) once.
-            distance: (n_pairs,) Å.
+            vectors: (n_pairs, 3) Å, from the first atom to the second.
 
         Returns:
             (n_atoms,) eV; add ``energy_shift[species]`` in float64 for total energies.
         """
+        distance = torch.linalg.vector_norm(vectors, dim=1)
         basis = self.radial_basis(distance)
         cutoff_value = self.cutoff_value(distance)
         features = self.embedding(species)
@@ -152,10 +153,12 @@ class SchNet(nn.Module):
             features = interaction(features, interaction.filters(basis, cutoff_value), first, second)
         hidden = self.readout_activation(self.readout[0](features))
         energies = self.readout[1](hidden).squeeze(-1) * self.energy_scale.to(hidden.dtype)
-        if self.config.repulsion_cutoff is None:
-            return energies
-        half = 0.5 * self.pair_repulsion(species[first], species[second], distance)
-        return energies.index_add(0, first, half).index_add(0, second, half)
+        if self.config.repulsion_cutoff is not None:
+            half = 0.5 * self.pair_repulsion(species[first], species[second], distance)
+            energies = energies.index_add(0, first, half).index_add(0, second, half)
+        if self.config.angular_prior is not None:
+            energies = energies + self.angular_energies(first, second, vectors, len(species))
+        return energies
 
     def cutoff_value(self, distance: Tensor) -> Tensor | None:
         """½(cos(πr/r_c) + 1) inside the cutoff and 0 beyond; None when the dialect has no cutoff function."""
@@ -175,6 +178,25 @@ class SchNet(nn.Module):
         ratio = distance / screening_length(z_i, z_j)
         screening = sum(c * torch.exp(-e * ratio) for c, e in zip(ZBL_COEFFICIENTS, ZBL_EXPONENTS, strict=True))
         return zbl_prefactor(z_i, z_j) / distance * screening * switch
+
+    def angular_energies(self, first: Tensor, second: Tensor, vectors: Tensor, n_atoms: int) -> Tensor:
+        """Angular prior by apex, (n_atoms,) eV: the torch twin of angular.add_angular."""
+        strength, cosine, decay, cutoff = self.config.angular_prior
+        distance = torch.linalg.vector_norm(vectors, dim=1)
+        # So near to the cutoff the weight is zero to the last bit, and its derivative still a number.
+        weight = torch.exp(decay / (distance.clamp(max=cutoff - 1e-3 * decay) - cutoff))
+        centre, weight = torch.cat([first, second]), torch.cat([weight, weight])
+        unit = torch.cat([vectors, -vectors]) / torch.cat([distance, distance])[:, None]
+
+        def moment(of_pairs: Tensor) -> Tensor:
+            return torch.zeros(n_atoms, *of_pairs.shape[1:], dtype=unit.dtype, device=unit.device).index_add(
+                0, centre, of_pairs
+            )
+
+        second_moment = moment(weight[:, None, None] * unit[:, :, None] * unit[:, None, :]).square().sum((1, 2))
+        first_moment = moment(weight[:, None] * unit).square().sum(1)
+        own = (1.0 - cosine) ** 2 * moment(weight.square())
+        return 0.5 * strength * (second_moment - 2.0 * cosine * first_moment + (cosine * moment(weight)) ** 2 - own)
 
 
 class TorchPotential:
@@ -224,8 +246,7 @@ class TorchPotential:
         first, second = torch.from_numpy(pairs.first), torch.from_numpy(pairs.second)
         vectors = torch.from_numpy(positions[pairs.second] - positions[pairs.first] + pairs.shift)
         vectors = vectors.to(self.dtype).requires_grad_(True)
-        distances = torch.linalg.vector_norm(vectors, dim=1)
-        atomic = self.network(self.species, first, second, distances)
+        atomic = self.network(self.species, first, second, vectors)
         (gradient,) = torch.autograd.grad(atomic.sum(), vectors)
         gradient, vectors = gradient.double(), vectors.detach().double()
         forces = torch.zeros(len(positions), 3, dtype=torch.float64)
@@ -236,5 +257,5 @@ class TorchPotential:
             "forces": forces.numpy(),
             "atomic_energies": atomic_energies,
             "virials": torch.einsum("pa,pb->ab", vectors, gradient).numpy(),
-            "smallest_distance": distances.min().item() if len(distances) else np.inf,
+            "smallest_distance": vectors.norm(dim=1).min().item() if len(vectors) else np.inf,
         }

@@ -2,8 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from mlcalc.model_file import Model, SchNetConfig, expected_shapes, save_model
+
+# How fast the machine is, is not what these tests are about.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 SCHNETPACK_DIALECT = SchNetConfig(
     elements=(1, 6), n_features=16, n_interactions=2, n_rbf=12, cutoff=4.0, readout_hidden=8, readout_activation="silu",

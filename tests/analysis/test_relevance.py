@@ -161,7 +161,9 @@ def test_without_biases_nothing_is_lost(config, gamma):
     assert total_relevance(Rules(t, gamma)) == pytest.approx(t.energy, rel=1e-12)
 
 
-@pytest.mark.parametrize("config", [SCHNETPACK_DIALECT, ORIGINAL_DIALECT])
+@pytest.mark.parametrize(
+    "config", [SCHNETPACK_DIALECT, ORIGINAL_DIALECT, replace(SCHNETPACK_DIALECT, angle_cutoff=3.0)]
+)
 def test_energy_is_that_of_the_network(config):
     model, atoms = random_model(config, seed=5), molecule("C2H6")
     potential = TorchPotential(model, atoms.numbers, "float64")
@@ -253,3 +255,27 @@ def test_c20_by_walks_and_by_sets():
     order = walks.order
     for n, values in enumerate(sets, start=1):
         assert walks.relevance[order == n].sum() == pytest.approx(values.sum(), rel=1e-8)
+
+
+@pytest.mark.parametrize("case", ["molecule", "crystal"])
+def test_angular_prior_belongs_to_triples(shaken, case):
+    """It adds to sets of three what it adds to the energy, in each the angles at the corners, and to nothing else."""
+    model, atoms = shaken if case == "molecule" else (random_model(SCHNETPACK_DIALECT, seed=3), crystal())
+    config = replace(model.config, angle_cutoff=3.0, angle_strength=7.0, angle_decay=0.5)
+    t, plain = trace(Model(config, model.weights), atoms), trace(model, atoms)
+    assert t.energy - plain.energy == pytest.approx(t.angular) and t.angular > 0.1
+    rules, without, triples = Rules(t, 0.1), Rules(plain, 0.1), triple_sets(t)
+    added = triple_relevances(rules, triples) - triple_relevances(without, triples)
+    assert added.sum() == pytest.approx(t.angular, rel=1e-9)
+    assert total_relevance(rules) - total_relevance(without) == pytest.approx(t.angular, rel=1e-9)
+    np.testing.assert_array_equal(pair_relevances(rules), pair_relevances(without))
+    strongest = added.argmax()
+    corners = atoms.positions[triples.atoms[strongest]] + triples.images[strongest] @ atoms.cell.array
+    by_hand = 0.0
+    for apex, one, two in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        sides = [corners[other] - corners[apex] for other in (one, two)]
+        lengths = [np.linalg.norm(side) for side in sides]
+        if max(lengths) < 3.0:
+            weight = np.exp(sum(0.5 / (r - 3.0) for r in lengths))
+            by_hand += 7.0 * weight * (sides[0] @ sides[1] / np.prod(lengths) + 1 / 3) ** 2
+    assert added[strongest] == pytest.approx(by_hand, rel=1e-8)

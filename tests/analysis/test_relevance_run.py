@@ -1,6 +1,7 @@
 """Relevances along runs: every number of a run is that of its structures explained one by one."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,14 +13,14 @@ from MDAnalysis.transformations import set_dimensions
 
 from analysis.__main__ import main
 from analysis.pair_density import BIN_A, Density, distance_edges, first_minimum, pair_density
-from analysis.relevance_figure import as_text
+from analysis.relevance_figure import as_text, write_files
 from analysis.relevance_report import explain
 from analysis.relevance_run import Binned, analyse, bonds_between, shell_angles
 from analysis.universe import open_run
 from md.cli import main as rpmd
 from md.trajectory import read_frames
 from mlcalc import InputError, load_model
-from mlcalc.model_file import save_model
+from mlcalc.model_file import Model, save_model
 from tests.analysis.run_folders import write_run
 from tests.conftest import SCHNETPACK_DIALECT, random_model, write_acetylene
 
@@ -66,6 +67,24 @@ def test_sums_are_those_of_the_structures(run):
     for density in found.distances.values():  # all pairs of a molecule
         assert (density.value * BIN_A).sum() == pytest.approx(1.0)
     assert (found.angles.value * np.diff(found.angles.edges)).sum() == pytest.approx(1.0)
+
+
+def test_angular_prior_has_a_curve_and_a_row_of_its_own(run, tmp_path):
+    opened = open_run(run / "P1")
+    model = load_model(opened.model)
+    with_prior = Model(replace(model.config, angle_cutoff=3.5, angle_decay=1.0, angle_strength=5.0), model.weights)
+    save_model(with_prior, tmp_path / "angles.safetensors")
+    plain = analyse(opened, 0.1, 4, 0.0, shell=3.5, workers=1)
+    found = analyse(opened, 0.1, 4, 0.0, tmp_path / "angles.safetensors", shell=3.5, workers=1)
+    assert plain.prior is None and (found.angular > 0.01).all()
+    np.testing.assert_allclose(found.orders["3"] - plain.orders["3"], found.angular, rtol=1e-9)
+    np.testing.assert_allclose(found.triples.sums - plain.triples.sums, found.prior.sums, atol=1e-9)
+    assert "of order 3, the angular prior / eV" in as_text([found]) and "prior" not in as_text([plain])
+    paths = write_files([found], tmp_path / "figure.png")
+    assert json.loads((tmp_path / "figure.json").read_text())["runs"][0]["angular_prior_eV"] == pytest.approx(
+        found.angular.mean()
+    )
+    assert all(path.exists() for path in paths) and "run0_P1_prior_eV" in np.load(tmp_path / "figure.npz")
 
 
 def test_workers_change_nothing(run):

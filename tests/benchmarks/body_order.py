@@ -8,9 +8,11 @@ frames of other trajectories::
     pairs       Σ_ij c_n φ_n(r_ij)
     densities   Σ_i c_nm ρ_in ρ_im,  ρ_in = Σ_j φ_n(r_ij): what a bead knows of how many neighbours there are at which distance
     triples     Σ_i Σ_jk c_nmp φ_n(r_ij) φ_m(r_ik) cos^p θ_jik; densities are those with p = 0
+    prior       Σ_i Σ_jk h(r_ij) h(r_ik) (c_0 + c_1 cos θ_jik + c_2 cos² θ_jik), h of the angular prior (mlcalc/angular.py)
 
 A SchNet has densities, and densities of densities, of any power, but no angle to begin with: what it knows of angles it has to make
-of those. Where it lies in this table says how far a training has come, not how far one could.
+of those, or of a prior. Where it lies in this table says how far a training has come, not how far one could. The strength of the
+prior is c_2 and its cosine −c_1/2c_2: c_0 belongs to a density, which the network learns by itself.
 """
 
 import argparse
@@ -44,17 +46,25 @@ def main() -> int:
     targets["test"] = np.stack([a.get_forces().ravel() for a in unknown])
     per_power = options.radial * (options.radial + 1) // 2
     rows = [["none", "0", row(targets["test"])]]
-    for label, powers in (("pairs", 0), ("pairs, densities", 1), ("pairs, triples to cos θ", 2),
-                          ("pairs, triples to cos² θ", 3), ("pairs, triples to cos³ θ", 4)):  # fmt: skip
-        n = PAIR_FUNCTIONS + powers * per_power
-        coefficients = least_squares(designs["fit"][..., :n].reshape(-1, n), targets["fit"].ravel())
-        rows.append([label, str(n), row(targets["test"] - designs["test"][..., :n] @ coefficients)])
+    for label, powers, prior in (
+        ("pairs", 0, False), ("pairs, densities", 1, False), ("pairs, densities, prior", 1, True),
+        ("pairs, triples to cos θ", 2, False), ("pairs, triples to cos² θ", 3, False), ("pairs, triples to cos³ θ", 4, False),
+    ):  # fmt: skip
+        terms = np.r_[: PAIR_FUNCTIONS + powers * per_power, -3 * prior : 0]
+        coefficients = least_squares(designs["fit"][..., terms].reshape(-1, len(terms)), targets["fit"].ravel())
+        rows.append([label, str(len(terms)), row(targets["test"] - designs["test"][..., terms] @ coefficients)])
+        if prior:
+            strength, cosine = coefficients[-1], -0.5 * coefficients[-2] / coefficients[-1]
     calculator = SchNetCalculator(options.model)
     left = [a.get_forces().ravel() - predicted(calculator, a) for a in unknown]
     rows.append([options.model, "", row(np.array(left))])
     print(aligned(["energy of", "coefficients", "force RMSE / meV/Å"], rows, left=1))
     print(f"Fitted to {len(known)} frames of {options.frames}; errors of {len(unknown)} frames of {options.test}.")
     print(f"Triples: {options.radial} radial functions within {options.cutoff:g} Å. ±: one standard error over frames.")
+    print(
+        f"Prior: strength {strength:.3g} eV, cosine {cosine:.3f}, for a decay of {options.decay:g} Å and a cutoff of "
+        f"{options.angle_cutoff:g} Å."
+    )
     return 0
 
 
@@ -66,6 +76,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--fit", type=int, default=150, metavar="N", help="frames to fit (default: 150)")
     parser.add_argument("--cutoff", type=float, default=4.5, metavar="A", help="of triples (default: 4.5)")
     parser.add_argument("--radial", type=int, default=4, metavar="N", help="functions of triples (default: 4)")
+    parser.add_argument("--decay", type=float, default=2.0, metavar="A", help="of the prior (default: 2)")
+    parser.add_argument("--angle-cutoff", type=float, default=3.75, metavar="A", help="of the prior (default: 3.75)")
     return parser.parse_args()
 
 
@@ -74,36 +86,51 @@ def radial(r: torch.Tensor, first: float, cutoff: float, n: int) -> torch.Tensor
     last = cutoff - 0.4
     centres = torch.linspace(first, last, n, dtype=r.dtype)
     width = 0.8 * (last - first) / (n - 1)
-    return torch.exp(-0.5 * ((r[:, None] - centres) / width) ** 2) * ((1 - (r / cutoff) ** 2) ** 2)[:, None]
+    return (
+        torch.exp(-0.5 * ((r[:, None] - centres) / width) ** 2)
+        * ((1 - (r.clamp(max=cutoff) / cutoff) ** 2) ** 2)[:, None]
+    )
 
 
-def energies(positions: torch.Tensor, pairs, cutoff: float, n_radial: int) -> torch.Tensor:
-    """What the coefficients multiply: pairs, then triples by power of the cosine, each the trace of products of moments."""
+def energies(positions: torch.Tensor, pairs, options: argparse.Namespace) -> torch.Tensor:
+    """What the coefficients multiply: pairs, then triples by power of the cosine, then the prior's by power of the cosine."""
     first, second = torch.from_numpy(pairs.first), torch.from_numpy(pairs.second)
     vectors = positions[second] - positions[first] + torch.from_numpy(pairs.shift)
     r = torch.linalg.vector_norm(vectors, dim=1)
     found = [radial(r, SHORTEST_A, PAIR_CUTOFF_A, PAIR_FUNCTIONS).sum(0)]
-    near = r < cutoff
+    near = r < max(options.cutoff, options.angle_cutoff)
     first, second, vectors, r = first[near], second[near], vectors[near], r[near]
     centre = torch.cat([first, second])
     directions = torch.cat([vectors, -vectors]) / torch.cat([r, r])[:, None]
-    functions = radial(torch.cat([r, r]), SHORTEST_A + 0.3, cutoff, n_radial)
-    tensor = torch.ones(len(centre), 1, dtype=r.dtype)
-    upper = torch.triu_indices(n_radial, n_radial)
-    for _ in range(POWERS):
-        # Σ_jk φφ cos^p θ is the contraction of two moments Σ_j φ r̂⊗…⊗r̂ of rank p.
-        moments = torch.zeros(len(positions), n_radial, tensor.shape[1], dtype=r.dtype)
+    r = torch.cat([r, r])
+    found += products(centre, directions, radial(r, SHORTEST_A + 0.3, options.cutoff, options.radial), POWERS)
+    weight = torch.exp(
+        options.decay / (r.clamp(max=options.angle_cutoff - 1e-3 * options.decay) - options.angle_cutoff)
+    )
+    own = weight.square().sum()  # of a neighbour with itself: cos θ = 1, and no triple
+    found += [0.5 * (term - own) for term in products(centre, directions, weight[:, None], 3)]
+    return torch.cat(found)
+
+
+def products(
+    centre: torch.Tensor, directions: torch.Tensor, functions: torch.Tensor, powers: int
+) -> list[torch.Tensor]:
+    """For every power p of the cosine Σ_i Σ_jk φ_n φ_m cos^p θ, n ≤ m: contractions of moments Σ_j φ r̂⊗…⊗r̂ of rank p."""
+    found, n = [], functions.shape[1]
+    tensor, upper = torch.ones(len(centre), 1, dtype=functions.dtype), torch.triu_indices(n, n)
+    for _ in range(powers):
+        moments = torch.zeros(int(centre.max()) + 1, n, tensor.shape[1], dtype=functions.dtype)
         moments = moments.index_add(0, centre, functions[:, :, None] * tensor[:, None, :])
         found.append(torch.einsum("inx,imx->nm", moments, moments)[upper[0], upper[1]])
         tensor = (tensor[:, :, None] * directions[:, None, :]).reshape(len(centre), -1)
-    return torch.cat(found)
+    return found
 
 
 def design(atoms, options) -> np.ndarray:
     """(3N, n_coefficients): forces of every term of the energy."""
     pairs = half_pairs(atoms.get_positions(), PAIR_CUTOFF_A, atoms.cell.array, atoms.pbc)
     positions = torch.tensor(atoms.get_positions(), requires_grad=True)
-    terms = energies(positions, pairs, options.cutoff, options.radial)
+    terms = energies(positions, pairs, options)
     return np.stack([-torch.autograd.grad(t, positions, retain_graph=True)[0].numpy().ravel() for t in terms], axis=1)
 
 

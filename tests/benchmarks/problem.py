@@ -34,10 +34,10 @@ def benchmark_model(name: str) -> Model:
 
 
 def write_problem(model: Model, structure: Atoms, path: Path, with_repulsion: bool = False) -> Path:
-    """NPZ for peers/common.Problem; the nuclear repulsion, which most peers lack, is left out unless asked for."""
+    """NPZ for peers/common.Problem; priors, which most peers lack, are left out unless asked for."""
     stream = io.BytesIO()
     weights = {f"weights/{name}": array for name, array in model.weights.items()}
-    config = asdict(model.config) | ({} if with_repulsion else {"repulsion_cutoff": None})
+    config = asdict(model.config) | ({} if with_repulsion else {"repulsion_cutoff": None, "angle_cutoff": None})
     np.savez(
         stream, **weights, positions=structure.positions, masses=structure.get_masses(), numbers=structure.numbers,
         cell=structure.cell.array, config=json.dumps(config),

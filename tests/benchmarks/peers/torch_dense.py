@@ -21,8 +21,7 @@ def main() -> None:
     species = torch.tensor([problem.config["elements"].index(z) for z in problem.numbers]).repeat(n_beads)
 
     def energy(q):
-        distance = torch.linalg.vector_norm(q[second] - q[first], dim=1)
-        return network(species, first, second, distance).sum()
+        return network(species, first, second, q[second] - q[first]).sum()
 
     force = grad(lambda q: -energy(q))
     if arguments.variant == "compiled":

@@ -1,0 +1,140 @@
+"""The angular prior: triples one by one, moments compiled and in torch, forces, virials, and what stands on them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+
+from mlcalc import SchNetCalculator
+from mlcalc.angular import triple_energies
+from mlcalc.kernel import SchNetKernel
+from mlcalc.model_file import load_model, save_model
+from mlcalc.schnet import SchNet, TorchPotential
+from tests.conftest import SCHNETPACK_DIALECT, random_model
+
+CONFIG = replace(
+    SCHNETPACK_DIALECT, elements=(8,), cutoff=5.0, angle_cutoff=3.9, angle_strength=9.0, angle_cosine=-0.4, angle_decay=2.5
+)  # fmt: skip
+
+
+def fluid(n: int = 40, side: float = 10.6) -> Atoms:
+    """Beads at the density of water, none nearer than 2.3 Å to another."""
+    rng, places = np.random.default_rng(0), []
+    while len(places) < n:
+        place = rng.uniform(0.0, side, 3)
+        apart = [(other - place + side / 2) % side - side / 2 for other in places]
+        if not apart or np.linalg.norm(apart, axis=1).min() > 2.3:
+            places.append(place)
+    return Atoms(f"O{n}", places, cell=[side] * 3, pbc=True)
+
+
+def without_network(**changes):
+    """A model whose energy is its priors."""
+    model = random_model(replace(CONFIG, repulsion_cutoff=None, **changes))
+    model.weights["energy_scale"], model.weights["energy_shift"] = np.zeros(()), np.zeros(1)
+    return model
+
+
+@pytest.mark.parametrize("cosine", [1.0, 0.0, -1 / 3, -1.0])
+def test_three_atoms(cosine):
+    """By hand: the apex alone has two neighbours; c = cos θ costs nothing."""
+    model = without_network(angle_cosine=-1 / 3)
+    prior, sine = model.config.angular_prior, np.sqrt(1 - cosine**2)
+    positions = np.array([[0, 0, 0], [2.9, 0, 0], [3.1 * cosine, 3.1 * sine, 0]])
+    weights = [np.exp(2.5 / (r - 3.9)) for r in (2.9, 3.1)]
+    expected = 9.0 * weights[0] * weights[1] * (cosine + 1 / 3) ** 2
+    if cosine < 0:  # the others are farther apart than the cutoff
+        energy, forces = SchNetKernel(model, [8, 8, 8], "float64")(positions[None])
+        assert energy[0] == pytest.approx(expected, abs=1e-12)
+        assert cosine > -0.9 or np.abs(forces).max() > 0.01
+        assert cosine != -1 / 3 or np.abs(forces).max() < 1e-12
+    assert triple_energies(positions[1:2], positions[2:], prior)[0] == pytest.approx(expected, rel=1e-12)
+
+
+def test_moments_are_triples_one_by_one():
+    atoms = fluid()
+    model = without_network()
+    offsets = atoms.positions[None] - atoms.positions[:, None]
+    offsets -= 10.6 * np.rint(offsets / 10.6)
+    by_apex = np.zeros(len(atoms))
+    for i in range(len(atoms)):
+        others = [j for j in range(len(atoms)) if j != i]
+        j, k = np.array([(j, k) for j in others for k in others if j < k]).T
+        by_apex[i] = triple_energies(offsets[i, j], offsets[i, k], model.config.angular_prior).sum()
+    assert by_apex.min() > 1e-3
+    box = {"cell": atoms.cell.array, "pbc": atoms.pbc}
+    found = SchNetKernel(model, atoms.numbers, "float64", **box).evaluate(atoms.positions[None])
+    np.testing.assert_allclose(found["atomic_energies"][0], by_apex, rtol=1e-10)
+    assert found["energies"][0] == pytest.approx(by_apex.sum(), rel=1e-10)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("side", [10.6, None])
+def test_kernel_agrees_with_torch(side, threads):
+    atoms = fluid()
+    box = {"cell": atoms.cell.array, "pbc": atoms.pbc} if side else {}
+    model = random_model(CONFIG)
+    replicas = atoms.positions + np.random.default_rng(1).normal(0.0, 0.05, (3, len(atoms), 3))
+    compiled = SchNetKernel(model, atoms.numbers, "float64", threads, **box).evaluate(replicas)
+    reference = TorchPotential(model, atoms.numbers, "float64", **box).evaluate(replicas)
+    for key, expected in reference.items():
+        np.testing.assert_allclose(compiled[key], expected, rtol=1e-6, atol=2e-5, err_msg=key)
+
+
+def test_forces_and_stress_are_derivatives():
+    atoms = fluid()
+    atoms.calc = SchNetCalculator(without_network(), dtype="float64")
+    some = [0, 7, 21]
+    numerical = calculate_numerical_forces(atoms, eps=1e-4, iatoms=some)
+    np.testing.assert_allclose(atoms.get_forces()[some], numerical, atol=1e-6)
+    np.testing.assert_allclose(atoms.get_stress(), calculate_numerical_stress(atoms, eps=1e-6), atol=1e-8)
+
+
+def test_nothing_happens_at_the_cutoff():
+    """Energy and force vanish where a neighbour leaves, but for what rounding leaves of moments of equal size."""
+    model = without_network()
+    for dtype, tolerance in (("float32", 1e-6), ("float64", 1e-14)):
+        of_torch = TorchPotential(model, [8, 8, 8], dtype)
+        compiled = SchNetKernel(model, [8, 8, 8], dtype)
+        for r in (3.9 - 1e-6, 3.9, 3.9 + 1e-6):
+            positions = np.array([[[0, 0, 0], [2.7, 0, 0], [0, r, 0]]])
+            for potential, bound in ((of_torch, tolerance), (compiled, 1e-14)):
+                energies, forces = potential(positions)
+                assert abs(energies[0]) < bound and np.abs(forces).max() < bound
+
+
+def test_training_sees_the_prior():
+    """A model file and back; the gradient of the loss passes through a network with the prior."""
+    atoms = fluid()
+    network = SchNet.from_model(random_model(CONFIG), torch.float64)
+    vectors = torch.tensor(atoms.positions[1:] - atoms.positions[:1], requires_grad=True)
+    first, second = torch.zeros(39, dtype=torch.int64), torch.arange(1, 40)
+    (forces,) = torch.autograd.grad(
+        network(torch.zeros(40, dtype=torch.int64), first, second, vectors).sum(), vectors, create_graph=True
+    )
+    forces.square().sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
+
+
+def test_model_file(tmp_path):
+    model = random_model(CONFIG)
+    save_model(model, tmp_path / "net.safetensors")
+    assert load_model(tmp_path / "net.safetensors").config.angular_prior == (9.0, -0.4, 2.5, 3.9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"angle_cutoff": 6.0}, "angle_cutoff = 6.0: expected at most the cutoff of 5 Å"),
+        ({"angle_cutoff": -1.0}, "angle_cutoff = -1.0"),
+        ({"angle_decay": 0.0}, "angle_decay = 0.0"),
+        ({"angle_strength": -2.0}, "angle_strength = -2.0 eV"),
+        ({"angle_cosine": 109.47}, "a cosine from -1 to 1"),
+    ],
+)
+def test_bad_numbers(changes, words):
+    with pytest.raises(ValueError, match=words.replace(".", r"\.")):
+        replace(CONFIG, **changes)
