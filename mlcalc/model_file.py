@@ -46,8 +46,8 @@ class SchNetConfig:
         readout_hidden: Width of the hidden readout layer.
         readout_activation: ``"ssp"`` or ``"silu"``.
         repulsion_cutoff: Å below which a ZBL pair repulsion is added (mlcalc/repulsion.py); None for no repulsion.
-        angle_cutoff: Å within which neighbours make angles of the angular prior (mlcalc/angular.py); None for no such prior.
-        angle_strength, angle_cosine, angle_decay: Its λ (eV), c and γ (Å).
+        angle_strength, angle_cosine, angle_decay, angle_cutoff: λ (eV), c, γ (Å) and a (Å) of the angular prior
+            (mlcalc/angular.py); all None for no such prior.
     """
 
     elements: tuple[int, ...]
@@ -60,10 +60,10 @@ class SchNetConfig:
     readout_hidden: int = 32
     readout_activation: str = "ssp"
     repulsion_cutoff: float | None = None
+    angle_strength: float | None = None
+    angle_cosine: float | None = None
+    angle_decay: float | None = None
     angle_cutoff: float | None = None
-    angle_strength: float = 1.0
-    angle_cosine: float = -1 / 3
-    angle_decay: float = 3.0
 
     @property
     def angular_prior(self) -> AngularPrior | None:
@@ -80,23 +80,33 @@ class SchNetConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or not 1 <= value <= 4096:
                 raise InputError(f"{name} = {value!r}: expected a whole number from 1 to 4096")
-        for name in ("cutoff", "repulsion_cutoff", "angle_cutoff", "angle_decay"):
+        for name in ("cutoff", "repulsion_cutoff", "angle_decay", "angle_cutoff"):
             value = getattr(self, name)
             if value is not None and not 0 < value < np.inf:
                 raise InputError(f"{name} = {value!r}: expected a positive distance in Å, or none")
-        if self.angle_cutoff is not None and self.angle_cutoff > (self.cutoff or np.inf):
-            raise InputError(f"angle_cutoff = {self.angle_cutoff!r}: expected at most the cutoff of {self.cutoff:g} Å")
-        if not 0 < self.angle_strength < np.inf or not -1 <= self.angle_cosine <= 1:
-            raise InputError(
-                f"angle_strength = {self.angle_strength!r} eV, angle_cosine = {self.angle_cosine!r}: expected a strength above 0 "
-                "and a cosine from -1 to 1"
-            )
+        self._check_angular_prior()
         if self.cutoff_function not in ("cosine", "none"):
             raise InputError(f"cutoff_function = {self.cutoff_function!r}: expected 'cosine' or 'none'")
         if self.cutoff_function == "cosine" and self.cutoff is None:
             raise InputError("cutoff_function = 'cosine' needs a cutoff in Å")
         if self.readout_activation not in ("ssp", "silu"):
             raise InputError(f"readout_activation = {self.readout_activation!r}: expected 'ssp' or 'silu'")
+
+    def _check_angular_prior(self) -> None:
+        given = self.angle_strength, self.angle_cosine, self.angle_decay, self.angle_cutoff
+        if None in given:
+            if any(value is not None for value in given):
+                raise InputError(
+                    f"angle_strength, angle_cosine, angle_decay, angle_cutoff = {given}: expected all four, or none"
+                )
+            return
+        if self.angle_cutoff > (self.cutoff or np.inf):
+            raise InputError(f"angle_cutoff = {self.angle_cutoff!r}: expected at most the cutoff of {self.cutoff:g} Å")
+        if not 0 < self.angle_strength < np.inf or not -1 <= self.angle_cosine <= 1:
+            raise InputError(
+                f"angle_strength = {self.angle_strength!r} eV, angle_cosine = {self.angle_cosine!r}: expected a strength above 0 "
+                "and a cosine from -1 to 1"
+            )
 
 
 @dataclass(frozen=True)

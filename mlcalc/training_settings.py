@@ -18,7 +18,7 @@ class TrainingSettings:
         data: extxyz files. The first sets the zero of energy; the others may be of another level of theory, whose energies
             differ by a constant that is fitted along.
         repeat: How often the frames of each file appear in an epoch.
-        n_features … angle_decay_A: Architecture, see SchNetConfig.
+        n_features … angle_cutoff_A: Architecture, see SchNetConfig.
         optimizer: ``"muon"`` (mlcalc/muon.py) for the weight matrices and AdamW for the rest, or ``"adamw"`` for all.
         energy_weight: ρ in eV⁻² per (eV/Å)⁻².
         ema_decay: Decay of the moving average of the weights, which is what is validated and saved.
@@ -38,10 +38,10 @@ class TrainingSettings:
     n_rbf: int = 32
     cutoff_A: float = 6.0
     repulsion_cutoff_A: float | None = None
+    angle_strength_eV: float | None = None
+    angle_cosine: float | None = None
+    angle_decay_A: float | None = None
     angle_cutoff_A: float | None = None
-    angle_strength_eV: float = 1.0
-    angle_cosine: float = -1 / 3
-    angle_decay_A: float = 3.0
     precision: str = "float32"
     batch_size: int = 8
     steps: int = 100_000
@@ -96,10 +96,10 @@ class TrainingSettings:
             cutoff=self.cutoff_A,
             readout_hidden=max(self.n_features // 2, 1),
             repulsion_cutoff=self.repulsion_cutoff_A,
-            angle_cutoff=self.angle_cutoff_A,
             angle_strength=self.angle_strength_eV,
             angle_cosine=self.angle_cosine,
             angle_decay=self.angle_decay_A,
+            angle_cutoff=self.angle_cutoff_A,
         )
 
 

@@ -75,7 +75,7 @@ def test_models_were_made_by_the_committed_recipe(name):
     assert {key: recorded[key] for key in ("steps", "batch_size", "learning_rate", "seed", "energy_weight")} == {
         key: getattr(settings, key) for key in ("steps", "batch_size", "learning_rate", "seed", "energy_weight")
     }
-    assert model.config.repulsion_cutoff == settings.repulsion_cutoff_A
+    assert model.config == settings.network_config(model.config.elements)
     assert read_settings(INPUTS / name / "md.toml", {}).model == f"{name}-cg"
 
 

@@ -72,7 +72,9 @@ def test_sums_are_those_of_the_structures(run):
 def test_angular_prior_has_a_curve_and_a_row_of_its_own(run, tmp_path):
     opened = open_run(run / "P1")
     model = load_model(opened.model)
-    with_prior = Model(replace(model.config, angle_cutoff=3.5, angle_decay=1.0, angle_strength=5.0), model.weights)
+    with_prior = Model(
+        replace(model.config, angle_strength=5.0, angle_cosine=-0.3, angle_decay=1.0, angle_cutoff=3.5), model.weights
+    )
     save_model(with_prior, tmp_path / "angles.safetensors")
     plain = analyse(opened, 0.1, 4, 0.0, shell=3.5, workers=1)
     found = analyse(opened, 0.1, 4, 0.0, tmp_path / "angles.safetensors", shell=3.5, workers=1)

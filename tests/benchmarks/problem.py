@@ -33,11 +33,14 @@ def benchmark_model(name: str) -> Model:
     return Model(replace(model.config, n_interactions=old + int(more)), weights)
 
 
+_NO_PRIORS = dict.fromkeys(("repulsion_cutoff", "angle_strength", "angle_cosine", "angle_decay", "angle_cutoff"))
+
+
 def write_problem(model: Model, structure: Atoms, path: Path, with_repulsion: bool = False) -> Path:
     """NPZ for peers/common.Problem; priors, which most peers lack, are left out unless asked for."""
     stream = io.BytesIO()
     weights = {f"weights/{name}": array for name, array in model.weights.items()}
-    config = asdict(model.config) | ({} if with_repulsion else {"repulsion_cutoff": None, "angle_cutoff": None})
+    config = asdict(model.config) | ({} if with_repulsion else _NO_PRIORS)
     np.savez(
         stream, **weights, positions=structure.positions, masses=structure.get_masses(), numbers=structure.numbers,
         cell=structure.cell.array, config=json.dumps(config),
