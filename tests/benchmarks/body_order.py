@@ -55,9 +55,9 @@ def main() -> int:
         rows.append([label, str(len(terms)), row(targets["test"] - designs["test"][..., terms] @ coefficients)])
         if prior:
             strength, cosine = coefficients[-1], -0.5 * coefficients[-2] / coefficients[-1]
-    calculator = SchNetCalculator(options.model)
-    left = [a.get_forces().ravel() - predicted(calculator, a) for a in unknown]
-    rows.append([options.model, "", row(np.array(left))])
+    for model in options.model:
+        calculator = SchNetCalculator(model)
+        rows.append([model, "", row(np.array([a.get_forces().ravel() - predicted(calculator, a) for a in unknown]))])
     print(aligned(["energy of", "coefficients", "force RMSE / meV/Å"], rows, left=1))
     print(f"Fitted to {len(known)} frames of {options.frames}; errors of {len(unknown)} frames of {options.test}.")
     print(f"Triples: {options.radial} radial functions within {options.cutoff:g} Å. ±: one standard error over frames.")
@@ -72,7 +72,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("frames", help="to fit")
     parser.add_argument("test", help="of other trajectories")
-    parser.add_argument("--model", required=True)
+    parser.add_argument("--model", action="append", default=[], help="name or file; may be given again")
     parser.add_argument("--fit", type=int, default=150, metavar="N", help="frames to fit (default: 150)")
     parser.add_argument("--cutoff", type=float, default=4.5, metavar="A", help="of triples (default: 4.5)")
     parser.add_argument("--radial", type=int, default=4, metavar="N", help="functions of triples (default: 4)")

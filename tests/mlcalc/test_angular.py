@@ -13,6 +13,7 @@ from mlcalc import SchNetCalculator
 from mlcalc.angular import triple_energies
 from mlcalc.kernel import SchNetKernel
 from mlcalc.model_file import load_model, save_model
+from mlcalc.model_summary import describe
 from mlcalc.schnet import SchNet, TorchPotential
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
@@ -123,7 +124,9 @@ def test_training_sees_the_prior():
 def test_model_file(tmp_path):
     model = random_model(CONFIG)
     save_model(model, tmp_path / "net.safetensors")
-    assert load_model(tmp_path / "net.safetensors").config.angular_prior == (9.0, -0.4, 2.5, 3.9)
+    found = load_model(tmp_path / "net.safetensors")
+    assert found.config.angular_prior == (9.0, -0.4, 2.5, 3.9)
+    assert describe(found).endswith("angular prior of 9 eV towards 114° below 3.9 Å")  # arccos(−0.4) = 113.6°
 
 
 @pytest.mark.parametrize(
