@@ -119,9 +119,10 @@ def as_text(found: list[RunRelevance]) -> str:
     rows = [["energy without constants / eV", *(_mean(item.energy) for item in found)]]
     rows.append(["ΣR / eV", *(_mean(item.total) for item in found)])
     rows.append(["ΣR/E", *(f"{item.total.mean() / item.energy.mean():.4f}" for item in found)])
-    rows += [[f"ΣR of order {order} / eV", *(_mean(item.orders[order]) for item in found)] for order in found[0].orders]
-    if any(item.prior is not None for item in found):
-        rows.append(["of order 3, the angular prior / eV", *(_mean(item.angular) for item in found)])
+    for order in found[0].orders:
+        rows.append([f"ΣR of order {order} / eV", *(_mean(item.orders[order]) for item in found)])
+        if order == "3" and any(item.prior is not None for item in found):
+            rows.append(["of this, the angular prior / eV", *(_mean(item.angular) for item in found)])
     rows.append(["end of the first shell / Å", *(f"{item.shell:.3f}" for item in found)])
     for inside, name in ((True, "within"), (False, "beyond")):
         rows.append([f"2-body ΣR {name} it / eV", *(_part(item, inside) for item in found)])

@@ -84,9 +84,9 @@ compare("methane")
 compare("water")
 
 # %% [markdown]
-# Methane's beads are its molecules, as far as structure goes. Water's have the right first shell and the wrong second one: atoms
-# keep theirs at 4.5 Å, where tetrahedral neighbours are, beads at twice the first distance, with too many triangles (57°) among
-# neighbours.
+# Methane's beads are its molecules, as far as structure goes. Water's have both shells where they belong, the second one at 4.56 Å,
+# where tetrahedral neighbours are, a little less sharp than those of the atoms. A SchNet alone did not get there: under this one
+# lies an angular term, `mlcalc.angular` (`inputs/water/README.md` has the comparison).
 #
 # ## Explanation
 #
@@ -122,10 +122,8 @@ print(as_text(water))
 # %% [markdown]
 # What to read from it:
 #
-# * **Two beads:** pairs at 2.8 Å hold the first shell, with the strength of a hydrogen bond that is not always made. Beyond 3.4 Å
-#   pairs repel: who is not bound has no place there.
-# * **Three beads:** triangles cost energy, more than any other angle. This is the network's knowledge of how tetrahedral water is;
-#   that there are too many of them all the same says that it does not know enough. Fits with explicit angles
-#   come closer to the forces (`inputs/water/README.md` has the numbers).
-# * **Orders:** triples undo a quarter to two thirds of what pairs do. In methane it is a fifth at most: this is the difference
-#   between a liquid of balls and a liquid of bonds.
+# * **Two beads:** pairs around 2.8 Å hold the first shell, with four to seven kT. From 3.6 to 5.2 Å pairs repel: who is not
+#   bound has no place there.
+# * **Three beads:** triangles cost more than any other angle, and near the tetrahedral angle triples cost least. The angular prior
+#   (dotted) says so from the start; what the network adds has the same shape.
+# * **Orders:** triples undo a sixth to a quarter of what pairs do, most of it by the prior.

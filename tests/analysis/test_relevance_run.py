@@ -81,7 +81,7 @@ def test_angular_prior_has_a_curve_and_a_row_of_its_own(run, tmp_path):
     assert plain.prior is None and (found.angular > 0.01).all()
     np.testing.assert_allclose(found.orders["3"] - plain.orders["3"], found.angular, rtol=1e-9)
     np.testing.assert_allclose(found.triples.sums - plain.triples.sums, found.prior.sums, atol=1e-9)
-    assert "of order 3, the angular prior / eV" in as_text([found]) and "prior" not in as_text([plain])
+    assert "of this, the angular prior / eV" in as_text([found]) and "prior" not in as_text([plain])
     paths = write_files([found], tmp_path / "figure.png")
     assert json.loads((tmp_path / "figure.json").read_text())["runs"][0]["angular_prior_eV"] == pytest.approx(
         found.angular.mean()
