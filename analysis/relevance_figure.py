@@ -31,7 +31,7 @@ def relevance_figure(found: list[RunRelevance]) -> Figure:
         name = "g(r)" if first.periodic else "pair distances, Å$^{-1}$"
         labels = _labels(found, run_label)
         # Of a run that was explained with several γ, the distributions are drawn once.
-        once = [all(item.run is not other.run for other in found[:k]) for k, item in enumerate(found)]
+        once = [all(item.run.folders != other.run.folders for other in found[:k]) for k, item in enumerate(found)]
         series = [
             (item.pairs, item.distances if new else {}, label)
             for item, new, label in zip(found, once, labels, strict=True)

@@ -13,7 +13,7 @@ from MDAnalysis.transformations import set_dimensions
 
 from analysis.__main__ import main
 from analysis.pair_density import BIN_A, Density, distance_edges, first_minimum, pair_density
-from analysis.relevance_figure import as_text, write_files
+from analysis.relevance_figure import as_text, relevance_figure, write_files
 from analysis.relevance_report import explain
 from analysis.relevance_run import Binned, analyse, bonds_between, shell_angles
 from analysis.universe import open_run
@@ -82,6 +82,10 @@ def test_angular_prior_has_a_curve_and_a_row_of_its_own(run, tmp_path):
     np.testing.assert_allclose(found.orders["3"] - plain.orders["3"], found.angular, rtol=1e-9)
     np.testing.assert_allclose(found.triples.sums - plain.triples.sums, found.prior.sums, atol=1e-9)
     assert "of this, the angular prior / eV" in as_text([found]) and "prior" not in as_text([plain])
+    again = analyse(open_run(run / "P1"), 0.5, 4, 0.0, tmp_path / "angles.safetensors", shell=3.5, workers=1)
+    panels = relevance_figure([found, again]).axes
+    assert sum(line.get_label() == "angular prior alone" for axes in panels for line in axes.lines) == 1
+    assert sum(len(axes.collections) for axes in panels) == 2 * 2 + 2 + 2  # bands of curves, areas, error bars
     paths = write_files([found], tmp_path / "figure.png")
     assert json.loads((tmp_path / "figure.json").read_text())["runs"][0]["angular_prior_eV"] == pytest.approx(
         found.angular.mean()
