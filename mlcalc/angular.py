@@ -65,11 +65,11 @@ def _add_to_replica(q, begin, count, pairs, prior, forces, atomic, virial):
         for axis in range(3):
             units[n_near, axis] = q[j, axis] - q[i, axis] + pairs.shift[p, axis]
             r2 += units[n_near, axis] ** 2
-        if r2 < prior.cutoff**2:
-            near[n_near], distances[n_near] = p, math.sqrt(r2)
-            weights[n_near] = math.exp(prior.decay / (distances[n_near] - prior.cutoff))
+        r = math.sqrt(r2)
+        if r < prior.cutoff:
+            near[n_near], distances[n_near], weights[n_near] = p, r, math.exp(prior.decay / (r - prior.cutoff))
             for axis in range(3):
-                units[n_near, axis] /= distances[n_near]
+                units[n_near, axis] /= r
             n_near += 1
     for k in range(n_near):
         _add_moments(moments, pairs.first[near[k]], 1.0, units, k, weights[k])

@@ -108,8 +108,19 @@ def test_nothing_happens_at_the_cutoff():
                 assert abs(energies[0]) < bound and np.abs(forces).max() < bound
 
 
+def test_a_square_below_the_cutoff_s_with_a_root_that_is_the_cutoff():
+    """Rounding makes such distances; 1/(r − a) must not be taken of them."""
+    below = np.nextafter(2.5**2, 0.0)
+    assert np.sqrt(below) == 2.5
+    sides = ((x, np.sqrt(below - x * x)) for x in np.linspace(1.0, 2.0, 1000))
+    x, y = next((x, y) for x, y in sides if x * x + y * y == below)
+    positions = np.array([[[0, 0, 0], [x, y, 0], [0, 0, 2.2]]])
+    energies, forces = SchNetKernel(without_network(angle_cutoff=2.5), [8, 8, 8], "float64")(positions)
+    assert abs(energies[0]) < 1e-14 and np.abs(forces).max() < 1e-14
+
+
 def test_training_sees_the_prior():
-    """A model file and back; the gradient of the loss passes through a network with the prior."""
+    """The gradient of a loss of forces passes through a network with the prior."""
     atoms = fluid()
     network = SchNet.from_model(random_model(CONFIG), torch.float64)
     vectors = torch.tensor(atoms.positions[1:] - atoms.positions[:1], requires_grad=True)
