@@ -148,7 +148,7 @@ class RunFolder:
         for name in (TRAJECTORY, PROPERTIES) if extent is None else ():
             (self.folder / name).unlink(missing_ok=True)
         self._tables["frames"] = TrajectoryWriter(
-            self.folder / TRAJECTORY, n_beads, len(atoms), cell, observables, frames
+            self.folder / TRAJECTORY, n_beads, len(atoms), cell, observables, frames, atoms.pbc
         )
         self._tables["bytes"] = PropertiesWriter(
             self.folder / PROPERTIES, n_beads, columns, extent["bytes"] if extent else None

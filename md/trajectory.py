@@ -4,6 +4,7 @@ Layout (H5MD 1.1, https://www.nongnu.org/h5md): ``/particles/trajectory/position
 bead-major order (index = bead·N + atom), ``step`` and ``time`` (fs); ``n_beads`` and ``n_atoms`` are attributes of the group. The
 potential energies of the beads, (n_frames, P) eV, lie under ``/observables/trajectory/potential_energy``, estimators per atom,
 (n_frames, N), beside them under their names; ``step`` and ``time`` of all elements are the same datasets under further names.
+A periodic system has the cell of every frame, rows are lattice vectors, under ``/particles/trajectory/box/edges``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ class TrajectoryWriter:
         cell: (3, 3) Å of a periodic structure, rows are lattice vectors; None for a molecule.
         observables: Names of quantities with a value for every atom.
         n_frames: None to make the file; a number to go on with one that has at least as many frames, cut back to these.
+        pbc: Which lattice vectors are periods.
 
     Raises:
         InputError: The file to go on with is not whole.
@@ -39,8 +41,10 @@ class TrajectoryWriter:
         cell: np.ndarray | None = None,
         observables: Sequence[str] = (),
         n_frames: int | None = None,
+        pbc: Sequence[bool] = (True, True, True),
     ):
         self._observables, self._cell, self.n_frames = observables, cell, n_frames or 0
+        self._boundary = ["periodic" if cell is not None and period else "none" for period in pbc]
         if n_frames is None:
             self._make(path, n_beads, n_atoms)
         else:
@@ -56,7 +60,7 @@ class TrajectoryWriter:
         particles = root.create_group("particles/trajectory")
         particles.attrs.update(n_beads=n_beads, n_atoms=n_atoms)
         box = particles.create_group("box")
-        box.attrs.update(dimension=3, boundary=["none" if cell is None else "periodic"] * 3)
+        box.attrs.update(dimension=3, boundary=self._boundary)
         position = _element(particles, "position", (n_beads * n_atoms, 3), "f4", "Angstrom")
         group = root.create_group("observables/trajectory")
         others = [_element(group, "potential_energy", (n_beads,), "f8", "eV")]
@@ -101,11 +105,11 @@ class TrajectoryWriter:
 
     def append(
         self, step: int, time_fs: float, positions: np.ndarray, energies: np.ndarray,
-        observables: Mapping[str, np.ndarray] = MappingProxyType({}),
+        observables: Mapping[str, np.ndarray] = MappingProxyType({}), cell: np.ndarray | None = None,
     ) -> None:  # fmt: skip
-        """Add a frame: positions (P, N, 3) Å, potential energies (P,) eV, observables by name (N,)."""
+        """Add a frame: positions (P, N, 3) Å, potential energies (P,) eV, observables by name (N,), its cell where that changes."""
         others = [energies, *(observables[name] for name in self._observables)]
-        others += [] if self._cell is None else [self._cell]
+        others += [] if self._cell is None else [self._cell if cell is None else cell]
         entries = *others, positions.reshape(-1, 3), time_fs, step
         for dataset, entry in zip(self._datasets, entries, strict=True):
             _append(dataset.id, self.n_frames, np.asarray(entry, order="C"))
