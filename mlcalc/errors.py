@@ -1,4 +1,4 @@
-"""The one exception that means "the input is at fault", and how a command line reports it."""
+"""The one exception that means "the input is at fault", and how a command line reports it; notes on what need not be one."""
 
 import errno
 import os
@@ -42,6 +42,11 @@ def run_command(program: str, command: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def note(text: str) -> None:
+    """Say on stderr what the user should know of an input that is used all the same."""
+    print(f"note: {text}", file=sys.stderr)
 
 
 def disk_message(error: OSError) -> str:

@@ -1,67 +1,153 @@
-"""Structure files, read by ASE, after a look that keeps a broken one from taking all time or memory."""
+"""Structure files: the one place where structures of others come in.
 
-import re
+What a file says of its atoms is read here: masses (also of D and T, and under the names that other programs give the column), and
+constraints, which labels and vibrations drop and dynamics honours. Charge and spin are read from the structures by
+mlcalc/electronic_state.py, energies and forces by mlcalc/labels.py.
+"""
+
+from io import StringIO
 from pathlib import Path
 
-from mlcalc.errors import InputError
+import numpy as np
+
+from mlcalc.errors import InputError, note
+from mlcalc.npz_files import read_npz
+from mlcalc.xyz_text import ISOTOPES, tidy
 
 _LARGEST = 1 << 31  # bytes
-_MOST_COLUMNS = 10_000
+_COMPRESSED = (".gz", ".bz2", ".xz")
+_XYZ = (".xyz", ".extxyz")
+_MASS_NAMES = {"mass", "atomicmass", "atommass", "isotopemass"}
+_ISOTOPE_NAMES = {"isotope", "isotopes", "massnumber", "massnumbers"}
+_DEUTERON_U = 2.01355  # what ASE's reader of CIF gives D: the mass of the nucleus without its electron
 
 
 def read_atoms(path: str | Path, format: str | None = None) -> list:
-    """All structures of a file in a format that ASE reads, as ase.Atoms.
+    """All structures of a file in a format that ASE reads, or in MD17's NPZ, as ase.Atoms; masses in u where the file says them.
 
     Args:
-        format: ASE's name of the format; None to tell it by the name of the file.
+        format: ASE's name of the format; None to tell it by the name and content of the file.
 
     Raises:
-        InputError: Missing, larger than 2 GiB, malformed, or without structures.
+        InputError: Missing, larger than 2 GiB, malformed, or without structures; masses that are no masses.
     """
-    import ase.io
-
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     if path.stat().st_size > _LARGEST:
         raise InputError(f"{path}: {path.stat().st_size} bytes, more than the {_LARGEST} that are read; split it")
-    if format == "extxyz" or path.suffix in (".xyz", ".extxyz"):
-        _check_counts(path)
+    if not __debug__:
+        raise InputError(
+            f"{path}: ASE reads no extended XYZ under 'python -O' (its reader works within an assert): unset PYTHONOPTIMIZE"
+        )
+    format = format or _format_of(path)
     try:
-        frames = list(ase.io.iread(path, index=":", format=format))
+        if format == "extxyz":
+            frames = _read_xyz(path)
+        elif format == "npz":
+            frames = read_npz(path)
+        else:
+            frames = _read_other(path, format)
+    except InputError:
+        raise
+    except KeyError as error:
+        name = str(error).strip("'\"")
+        hint = "write H and a column masses in extended XYZ" if name in ISOTOPES else "expected a chemical symbol"
+        raise InputError(f"{path}: not a readable structure: element {name!r}: {hint}") from error
     except Exception as error:  # ASE's readers raise whatever a malformed file makes them trip over
         raise InputError(f"{path}: not a readable structure: {type(error).__name__}: {error}") from error
     if not frames:
         raise InputError(f"{path}: no structures in this file")
+    for number, atoms in enumerate(frames, start=1):
+        _settle_masses(atoms, f"{path}: structure {number}")
     return frames
 
 
-def _check_counts(path: Path) -> None:
-    """Raise InputError when an xyz file announces more atoms or columns than it has; ASE would look for them till doomsday."""
-    lines = path.read_bytes().splitlines()
-    at = 0
-    while at < len(lines) and lines[at].strip():
-        try:
-            count = int(lines[at].split()[0])
-        except ValueError:
-            return  # ASE says what is wrong
-        if not 0 <= count <= len(lines) - at - 2:
-            raise InputError(
-                f"{path}: not a readable structure: line {at + 1} announces {count} atoms, {len(lines) - at - 2} lines follow"
-            )
-        _check_columns(f"{path}: not a readable structure: line {at + 2}", lines[at + 1])
-        at += 2 + count
-        while at < len(lines) and lines[at].startswith(b"VEC"):
-            at += 1
+def read_last(path: str | Path):
+    """The structure of a file, the last one of several, as ASE's ``read`` does; then a note says so."""
+    frames = read_atoms(path)
+    if len(frames) > 1:
+        note(f"{path} holds {len(frames)} structures: the last one is used")
+    return frames[-1]
 
 
-def _check_columns(where: str, comment: bytes) -> None:
-    """The same for the columns: ``Properties=species:S:1:pos:R:3`` names each with its kind and its width."""
-    found = re.search(rb"Properties\s*=\s*(\S+)", comment, re.IGNORECASE)
-    for width in found.group(1).split(b":")[2::3] if found else ():
-        try:
-            columns = int(width.strip(b"\"'"))
-        except ValueError:
-            continue  # ASE says what is wrong
-        if columns > _MOST_COLUMNS:
-            raise InputError(f"{where} announces {columns} columns, more than {_MOST_COLUMNS}")
+def drop_constraints(frames: list, path: str | Path, what: str) -> None:
+    """Free all atoms, in place, with a note; ``what`` disregards constraints, such as "labels"."""
+    held = [atoms for atoms in frames if atoms.constraints]
+    if held:
+        names = sorted({type(constraint).__name__ for atoms in held for constraint in atoms.constraints})
+        note(f"{path}: {', '.join(names)} in {len(held)} of {len(frames)} structures: {what} disregard constraints")
+    for atoms in held:
+        atoms.set_constraint()
+
+
+def _format_of(path: Path) -> str | None:
+    from ase.io.formats import UnknownFileTypeError, filetype
+
+    name = path.with_suffix("") if path.suffix in _COMPRESSED else path
+    if name.suffix in _XYZ:
+        return "extxyz"
+    if name.suffix == ".npz":
+        return "npz"
+    try:
+        return filetype(str(path))
+    except UnknownFileTypeError:
+        return "extxyz"
+
+
+def _read_xyz(path: Path) -> list:
+    from ase.io import iread
+
+    xyz = tidy(_content(path), path)
+    frames = list(iread(StringIO(xyz.text), index=":", format="extxyz"))
+    for atoms, masses in zip(frames, xyz.masses, strict=True):
+        if masses and "masses" not in atoms.arrays:
+            own = atoms.get_masses()
+            own[list(masses)] = list(masses.values())
+            atoms.set_masses(own)
+    return frames
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file, unpacked; no more than are read."""
+    from ase.io.formats import open_with_compression
+
+    if path.suffix not in _COMPRESSED:
+        return path.read_bytes()
+    with open_with_compression(str(path), "rb") as stream:
+        content = stream.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise InputError(f"{path}: unpacks to more than the {_LARGEST} bytes that are read; split it")
+    return content
+
+
+def _read_other(path: Path, format: str | None) -> list:
+    from ase.db import connect
+    from ase.io import iread
+
+    if format in ("db", "json"):  # ase.io drops what rows hold beside the structure
+        frames = [row.toatoms(add_additional_information=True) for row in connect(path).select()]
+    else:
+        frames = list(iread(path, index=":", format=format))
+    for atoms in frames:
+        masses = atoms.arrays.get("masses")
+        if masses is not None:
+            masses[(atoms.numbers == 1) & (masses == _DEUTERON_U)] = ISOTOPES["D"]
+    return frames
+
+
+def _settle_masses(atoms, where: str) -> None:
+    """Masses under ASE's name where the file has them under another; InputError for what cannot be masses."""
+    for name in list(atoms.arrays):
+        plain = name.lower().replace("_", "")
+        if plain in _ISOTOPE_NAMES:
+            raise InputError(f"{where}: column {name}: expected masses in u in a column masses")
+        if plain in _MASS_NAMES:
+            column = atoms.arrays.pop(name)
+            if "masses" in atoms.arrays and not np.allclose(atoms.arrays["masses"], column):
+                raise InputError(f"{where}: the columns masses and {name} differ: expected one")
+            atoms.set_array("masses", column.astype(float), float, ())
+    masses = atoms.arrays.get("masses")
+    if masses is not None and not (np.isfinite(masses) & (masses > 0)).all():
+        wrong = int(np.flatnonzero(~(np.isfinite(masses) & (masses > 0)))[0])
+        raise InputError(f"{where}: masses: atom {wrong} weighs {masses[wrong]:g} u; expected more than 0")

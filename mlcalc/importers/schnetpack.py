@@ -10,16 +10,12 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from ase import units
 
 from mlcalc.errors import InputError
 from mlcalc.importers.elements import atomic_numbers_of
 from mlcalc.model_file import MAX_FILE_BYTES, Model, SchNetConfig, check_weights
+from mlcalc.unit_names import ENERGY_UNITS, LENGTH_UNITS
 
-ENERGY_UNITS = {
-    "eV": 1.0, "meV": 1e-3, "Hartree": units.Hartree, "kcal/mol": units.kcal / units.mol, "kJ/mol": units.kJ / units.mol,
-}  # fmt: skip
-LENGTH_UNITS = {"Ang": 1.0, "Bohr": units.Bohr, "nm": units.nm}
 _ACTIVATIONS = {"shifted_softplus": "ssp", "silu": "silu"}  # of the readout
 
 
