@@ -16,6 +16,7 @@ from ase.calculators.calculator import InputError as AseInputError
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from mlcalc.domain import check_structure
+from mlcalc.electronic_state import check_state, electronic_state
 from mlcalc.errors import InputError
 from mlcalc.model_file import Model, load_model
 
@@ -37,7 +38,7 @@ class SchNetCalculator(Calculator):
 
     Raises:
         mlcalc.InputError: The model or an argument cannot be used.
-        ase.calculators.calculator.InputError: The structure does not fit the model (element, NaN, distance).
+        ase.calculators.calculator.InputError: The structure does not fit the model (element, NaN, distance, charge, multiplicity).
         CalculatorSetupError: Periodic directions without a cell vector, or a periodic system with an uncut model.
         CalculationFailed: The network returned NaN or infinity.
 
@@ -51,7 +52,7 @@ class SchNetCalculator(Calculator):
 
     name = "schnet"  # as it is registered: what databases and trajectories note
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]
-    ignored_changes = {"initial_charges", "initial_magmoms"}
+    ignored_changes = {"initial_charges", "initial_magmoms"}  # energies do not depend on them; their sums are checked
 
     def __init__(
         self, model: str | Path | Model, dtype: str = "float32", backend: str = "numba", threads: int | None = None
@@ -67,10 +68,16 @@ class SchNetCalculator(Calculator):
         )  # fmt: skip
         self._potential, self._potential_key = None, None
 
+    def check_state(self, atoms, tol=1e-15):
+        """What has changed since the last calculation (ASE calls this); refuses another charge also where nothing has."""
+        self._check_electrons(atoms)
+        return super().check_state(atoms, tol)
+
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         """Compute all properties of ``atoms`` at once (ASE calls this)."""
         super().calculate(atoms, properties, system_changes)
         self.results = {}
+        self._check_electrons(self.atoms)
         self._check(properties)
         if len(self.atoms) == 0:
             raise AseInputError("the structure holds no atoms: expected at least one")
@@ -104,6 +111,12 @@ class SchNetCalculator(Calculator):
             check_structure(
                 atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, config.elements, self.model.domain
             )
+        except InputError as error:
+            raise AseInputError(str(error)) from error
+
+    def _check_electrons(self, atoms) -> None:
+        try:
+            check_state(atoms.numbers, electronic_state(atoms), self.model.domain)
         except InputError as error:
             raise AseInputError(str(error)) from error
 

@@ -19,6 +19,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
 
+from mlcalc.electronic_state import ElectronicState, check_state, electronic_state
 from mlcalc.errors import InputError
 
 # eV that CP2K's shell counts to a Hartree: CODATA 2006 (its src/common/physcon.F), 0.3 meV off ASE's for a C20.
@@ -34,6 +35,15 @@ def make_calculator(engine: str) -> Calculator:
     """
     family, argument = _parse(engine)
     return family.make(argument)
+
+
+def set_state(engine: str, calculator: Calculator, atoms: Atoms, where: str = "the structure") -> ElectronicState:
+    """Make a calculator of an engine compute the charge and the multiplicity that a structure says; returns those of the labels.
+
+    Raises:
+        InputError: The engine cannot compute them, or the structure contradicts itself.
+    """
+    return _parse(engine)[0].set_state(calculator, atoms, electronic_state(atoms, where), where)
 
 
 def engine_fingerprint(engine: str) -> str:
@@ -61,7 +71,7 @@ class Cp2k(Calculator):
 
     def __init__(self, input_file: str | Path):
         super().__init__()
-        self._template, self._cell = _read_template(Path(input_file))
+        self._template, self._cell, self.state = _read_template(Path(input_file))
         self._command = _find_cp2k()
         self._shell: Any = None
         self._folder: tempfile.TemporaryDirectory | None = None
@@ -118,8 +128,8 @@ class Cp2k(Calculator):
         )
 
 
-def _read_template(path: Path) -> tuple[str, np.ndarray]:
-    """A CP2K input without what ASE writes itself (project, cell, coordinates), and the cell's edges in Å."""
+def _read_template(path: Path) -> tuple[str, np.ndarray, ElectronicState]:
+    """A CP2K input without what ASE writes itself (project, cell, coordinates), the cell's edges in Å, charge and multiplicity."""
     from ase.calculators.cp2k import parse_input
 
     if not path.is_file():
@@ -129,6 +139,7 @@ def _read_template(path: Path) -> tuple[str, np.ndarray]:
         subsys = root.get_subsection("FORCE_EVAL/SUBSYS")
         cell = {line.split()[0].upper(): line.split()[1:] for line in subsys.get_subsection("CELL").keywords}
         edges = np.array([float(edge) for edge in cell["ABC"]])
+        state = _cp2k_said(root.get_subsection("FORCE_EVAL/DFT").keywords)
     except (UnicodeDecodeError, IndexError, KeyError, ValueError) as error:
         raise InputError(
             f"engine 'cp2k:{path}': not a CP2K input for a molecule; expected sections that close and "
@@ -139,7 +150,14 @@ def _read_template(path: Path) -> tuple[str, np.ndarray]:
     subsys.subsections = [section for section in subsys.subsections if section.name not in ("CELL", "COORD")]
     settings = root.get_subsection("GLOBAL")
     settings.keywords = [line for line in settings.keywords if line.split()[0].upper() != "PROJECT"]
-    return "\n".join(root.write()), edges
+    return "\n".join(root.write()), edges, state
+
+
+def _cp2k_said(keywords: list[str]) -> ElectronicState:
+    """Charge and multiplicity of the DFT section of a CP2K input."""
+    values = dict(line.upper().split()[:2] for line in keywords if len(line.split()) > 1)
+    spin = values.get("MULTIPLICITY", values.get("MULTIP", 0))
+    return ElectronicState(int(values.get("CHARGE", 0)), int(spin) or None)  # 0: CP2K's own word for the lowest
 
 
 def _find_cp2k() -> str:
@@ -195,18 +213,45 @@ def _ase(name: str) -> Calculator:
         raise InputError(f"engine 'ase:{name}': cannot be made with its default settings: {error}") from error
 
 
+def _tblite_state(calculator: Any, atoms: Atoms, state: ElectronicState, where: str) -> ElectronicState:
+    said = {"charge": state.charge or 0, "multiplicity": state.multiplicity}
+    if any(calculator.parameters.get(key) != value for key, value in said.items()):
+        calculator.set(**said)
+    return state
+
+
+def _cp2k_state(calculator: Any, atoms: Atoms, state: ElectronicState, where: str) -> ElectronicState:
+    return check_state(atoms.numbers, state, calculator.state.info, where, "the CP2K input file computes")
+
+
+def _schnet_state(calculator: Any, atoms: Atoms, state: ElectronicState, where: str) -> ElectronicState:
+    return check_state(atoms.numbers, state, calculator.model.domain, where)
+
+
+def _ground_state(calculator: Any, atoms: Atoms, state: ElectronicState, where: str) -> ElectronicState:
+    return check_state(atoms.numbers, state, {}, where, "calculators of ASE with default settings compute")
+
+
 class Family(NamedTuple):
-    """A row of the table: how to make the calculator, and the file (if any) whose content is the level of theory."""
+    """A row of the table.
+
+    Attributes:
+        make: Argument to calculator.
+        set_state: Makes a calculator compute the charge and multiplicity that a structure says; returns those of the labels, raises
+            InputError where it cannot.
+        file: Argument to the file (if any) whose content is the level of theory.
+    """
 
     make: Callable[[str], Calculator]
+    set_state: Callable[[Any, Atoms, ElectronicState, str], ElectronicState]
     file: Callable[[str], Path] | None = None
 
 
 FAMILIES = {
-    "tblite": Family(_tblite),
-    "cp2k": Family(Cp2k, Path),
-    "schnet": Family(_schnet, _schnet_file),
-    "ase": Family(_ase),
+    "tblite": Family(_tblite, _tblite_state),
+    "cp2k": Family(Cp2k, _cp2k_state, Path),
+    "schnet": Family(_schnet, _schnet_state, _schnet_file),
+    "ase": Family(_ase, _ground_state),
 }
 
 

@@ -25,10 +25,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from ase import Atoms
 
-from mlcalc.engines import engine_fingerprint, make_calculator
+from mlcalc.electronic_state import ElectronicState, electronic_state, is_ground, state_of_results
+from mlcalc.engines import engine_fingerprint, make_calculator, set_state
 from mlcalc.errors import InputError
 from mlcalc.files import write_atomically
-from mlcalc.structure_files import read_atoms
+from mlcalc.structure_files import drop_constraints, read_atoms
+from mlcalc.unit_names import is_statement
 
 JOURNAL_FORMAT = "mlcalc-labels-1"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -72,9 +74,13 @@ def label_file(structures: Path, engine: str, output: Path, jobs: int = 1) -> La
     structures, output = Path(structures), Path(output)
     if jobs < 1:
         raise InputError(f"jobs = {jobs}: expected at least 1")
-    frames = read_structures(structures)
+    frames = read_structures(structures, "labels")
+    calculator = make_calculator(engine)  # refuses an engine that cannot work before anything is written
+    states = [
+        set_state(engine, calculator, atoms, f"{structures}: structure {k}") for k, atoms in enumerate(frames, start=1)
+    ]
+    _discard(calculator)
     keys = [structure_key(atoms) for atoms in frames]
-    make_calculator(engine)  # refuses an engine that cannot work before anything is written
     with _open_journal(output, engine, set(keys)) as (journal, records):
         todo = [index for index, key in enumerate(keys) if key not in records]
         resumed = len(frames) - len(todo)
@@ -88,29 +94,53 @@ def label_file(structures: Path, engine: str, output: Path, jobs: int = 1) -> La
                     _append(journal, records[keys[index]])
                 progress.update()
                 progress.set_postfix(failed=len(failures), refresh=False)
-        done = [(atoms, records[key]) for atoms, key in zip(frames, keys, strict=True) if key in records]
+        done = [
+            _labelled(atoms, state, records[key], engine)
+            for atoms, state, key in zip(frames, states, keys, strict=True)
+            if key in records
+        ]
         if done:
-            write_frames([_labelled(atoms, record, engine) for atoms, record in done], output)
+            write_frames(done, output)
         failed_output = _write_failures(frames, failures, output)
     return LabelReport(len(frames), len(done), resumed, dict(sorted(failures.items())), output, failed_output)
 
 
-def read_structures(path: Path) -> list[Atoms]:
-    """The structures of a file; InputError if it is missing, unreadable, empty, or holds NaN positions."""
+def read_structures(path: Path, what: str) -> list[Atoms]:
+    """The structures of a file to be labelled, free of constraints and of labels and units of the past.
+
+    Charge and multiplicity that earlier results tell stay, in ``info``, where the structure says none.
+
+    Args:
+        what: What they are read for, such as "labels".
+
+    Raises:
+        InputError: Missing, unreadable, empty; no atoms or NaN positions in a structure.
+    """
     frames = read_atoms(path)
-    for index, atoms in enumerate(frames):
+    for number, atoms in enumerate(frames, start=1):
         if len(atoms) == 0 or not np.isfinite(atoms.positions).all():
-            raise InputError(f"{path}: structure {index} has no atoms, or a position that is not a finite number")
-        atoms.calc = None  # labels of the past
+            raise InputError(f"{path}: structure {number} has no atoms, or a position that is not a finite number")
+        if atoms.calc is not None:
+            said = electronic_state(atoms, f"{path}: structure {number}").info
+            atoms.info |= state_of_results(atoms.calc.results).info | said
+            atoms.calc = None
+        for key in filter(is_statement, list(atoms.info)):
+            del atoms.info[key]
+    drop_constraints(frames, path, what)
     return frames
 
 
 def structure_key(atoms: Atoms) -> str:
-    """SHA-256 of what a label depends on: elements, positions, cell, periodicity."""
+    """SHA-256 of what a label depends on: elements, positions, cell, periodicity; charge and spin where they are said."""
     digest = hashlib.sha256()
     pieces = ((atoms.numbers, "<i8"), (atoms.positions, "<f8"), (atoms.cell.array, "<f8"), (atoms.pbc, "u1"))
     for array, dtype in pieces:
         digest.update(np.ascontiguousarray(array, dtype=dtype).tobytes())
+    for name in ("initial_charges", "initial_magmoms"):  # engines read the atoms' own as a start, too
+        if np.any(atoms.arrays.get(name)):
+            digest.update(name.encode() + np.ascontiguousarray(atoms.arrays[name], dtype="<f8").tobytes())
+    state = electronic_state(atoms)
+    digest.update(b"" if is_ground(atoms, state) else repr(state).encode())
     return digest.hexdigest()
 
 
@@ -123,11 +153,11 @@ def write_frames(frames: list[Atoms], path: Path) -> None:
     write_atomically(path, text.getvalue().encode())
 
 
-def _labelled(atoms: Atoms, record: dict[str, Any], engine: str) -> Atoms:
+def _labelled(atoms: Atoms, state: ElectronicState, record: dict[str, Any], engine: str) -> Atoms:
     from ase.calculators.singlepoint import SinglePointCalculator
 
     labelled = atoms.copy()
-    labelled.info["engine"] = engine
+    labelled.info |= state.info | {"engine": engine}
     labelled.calc = SinglePointCalculator(labelled, energy=record["energy"], forces=np.array(record["forces"]))
     return labelled
 
@@ -282,6 +312,7 @@ def _work(connection: multiprocessing.connection.Connection, engine: str) -> Non
             atoms = connection.recv()
             try:
                 calculator = calculator or make_calculator(engine)
+                set_state(engine, calculator, atoms)
                 outcome = _label(atoms, calculator)
             except Exception as error:  # an engine may raise anything; the others go on
                 outcome = f"{type(error).__name__}: {error}"
@@ -297,7 +328,7 @@ def _work(connection: multiprocessing.connection.Connection, engine: str) -> Non
 
 def _label(atoms: Atoms, calculator) -> dict[str, Any] | str:
     atoms.calc = calculator
-    forces = np.asarray(atoms.get_forces(), dtype=np.float64)
+    forces = np.asarray(atoms.get_forces(apply_constraint=False), dtype=np.float64)
     energy = float(atoms.get_potential_energy())
     if not (np.isfinite(energy) and np.isfinite(forces).all()):
         return "the engine returned an energy or a force that is not a finite number"

@@ -14,6 +14,7 @@ from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 from ase.data import covalent_radii
 
+from mlcalc.electronic_state import electronic_state
 from mlcalc.errors import InputError
 from mlcalc.vibrations import NormalModes, Potential, normal_modes, position_variance
 
@@ -90,7 +91,7 @@ def sample_to_file(
     Raises:
         InputError: Unknown method or engine, an unusable structure file or setting, no minimum found.
     """
-    from mlcalc.engines import FAMILIES, make_calculator
+    from mlcalc.engines import FAMILIES, make_calculator, set_state
     from mlcalc.labelling import read_structures, write_frames
 
     settings = settings or SampleSettings()
@@ -99,10 +100,12 @@ def sample_to_file(
         raise InputError(f"method {method!r}: expected one of {', '.join(METHODS)}")
     if not output.parent.is_dir():
         raise InputError(f"{output}: the folder {output.parent} does not exist")
-    frames = read_structures(Path(structure))
+    frames = read_structures(Path(structure), "samples")
     if len(frames) > 1:
         raise InputError(f"{structure}: holds {len(frames)} structures, expected one")
-    calculator = make_calculator(engine if engine.partition(":")[0] in FAMILIES else f"schnet:{engine}")
+    engine = engine if engine.partition(":")[0] in FAMILIES else f"schnet:{engine}"
+    calculator = make_calculator(engine)
+    set_state(engine, calculator, frames[0], str(structure))
     samples = _sample(method, frames[0], calculator, settings)
     write_frames(samples, output)
     return samples
@@ -254,6 +257,7 @@ def relax(atoms: Atoms, calculator: Calculator, rng: np.random.Generator) -> Ato
     from ase.optimize import BFGS
 
     relaxed = atoms.copy()
+    relaxed.set_constraint()
     relaxed.positions += rng.normal(scale=_RATTLE, size=relaxed.positions.shape)
     relaxed.calc = calculator
     if not BFGS(relaxed, logfile=None).run(fmax=_RELAXED, steps=1000):
@@ -264,6 +268,7 @@ def relax(atoms: Atoms, calculator: Calculator, rng: np.random.Generator) -> Ato
 def potential_of(atoms: Atoms, calculator: Calculator) -> Potential:
     """An ASE calculator as ``potential(q) -> (V, F)`` for positions q (P, N, 3) of these atoms."""
     moved = atoms.copy()
+    moved.set_constraint()
     moved.calc = calculator
 
     def potential(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -290,10 +295,11 @@ def _sample(method: str, atoms: Atoms, calculator: Calculator, settings: SampleS
 
 
 def _frame(atoms: Atoms, positions: np.ndarray, info: dict) -> Atoms:
-    frame = Atoms(atoms.numbers, positions, cell=atoms.cell, pbc=atoms.pbc)
+    """A structure of the same atoms, of the same masses, charge and multiplicity where they are said."""
+    frame = Atoms(atoms.numbers, positions, masses=atoms.arrays.get("masses"), cell=atoms.cell, pbc=atoms.pbc)
     if not frame.pbc.any():
         frame.positions -= frame.positions.mean(axis=0)
-    frame.info.update(info)
+    frame.info.update(electronic_state(atoms).info | info)
     return frame
 
 

@@ -85,12 +85,27 @@ def test_nothing_is_computed_twice(ethanol):
     forces = ethanol.get_forces()
     assert ethanol.get_forces() is not forces  # ASE hands out copies
     results = ethanol.calc.results
-    ethanol.set_initial_charges(np.ones(len(ethanol)))
+    ethanol.set_initial_charges(np.linspace(-0.4, 0.4, len(ethanol)))  # partial charges, neutral together
     ethanol.get_potential_energy()
     assert ethanol.calc.results is results
     ethanol.positions[0, 0] += 0.01
     ethanol.get_potential_energy()
     assert ethanol.calc.results is not results
+
+
+@pytest.mark.parametrize("say", [{"charge": 1}, {"total_charge": -1.0}, {"spin": 3}, {"multiplicity": 3}])
+def test_another_charge_or_spin_is_refused(ethanol, say):
+    """Also where it is the only thing that has changed, and where it is said by the atoms."""
+    ethanol.calc = SchNetCalculator(NETWORK)
+    energy = ethanol.get_potential_energy()
+    ethanol.info.update(say)
+    with pytest.raises(AseInputError, match="this model was trained on"):
+        ethanol.get_potential_energy()
+    ethanol.info.clear()
+    assert ethanol.get_potential_energy() == energy
+    ethanol.set_initial_charges([1.0] + [0.0] * (len(ethanol) - 1))
+    with pytest.raises(AseInputError, match="charge 1, but this model was trained on charge 0"):
+        ethanol.get_forces()
 
 
 def test_pickle_and_todict(ethanol):

@@ -15,9 +15,11 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
 from ase.io import read, write
 
-from mlcalc.engines import engine_fingerprint, make_calculator
+from mlcalc.engines import _read_template, engine_fingerprint, make_calculator
 from mlcalc.errors import InputError
 from mlcalc.labelling import label_file
 
@@ -207,7 +209,7 @@ def test_unknown_engines_are_refused_and_nothing_is_written(structures, output, 
         (None, "no such file"),
         ("", "structure"),
         ("2\n\nCu 0 0\n", "not a readable structure"),
-        ("1\nProperties=species:S:1:pos:R:3\nCu 0 0 nan\n", "structure 0 has no atoms, or a position"),
+        ("1\nProperties=species:S:1:pos:R:3\nCu 0 0 nan\n", "structure 1 has no atoms, or a position"),
     ],
 )
 def test_unusable_structures_are_refused_and_nothing_is_written(tmp_path, output, content, message):
@@ -242,6 +244,127 @@ def test_tblite_labels(tmp_path, output):
     water.calc = tblite.TBLite(method="GFN2-xTB", verbosity=0)
     # The self-consistency stops at 1e-6 Hartree.
     assert read(output).get_potential_energy() == pytest.approx(water.get_potential_energy(), abs=1e-5)
+
+
+def labels_of(path) -> list:
+    return [(atoms.get_potential_energy(), atoms.get_forces()) for atoms in read(path, ":")]
+
+
+def test_charge_and_spin_are_labelled_as_they_are_said(tmp_path, output):
+    """One geometry in six states, said in six ways: each label is that of tblite's own keywords."""
+    tblite = pytest.importorskip("tblite.ase")
+    said = [
+        {},
+        {"charge": 1},
+        {"total_charge": -1.0},
+        {"spin": 3},
+        {"charge": 1, "multiplicity": 4},
+        {"unpaired_electrons": 2},
+    ]
+    keywords = [
+        {},
+        {"charge": 1},
+        {"charge": -1},
+        {"multiplicity": 3},
+        {"charge": 1, "multiplicity": 4},
+        {"multiplicity": 3},
+    ]
+    frames = [molecule("H2O") for _ in said]
+    for atoms, info in zip(frames, said, strict=True):
+        atoms.info.update(info)
+    write(tmp_path / "in.xyz", frames, format="extxyz")
+    report = label_file(tmp_path / "in.xyz", "tblite:GFN2-xTB", output, jobs=2)
+    assert report.labelled == 6
+    for labelled, keys in zip(read(output, ":"), keywords, strict=True):
+        own = molecule("H2O")
+        own.calc = tblite.TBLite(method="GFN2-xTB", verbosity=0, **keys)
+        assert labelled.get_potential_energy() == pytest.approx(own.get_potential_energy(), abs=1e-5)
+        np.testing.assert_allclose(labelled.get_forces(), own.get_forces(), atol=1e-3)
+        assert {key: labelled.info[key] for key in keys} == keys
+
+
+def test_charges_and_moments_of_atoms_and_of_earlier_results(tmp_path, output):
+    pytest.importorskip("tblite")
+    said, moved, earlier = molecule("H2O"), molecule("H2O"), molecule("H2O")
+    said.info["charge"] = 1
+    moved.set_initial_charges([1, 0, 0])
+    earlier.calc = SinglePointCalculator(earlier, energy=0.0, charges=[0.5, 0.25, 0.25])
+    write(tmp_path / "in.xyz", [said, moved, earlier], format="extxyz")
+    label_file(tmp_path / "in.xyz", "tblite:GFN2-xTB", output)
+    energies = [energy for energy, _ in labels_of(output)]
+    assert energies == pytest.approx([-119.68164] * 3, abs=1e-4)  # of the cation; the molecule has -137.968
+    assert [atoms.info["charge"] for atoms in read(output, ":")] == [1, 1, 1]
+
+
+def test_an_edited_charge_is_labelled_anew(tmp_path, output):
+    pytest.importorskip("tblite")
+    atoms = molecule("H2O")
+    write(tmp_path / "in.xyz", atoms)
+    label_file(tmp_path / "in.xyz", "tblite:GFN1-xTB", output)
+    atoms.info["charge"] = 1
+    write(tmp_path / "in.xyz", [molecule("H2O"), atoms], format="extxyz")
+    report = label_file(tmp_path / "in.xyz", "tblite:GFN1-xTB", output)
+    assert (report.resumed, report.labelled) == (1, 2)
+    neutral, cation = labels_of(output)
+    assert cation[0] - neutral[0] > 10.0  # an ionisation
+
+
+@pytest.mark.parametrize(
+    ("info", "message"),
+    [
+        ({"charge": 1}, "structure 1 says charge 1, but calculators of ASE with default settings compute charge 0"),
+        ({"multiplicity": 3}, "structure 1 says multiplicity 3, but calculators of ASE"),
+        ({"charge": 0.5}, "structure 1: charge = 0.5: expected a whole number"),
+    ],
+)
+def test_states_that_an_engine_does_not_compute_are_refused(tmp_path, output, info, message):
+    atoms = molecule("H2O")
+    atoms.info.update(info)
+    write(tmp_path / "in.xyz", atoms, format="extxyz")
+    with pytest.raises(InputError, match=message):
+        label_file(tmp_path / "in.xyz", "ase:emt", output)
+    assert {path.name for path in tmp_path.iterdir()} == {"in.xyz"}
+
+
+def test_a_networks_charge_is_that_of_its_training(tmp_path, output):
+    atoms = molecule("CH4")
+    atoms.info["charge"] = 1
+    write(tmp_path / "in.xyz", atoms, format="extxyz")
+    with pytest.raises(InputError, match="trained on charge 0"):
+        label_file(tmp_path / "in.xyz", "schnet:c20", output)
+
+
+@pytest.mark.parametrize("name", ["in.xyz", "in.traj", "POSCAR"])
+def test_labels_disregard_constraints(tmp_path, output, name):
+    atoms = bulk("Cu", cubic=True).repeat(2)
+    atoms.rattle(0.1, seed=1)
+    free = atoms.copy()
+    atoms.set_constraint(FixAtoms([0, 1, 2]))
+    write(tmp_path / name, atoms)
+    label_file(tmp_path / name, "ase:emt", output)
+    free.calc = EMT()
+    np.testing.assert_allclose(read(output).get_forces(), free.get_forces()[_order(free, read(output))], atol=1e-6)
+
+
+def _order(atoms, other) -> np.ndarray:
+    return np.linalg.norm(atoms.positions[None] - other.positions[:, None], axis=2).argmin(axis=1)
+
+
+def test_units_of_earlier_labels_are_not_kept(tmp_path, output):
+    atoms = bulk("Cu", cubic=True)
+    atoms.info.update(energy_unit="Hartree", REF_energy=3.0)
+    write(tmp_path / "in.xyz", atoms, format="extxyz")
+    label_file(tmp_path / "in.xyz", "ase:emt", output)
+    assert "energy_unit" not in read(output).info
+    assert read(output).info["REF_energy"] == 3.0
+
+
+def test_charge_and_multiplicity_of_a_cp2k_input(tmp_path):
+    path = tmp_path / "h2.inp"
+    path.write_text(H2_INPUT)
+    assert _read_template(path)[2] == (0, None)
+    path.write_text(H2_INPUT.replace("&MGRID", "CHARGE -1\n    MULTIPLICITY 2\n    &MGRID"))
+    assert _read_template(path)[2] == (-1, 2)
 
 
 H2_INPUT = """
