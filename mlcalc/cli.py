@@ -146,6 +146,14 @@ def _add_evaluate(commands) -> None:
     evaluate.add_argument("-o", "--output", metavar="PARITY.png", help="default: parity-MODEL-DATA.png here")
     evaluate.add_argument("--group-by", nargs="*", default=("sampling", "temperature_K", "beads"), metavar="KEY")
     evaluate.add_argument("--precision", choices=("float32", "float64"), default="float32")
+    evaluate.add_argument("--energy-key", default="", metavar="NAME", help="of the energies, where it is not energy")
+    evaluate.add_argument("--forces-key", default="", metavar="NAME", help="of the forces, where it is not forces")
+    evaluate.add_argument(
+        "--energy-unit",
+        default="",
+        metavar="UNIT",
+        help="of the energies, forces in that over Å (default: as the file says, or eV)",
+    )
     evaluate.add_argument("--record", action="store_true", help="also note the errors in the model file")
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of the table")
     evaluate.set_defaults(command=_evaluate)
@@ -153,12 +161,18 @@ def _add_evaluate(commands) -> None:
 
 def _evaluate(options) -> int:
     from mlcalc.evaluation import as_text, evaluate, record
+    from mlcalc.labels import LabelNames
     from mlcalc.model_file import find_model
+    from mlcalc.settings import check_choice
+    from mlcalc.unit_names import ENERGY_UNITS
 
     plot = options.output or f"parity-{Path(options.model).stem}-{Path(options.data).stem}.png"
     if Path(plot).suffix != ".png" or not Path(plot).parent.is_dir():
         raise InputError(f"--output {plot}: expected a name that ends in .png, in a folder that exists")
-    evaluation = evaluate(options.model, options.data, tuple(options.group_by), plot, options.precision)
+    if options.energy_unit:
+        check_choice("--energy-unit", options.energy_unit, ENERGY_UNITS)
+    names = LabelNames(options.energy_key, options.forces_key, options.energy_unit)
+    evaluation = evaluate(options.model, options.data, tuple(options.group_by), plot, options.precision, names)
     if options.record:
         record(evaluation, find_model(options.model))
     print(to_json(evaluation.as_dict(), indent=1) if options.json else f"{as_text(evaluation)}\nparity plot: {plot}")
@@ -181,15 +195,17 @@ def _add_modes(commands) -> None:
 
 
 def _modes(options) -> int:
-    from mlcalc.labelling import read_structures
     from mlcalc.model_file import load_model
     from mlcalc.modes import as_json, as_text, relaxed_modes
     from mlcalc.settings import check_range
+    from mlcalc.structure_files import drop_constraints, read_last
 
     check_range("--temperature", options.temperature, 0, open_low=True)
     for n_beads in options.beads:
         check_range("--beads", n_beads, 1)
-    modes = relaxed_modes(read_structures(Path(options.structure))[0], load_model(options.model))
+    atoms = read_last(options.structure)
+    drop_constraints([atoms], options.structure, "vibrations")
+    modes = relaxed_modes(atoms, load_model(options.model))
     print((as_json if options.json else as_text)(modes, options.temperature, options.beads))
     return 0
 

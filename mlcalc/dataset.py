@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlcalc.errors import InputError
+from mlcalc.electronic_state import ElectronicState, electronic_state
+from mlcalc.labels import Contents, LabelNames, read_labels
 from mlcalc.pairs import half_pairs
-from mlcalc.structure_files import read_atoms
+from mlcalc.structure_files import drop_constraints, read_atoms
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,10 @@ class Dataset:
         trajectories: (n_frames,) text that frames of one trajectory share.
         sources: (n_frames,) index of the file that a frame came from.
         info: The ``info`` of each frame, for grouping.
+        states: Charge and multiplicity that each frame says.
+        masses: (n_atoms,) u, NaN in frames that say none.
         files: SHA-256 of each file by its name.
+        contents: What was found in each file.
     """
 
     numbers: np.ndarray
@@ -41,7 +45,10 @@ class Dataset:
     trajectories: np.ndarray
     sources: np.ndarray
     info: list[dict]
+    states: list[ElectronicState]
+    masses: np.ndarray
     files: dict[str, str]
+    contents: list[Contents]
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -56,23 +63,28 @@ class Dataset:
         return np.diff(self.offsets)
 
 
-def read_dataset(paths: Sequence[str | Path]) -> Dataset:
-    """Read extxyz files with forces and, where they have them, energies (eV, Å).
+def read_dataset(paths: Sequence[str | Path], names: Sequence[LabelNames] | None = None) -> Dataset:
+    """Read structures with forces and, where they have them, energies, from files in any format that ASE reads, or MD17's NPZ.
+
+    Args:
+        names: Where the labels of each file are; None for the defaults of mlcalc/labels.py.
 
     Raises:
-        InputError: A missing, empty or malformed file; a frame without forces; NaN in positions or labels.
+        InputError: A missing, empty or malformed file; what labels.read_labels refuses; a charge or multiplicity that is none.
     """
-    frames, sources, files = [], [], {}
-    for source, path in enumerate(paths):
-        read = _read_frames(Path(path))
-        files[Path(path).name] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    frames, sources, files, labels = [], [], {}, []
+    for source, path in enumerate(map(Path, paths)):
+        read = read_atoms(path)
+        labels.append(read_labels(read, path, names[source] if names else LabelNames()))
+        drop_constraints(read, path, "labels")
+        files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
         frames += read
         sources += [source] * len(read)
     return Dataset(
         numbers=np.concatenate([atoms.numbers for atoms in frames]),
         positions=np.concatenate([atoms.positions for atoms in frames]),
-        forces=np.concatenate([atoms.get_forces() for atoms in frames]),
-        energies=np.array([_energy(atoms) for atoms in frames]),
+        forces=np.concatenate([forces for found in labels for forces in found.forces]),
+        energies=np.concatenate([found.energies for found in labels]),
         offsets=np.concatenate([[0], np.cumsum([len(atoms) for atoms in frames])]),
         cells=np.array([atoms.cell.array for atoms in frames]),
         pbc=np.array([atoms.pbc for atoms in frames]),
@@ -80,52 +92,11 @@ def read_dataset(paths: Sequence[str | Path]) -> Dataset:
         trajectories=np.array([str(atoms.info.get("trajectory", f"frame {k}")) for k, atoms in enumerate(frames)]),
         sources=np.array(sources),
         info=[atoms.info for atoms in frames],
+        states=[electronic_state(atoms) for atoms in frames],
+        masses=np.concatenate([atoms.arrays.get("masses", np.full(len(atoms), np.nan)) for atoms in frames]),
         files=files,
+        contents=[found.contents for found in labels],
     )
-
-
-def _read_frames(path: Path) -> list:
-    frames = read_atoms(path, format="extxyz")
-    for k, atoms in enumerate(frames):
-        if atoms.calc is None or "forces" not in atoms.calc.results:
-            raise InputError(f"{path}: structure {k + 1} has no forces; label the file first (mlcalc label --help)")
-        if atoms.calc.results["forces"].shape != (len(atoms), 3) or atoms.calc.results["forces"].dtype.kind not in "fi":
-            raise InputError(f"{path}: structure {k + 1} has forces that are not three numbers for each atom")
-        if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.get_forces()).all()):
-            raise InputError(f"{path}: structure {k + 1} holds NaN or infinite positions or forces")
-        if "energy" in atoms.calc.results and not _is_number(atoms.calc.results["energy"]):
-            raise InputError(f"{path}: structure {k + 1} has the energy {atoms.calc.results['energy']}")
-    return frames
-
-
-def _is_number(value) -> bool:
-    array = np.asarray(value)
-    return array.ndim == 0 and array.dtype.kind in "fi" and bool(np.isfinite(array))
-
-
-def _energy(atoms) -> float:
-    return float(atoms.calc.results.get("energy", np.nan))
-
-
-def distance_range(dataset: Dataset, frames: np.ndarray, cutoff: float | None) -> dict[str, float]:
-    """The training domain in distances, Å: smallest pair, largest nearest neighbour, largest pair (within the cutoff)."""
-    smallest, largest, largest_nearest = np.inf, 0.0, 0.0
-    for frame in frames:
-        positions = dataset.positions[dataset.atoms_of(frame)]
-        pairs = half_pairs(positions, cutoff, dataset.cells[frame], dataset.pbc[frame])
-        if not len(pairs.first):
-            continue
-        distance = np.linalg.norm(positions[pairs.second] - positions[pairs.first] + pairs.shift, axis=1)
-        nearest = np.full(len(positions), np.inf)
-        np.minimum.at(nearest, pairs.first, distance)
-        np.minimum.at(nearest, pairs.second, distance)
-        smallest, largest = min(smallest, distance.min()), max(largest, distance.max())
-        largest_nearest = max(largest_nearest, nearest[np.isfinite(nearest)].max())
-    return {
-        "min_distance_A": float(smallest),
-        "max_nearest_distance_A": float(largest_nearest),
-        "max_distance_A": float(largest),
-    }
 
 
 class Batch(NamedTuple):

@@ -4,13 +4,14 @@ import numpy as np
 from ase.data import chemical_symbols
 from ase.units import Bohr
 
-from mlcalc.errors import InputError
+from mlcalc.errors import InputError, note
 from mlcalc.pairs import half_pairs, pairs_within
 
 COINCIDENT = 0.1  # Å; no two nuclei of matter at rest come near this
 _FEW_ATOMS = 500  # all pairs of a molecule of this size are faster than a search, which would also load torch
 # A network interpolates somewhat beyond the distances it was trained on; the nuclear repulsion guards what lies below.
 _SLACK_SHORT, _SLACK_LONG = 0.9, 1.15
+_SAME_MASS = 0.01  # relative
 
 
 def shortest_allowed(domain) -> float:
@@ -26,16 +27,14 @@ def check_structure(numbers, positions, cell, pbc, elements, domain) -> None:
         elements: Atomic numbers that the model knows.
         domain: ``min_distance_A`` and ``max_nearest_distance_A`` of the training set, as far as recorded. Distances may
             lie 10 % below the one and 15 % above the other; a whole structure off by 0.529 is named as Bohr against Å.
+            ``elements``: those that it saw beside others.
     """
     if len(numbers) == 0:
         raise InputError("the structure holds no atoms: expected at least one")
     bad = ~np.isfinite(positions).all(axis=1)
     if bad.any():
         raise InputError(f"positions of atom(s) {np.flatnonzero(bad)[:5].tolist()} are NaN or infinite")
-    unknown = sorted({int(z) for z in numbers} - set(elements))
-    if unknown:
-        known = ", ".join(chemical_symbols[z] for z in elements)
-        raise InputError(f"element {', '.join(chemical_symbols[z] for z in unknown)}: this model knows {known}")
+    check_elements(numbers, elements, domain)
     nearest, pair = nearest_distances(positions, cell, pbc)
     if not np.isfinite(nearest).any():
         return  # nobody has a neighbour
@@ -56,6 +55,37 @@ def check_structure(numbers, positions, cell, pbc, elements, domain) -> None:
         raise InputError(
             f"atoms {pair[0]} and {pair[1]} are {smallest:.3f} Å apart, closer than anything this model was trained on "
             f"(smallest distance {shortest:.3f} Å, allowed from {shortest_allowed(domain):.3f} Å)"
+        )
+
+
+def check_elements(numbers, elements, domain, where: str = "") -> None:
+    """Raise InputError for elements that a model does not know, or knows as free atoms alone; arguments as in check_structure."""
+    prefix = f"{where}: " if where else ""
+    present = set(np.unique(numbers).tolist())
+    if unknown := sorted(present - set(elements)):
+        known = ", ".join(chemical_symbols[z] for z in elements)
+        raise InputError(f"{prefix}element {', '.join(chemical_symbols[z] for z in unknown)}: this model knows {known}")
+    if len(numbers) > 1 and (lone := sorted(present - set(domain.get("elements", elements)))):
+        names = ", ".join(chemical_symbols[z] for z in lone)
+        raise InputError(
+            f"{prefix}element {names}: this model was trained on it as a free atom alone, never beside others"
+        )
+
+
+def set_bead_masses(atoms, domain) -> None:
+    """Give atoms that say no masses those of a coarse-grained model's beads, with a note; note masses that differ from them."""
+    masses = domain.get("bead_masses_u", {})
+    if not masses:
+        return
+    beads = np.array([masses.get(symbol, np.nan) for symbol in atoms.symbols])
+    listed = ", ".join(f"{symbol} {mass:g} u" for symbol, mass in masses.items())
+    if "masses" not in atoms.arrays:
+        note(f"no masses in the structure: its atoms are the beads of the model ({listed})")
+        atoms.set_masses(np.where(np.isfinite(beads), beads, atoms.get_masses()))
+    elif (np.abs(atoms.get_masses() / beads - 1.0) > _SAME_MASS).any():
+        odd = int(np.nanargmax(np.abs(atoms.get_masses() / beads - 1.0)))
+        note(
+            f"atom {odd} weighs {atoms.get_masses()[odd]:g} u in the structure, which is used; the model's beads weigh {listed}"
         )
 
 

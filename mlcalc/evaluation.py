@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from mlcalc.dataset import Dataset, read_dataset
-from mlcalc.errors import InputError
+from mlcalc.labels import DEFAULT_NAMES, LabelNames
 from mlcalc.model_file import Model, load_model, save_model
 from mlcalc.tables import aligned, with_error
+from mlcalc.training_domain import check_known
 
 _REPLICAS = 64  # structures per call of the kernel
 
@@ -39,13 +40,14 @@ class GroupErrors:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What evaluate found: the errors of everything and of each group, and the mean energy difference (eV per atom)."""
+    """Errors of everything and of each group, the mean energy difference (eV per atom), and what was found in the file."""
 
     model: str
     data: str
     total: GroupErrors
     groups: list[GroupErrors]
     energy_offset_eV_per_atom: float
+    found: str
 
     def as_dict(self) -> dict:
         """JSON-able."""
@@ -58,21 +60,22 @@ def evaluate(
     group_by: tuple[str, ...] = ("sampling", "temperature_K", "beads"),
     plot: str | Path | None = None,
     precision: str = "float32",
+    label_names: LabelNames = DEFAULT_NAMES,
 ) -> Evaluation:
-    """Errors of a model on an extxyz file with energies and forces.
+    """Errors of a model on a file of structures with forces and, where it has them, energies.
 
     Args:
-        model: Shipped name or path; data: extxyz; group_by: Keys of the structures' ``info``; absent ones are left out.
+        model: Shipped name or path; data: extended XYZ, or any format that ASE reads; group_by: Keys of the structures' ``info``;
+            absent ones are left out.
         plot: PNG of the parity plot, or None.
         precision: Arithmetic of the network.
+        label_names: Where the labels are.
 
     Raises:
-        InputError: Unusable model or data, or an element that the model does not know.
+        InputError: Unusable model or data; an element, charge or multiplicity that the model does not know.
     """
-    loaded, dataset = load_model(model), read_dataset([data])
-    unknown = sorted(set(dataset.numbers.tolist()) - set(loaded.config.elements))
-    if unknown:
-        raise InputError(f"{data}: atomic number(s) {unknown}; this model knows {list(loaded.config.elements)}")
+    loaded, dataset = load_model(model), read_dataset([data], [label_names])
+    check_known(dataset, loaded.config.elements, loaded.domain)
     energies, forces = predict(loaded, dataset, precision)
     difference = energies - dataset.energies
     compositions = dataset.counts
@@ -93,7 +96,7 @@ def evaluate(
         force_pairs = np.stack([dataset.forces.ravel(), forces.ravel()], axis=1)
         plot_parity(pairs, force_pairs, f"{Path(model).stem} on {Path(data).name}", plot)
     total = _errors("all", everything, dataset, forces, energy_errors)
-    return Evaluation(str(model), str(data), total, groups if len(groups) > 1 else [], offset)
+    return Evaluation(str(model), str(data), total, groups if len(groups) > 1 else [], offset, str(dataset.contents[0]))
 
 
 def record(evaluation: Evaluation, path: str | Path) -> None:
@@ -147,7 +150,9 @@ def as_text(evaluation: Evaluation) -> str:
     note = "energies: none in the data"
     if math.isfinite(offset):
         note = f"energies: the mean difference of {offset:+.4f} eV/atom was taken off"
-    return "\n".join([f"{evaluation.model} on {evaluation.data}", aligned(header, rows, left=1), note])
+    return "\n".join(
+        [f"{evaluation.model} on {evaluation.data}", aligned(header, rows, left=1), note, evaluation.found]
+    )
 
 
 def _same_molecule(dataset: Dataset, first: int, second: int) -> bool:

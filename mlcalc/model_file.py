@@ -5,7 +5,7 @@ The header of the safetensors file carries one entry, ``mlcalc``, whose value is
     {"format": "mlcalc-schnet", "format_version": 1,
      "units": {"energy": "eV", "length": "Ang"},
      "config": {...},            # SchNetConfig
-     "domain": {...},            # elements, min_distance_A, max_distance_A of the training set
+     "domain": {...},            # elements, distances, charge of the training set: mlcalc/training_domain.py
      "test_errors": {...}, "provenance": {...}}
 
 Weights carry the names of the torch module's ``state_dict`` (mlcalc/schnet.py), so the file, the torch network
@@ -125,7 +125,7 @@ class Model:
 
     @property
     def domain(self) -> dict[str, Any]:
-        """``elements``, ``min_distance_A``, ``max_distance_A`` of the training set, as far as recorded."""
+        """What is recorded of the training set, see mlcalc/training_domain.py."""
         return self.metadata.get("domain", {})
 
 
@@ -245,6 +245,15 @@ def _check_domain(domain: Any, path: Path) -> None:
     distances = [domain[key] for key in domain if key.endswith("_A")] if isinstance(domain, dict) else [None]
     if not all(isinstance(value, int | float) and 0 < value < np.inf for value in distances):
         raise InputError(f"{path}: unreadable domain {str(domain)[:80]}: expected distances in Å by name")
+    whole = [domain[key] for key in ("charge", "multiplicity") if key in domain]
+    whole += [*domain.get("elements", ()), *domain.get("lone_elements", ())]
+    masses = domain.get("bead_masses_u", {})
+    if not all(type(value) is int for value in whole) or not all(
+        type(mass) is float and mass > 0 for mass in masses.values()
+    ):
+        raise InputError(
+            f"{path}: unreadable domain {str(domain)[:80]}: expected atomic numbers, charge, multiplicity and masses"
+        )
 
 
 def _config_from_header(header: dict[str, Any], path: Path) -> SchNetConfig:

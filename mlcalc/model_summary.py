@@ -45,7 +45,13 @@ def _domain(domain: dict) -> str:
     shortest, farthest = domain.get("min_distance_A"), domain.get("max_nearest_distance_A")
     known = [f"shortest {shortest:.2f} Å"] if shortest else []
     known += [f"nearest neighbours up to {farthest:.2f} Å"] if farthest else []
-    return "distances in training: " + ", ".join(known) if known else "not recorded: no structure will be refused"
+    lone = ", ".join(chemical_symbols[z] for z in domain.get("lone_elements", ()))
+    masses = ", ".join(f"{symbol} {mass:g} u" for symbol, mass in domain.get("bead_masses_u", {}).items())
+    parts = ["distances in training: " + ", ".join(known) if known else "distances not recorded: none will be refused"]
+    parts += [f"{what} {domain[what]}" for what in ("charge", "multiplicity") if what in domain]
+    parts += [f"{lone} as free atoms alone"] if lone else []
+    parts += [f"beads of {masses}"] if masses else []
+    return "; ".join(parts)
 
 
 def _origin(provenance: dict) -> str:

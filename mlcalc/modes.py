@@ -6,6 +6,7 @@ from ase.calculators.calculator import CalculatorError
 from ase.optimize import BFGS
 
 from mlcalc.calculator import SchNetCalculator
+from mlcalc.domain import set_bead_masses
 from mlcalc.errors import InputError
 from mlcalc.json_text import to_json
 from mlcalc.model_file import Model
@@ -21,12 +22,15 @@ def relaxed_modes(structure: Atoms, model: Model) -> NormalModes:
     """Relax a molecule with a model and return the normal modes of the minimum (``.atoms`` is the relaxed structure).
 
     Args:
-        structure: Starting point, N atoms, positions in Å; its masses are used.
+        structure: Starting point, N atoms, positions in Å; its masses are used, those of the model's beads where it says none;
+            constraints are not.
 
     Raises:
         InputError: The model cannot describe the structure, the relaxation does not end, or it ends in a saddle point.
     """
     atoms = structure.copy()
+    atoms.set_constraint()
+    set_bead_masses(atoms, model.domain)
     atoms.calc = SchNetCalculator(model, dtype="float64")
     try:
         converged = BFGS(atoms, logfile=None).run(fmax=MAX_FORCE, steps=MAX_STEPS)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from mlcalc.dataset import Batch, Batches, Dataset, distance_range, read_dataset
+from mlcalc.dataset import Batch, Batches, Dataset, read_dataset
 from mlcalc.errors import InputError
 from mlcalc.files import write_atomically
 from mlcalc.json_text import to_json
@@ -23,6 +23,7 @@ from mlcalc.model_file import Model, load_model, save_model
 from mlcalc.muon import make_optimizers
 from mlcalc.schnet import SchNet
 from mlcalc.settings import as_toml, build_settings, read_toml
+from mlcalc.training_domain import check_known, domain_of
 from mlcalc.training_settings import TrainingSettings, split_frames
 from mlcalc.training_state import load_state, save_state
 
@@ -65,11 +66,17 @@ def train(
         raise InputError(f"{output} exists already: pass --resume to go on there, or another --output")
     if resume and not (output / STATE_FILE).is_file():
         raise InputError(f"{output} holds no {STATE_FILE} to resume from")
-    dataset = read_dataset([config.parent / name for name in settings.data])
-    tests = [config.parent / name for name in settings.test_data]
-    for test in tests:
-        read_dataset([test])  # at fault now or after hours of training
+    names = settings.label_names
+    dataset = read_dataset([config.parent / name for name in settings.data], names[: len(settings.data)])
+    tests = [
+        (config.parent / name, its) for name, its in zip(settings.test_data, names[len(settings.data) :], strict=True)
+    ]
+    unseen = [read_dataset([test], [its]) for test, its in tests]
+    _check_energies(settings, dataset)
     trainer = Trainer(settings, dataset, load_model(init) if init else None)
+    for its in unseen:  # at fault now, not after hours of training
+        check_known(its, trainer.network.config.elements, trainer.domain)
+    print("\n".join(str(found) for read in (dataset, *unseen) for found in read.contents), flush=True)
     output.mkdir(parents=True, exist_ok=True)
     write_atomically(output / "config.toml", as_toml(settings).encode() if overrides else config.read_bytes())
     parts = {name: indices.tolist() for name, indices in asdict(trainer.split).items()}
@@ -79,9 +86,21 @@ def train(
     trainer.run(output)
     from mlcalc.evaluation import evaluate, record
 
-    for test in tests:
-        record(evaluate(output / MODEL_FILE, test), output / MODEL_FILE)
+    for test, its in tests:
+        record(evaluate(output / MODEL_FILE, test, label_names=its), output / MODEL_FILE)
     return output / MODEL_FILE
+
+
+def _check_energies(settings: TrainingSettings, dataset: Dataset) -> None:
+    """Raise InputError when energies are asked for that are not there: they would be left unlearnt without a word."""
+    if not settings.energy_weight or np.isfinite(dataset.energies).all():
+        return
+    lacking = next(found for found in dataset.contents if found.energies[0] < found.frames)
+    others = f"found {', '.join(lacking.others)}: set energy_key if it is meant, or " if lacking.others else ""
+    raise InputError(
+        f"{lacking.name}: energies in {lacking.energies[0]} of {lacking.frames} structures, but energy_weight = "
+        f"{settings.energy_weight:g}; {others}set energy_weight = 0 to train on forces alone"
+    )
 
 
 class Trainer:
@@ -97,6 +116,7 @@ class Trainer:
         self.device = "cuda" if cuda and settings.device != "cpu" else "cpu"
         self.dtype = getattr(torch, settings.precision)
         self.split = split_frames(dataset, settings)
+        self.domain = domain_of(dataset, self.split.train, settings.cutoff_A)
         elements = sorted({int(z) for z in dataset.numbers})
         network_config = settings.network_config(elements)
         if init is not None and init.config != network_config:
@@ -273,15 +293,13 @@ class Trainer:
         return errors
 
     def _metadata(self, validation: Errors) -> dict:
-        train, config = self.split.train, self.network.config
-        if not hasattr(self, "_domain"):
-            self._domain = {"elements": list(config.elements), **distance_range(self.dataset, train, config.cutoff)}
         return {
-            "domain": self._domain,
+            "domain": self.domain,
             "validation_errors": asdict(validation),
             "provenance": {
                 "training_files_sha256": self.dataset.files,
-                "training_frames": len(train),
+                "training_data": [found._asdict() for found in self.dataset.contents],
+                "training_frames": len(self.split.train),
                 "steps": self.step,
                 "settings": asdict(self.settings),
                 "torch": torch.__version__,

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlcalc.errors import InputError
+from mlcalc.labels import LabelNames
 from mlcalc.model_file import SchNetConfig
 from mlcalc.settings import check_choice, check_range
+from mlcalc.unit_names import ENERGY_UNITS
 
 
 @dataclass(frozen=True)
@@ -15,14 +17,17 @@ class TrainingSettings:
     """Keys of a training TOML.
 
     Attributes:
-        data: extxyz files. The first sets the zero of energy; the others may be of another level of theory, whose energies
-            differ by a constant that is fitted along.
+        data: Files of structures with labels, extended XYZ or any format that ASE reads. The first sets the zero of energy; the
+            others may be of another level of theory, whose energies differ by a constant that is fitted along.
+        energy_key, forces_key: Names of energies and forces in these files and those of test_data, where they are not ``energy``
+            (or ``free_energy``) and ``forces``: one for all, or a list with one for each, data first, "" for the usual.
+        energy_unit: Unit of their energies, forces in that over Å; "" for what a file says, or eV. One for all, or a list.
         repeat: How often the frames of each file appear in an epoch.
         n_features … angle_cutoff_A: Architecture, see SchNetConfig.
         optimizer: ``"muon"`` (mlcalc/muon.py) for the weight matrices and AdamW for the rest, or ``"adamw"`` for all.
         energy_weight: ρ in eV⁻² per (eV/Å)⁻².
         ema_decay: Decay of the moving average of the weights, which is what is validated and saved.
-        test_data: extxyz files of unseen trajectories; the final model's errors on them go into its metadata.
+        test_data: Files of unseen trajectories; the final model's errors on them go into its metadata.
         split: ``"trajectory"`` keeps frames that share ``info["trajectory"]`` together; ``"random"`` does not.
         patience: Validations without progress before training stops.
         keep: Which weights end up in the model file: ``"best"`` by validation, or ``"last"``, for data with a few far-out
@@ -33,6 +38,9 @@ class TrainingSettings:
     data: tuple[str, ...]
     repeat: tuple[int, ...] = ()
     test_data: tuple[str, ...] = ()
+    energy_key: str | tuple[str, ...] = ""
+    forces_key: str | tuple[str, ...] = ""
+    energy_unit: str | tuple[str, ...] = ""
     n_features: int = 64
     n_interactions: int = 3
     n_rbf: int = 32
@@ -70,6 +78,13 @@ class TrainingSettings:
             raise InputError(
                 f"repeat = {list(self.repeat)}: expected one whole number of at least 1 for each data file"
             )
+        n_files = len(self.data) + len(self.test_data)
+        for name in ("energy_key", "forces_key", "energy_unit"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and len(value) != n_files:
+                raise InputError(f"{name} = {list(value)}: expected one text, or one for each of the {n_files} files")
+        for unit in {names.unit for names in self.label_names} - {""}:
+            check_choice("energy_unit", unit, ENERGY_UNITS)
         for name in ("batch_size", "steps", "validation_every_steps", "patience", "threads"):
             check_range(name, getattr(self, name), 1)
         for name in ("learning_rate", "gradient_clip"):
@@ -85,6 +100,15 @@ class TrainingSettings:
         check_choice("precision", self.precision, ("float32", "float64"))
         check_choice("split", self.split, ("trajectory", "random"))
         check_choice("device", self.device, ("auto", "cpu", "cuda"))
+
+    @property
+    def label_names(self) -> list[LabelNames]:
+        """Where the labels of each file are, those of data first."""
+        n_files = len(self.data) + len(self.test_data)
+        lists = (
+            (x,) * n_files if isinstance(x, str) else x for x in (self.energy_key, self.forces_key, self.energy_unit)
+        )
+        return [LabelNames(*names) for names in zip(*lists, strict=True)]
 
     def network_config(self, elements) -> SchNetConfig:
         """The architecture for these elements."""

@@ -96,7 +96,7 @@ def test_errors_can_be_noted_in_the_model(files, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: text.replace("C ", "O "), "atomic number(s) [8]; this model knows [1, 6]"),
+        (lambda text: text.replace("C ", "O "), "structure 1: element O: this model knows H, C"),
         (lambda text: text[: len(text) // 2], "not a readable structure"),
         (lambda text: text.replace(":forces:R:3", ":other:R:3"), "structure 1 has no forces"),
         (lambda text: "", "bad.xyz: no"),

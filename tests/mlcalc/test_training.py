@@ -11,12 +11,13 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from mlcalc.cli import main
-from mlcalc.dataset import distance_range, read_dataset
+from mlcalc.dataset import read_dataset
 from mlcalc.evaluation import evaluate
 from mlcalc.kernel import SchNetKernel
 from mlcalc.model_file import load_model
 from mlcalc.settings import build_settings, read_toml
 from mlcalc.training import Errors, Trainer
+from mlcalc.training_domain import distance_range
 from mlcalc.training_settings import TrainingSettings, split_frames
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
