@@ -110,9 +110,9 @@ class Batch(NamedTuple):
     second: Tensor
     vectors: Tensor
     frame: Tensor
-    energies: Tensor  # (B,) eV relative to the shifts of the elements and of the source
+    energies: Tensor  # (B,) eV relative to the zero of the level
     forces: Tensor  # (n_atoms, 3) eV/Å
-    sources: Tensor  # (B,)
+    levels: Tensor  # (B,) which zero of energy, mlcalc/energy_zero.py
 
 
 class Batches:
@@ -120,11 +120,14 @@ class Batches:
 
     Args:
         dataset: The frames; elements: Atomic numbers in embedding order; cutoff: Å or None.
-        reference: (n_frames,) eV to subtract from the energies, so that they fit float32.
+        levels: (n_frames,) level of each frame; reference: (n_frames,) eV to subtract from its energy, so that it fits float32.
     """
 
-    def __init__(self, dataset: Dataset, elements, cutoff: float | None, reference: np.ndarray, dtype, device="cpu"):
+    def __init__(
+        self, dataset: Dataset, elements, cutoff: float | None, levels: np.ndarray, reference: np.ndarray, dtype, device="cpu"
+    ):  # fmt: skip
         self.dataset, self.cutoff, self.dtype, self.device = dataset, cutoff, dtype, device
+        self.levels = levels
         row = {z: k for k, z in enumerate(elements)}
         self.species = np.array([row[z] for z in dataset.numbers.tolist()])
         self.relative = dataset.energies - reference
@@ -151,7 +154,7 @@ class Batches:
         return Batch(
             whole(self.species[rows]), whole(first), whole(second), real(vectors),
             whole(np.repeat(np.arange(len(frames)), counts)), real(self.relative[frames]),
-            real(data.forces[rows]), whole(data.sources[frames]),
+            real(data.forces[rows]), whole(self.levels[frames]),
         )  # fmt: skip
 
     def _pairs(self, frame: int):

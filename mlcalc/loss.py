@@ -36,6 +36,6 @@ def batch_loss(network: SchNet, parameters: dict[str, Tensor], batch: Batch, ene
     energies, forces = energies_and_forces(network, weights, batch)
     # Picked by a sum: torch 2.13 cannot compile the derivative of an index for more than one thread.
     offsets = parameters["offsets"]
-    mine = batch.sources[:, None] == torch.arange(len(offsets), device=offsets.device)
+    mine = batch.levels[:, None] == torch.arange(len(offsets), device=offsets.device)
     residual = torch.nan_to_num(energies + torch.where(mine, offsets, 0.0).sum(1) - batch.energies)
     return energy_weight * residual.square().mean() + (forces - batch.forces).square().sum(1).mean()

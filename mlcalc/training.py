@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from mlcalc.dataset import Batch, Batches, Dataset, read_dataset
+from mlcalc.energy_zero import composition, describe, energy_levels, fit_zeros
 from mlcalc.errors import InputError
 from mlcalc.files import write_atomically
 from mlcalc.json_text import to_json
@@ -76,7 +77,8 @@ def train(
     trainer = Trainer(settings, dataset, load_model(init) if init else None)
     for its in unseen:  # at fault now, not after hours of training
         check_known(its, trainer.network.config.elements, trainer.domain)
-    print("\n".join(str(found) for read in (dataset, *unseen) for found in read.contents), flush=True)
+    print("\n".join(str(found) for read in (dataset, *unseen) for found in read.contents))
+    print(trainer.describe(), flush=True)
     output.mkdir(parents=True, exist_ok=True)
     write_atomically(output / "config.toml", as_toml(settings).encode() if overrides else config.read_bytes())
     parts = {name: indices.tolist() for name, indices in asdict(trainer.split).items()}
@@ -117,6 +119,7 @@ class Trainer:
         self.dtype = getattr(torch, settings.precision)
         self.split = split_frames(dataset, settings)
         self.domain = domain_of(dataset, self.split.train, settings.cutoff_A)
+        self.levels = energy_levels(dataset, settings.energy_zeros, settings.data)
         elements = sorted({int(z) for z in dataset.numbers})
         network_config = settings.network_config(elements)
         if init is not None and init.config != network_config:
@@ -125,13 +128,20 @@ class Trainer:
         if init is None:
             network.energy_scale.fill_(float(np.sqrt(np.mean(dataset.forces[_rows(dataset, self.split.train)] ** 2))))
         self.network = network.to(self.device)
-        self._fit_energy_zero()
-        n_sources = len(settings.data)
-        self.offsets = torch.nn.Parameter(torch.zeros(n_sources, dtype=self.dtype, device=self.device))
+        self.zeros = self._fit_energy_zeros()
+        # What the fit leaves of the constant of each level is learnt along.
+        self.offsets = torch.nn.Parameter(torch.zeros(len(self.zeros), dtype=self.dtype, device=self.device))
         self.average: Any = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
         self.optimizers = make_optimizers(settings, [*self.network.named_parameters(), ("offsets", self.offsets)])
         self.step, self.best, self.since_best = 0, math.inf, 0
         self.parameters = {**dict(self.network.named_parameters()), "offsets": self.offsets}
+
+    def describe(self) -> str:
+        """How the frames are parted, and the zeros of energy that were fitted."""
+        text = self.split.describe(self.dataset, self.settings.split)
+        if np.isfinite(self.dataset.energies).any():
+            text += "\n" + describe(self.levels, self.zeros, self.network.config.elements)
+        return text
 
     def run(self, output: Path) -> None:
         """Train to the end of the schedule or of the patience, then test the best model."""
@@ -170,7 +180,7 @@ class Trainer:
             print(f"step {self.step} of {self.settings.steps}: force MAE {force_mae}, {left:.0f} min left", flush=True)
 
     def errors(self, network: SchNet, frames: np.ndarray) -> Errors:
-        """Errors on the given frames; energies of further sources are compared up to their fitted offset."""
+        """Errors on the given frames; energies of further levels are compared up to their fitted offset."""
         energies, forces = [], []
         for chunk in np.array_split(frames, max(1, math.ceil(len(frames) / _EVALUATION_BATCH))):
             if not len(chunk):
@@ -178,7 +188,7 @@ class Trainer:
             batch = self.batches.make(chunk)
             with torch.no_grad():
                 energy, force = energies_and_forces(network, dict(network.named_parameters()), batch)
-                energies.append(energy + self.offsets[batch.sources] - batch.energies)
+                energies.append(energy + self.offsets[batch.levels] - batch.energies)
                 forces.append(force - batch.forces)
         if not forces:
             return Errors(*[math.nan] * 4)
@@ -196,7 +206,7 @@ class Trainer:
         loss = loss_function(self.parameters, batch)
         loss.backward()
         if self.offsets.grad is not None:
-            self.offsets.grad[0] = 0.0  # the first file sets the zero of energy
+            self.offsets.grad[0] = 0.0  # the first level sets the zero of energy
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.gradient_clip)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -237,34 +247,23 @@ class Trainer:
         # Batches of changing shape would be compiled again and again.
         return torch.compile(loss, dynamic=False) if self.settings.compile and same_shape else loss
 
-    def _fit_energy_zero(self) -> None:
-        """Shift of the elements (first file) and constants of further files, so that the present network fits on average."""
+    def _fit_energy_zeros(self) -> np.ndarray:
+        """Zeros of energy with which the present network fits each level on average, (n_levels, n_elements) eV."""
         dataset, network = self.dataset, self.network
-        elements = network.config.elements
-        zero = np.zeros(len(dataset))
-        self.batches = Batches(dataset, elements, network.config.cutoff, zero, torch.float64, self.device)
-        composition = np.array(
-            [[np.sum(dataset.numbers[dataset.atoms_of(k)] == z) for z in elements] for k in range(len(dataset))]
-        )
+        elements, cutoff, levels = network.config.elements, network.config.cutoff, self.levels.of_frame
         precise = SchNet.from_model(network.to_model(), torch.float64).to(self.device)
-        reference = zero.copy()
-        for source in range(len(self.settings.data)):
-            frames = self.split.train[dataset.sources[self.split.train] == source]
-            frames = frames[np.isfinite(dataset.energies[frames])][:500]
-            if not len(frames):
-                continue
-            batch = self.batches.make(frames)
+        batches = Batches(dataset, elements, cutoff, levels, np.zeros(len(dataset)), torch.float64, self.device)
+
+        def predict(frames: np.ndarray) -> np.ndarray:
             with torch.no_grad():
-                energies, _ = energies_and_forces(precise, dict(precise.named_parameters()), batch)
-            residual = dataset.energies[frames] - energies.cpu().numpy()
-            mine = dataset.sources == source
-            if source == 0:
-                shift = np.linalg.lstsq(composition[frames], residual, rcond=None)[0]
-                network.energy_shift.copy_(torch.as_tensor(shift))
-                reference[:] = composition @ shift
-            else:
-                reference[mine] += np.mean(residual - composition[frames] @ network.energy_shift.cpu().numpy())
-        self.batches = Batches(dataset, elements, network.config.cutoff, reference, self.dtype, self.device)
+                energies, _ = energies_and_forces(precise, dict(precise.named_parameters()), batches.make(frames))
+            return energies.cpu().numpy()
+
+        zeros = fit_zeros(dataset, self.levels, self.split.train, elements, predict)
+        network.energy_shift.copy_(torch.as_tensor(zeros[0]))
+        reference = (composition(dataset, np.arange(len(dataset)), elements) * zeros[levels]).sum(axis=1)
+        self.batches = Batches(dataset, elements, cutoff, levels, reference, self.dtype, self.device)
+        return zeros
 
     def _validate_and_save(self, output: Path, mean_loss: float, seconds: float) -> Errors:
         errors = self.errors(self.average.module, self.split.validation)
@@ -299,6 +298,7 @@ class Trainer:
             "provenance": {
                 "training_files_sha256": self.dataset.files,
                 "training_data": [found._asdict() for found in self.dataset.contents],
+                "energy_levels": self.levels.names,
                 "training_frames": len(self.split.train),
                 "steps": self.step,
                 "settings": asdict(self.settings),

@@ -1,4 +1,4 @@
-"""What a training TOML may say, and how the frames are parted."""
+"""Training keys, and the split into frames for training, validation and testing."""
 
 import math
 from dataclasses import dataclass
@@ -11,16 +11,19 @@ from mlcalc.model_file import SchNetConfig
 from mlcalc.settings import check_choice, check_range
 from mlcalc.unit_names import ENERGY_UNITS
 
+_MOST_HELD_OUT = 1 / 3  # of the frames, where the groups are so few that the fractions cannot be met
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
     """Keys of a training TOML.
 
     Attributes:
-        data: Files of structures with labels, extended XYZ or any format that ASE reads. The first sets the zero of energy; the
-            others may be of another level of theory, whose energies differ by a constant that is fitted along.
+        data: Files of structures with labels, extended XYZ or any format that ASE reads.
         energy_key, forces_key: Names of energies and forces in these files and those of test_data, where they are not ``energy``
             (or ``free_energy``) and ``forces``: one for all, or a list with one for each, data first, "" for the usual.
+        energy_zeros: ``"one"`` zero of energy for all frames, which then have to be of one ``engine``; ``"engine"``: one for each;
+            ``"file"``: one for each file; ``"shared"``: one, whatever engines the frames name. The first sets the network's zero.
         energy_unit: Unit of their energies, forces in that over Å; "" for what a file says, or eV. One for all, or a list.
         repeat: How often the frames of each file appear in an epoch.
         n_features … angle_cutoff_A: Architecture, see SchNetConfig.
@@ -41,6 +44,7 @@ class TrainingSettings:
     energy_key: str | tuple[str, ...] = ""
     forces_key: str | tuple[str, ...] = ""
     energy_unit: str | tuple[str, ...] = ""
+    energy_zeros: str = "one"
     n_features: int = 64
     n_interactions: int = 3
     n_rbf: int = 32
@@ -95,6 +99,7 @@ class TrainingSettings:
             check_range(name, getattr(self, name), 0.0, 0.99999)
         # Validation decides which of the moving averages is kept.
         check_range("validation_fraction", self.validation_fraction, 0.0, 0.99999, open_low=True)
+        check_choice("energy_zeros", self.energy_zeros, ("one", "engine", "file", "shared"))
         check_choice("keep", self.keep, ("best", "last"))
         check_choice("optimizer", self.optimizer, ("muon", "adamw"))
         check_choice("precision", self.precision, ("float32", "float64"))
@@ -135,18 +140,37 @@ class Split:
     validation: np.ndarray
     test: np.ndarray
 
+    def describe(self, dataset, by: str) -> str:
+        """How many frames are in each part, in one line."""
+        parts = {"to train on": self.train, "for validation": self.validation, "for testing": self.test}
+        text = "frames: " + ", ".join(f"{len(frames)} {what}" for what, frames in parts.items())
+        groups = [len(np.unique(dataset.trajectories[frames])) for frames in parts.values()]
+        return text + (f" ({', '.join(map(str, groups))} trajectories)" if by == "trajectory" else "")
+
 
 def split_frames(dataset, settings: TrainingSettings) -> Split:
-    """Part the frames at random, by whole trajectories or one by one."""
+    """Part the frames at random, by trajectories or one by one.
+
+    Raises:
+        InputError: Nothing would be left to train on, or a third of the frames held out, because there are few trajectories.
+    """
     rng = np.random.default_rng(settings.seed)
     keys = dataset.trajectories if settings.split == "trajectory" else np.arange(len(dataset))
     groups = rng.permutation(np.unique(keys))
     n_test = math.ceil(settings.test_fraction * len(groups))
     n_validation = math.ceil(settings.validation_fraction * len(groups))
+    hint = "use split = 'random' or other fractions"
     if len(groups) <= n_test + n_validation:
         raise InputError(
             f"{len(groups)} {settings.split} group(s) of {len(dataset)} frames leave nothing to train on beside "
-            f"{n_validation} for validation and {n_test} for testing; use split = 'random' or smaller fractions"
+            f"{n_validation} for validation and {n_test} for testing; {hint}"
         )
     test, validation, train = np.split(groups, [n_test, n_test + n_validation])
-    return Split(*(np.flatnonzero(np.isin(keys, part)) for part in (train, validation, test)))
+    split = Split(*(np.flatnonzero(np.isin(keys, part)) for part in (train, validation, test)))
+    asked = settings.validation_fraction + settings.test_fraction
+    if 1.0 - len(split.train) / len(dataset) > max(_MOST_HELD_OUT, 1.5 * asked):
+        raise InputError(
+            f"{len(split.validation)} of {len(dataset)} frames for validation and {len(split.test)} for testing, where "
+            f"{asked:.0%} were asked for: there are {len(groups)} {settings.split} groups of them; {hint}"
+        )
+    return split

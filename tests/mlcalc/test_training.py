@@ -60,7 +60,7 @@ def folder(tmp_path_factory):
     write(folder / "other.xyz", labelled(20, 2, shift=5.0), format="extxyz")
     write(folder / "test.xyz", labelled(40, 3), format="extxyz")
     (folder / "net.toml").write_text(
-        'data = ["train.xyz", "other.xyz"]\nrepeat = [1, 2]\ntest_data = ["test.xyz"]\n' + FAST
+        'data = ["train.xyz", "other.xyz"]\nenergy_zeros = "file"\nrepeat = [1, 2]\ntest_data = ["test.xyz"]\n' + FAST
     )
     assert main(["train", str(folder / "net.toml"), "-o", str(folder / "net")]) == 0
     return folder
