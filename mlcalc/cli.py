@@ -142,7 +142,7 @@ def _add_evaluate(commands) -> None:
         epilog="example:\n  mlcalc evaluate c20 inputs/c20/pbe_d3_test.xyz",
     )  # fmt: skip
     evaluate.add_argument("model", metavar="MODEL")
-    evaluate.add_argument("data", metavar="DATA.xyz")
+    evaluate.add_argument("data", nargs="+", metavar="DATA.xyz", help="several are shown on one zero of energy")
     evaluate.add_argument("-o", "--output", metavar="PARITY.png", help="default: parity-MODEL-DATA.png here")
     evaluate.add_argument("--group-by", nargs="*", default=("sampling", "temperature_K", "beads"), metavar="KEY")
     evaluate.add_argument("--precision", choices=("float32", "float64"), default="float32")
@@ -166,7 +166,9 @@ def _evaluate(options) -> int:
     from mlcalc.settings import check_choice
     from mlcalc.unit_names import ENERGY_UNITS
 
-    plot = options.output or f"parity-{Path(options.model).stem}-{Path(options.data).stem}.png"
+    plot = (
+        options.output or f"parity-{Path(options.model).stem}-{'-'.join(Path(name).stem for name in options.data)}.png"
+    )
     if Path(plot).suffix != ".png" or not Path(plot).parent.is_dir():
         raise InputError(f"--output {plot}: expected a name that ends in .png, in a folder that exists")
     if options.energy_unit:

@@ -22,7 +22,7 @@ class Dataset:
 
     Attributes:
         numbers: (n_atoms,) atomic numbers of all frames, one after the other.
-        positions: (n_atoms, 3) Å; forces: (n_atoms, 3) eV/Å.
+        positions: (n_atoms, 3) Å; forces: (n_atoms, 3) eV/Å, NaN in frames that have none.
         energies: (n_frames,) eV; NaN where a frame has none (forces alone can be matched).
         offsets: (n_frames + 1,).
         cells: (n_frames, 3, 3) Å; pbc: (n_frames, 3).
@@ -63,11 +63,14 @@ class Dataset:
         return np.diff(self.offsets)
 
 
-def read_dataset(paths: Sequence[str | Path], names: Sequence[LabelNames] | None = None) -> Dataset:
+def read_dataset(
+    paths: Sequence[str | Path], names: Sequence[LabelNames] | None = None, energy_only: bool = False
+) -> Dataset:
     """Read structures with forces and, where they have them, energies, from files in any format that ASE reads, or MD17's NPZ.
 
     Args:
         names: Where the labels of each file are; None for the defaults of mlcalc/labels.py.
+        energy_only: Whether structures with an energy may lack forces.
 
     Raises:
         InputError: A missing, empty or malformed file; what labels.read_labels refuses; a charge or multiplicity that is none.
@@ -75,7 +78,7 @@ def read_dataset(paths: Sequence[str | Path], names: Sequence[LabelNames] | None
     frames, sources, files, labels = [], [], {}, []
     for source, path in enumerate(map(Path, paths)):
         read = read_atoms(path)
-        labels.append(read_labels(read, path, names[source] if names else LabelNames()))
+        labels.append(read_labels(read, path, names[source] if names else LabelNames(), energy_only))
         drop_constraints(read, path, "labels")
         files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
         frames += read

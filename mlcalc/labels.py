@@ -72,7 +72,7 @@ class Labels(NamedTuple):
     """Labels of the structures of a file.
 
     Attributes:
-        energies: (n_frames,) eV, NaN where a structure has none; forces: (N, 3) eV/Å of each.
+        energies: (n_frames,) eV, NaN where a structure has none; forces: (N, 3) eV/Å of each, likewise.
         contents: What was found.
     """
 
@@ -81,10 +81,13 @@ class Labels(NamedTuple):
     contents: Contents
 
 
-def read_labels(frames: list, path, names: LabelNames = DEFAULT_NAMES) -> Labels:
+def read_labels(frames: list, path, names: LabelNames = DEFAULT_NAMES, energy_only: bool = False) -> Labels:
     """Energies and forces of structures as structure_files.read_atoms returns them.
 
     A structure of one atom needs no forces: by symmetry they are zero.
+
+    Args:
+        energy_only: Whether structures may lack forces, if they have an energy and nothing in the file looks like forces.
 
     Raises:
         InputError: Forces that are missing (the message names what there is instead) or no numbers; a name in no structure; units
@@ -92,12 +95,11 @@ def read_labels(frames: list, path, names: LabelNames = DEFAULT_NAMES) -> Labels
     """
     scale, unit = _unit(frames, path, names.unit)
     energies, energy_name = _energies(frames, path, names.energy)
-    forces, with_forces = _forces(frames, path, names.forces)
-    for number, (atoms, energy, force) in enumerate(zip(frames, energies, forces, strict=True), start=1):
-        if not (np.isfinite(atoms.positions).all() and np.isfinite(force).all()):
-            raise InputError(f"{path}: structure {number} holds NaN or infinite positions or forces")
-        if np.isinf(energy):
-            raise InputError(f"{path}: structure {number} has the energy {energy}")
+    optional = np.isfinite(energies) if energy_only else np.zeros(len(frames), dtype=bool)
+    forces, with_forces = _forces(frames, path, names.forces, optional)
+    for number, atoms in enumerate(frames, start=1):
+        if not np.isfinite(atoms.positions).all():
+            raise InputError(f"{path}: structure {number} holds NaN or infinite positions")
     sizes = [len(atoms) for atoms in frames]
     contents = Contents(
         name=path.name, frames=len(frames), atoms=(min(sizes), max(sizes)),
@@ -150,35 +152,44 @@ def _energies(frames: list, path, key: str) -> tuple[np.ndarray, str]:
     return np.where(np.isnan(free), plain, free), name
 
 
-def _forces(frames: list, path, key: str) -> tuple[list[np.ndarray], int]:
+def _forces(frames: list, path, key: str, optional) -> tuple[list[np.ndarray], int]:
+    """Forces of each structure, and how many have them; ``optional`` says which structures may lack them."""
     found, count = [], 0
-    for number, atoms in enumerate(frames, start=1):
+    for number, (atoms, may_lack) in enumerate(zip(frames, optional, strict=True), start=1):
         forces = _find(atoms, key) if key else _results(atoms).get("forces")
-        if forces is None and len(atoms) == 1:
+        if forces is not None:
+            found.append(_checked_forces(atoms, np.asarray(forces), f"{path}: structure {number}"))
+            count += 1
+        elif len(atoms) == 1:
             found.append(np.zeros((1, 3)))
-            continue
-        if forces is None:
+        else:
             others = tuple(name for name in force_names(frames) if name != (key or "forces"))
-            missing = f"no forces ({key})" if key else "no forces"
-            names = f"found {_listed(others)}: set forces_key (--forces-key) if it is meant"
-            hint = names if others else "label the file first (mlcalc label --help)"
-            raise InputError(f"{path}: structure {number} has {missing}; {hint}")
-        forces = np.asarray(forces)
-        if forces.shape != (len(atoms), 3) or forces.dtype.kind not in "fi":
-            raise InputError(f"{path}: structure {number} has forces that are not three numbers for each atom")
-        found.append(forces.astype(np.float64))
-        count += 1
+            if others or not may_lack:
+                raise InputError(
+                    f"{path}: structure {number} has no forces{f' ({key})' if key else ''}; {_hint(others)}"
+                )
+            found.append(np.full((len(atoms), 3), np.nan))
     return found, count
+
+
+def _hint(others: tuple[str, ...]) -> str:
+    if others:
+        return f"found {_listed(others)}: set forces_key (--forces-key) if it is meant"
+    return "label the file first (mlcalc label --help), or set energy_only = true to train on energies where there are no forces"
+
+
+def _checked_forces(atoms, forces: np.ndarray, where: str) -> np.ndarray:
+    if forces.shape != (len(atoms), 3) or forces.dtype.kind not in "fi":
+        raise InputError(f"{where} has forces that are not three numbers for each atom")
+    if not np.isfinite(forces).all():
+        raise InputError(f"{where} holds NaN or infinite forces")
+    return forces.astype(np.float64)
 
 
 def _find(atoms, key: str):
     """What a structure has under a name: in its comment, its columns, its results, or the tables of an ASE database."""
-    tables = (
-        atoms.info,
-        atoms.arrays,
-        _results(atoms),
-        *(atoms.info.get(name) or {} for name in ("key_value_pairs", "data")),
-    )
+    rows = (atoms.info.get(name) or {} for name in ("key_value_pairs", "data"))
+    tables = (atoms.info, atoms.arrays, _results(atoms), *rows)
     return next((table[key] for table in tables if key in table), None)
 
 

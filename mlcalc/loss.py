@@ -31,11 +31,12 @@ def energies_and_forces(network: SchNet, parameters: dict[str, Tensor], batch: B
 
 
 def batch_loss(network: SchNet, parameters: dict[str, Tensor], batch: Batch, energy_weight: float) -> Tensor:
-    """The loss of the module docstring; frames without an energy count with their forces alone."""
+    """The loss of the module docstring; what a frame has no label for is taken to be right."""
     weights = {name: value for name, value in parameters.items() if name != "offsets"}
     energies, forces = energies_and_forces(network, weights, batch)
     # Picked by a sum: torch 2.13 cannot compile the derivative of an index for more than one thread.
     offsets = parameters["offsets"]
     mine = batch.levels[:, None] == torch.arange(len(offsets), device=offsets.device)
     residual = torch.nan_to_num(energies + torch.where(mine, offsets, 0.0).sum(1) - batch.energies)
-    return energy_weight * residual.square().mean() + (forces - batch.forces).square().sum(1).mean()
+    force_residual = torch.nan_to_num(forces - batch.forces)
+    return energy_weight * residual.square().mean() + force_residual.square().sum(1).mean()

@@ -68,11 +68,12 @@ def train(
     if resume and not (output / STATE_FILE).is_file():
         raise InputError(f"{output} holds no {STATE_FILE} to resume from")
     names = settings.label_names
-    dataset = read_dataset([config.parent / name for name in settings.data], names[: len(settings.data)])
+    data = [config.parent / name for name in settings.data]
+    dataset = read_dataset(data, names[: len(data)], settings.energy_only)
     tests = [
         (config.parent / name, its) for name, its in zip(settings.test_data, names[len(settings.data) :], strict=True)
     ]
-    unseen = [read_dataset([test], [its]) for test, its in tests]
+    unseen = [read_dataset([test], [its], energy_only=True) for test, its in tests]
     _check_energies(settings, dataset)
     trainer = Trainer(settings, dataset, load_model(init) if init else None)
     for its in unseen:  # at fault now, not after hours of training
@@ -126,7 +127,9 @@ class Trainer:
             raise InputError(f"--init: its architecture {init.config} is not the configured one {network_config}")
         network = SchNet.from_model(init, self.dtype) if init else SchNet(network_config).to(self.dtype)
         if init is None:
-            network.energy_scale.fill_(float(np.sqrt(np.mean(dataset.forces[_rows(dataset, self.split.train)] ** 2))))
+            forces = dataset.forces[_rows(dataset, self.split.train)]
+            forces = forces[np.isfinite(forces)]
+            network.energy_scale.fill_(float(np.sqrt(np.mean(forces**2))) if forces.any() else 1.0)
         self.network = network.to(self.device)
         self.zeros = self._fit_energy_zeros()
         # What the fit leaves of the constant of each level is learnt along.
@@ -193,7 +196,7 @@ class Trainer:
         if not forces:
             return Errors(*[math.nan] * 4)
         energy, force = torch.cat(energies).double(), torch.cat(forces).double()
-        energy = energy[~energy.isnan()]
+        energy, force = energy[~energy.isnan()], force[~force.isnan()]
         mae = [float(x.abs().mean()) if x.numel() else math.nan for x in (energy, force)]
         rmse = [float(x.square().mean().sqrt()) if x.numel() else math.nan for x in (energy, force)]
         return Errors(mae[0], rmse[0], mae[1], rmse[1])

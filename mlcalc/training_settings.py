@@ -22,6 +22,7 @@ class TrainingSettings:
         data: Files of structures with labels, extended XYZ or any format that ASE reads.
         energy_key, forces_key: Names of energies and forces in these files and those of test_data, where they are not ``energy``
             (or ``free_energy``) and ``forces``: one for all, or a list with one for each, data first, "" for the usual.
+        energy_only: Whether structures may have an energy and no forces (those of one atom always may).
         energy_zeros: ``"one"`` zero of energy for all frames, which then have to be of one ``engine``; ``"engine"``: one for each;
             ``"file"``: one for each file; ``"shared"``: one, whatever engines the frames name. The first sets the network's zero.
         energy_unit: Unit of their energies, forces in that over Å; "" for what a file says, or eV. One for all, or a list.
@@ -44,6 +45,7 @@ class TrainingSettings:
     energy_key: str | tuple[str, ...] = ""
     forces_key: str | tuple[str, ...] = ""
     energy_unit: str | tuple[str, ...] = ""
+    energy_only: bool = False
     energy_zeros: str = "one"
     n_features: int = 64
     n_interactions: int = 3

@@ -1,6 +1,7 @@
 """mlcalc evaluate: errors that are known beforehand, by group, with error bars; and the mlcalc command itself."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
 from mlcalc.cli import main
-from mlcalc.evaluation import evaluate
+from mlcalc.evaluation import as_text, evaluate
 from mlcalc.kernel import SchNetKernel
 from mlcalc.model_file import load_model, save_model
 from tests.conftest import SCHNETPACK_DIALECT, random_model
@@ -82,6 +83,39 @@ def test_data_without_energies(files, capsys, monkeypatch):
     assert "energies: none in the data" in printed
 
 
+def test_energies_of_conformers_relative_to_each_other(files):
+    """Conformers in two files, one of them 40 meV wrong: one zero for both shows it, as would any other."""
+    frames = [atoms for atoms in read(files / "data.xyz", ":") if len(atoms) == 4]
+    for k, atoms in enumerate(frames):
+        atoms.calc.results["energy"] -= 0.04 * (k >= 10)
+        atoms.info["step"] = k
+    write(files / "closed.xyz", frames[:10], format="extxyz")
+    write(files / "open.xyz", frames[10:], format="extxyz")
+    found = evaluate(files / "net.safetensors", [files / "closed.xyz", files / "open.xyz"], (), precision="float64")
+    closed, opened = found.groups
+    assert (closed.name, opened.name) == ("closed.xyz: all", "open.xyz: all")
+    assert opened.energy_bias_meV - closed.energy_bias_meV == pytest.approx(40.0, abs=1e-3)
+    n, m = 10, len(frames) - 10
+    assert found.relative_energy_mae_meV == pytest.approx(40.0 * n * m / ((n + m) * (n + m - 1) / 2), abs=1e-3)
+    assert "energy differences of structures of one composition" in as_text(found)
+
+
+def test_energies_alone(files, capsys, monkeypatch):
+    """A scan without forces beside structures that have them."""
+    monkeypatch.chdir(files)
+    frames = read(files / "data.xyz", ":")
+    for atoms in frames[::2]:
+        del atoms.calc.results["forces"]
+    write(files / "scan.xyz", frames, format="extxyz")
+    found = evaluate("net.safetensors", "scan.xyz", ("temperature_K",), precision="float64")
+    by_name = {group.name: group for group in found.groups}
+    assert by_name["temperature_K 100"].force_mae_eV_per_A == pytest.approx(0.05, abs=1e-6)
+    assert np.isnan(by_name["temperature_K 300"].force_mae_eV_per_A)
+    assert by_name["temperature_K 300"].energy_mae_meV_per_atom == pytest.approx(0.0, abs=1e-3)
+    assert main(["evaluate", "net.safetensors", "scan.xyz"]) == 0
+    assert "forces in 12 (forces)" in capsys.readouterr().out
+
+
 def test_errors_can_be_noted_in_the_model(files, monkeypatch):
     monkeypatch.chdir(files)
     assert main(["evaluate", "net.safetensors", "data.xyz"]) == 0
@@ -98,7 +132,11 @@ def test_errors_can_be_noted_in_the_model(files, monkeypatch):
     [
         (lambda text: text.replace("C ", "O "), "structure 1: element O: this model knows H, C"),
         (lambda text: text[: len(text) // 2], "not a readable structure"),
-        (lambda text: text.replace(":forces:R:3", ":other:R:3"), "structure 1 has no forces"),
+        (lambda text: text.replace(":forces:R:3", ":dft_forces:R:3"), "structure 1 has no forces; found dft_forces"),
+        (
+            lambda text: re.sub("energy=[^ ]*", "", text).replace(":forces:R:3", ":other:R:3"),
+            "structure 1 has no forces",
+        ),
         (lambda text: "", "bad.xyz: no"),
     ],
 )

@@ -198,3 +198,18 @@ def test_structures_without_masses_get_those_of_the_beads(capsys):
     assert "atom 1 weighs 12.011 u in the structure, which is used" in capsys.readouterr().err
     set_bead_masses(atoms, load_model("c20").domain)
     assert capsys.readouterr().err == ""
+
+
+def test_frames_with_energies_alone(tmp_path, capsys):
+    frames = ethanols()
+    for atoms in frames[:5]:
+        del atoms.calc.results["forces"]
+    write(tmp_path / "train.xyz", frames, format="extxyz")
+    assert train(tmp_path) == 2
+    assert "structure 1 has no forces; label the file first" in capsys.readouterr().err
+    assert train(tmp_path, "energy_only = true\n") == 0
+    assert "forces in 5 (forces)" in capsys.readouterr().out
+    assert np.isfinite(load_model(tmp_path / "net" / "model.safetensors").weights["energy_scale"])
+    write(tmp_path / "train.xyz", without_energy(frames), format="extxyz")
+    (tmp_path / "net").rename(tmp_path / "old")
+    assert train(tmp_path, "energy_only = true\nenergy_weight = 0.0\n") == 2
