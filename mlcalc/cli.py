@@ -33,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_train,
         _add_evaluate,
         _add_modes,
+        _add_relax,
         add_import,
         _add_info,
     ):
@@ -112,7 +113,8 @@ def _add_train(commands) -> None:
     train = commands.add_parser(
         "train", help="train a network", formatter_class=_RAW,
         description="Train a SchNet on energies and forces as a TOML file says.",
-        epilog="example (--resume goes on where it stopped):\n  mlcalc train inputs/c20/train.toml -o runs/train",
+        epilog="example (--resume takes it up where it stopped):\n  mlcalc train inputs/c20/train.toml -o runs/train\n\n"
+        + _training_keys(),
     )  # fmt: skip
     train.add_argument("config", metavar="CONFIG.toml")
     train.add_argument(
@@ -122,6 +124,13 @@ def _add_train(commands) -> None:
     train.add_argument("--init", metavar="MODEL", help="start from the weights of this model")
     train.add_argument("--resume", action="store_true", help="go on in the output folder")
     train.set_defaults(command=_train)
+
+
+def _training_keys() -> str:
+    from mlcalc.settings import describe_keys
+    from mlcalc.training_settings import TrainingSettings
+
+    return f"keys of the file and their defaults:\n{describe_keys(TrainingSettings)}"
 
 
 def _train(options) -> int:
@@ -190,6 +199,7 @@ def _add_modes(commands) -> None:
     )  # fmt: skip
     modes.add_argument("structure", metavar="STRUCTURE.xyz")
     modes.add_argument("--model", default="c20")
+    modes.add_argument("--engine", help="in place of a model: tblite:GFN2-xTB, cp2k:INPUT_FILE, ase:NAME")
     modes.add_argument("--temperature", type=float, default=300.0, metavar="K")
     modes.add_argument("--beads", type=int, nargs="+", default=[1, 4, 8, 16, 32, 64], metavar="P")
     modes.add_argument("--json", action="store_true", help="print JSON instead of the table")
@@ -197,8 +207,9 @@ def _add_modes(commands) -> None:
 
 
 def _modes(options) -> int:
+    from mlcalc.engines import make_calculator, set_state
     from mlcalc.model_file import load_model
-    from mlcalc.modes import as_json, as_text, relaxed_modes
+    from mlcalc.modes import as_json, as_text, modes_by, relaxed_modes
     from mlcalc.settings import check_range
     from mlcalc.structure_files import drop_constraints, read_last
 
@@ -207,8 +218,37 @@ def _modes(options) -> int:
         check_range("--beads", n_beads, 1)
     atoms = read_last(options.structure)
     drop_constraints([atoms], options.structure, "vibrations")
-    modes = relaxed_modes(atoms, load_model(options.model))
+    if options.engine:
+        calculator = make_calculator(options.engine)
+        set_state(options.engine, calculator, atoms, options.structure)
+        modes = modes_by(calculator, atoms)
+    else:
+        modes = relaxed_modes(atoms, load_model(options.model))
     print((as_json if options.json else as_text)(modes, options.temperature, options.beads))
+    return 0
+
+
+def _add_relax(commands) -> None:
+    relax = commands.add_parser(
+        "relax", help="a minimum near a structure", formatter_class=_RAW,
+        description="Relax a structure with any engine and write the minimum with its energy and forces; the cell stays as it is.",
+        epilog=f"{_ENGINES}\n\nexample:\n  mlcalc relax molecule.xyz --engine tblite:GFN2-xTB -o minimum.xyz",
+    )  # fmt: skip
+    relax.add_argument("structure", metavar="STRUCTURE.xyz")
+    relax.add_argument("--engine", required=True)
+    relax.add_argument(
+        "--max-force", type=float, default=1e-3, metavar="eV/Å", help="left at the minimum (default: 0.001)"
+    )
+    relax.add_argument("-o", "--output", required=True, metavar="OUT.xyz")
+    relax.set_defaults(command=_relax)
+
+
+def _relax(options) -> int:
+    from mlcalc.relaxation import relax_file
+    from mlcalc.settings import check_range
+
+    check_range("--max-force", options.max_force, 0, open_low=True)
+    print(relax_file(Path(options.structure), options.engine, Path(options.output), options.max_force))
     return 0
 
 

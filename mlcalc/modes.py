@@ -2,19 +2,18 @@
 
 import numpy as np
 from ase import Atoms, units
-from ase.calculators.calculator import CalculatorError
-from ase.optimize import BFGS
+from ase.calculators.calculator import Calculator
 
 from mlcalc.calculator import SchNetCalculator
 from mlcalc.domain import set_bead_masses
 from mlcalc.errors import InputError
 from mlcalc.json_text import to_json
 from mlcalc.model_file import Model
+from mlcalc.relaxation import relax
 from mlcalc.tables import aligned
 from mlcalc.vibrations import NormalModes, Potential, heat_capacity, normal_modes, vibrational_energy
 
 MAX_FORCE = 1e-4  # eV/Å left at the minimum; moves distances by under 1e-4 Å even along C20's softest mode
-MAX_STEPS = 2000
 _PER_LINE = 6  # frequencies
 
 
@@ -26,18 +25,20 @@ def relaxed_modes(structure: Atoms, model: Model) -> NormalModes:
             constraints are not.
 
     Raises:
-        InputError: The model cannot describe the structure, the relaxation does not end, or it ends in a saddle point.
+        InputError: As modes_by.
     """
     atoms = structure.copy()
-    atoms.set_constraint()
     set_bead_masses(atoms, model.domain)
-    atoms.calc = SchNetCalculator(model, dtype="float64")
-    try:
-        converged = BFGS(atoms, logfile=None).run(fmax=MAX_FORCE, steps=MAX_STEPS)
-    except CalculatorError as error:
-        raise InputError(f"the model cannot relax this structure: {error}") from error
-    if not converged:
-        raise InputError(f"no minimum found: forces above {MAX_FORCE} eV/Å after {MAX_STEPS} steps of relaxation")
+    return modes_by(SchNetCalculator(model, dtype="float64"), atoms)
+
+
+def modes_by(calculator: Calculator, structure: Atoms) -> NormalModes:
+    """The same with any ASE calculator.
+
+    Raises:
+        InputError: The calculator cannot serve the structure, the relaxation does not end, or it ends in a saddle point.
+    """
+    atoms = relax(structure, calculator, MAX_FORCE)
     modes = normal_modes(atoms, _potential_of(atoms))
     if modes.energies[0] <= 0:
         raise InputError(f"no minimum found: the relaxed structure has a mode of {modes.wavenumbers[0]:.1f} cm⁻¹")

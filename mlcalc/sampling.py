@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import covalent_radii
 
 from mlcalc.electronic_state import electronic_state
 from mlcalc.errors import InputError
+from mlcalc.relaxation import relax, with_results
 from mlcalc.vibrations import NormalModes, Potential, normal_modes, position_variance
 
 METHODS = ("normal-modes", "md", "compressed", "pushed")
@@ -85,7 +87,8 @@ def sample_to_file(
             structures with a few atoms out of place).
         engine: An engine string (:mod:`mlcalc.engines`), or the name or file of a model.
         structure: File that holds one structure.
-        output: extxyz to write; replaced whole.
+        output: extxyz to write; structures of dynamics have the energies and forces that moved them. The minimum of
+            ``"normal-modes"`` goes beside it (``OUT.minimum.xyz``).
         settings: Default: ``SampleSettings()``.
 
     Raises:
@@ -106,7 +109,12 @@ def sample_to_file(
     engine = engine if engine.partition(":")[0] in FAMILIES else f"schnet:{engine}"
     calculator = make_calculator(engine)
     set_state(engine, calculator, frames[0], str(structure))
-    samples = _sample(method, frames[0], calculator, settings)
+    samples, minimum = _sample(method, frames[0], calculator, settings)
+    for atoms in samples:
+        if atoms.calc is not None:
+            atoms.info["engine"] = engine
+    if minimum is not None:
+        write_frames([with_results(minimum, engine)], output.with_name(f"{output.stem}.minimum.xyz"))
     write_frames(samples, output)
     return samples
 
@@ -195,6 +203,8 @@ def sample_md(
                     "smaller one, a lower temperature or another potential"
                 )
             samples.append(_frame(atoms, moving.positions, info))
+            energy, forces = moving.get_potential_energy(), moving.get_forces()  # known: they move it on
+            samples[-1].calc = SinglePointCalculator(samples[-1], energy=energy, forces=forces)
     return samples
 
 
@@ -251,18 +261,12 @@ def _push_one(atoms: Atoms, low: float, high: float, rng: np.random.Generator) -
     raise InputError(f"push_A = {low!r}, {high!r}: every push brings atoms too close together; expected smaller ones")
 
 
-def relax(atoms: Atoms, calculator: Calculator, rng: np.random.Generator) -> Atoms:
+def minimum_near(atoms: Atoms, calculator: Calculator, rng: np.random.Generator) -> Atoms:
     """A minimum near a structure (forces below 0.005 eV/Å), left from a slightly rattled copy: a structure of high
-    symmetry would otherwise stay on its saddle point. Raises InputError when 1000 steps do not suffice."""
-    from ase.optimize import BFGS
-
-    relaxed = atoms.copy()
-    relaxed.set_constraint()
-    relaxed.positions += rng.normal(scale=_RATTLE, size=relaxed.positions.shape)
-    relaxed.calc = calculator
-    if not BFGS(relaxed, logfile=None).run(fmax=_RELAXED, steps=1000):
-        raise InputError(f"the structure did not relax: largest force {np.abs(relaxed.get_forces()).max():.3g} eV/Å")
-    return relaxed
+    symmetry would otherwise stay on its saddle point. Raises InputError as relaxation.relax does."""
+    rattled = atoms.copy()
+    rattled.positions += rng.normal(scale=_RATTLE, size=rattled.positions.shape)
+    return relax(rattled, calculator, _RELAXED)
 
 
 def potential_of(atoms: Atoms, calculator: Calculator) -> Potential:
@@ -280,18 +284,21 @@ def potential_of(atoms: Atoms, calculator: Calculator) -> Potential:
     return potential
 
 
-def _sample(method: str, atoms: Atoms, calculator: Calculator, settings: SampleSettings) -> list[Atoms]:
+def _sample(
+    method: str, atoms: Atoms, calculator: Calculator, settings: SampleSettings
+) -> tuple[list[Atoms], Atoms | None]:
+    """The structures, and the minimum of normal modes."""
     rng = np.random.default_rng(settings.seed)
     if method == "normal-modes":
-        minimum = relax(atoms, calculator, rng)
+        minimum = minimum_near(atoms, calculator, rng)
         modes = normal_modes(minimum, potential_of(minimum, calculator))
-        return sample_normal_modes(minimum, modes, settings.temperature_K, settings.beads, settings.count, rng)
+        return sample_normal_modes(minimum, modes, settings.temperature_K, settings.beads, settings.count, rng), minimum
     frames = sample_md(
         atoms, calculator, settings.temperature_K, settings.count, rng, settings.trajectories, settings.langevin
     )
     if method == "compressed":
-        return compress(frames, settings.scales, rng)
-    return push(frames, settings.push_A, rng) if method == "pushed" else frames
+        return compress(frames, settings.scales, rng), None
+    return (push(frames, settings.push_A, rng) if method == "pushed" else frames), None
 
 
 def _frame(atoms: Atoms, positions: np.ndarray, info: dict) -> Atoms:

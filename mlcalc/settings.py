@@ -75,6 +75,12 @@ def build_settings(cls: type, values: dict[str, Any], source: str | Path):
         raise InputError(f"{source}: {error}") from error
 
 
+def describe_keys(cls: type) -> str:
+    """The keys of a settings dataclass that have a default, one to a line with it, for ``--help``."""
+    known = (f for f in fields(cls) if f.default is not MISSING)
+    return "\n".join(f"  {f.name} = {'not set' if f.default is None else toml_value(f.default)}" for f in known)
+
+
 def check_range(name: str, value: float, low: float, high: float = math.inf, *, open_low: bool = False) -> None:
     """Raise InputError unless low ≤ value ≤ high (or low < value, with ``open_low``)."""
     if value < low or value > high or (open_low and value == low):

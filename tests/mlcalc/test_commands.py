@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import molecule
+from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
 from ase.io import read, write
+from ase.optimize import BFGS
 
 from mlcalc.cli import main
 from mlcalc.model_file import save_model, shipped_models
@@ -117,3 +120,53 @@ def test_modes_refuses(arguments, message, capsys):
     structure = str(Path(__file__).parents[2] / "inputs" / "c20" / "c20.xyz")
     assert main(["modes", structure, *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_relax_finds_what_ase_finds(tmp_path, capsys):
+    atoms = molecule("CH3CH2OH")
+    atoms.rattle(0.05, seed=1)
+    atoms.set_constraint(FixAtoms([0]))
+    write(tmp_path / "start.xyz", atoms, format="extxyz")
+    out = tmp_path / "minimum.xyz"
+    command = ["relax", str(tmp_path / "start.xyz"), "--engine", "ase:emt", "--max-force", "0.001", "-o", str(out)]
+    assert main(command) == 0
+    printed = capsys.readouterr()
+    assert "FixAtoms in 1 of 1 structures: minima disregard constraints" in printed.err
+    found = read(out)
+    assert found.info["engine"] == "ase:emt"
+    atoms.set_constraint()
+    atoms.calc = EMT()
+    BFGS(atoms, logfile=None).run(fmax=1e-3)
+    assert found.get_potential_energy() == pytest.approx(atoms.get_potential_energy(), abs=1e-5)
+    assert np.linalg.norm(found.get_forces(), axis=1).max() < 1e-3
+    assert f"{found.get_potential_energy():.4f}" in printed.out
+    assert main([*command[:-1], str(tmp_path / "none" / "m.xyz")]) == 2
+    assert main(["relax", str(tmp_path / "start.xyz"), "--engine", "ase:emt", "--max-force", "0", "-o", str(out)]) == 2
+
+
+def test_modes_of_any_engine(tmp_path, capsys):
+    """The diatomic of EMT: one mode, ω² = k/μ with k from finite differences of ASE's own calculator."""
+    atoms = Atoms("CO", [[0, 0, 0], [0, 0, 1.1]])
+    write(tmp_path / "co.xyz", atoms)
+    assert main(["modes", str(tmp_path / "co.xyz"), "--engine", "ase:emt", "--json"]) == 0
+    (wavenumber,) = json.loads(capsys.readouterr().out)["wavenumbers_per_cm"]
+    atoms.calc = EMT()
+    BFGS(atoms, logfile=None).run(fmax=1e-6)
+    length, step = atoms.get_distance(0, 1), 1e-3
+    energies = []
+    for change in (-step, 0.0, step):
+        atoms.set_distance(0, 1, length + change)
+        energies.append(atoms.get_potential_energy())
+    stiffness = (energies[0] - 2 * energies[1] + energies[2]) / step**2
+    mass = 1 / (1 / atoms.get_masses()).sum()
+    hbar = units._hbar * units.J * units.second
+    assert wavenumber == pytest.approx(hbar * np.sqrt(stiffness / mass) / units.invcm, rel=1e-3)
+    assert main(["modes", str(tmp_path / "co.xyz"), "--engine", "ase:warp"]) == 2
+
+
+def test_help_of_train_lists_the_keys(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    printed = capsys.readouterr().out
+    assert '  energy_zeros = "one"' in printed
+    assert "  repulsion_cutoff_A = not set" in printed

@@ -177,3 +177,24 @@ def test_bad_langevin_settings_are_refused():
     for key, value in {"timestep_fs": 0.0, "friction_per_fs": float("nan"), "stride": 0, "equilibration": -1}.items():
         with pytest.raises(InputError, match=key):
             LangevinSettings(**{key: value})
+
+
+def test_what_was_computed_is_kept(tmp_path):
+    """Dynamics know energies and forces, draws know the minimum that they are about."""
+    atoms = molecule("CH3CH2OH")
+    atoms.set_masses(np.where(atoms.numbers == 1, 2.014, atoms.get_masses()))
+    write(tmp_path / "start.xyz", atoms, format="extxyz")
+    few = SampleSettings(count=3, trajectories=1, langevin=LangevinSettings(equilibration=5, stride=5))
+    sample_to_file("md", "ase:emt", tmp_path / "start.xyz", tmp_path / "md.xyz", few)
+    for found in read(tmp_path / "md.xyz", ":"):
+        assert found.info["engine"] == "ase:emt"
+        own = found.copy()
+        own.calc = EMT()
+        assert found.get_potential_energy() == pytest.approx(own.get_potential_energy(), abs=1e-6)
+        np.testing.assert_allclose(found.get_forces(), own.get_forces(), atol=1e-5)
+        np.testing.assert_allclose(found.get_masses(), atoms.get_masses(), atol=1e-6)
+    sample_to_file("pushed", "ase:emt", tmp_path / "start.xyz", tmp_path / "pushed.xyz", few)
+    assert read(tmp_path / "pushed.xyz").calc is None
+    sample_to_file("normal-modes", "ase:emt", tmp_path / "start.xyz", tmp_path / "modes.xyz", few)
+    assert read(tmp_path / "modes.xyz").calc is None
+    assert np.linalg.norm(read(tmp_path / "modes.minimum.xyz").get_forces(), axis=1).max() < 0.005
