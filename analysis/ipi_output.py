@@ -35,15 +35,18 @@ from mlcalc.settings import as_toml
 
 _KELVIN = units.Hartree / units.kB
 _TIME_FS = HBAR / units.Hartree / units.fs
-# Column of i-PI's properties → ours, its dimension, and our unit in atomic units. i-PI counts 3N degrees of freedom in its kinetic
-# energies, also where it holds the centre of mass: they lie 3/2 k_BT above ours.
+# i-PI counts 3N degrees of freedom in its kinetic energies, also where it holds the centre of mass: they lie 3/2 k_BT above ours.
 _COLUMNS = {
-    "temperature": ("temperature_K", "temperature", _KELVIN),
-    "potential": ("potential_eV", "energy", units.Hartree),
-    "kinetic_cv": ("kinetic_virial_eV", "energy", units.Hartree),
-    "kinetic_td": ("kinetic_primitive_eV", "energy", units.Hartree),
-    "conserved": ("conserved_eV", "energy", units.Hartree),
+    "temperature": "temperature_K",
+    "potential": "potential_eV",
+    "kinetic_cv": "kinetic_virial_eV",
+    "kinetic_td": "kinetic_primitive_eV",
+    "conserved": "conserved_eV",
 }
+# Dimension of i-PI's columns, and our units for the atomic one.
+_UNITS = {name: ("energy", units.Hartree) for name in _COLUMNS} | {
+    "temperature": ("temperature", _KELVIN), "step": ("number", 1.0), "time": ("time", _TIME_FS),
+}  # fmt: skip
 
 
 def _say(line: str) -> None:
@@ -156,36 +159,33 @@ def _write_trajectory(path: Path, frames: Frames, atoms: Atoms, timestep_fs: flo
 def _read_properties(root: Element, prefix: str, timestep_fs: float, report: Callable[[str], None]) -> str:
     """The first table with columns that are ours, as text; empty where there is none."""
     from ipi.scripting import read_output
-    from ipi.utils.units import unit_to_internal
 
     for name in property_files(root):
         file = Path(prefix + name)
         try:
             values, facts = read_output(str(file))
-            scales = {
-                ours: _scale(facts[theirs][0], dimension) * scale
-                for theirs, (ours, dimension, scale) in _COLUMNS.items() if theirs in values
-            }  # fmt: skip
-            columns = {key: np.atleast_1d(values[theirs]) for theirs, (key, *_) in _COLUMNS.items() if theirs in values}
-            if "step" in values:
-                steps = np.atleast_1d(values["step"]).astype(np.int64)
-            elif "time" in values:
-                unit = float(unit_to_internal("time", (facts["time"][0] or "atomic_unit").strip(), 1.0)) * _TIME_FS
-                steps = np.rint(np.atleast_1d(values["time"]) * unit / timestep_fs).astype(np.int64)
-            else:
-                report(f"{file.name} has neither step nor time: left out")
-                continue
+            found = {
+                key: np.atleast_1d(column) * _scale(facts[key][0], key)
+                for key, column in values.items()
+                if key in _UNITS
+            }
         except Exception as error:  # i-PI's reader raises whatever a torn file makes it trip over
             raise InputError(f"{file}: not a table of i-PI ({type(error).__name__}: {error})") from error
-        if columns:
-            return _as_table(file, steps, {key: columns[key] * scales[key] for key in columns}, timestep_fs)
+        columns = {ours: found[theirs] for theirs, ours in _COLUMNS.items() if theirs in found}
+        steps = found["step"] if "step" in found else found["time"] / timestep_fs if "time" in found else None
+        if columns and steps is None:
+            report(f"{file.name} has neither step nor time: left out")
+        elif columns:
+            return _as_table(file, np.rint(steps).astype(np.int64), columns, timestep_fs)
     return ""
 
 
-def _scale(unit: str | None, dimension: str) -> float:
+def _scale(unit: str | None, name: str) -> float:
+    """Our unit for one of a column of i-PI's, which stands in braces."""
     from ipi.utils.units import unit_to_internal
 
-    return float(unit_to_internal(dimension, (unit or "atomic_unit").strip(), 1.0))
+    dimension, ours = _UNITS[name]
+    return float(unit_to_internal(dimension, (unit or "atomic_unit").strip(), 1.0)) * ours
 
 
 def _as_table(file: Path, steps: np.ndarray, columns: dict[str, np.ndarray], timestep_fs: float) -> str:

@@ -7,10 +7,9 @@ import numpy as np
 
 from md.ipi_input import Element, count_beads, force_fields, output_prefix, read_root, the_system
 from mlcalc.errors import InputError
-from mlcalc.ipi_xyz import image_gaps
+from mlcalc.ipi_xyz import is_lone_molecule
 from mlcalc.structure_files import read_atoms
 
-_LONE_A = 5.0  # vacuum about a molecule that its neighbours in other cells are not seen across
 _HYDROGENS = {"D": "H", "T": "H", "Z": "H"}  # i-PI's isotopes; the others are an element and a number
 _BAROSTATS = ("npt", "nst", "scnpt")
 
@@ -36,12 +35,13 @@ def read_masses(root: Element, path: Path, labels: tuple[str, ...], report) -> n
     """
     said = _from_input(the_system(root, path), path, labels)
     state = _from_restart(root, path, len(labels))
-    if said is not None and state is not None and not np.allclose(said, state, rtol=1e-5, atol=0):
+    if said is not None and state is not None and len(said) == len(state):
         atom = int(np.argmax(np.abs(said - state)))
-        raise InputError(
-            f"{path}: mass of atom {atom} {said[atom]:.6g} u, but {state[atom]:.6g} u in RESTART: they are of different runs; move "
-            "one of them away"
-        )
+        if not np.isclose(said[atom], state[atom], rtol=1e-5, atol=0):
+            raise InputError(
+                f"{path}: mass of atom {atom} {said[atom]:.6g} u, but {state[atom]:.6g} u in RESTART: they are of different runs; "
+                "move one of them away"
+            )
     masses = said if said is not None else state
     if masses is None:
         masses = _by_label(labels)
@@ -59,18 +59,26 @@ def _from_input(system: Element, path: Path, labels: tuple[str, ...]) -> np.ndar
     for element in initialize if initialize is not None else ():
         mode = element.get("mode", "chk").strip()
         if element.tag == "masses" and mode == "manual":
-            values, index = _numbers(element), int(element.get("index", "-1"))
-            if index >= 0 and masses is not None and index < len(masses):
-                masses[index] = values[0]
-            elif index < 0:
-                masses = np.broadcast_to(values if len(values) > 1 else values[0], (len(labels),)).copy() \
-                    if len(values) in (1, len(labels)) else values  # fmt: skip
+            masses = _with_manual(masses, element, len(labels))
         elif element.tag in ("file", "masses"):
             file = path.parent / (element.text or "").strip()
             if file.is_file():
                 masses = _of_file(mode, file)
             else:  # labels in the trajectory are those of the file
                 masses = _by_label(labels) if element.tag == "file" and mode in ("xyz", "pdb") and not renamed else None
+    return masses
+
+
+def _with_manual(masses: np.ndarray | None, element: Element, n_atoms: int) -> np.ndarray | None:
+    """Masses after <masses mode='manual'>: of all atoms, or of the one with its index."""
+    values, index = _numbers(element), element.get("index", "-1").strip()
+    if index.startswith("-"):
+        return np.full(n_atoms, values[0]) if len(values) == 1 else values
+    if masses is None:
+        return None
+    if not (index.isdecimal() and int(index) < n_atoms and len(values) == 1):
+        raise InputError(f"<masses index={index!r}> of i-PI's input: expected one mass for one of {n_atoms} atoms")
+    masses[int(index)] = values[0]
     return masses
 
 
@@ -162,7 +170,7 @@ def find_pbc(root: Element, path: Path, positions: np.ndarray, cells: np.ndarray
         return start
     if start is None and True in wraps:
         return np.full(3, True)
-    if start is None and (image_gaps(positions, cells[0]) > _LONE_A).all():
+    if start is None and is_lone_molecule(positions, cells[0]):
         return np.full(3, False)
     raise InputError(
         f"{path}: is the cell of {np.linalg.norm(cells[0], axis=1).round(3).tolist()} Å a period, or the mere box of a molecule? "

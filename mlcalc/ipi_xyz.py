@@ -11,6 +11,7 @@ import numpy as np
 
 from mlcalc.errors import InputError
 
+LONE_A = 10.0  # Å; cutoffs are shorter
 POSITIONS = ("positions", "x_centroid")  # what can be the structure of a simulation
 _OTHERS = {
     "Eforces", "becx", "becy", "becz", "extras", "extras_bias", "extras_component_raw", "f_centroid", "forces",
@@ -81,6 +82,11 @@ def image_gaps(positions: np.ndarray, cell: np.ndarray) -> np.ndarray:
     reciprocal = np.linalg.inv(cell)
     fractional = positions.reshape(-1, 3) @ reciprocal
     return (1.0 - np.ptp(fractional, axis=0)) / np.linalg.norm(reciprocal, axis=0)
+
+
+def is_lone_molecule(positions: np.ndarray, cell: np.ndarray) -> bool:
+    """Whether a cell is the mere box of a molecule: wider vacuum about it than the reach of any model here; as image_gaps."""
+    return bool((image_gaps(positions, cell) > LONE_A).all())
 
 
 def length_unit(name: str) -> float:

@@ -264,6 +264,20 @@ def test_masses(tmp_path, label, masses, symbol, mass):
     assert not structure.pbc.any()  # a molecule in a box
 
 
+def test_what_is_taken_for_granted_is_said(tmp_path, capsys):
+    """Frames without steps, and masses that nothing tells."""
+    text = only(tmp_path, "ase").read_text().replace("nbeads='10'", "nbeads='1'").replace("mode='xyz'", "mode='ase'")
+    (tmp_path / "in.xml").write_text(text.replace("mode='npt'", "mode='nvt'"))
+    frame = '2\nProperties=species:S:1:pos:R:3 pbc="F F F"\nC 0 0 0\nO 0 0 1.5\n'
+    (tmp_path / "s.ase_0.extxyz").write_text(3 * frame)
+    (tmp_path / "s.out").write_text("# column 1 --> step : x\n")
+    run = convert(tmp_path / "in.xml")
+    said = capsys.readouterr().err
+    assert "s.ase_0.extxyz names no steps: taken as every 2 from 0" in said
+    assert "masses are those of the elements" in said
+    assert read_frames(run / "trajectory.h5")[0].tolist() == [0, 2, 4]
+
+
 @pytest.mark.parametrize(
     ("start_pbc", "wraps", "options", "expected"),
     [

@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 
 from mlcalc.errors import InputError
-from mlcalc.ipi_xyz import image_gaps, length_unit, read_ipi_comment
+from mlcalc.ipi_xyz import image_gaps, is_lone_molecule, length_unit, read_ipi_comment
 
 POSITIONS = np.array([[0.1, 0.2, 0.3], [1.3, 0.1, -0.4], [0.2, 4.9, 3.8]])
 ABC, GENH = "6.1 5.9 7.2 80.0 95.0 103.0", "6.0 0.5 0.3 -0.4 5.8 0.2 0.9 0.1 7.1"
@@ -100,6 +100,6 @@ def test_gaps_bound_the_distance_to_every_image():
         shifts = np.array([[i, j, k] for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1) if i or j or k]) @ cell
         nearest = np.linalg.norm(positions[:, None, None] + shifts - positions[:, None], axis=-1).min()
         assert image_gaps(positions, cell).min() <= nearest + 1e-12
-    assert image_gaps(np.array([[0.0, 0, 0], [1.0, 2.0, 3.0]]), 10 * np.eye(3)).tolist() == pytest.approx(
-        [9.0, 8.0, 7.0]
-    )
+    dimer = np.array([[0.0, 0, 0], [1.0, 2.0, 3.0]])
+    assert [is_lone_molecule(dimer, length * np.eye(3)) for length in (12.9, 13.1)] == [False, True]
+    assert image_gaps(dimer, 10 * np.eye(3)).tolist() == pytest.approx([9.0, 8.0, 7.0])
