@@ -142,6 +142,10 @@ def _parser() -> argparse.ArgumentParser:
     from_ipi.add_argument("input", type=Path, metavar="INPUT.xml")
     from_ipi.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="folder to be made")
     from_ipi.add_argument("--model", default="none", help="model of the harmonic reference (default: none)")
+    from_ipi.add_argument(
+        "--pbc", action=argparse.BooleanOptionalAction, default=None,
+        help="whether i-PI's cell is a period, or the mere box of a molecule (default: found out, or asked for)",
+    )  # fmt: skip
     from_ipi.set_defaults(command=_from_ipi, discard=0.0)
     for command, what in ((distances, "frames"), (properties, "lines"), (convergence, "frames")):
         command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of 'rpmd run'")
@@ -278,7 +282,7 @@ def _liquid(options: argparse.Namespace) -> None:
 def _from_ipi(options: argparse.Namespace) -> None:
     from analysis.ipi_output import convert
 
-    print(convert(options.input, options.output, options.model))
+    print(convert(options.input, options.output, options.model, options.pbc))
 
 
 def _figure_path(runs: list[Path], output: Path | None, name: str) -> Path:

@@ -1,148 +1,200 @@
-"""The ``from-ipi`` command: what i-PI has written as a run folder, for all that reads run folders.
+"""The ``from-ipi`` command: what i-PI has written as a run folder, for all that reads run folders."""
 
-i-PI's own readers interpret its files, unit braces included (positions without braces are in Bohr).
-"""
-
-import re
-import xml.etree.ElementTree as ElementTree
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from ase import units
-from ase.io import write
-from ipi.scripting import read_output, read_trajectory
-from ipi.utils.units import unit_to_internal
+from ase import Atoms, units
 
+from analysis.ipi_frames import FORMATS, Frames, check_even, last_copies, read_frames
+from analysis.ipi_start import element_of, find_pbc, read_masses
 from md.config import RunSettings
+from md.ipi_input import (
+    Element,
+    Trajectory,
+    count_beads,
+    output_prefix,
+    property_files,
+    quantity,
+    read_root,
+    the_system,
+    trajectories,
+)
+from md.preparation import as_extxyz
 from md.ring_polymer import HBAR
+from md.run_folder import FROM_IPI, INPUT, PROPERTIES, STATUS, STRUCTURE, TRAJECTORY
 from md.trajectory import TrajectoryWriter
 from mlcalc.errors import InputError
 from mlcalc.files import write_atomically
+from mlcalc.json_text import to_json
 from mlcalc.settings import as_toml
 
 _KELVIN = units.Hartree / units.kB
 _TIME_FS = HBAR / units.Hartree / units.fs
-# Column of i-PI's properties → ours, its dimension, and our unit in atomic units. i-PI counts 3N degrees of freedom in its kinetic
-# energies, also where it holds the centre of mass: they lie 3/2 k_BT above ours.
+# i-PI counts 3N degrees of freedom in its kinetic energies, also where it holds the centre of mass: they lie 3/2 k_BT above ours.
 _COLUMNS = {
-    "temperature": ("temperature_K", "temperature", _KELVIN),
-    "potential": ("potential_eV", "energy", units.Hartree),
-    "kinetic_cv": ("kinetic_virial_eV", "energy", units.Hartree),
-    "kinetic_td": ("kinetic_primitive_eV", "energy", units.Hartree),
-    "conserved": ("conserved_eV", "energy", units.Hartree),
+    "temperature": "temperature_K",
+    "potential": "potential_eV",
+    "kinetic_cv": "kinetic_virial_eV",
+    "kinetic_td": "kinetic_primitive_eV",
+    "conserved": "conserved_eV",
 }
+# Dimension of i-PI's columns, and our units for the atomic one.
+_UNITS = {name: ("energy", units.Hartree) for name in _COLUMNS} | {
+    "temperature": ("temperature", _KELVIN), "step": ("number", 1.0), "time": ("time", _TIME_FS),
+}  # fmt: skip
 
 
-def convert(input_path: Path, folder: Path, model: str) -> Path:
+def _say(line: str) -> None:
+    print(f"python -m analysis from-ipi: {line}", file=sys.stderr)
+
+
+def convert(
+    input_path: Path, folder: Path, model: str, pbc: bool | None = None, report: Callable[[str], None] = _say
+) -> Path:
     """Write a run folder from the output of an i-PI input, whose files lie beside it; returns the folder.
 
     Args:
-        input_path: i-PI's input (XML); folder: To be made.
+        input_path: i-PI's input (XML), or its RESTART; folder: To be made.
         model: Model of the harmonic reference, or "none".
+        pbc: Whether i-PI's cell is a period; None to find out (ipi_start.find_pbc).
+        report: Takes a line where something is taken for granted.
 
     Raises:
         InputError: Not such an input, no trajectory of positions for every bead, files that do not fit together, or a folder
-            that is there already.
+            that is there already. Nothing is written then.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists already and is not empty: choose another --output")
-    root = _parse(input_path)
-    output = root.find("output")
-    prefix = input_path.parent / (output.get("prefix", "i-pi") if output is not None else "i-pi").strip()
-    temperature = _quantity(root, "system/ensemble/temperature", "temperature") * _KELVIN
-    timestep_fs = _quantity(root, "system/motion/dynamics/timestep", "time") * _TIME_FS
-    n_beads = _count_beads(root, input_path)
-    steps, positions, structure = _read_positions(prefix, output, n_beads)
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = RunSettings("structure.xyz", model, n_beads, temperature_K=temperature, timestep_fs=timestep_fs)
-    write_atomically(folder / "input.toml", as_toml(settings).encode())
-    write(folder / "structure.xyz", structure, format="extxyz")
-    writer = TrajectoryWriter(folder / "trajectory.h5", n_beads, len(structure))
-    for step, frame in zip(steps, positions, strict=True):
-        writer.append(
-            int(step), step * timestep_fs, frame, np.full(n_beads, np.nan)
-        )  # i-PI tells means of energies only
-    writer.close()
-    _write_properties(prefix, output, folder / "properties.csv", timestep_fs)
+    root = read_root(input_path)
+    system, prefix = the_system(root, input_path), output_prefix(root, input_path)
+    n_beads = count_beads(system, input_path)
+    temperature = quantity(system, "temperature", "temperature") * _KELVIN
+    timestep_fs = quantity(system, "timestep", "time") * _TIME_FS
+    chosen = _choose(root, n_beads, input_path)
+    frames = read_frames(chosen, chosen.paths(prefix, n_beads), report)
+    atoms = _structure(root, input_path, frames, pbc, report)
+    table = _read_properties(root, prefix, timestep_fs, report)
+    interval = int(frames.steps[1] - frames.steps[0]) if len(frames.steps) > 1 else max(1, chosen.stride)
+    settings = RunSettings(
+        STRUCTURE, model, n_beads, temperature_K=temperature, timestep_fs=timestep_fs, steps=int(frames.steps[-1]),
+        trajectory_every_steps=interval, remove_com=(system.findtext("motion/fixcom") or "true").strip().upper() == "TRUE",
+    )  # fmt: skip
+    status = {
+        "state": "converted", "kind": FROM_IPI, "step": int(frames.steps[-1]), "error": None, "model": model,
+        "source": str(input_path), "frames": len(frames.steps),
+    }  # fmt: skip
+    with _made_at_once(folder) as place:
+        write_atomically(place / STRUCTURE, as_extxyz(atoms).encode())
+        _write_trajectory(place / TRAJECTORY, frames, atoms, timestep_fs)
+        if table:
+            write_atomically(place / PROPERTIES, table.encode())
+        write_atomically(place / STATUS, (to_json(status, indent=1) + "\n").encode())
+        write_atomically(place / INPUT, as_toml(settings).encode())
     return folder
 
 
-def _parse(path: Path) -> ElementTree.Element:
+@contextmanager
+def _made_at_once(folder: Path):
+    """A folder to write to that takes the name of ``folder`` when all is there, and is removed if that fails."""
+    place = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
-        root = ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError) as error:
-        raise InputError(f"{path}: not an input of i-PI ({error})") from error
-    if root.tag != "simulation":
-        raise InputError(f"{path}: not an input of i-PI: <{root.tag}> where <simulation> was expected")
-    return root
-
-
-def _quantity(root: ElementTree.Element, place: str, dimension: str) -> float:
-    """A number of the input in atomic units."""
-    element = root.find(place)
+        place.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror}; choose another --output") from error
     try:
-        value = float(element.text)
-        return float(unit_to_internal(dimension, element.get("units", "atomic_unit").strip(), value))
-    except (AttributeError, TypeError, ValueError) as error:
-        raise InputError(f"no <{place.rpartition('/')[2]}> of a single system in i-PI's input") from error
+        yield place
+        place.replace(folder)
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
 
 
-def _count_beads(root: ElementTree.Element, path: Path) -> int:
-    element = next((e for name in ("initialize", "beads") for e in root.iter(name) if e.get("nbeads")), None)
-    if element is None or not element.get("nbeads").strip().isdigit():
-        raise InputError(f"{path}: no nbeads='…' in <initialize>")
-    return int(element.get("nbeads"))
+def _choose(root: Element, n_beads: int, path: Path) -> Trajectory:
+    """The output that holds the positions of all beads in a format that can be read."""
+    found = [trajectory for trajectory in trajectories(root) if trajectory.quantity == "positions"]
+    if not found:
+        others = ", ".join(trajectory.quantity for trajectory in trajectories(root)) or "none"
+        raise InputError(f"{path}: no <trajectory> of positions in i-PI's input; it has: {others}")
+    for trajectory in found:
+        all_beads = trajectory.bead in ((-1, 0) if n_beads == 1 else (-1,))
+        if all_beads and trajectory.format in FORMATS and trajectory.stride > 0:
+            return trajectory
+    first = found[0]
+    if first.format not in FORMATS:
+        raise InputError(
+            f"{path}: <trajectory filename={first.name!r} format={first.format!r}>: expected one of {', '.join(FORMATS)}"
+        )
+    raise InputError(
+        f"{path}: <trajectory filename={first.name!r} stride='{first.stride}' bead='{first.bead}'> of {n_beads} beads: expected a "
+        "trajectory of all beads (no bead=…)"
+    )
 
 
-def _read_positions(prefix: Path, output, n_beads: int):
-    """Steps (n,), positions (n, P, N, 3) Å and the first structure from the files of all beads."""
-    names = [
-        element.get("filename", "").strip()
-        for element in (output if output is not None else ())
-        if element.tag == "trajectory" and (element.text or "").strip().startswith("positions")
-    ]
-    if not names:
-        raise InputError(f"{prefix}: no <trajectory> of positions in i-PI's input")
-    width = len(str(n_beads - 1))
-    frames, steps = [], []
-    for bead in range(n_beads):
-        path = Path(f"{prefix}.{names[0]}_{bead:0{width}d}.xyz")
+def _structure(root: Element, path: Path, frames: Frames, choice: bool | None, report: Callable[[str], None]) -> Atoms:
+    """The first frame of the first bead, with masses, and with the cell where that is a period."""
+    pbc = find_pbc(root, path, frames.positions, frames.cells, choice)
+    return Atoms(
+        [element_of(label) for label in frames.labels],
+        frames.positions[0, 0],
+        masses=read_masses(root, path, frames.labels, report),
+        cell=frames.cells[0] if pbc.any() else None,
+        pbc=pbc,
+    )
+
+
+def _write_trajectory(path: Path, frames: Frames, atoms: Atoms, timestep_fs: float) -> None:
+    n_beads, periodic = frames.positions.shape[1], bool(atoms.pbc.any())
+    writer = TrajectoryWriter(path, n_beads, len(atoms), frames.cells[0] if periodic else None, pbc=atoms.pbc)
+    unknown = np.full(n_beads, np.nan)  # i-PI writes means of energies alone
+    for step, positions, cell in zip(frames.steps, frames.positions, frames.cells, strict=True):
+        writer.append(int(step), step * timestep_fs, positions, unknown, cell=cell if periodic else None)
+    writer.close()
+
+
+def _read_properties(root: Element, prefix: str, timestep_fs: float, report: Callable[[str], None]) -> str:
+    """The first table with columns that are ours, as text; empty where there is none."""
+    from ipi.scripting import read_output
+
+    for name in property_files(root):
+        file = Path(prefix + name)
         try:
-            frames.append(read_trajectory(str(path)))
-            # The reader of i-PI 3.3.1 keeps the first digit of a step alone.
-            steps.append(np.array(re.findall(r"Step:\s+(\d+)", path.read_text(encoding="utf-8")), dtype=np.int64))
+            values, facts = read_output(str(file))
+            found = {
+                key: np.atleast_1d(column) * _scale(facts[key][0], key)
+                for key, column in values.items()
+                if key in _UNITS
+            }
         except Exception as error:  # i-PI's reader raises whatever a torn file makes it trip over
-            raise InputError(f"{path}: not a trajectory of i-PI ({error})") from error
-    count = min(map(len, (*frames, *steps)))  # a run in progress may have written a frame of some beads only
-    if count == 0:
-        raise InputError(f"{prefix}: no frames yet")
-    steps = [bead[:count] for bead in steps]
-    if any((other != steps[0]).any() for other in steps[1:]):
-        raise InputError(f"{prefix}: the beads' files are of different steps")
-    structure = frames[0][0].copy()
-    if any(len(bead[k]) != len(structure) for bead in frames for k in range(count)):
-        raise InputError(f"{prefix}: the beads' files have frames of different numbers of atoms")
-    positions = np.array([[bead[k].positions for bead in frames] for k in range(count)])
-    structure.pbc = False
-    structure.info.clear()
-    return steps[0], positions, structure
+            raise InputError(f"{file}: not a table of i-PI ({type(error).__name__}: {error})") from error
+        columns = {ours: found[theirs] for theirs, ours in _COLUMNS.items() if theirs in found}
+        steps = found["step"] if "step" in found else found["time"] / timestep_fs if "time" in found else None
+        if columns and steps is None:
+            report(f"{file.name} has neither step nor time: left out")
+        elif columns:
+            return _as_table(file, np.rint(steps).astype(np.int64), columns, timestep_fs)
+    return ""
 
 
-def _write_properties(prefix: Path, output, path: Path, timestep_fs: float) -> None:
-    names = [element.get("filename", "").strip() for element in output.iter("properties")]
-    if not names:
-        return
-    file = Path(f"{prefix}.{names[0]}")
-    try:
-        values, facts = read_output(str(file))
-    except (OSError, ValueError, IndexError) as error:
-        raise InputError(f"{file}: not a table of i-PI ({error})") from error
-    if "step" not in values:
-        return
-    table = {"step": values["step"].astype(int), "time_fs": values["step"] * timestep_fs}
-    for name, (column, dimension, scale) in _COLUMNS.items():
-        if name in values:
-            unit = facts[name][0] or "atomic_unit"
-            table[column] = values[name] * float(unit_to_internal(dimension, unit, 1.0)) * scale
-    lines = [",".join(map(repr, row)) for row in zip(*(column.tolist() for column in table.values()), strict=True)]
-    write_atomically(path, ("\n".join([f"# from {file.name} of i-PI", ",".join(table), *lines]) + "\n").encode())
+def _scale(unit: str | None, name: str) -> float:
+    """Our unit for one of a column of i-PI's, which stands in braces."""
+    from ipi.utils.units import unit_to_internal
+
+    dimension, ours = _UNITS[name]
+    return float(unit_to_internal(dimension, (unit or "atomic_unit").strip(), 1.0)) * ours
+
+
+def _as_table(file: Path, steps: np.ndarray, columns: dict[str, np.ndarray], timestep_fs: float) -> str:
+    kept = last_copies(steps.tolist())
+    check_even(steps[kept], file)
+    table = {"step": steps[kept], "time_fs": steps[kept] * timestep_fs} | {
+        key: column[kept] for key, column in columns.items()
+    }
+    rows = zip(*(column.tolist() for column in table.values()), strict=True)
+    return (
+        "\n".join([f"# from {file.name} of i-PI", ",".join(table), *(",".join(map(repr, row)) for row in rows)]) + "\n"
+    )

@@ -13,11 +13,13 @@ import h5py
 import numpy as np
 
 from md.checkpoint import NEWEST, PREVIOUS, Checkpoint, read_checkpoint
-from md.config import RunSettings
+from md.config import RunSettings, read_settings
 from md.physics import REAL_TIME, differences, physics_of
 from md.preparation import read_structure
+from md.properties import read_table
 from md.run_folder import (
     BREACH,
+    FROM_IPI,
     INPUT,
     LOCK,
     PROPERTIES,
@@ -66,10 +68,15 @@ def inspect(folder: Path) -> tuple[list[Finding], str]:
         return value
 
     writing = is_being_written(folder)
-    status = look(STATUS, lambda: _status(folder, writing)) or {}
+    status, kind = look(STATUS, lambda: _status(folder, writing)) or {}, kind_of(folder)
     settings = look(INPUT, lambda: _settings(folder))
-    kind = kind_of(folder)
     n_atoms = look(STRUCTURE, lambda: _structure(folder))
+    if kind == FROM_IPI:
+        if settings and n_atoms:
+            look(TRAJECTORY, lambda: _trajectory_of_ipi(folder, settings, n_atoms))
+        if (folder / PROPERTIES).exists():
+            look(PROPERTIES, lambda: _properties_of_ipi(folder))
+        return findings, _advice_of_ipi(folder, findings, status)
     physics = look("model and input files", lambda: _physics(settings, kind)) if settings else None
     checkpoint = look(NEWEST, lambda: _checkpoint(folder))
     if checkpoint and physics:
@@ -98,6 +105,8 @@ def is_being_written(folder: Path) -> bool:
 def _status(folder: Path, writing: bool) -> tuple[dict, str]:
     status = json.loads((folder / STATUS).read_text(encoding="utf-8"))
     state, step = status["state"], status["step"]
+    if status.get("kind") == FROM_IPI:
+        return status, "written by i-PI, converted by 'analysis from-ipi'"
     if writing:
         return status, f"being written, step {step}"
     if state == "running":
@@ -107,6 +116,9 @@ def _status(folder: Path, writing: bool) -> tuple[dict, str]:
 
 
 def _settings(folder: Path) -> tuple[RunSettings, str]:
+    if kind_of(folder) == FROM_IPI:
+        settings = read_settings(folder / INPUT, {})
+        return settings, f"P = {settings.beads}, steps of {settings.timestep_fs:g} fs"
     settings = own_settings(folder)
     return settings, f"P = {settings.beads}, {settings.steps} steps of {settings.timestep_fs:g} fs"
 
@@ -159,6 +171,26 @@ def _trajectory(folder: Path, settings: RunSettings, n_atoms: int, extent: dict)
     return len(steps), f"{len(steps)} frames, all finite"
 
 
+def _trajectory_of_ipi(folder: Path, settings: RunSettings, n_atoms: int) -> tuple[int, str]:
+    with h5py.File(folder / TRAJECTORY, "r", locking=False) as file:
+        position = file["particles/trajectory/position"]
+        steps, shape = position["step"][:], position["value"].shape
+        if shape[1:] != (settings.beads * n_atoms, 3) or len(steps) != shape[0]:
+            raise Problem(f"{len(steps)} steps, frames of shape {shape[1:]}, expected {(settings.beads * n_atoms, 3)}")
+        if (np.diff(steps) != settings.trajectory_every_steps).any():
+            raise Problem(f"frames that are not all {settings.trajectory_every_steps} steps apart")
+        if not _all_finite(position["value"], len(steps)):
+            raise Problem("positions that are not finite")
+    return len(steps), f"{len(steps)} frames, all finite"
+
+
+def _properties_of_ipi(folder: Path) -> tuple[int, str]:
+    steps = read_table(folder / PROPERTIES)["step"]
+    if (np.diff(steps) <= 0).any():
+        raise Problem("steps that go back")
+    return len(steps), f"{len(steps)} whole lines"
+
+
 def _velocities(folder: Path, settings: RunSettings, extent: dict) -> tuple[int, str]:
     with h5py.File(folder / VELOCITIES, "r", locking=False) as file:
         n = len(file["velocity"])
@@ -190,6 +222,12 @@ def _properties(folder: Path, settings: RunSettings, extent: dict) -> tuple[int,
 def _check_extent(found: int, name: str, extent: dict) -> None:
     if found < extent.get(name, 0):
         raise Problem(f"{found} {name}, fewer than the {extent[name]} of the checkpoint")
+
+
+def _advice_of_ipi(folder: Path, findings: list[Finding], status: dict) -> str:
+    if all(finding.good for finding in findings):
+        return f"nothing to do; only i-PI can continue this run; analyse it: python -m analysis properties {folder}"
+    return f"convert it again: python -m analysis from-ipi {status.get('source', 'INPUT.xml')} -o ELSEWHERE"
 
 
 def _advice(folder: Path, findings: list[Finding], status: dict, writing: bool) -> str:

@@ -70,20 +70,22 @@ def _ipi_client(options) -> int:
     def report(line: str) -> None:
         print(f"rpmd ipi-client: {line}", flush=True)
 
+    report(str(guest))
     with single_threaded_blas():
         guest.warm_up()
         return run_client(guest, address, options.wait_s, report, options.log_every_s)
 
 
 def _ipi_launch(options) -> int:
-    from md.ipi_launch import Launch
+    from md.ipi_launch import Launch, check_wrapping
     from md.potentials import find_model
     from md.preparation import read_structure
     from mlcalc.settings import check_range
 
     check_range("--clients", options.clients, 1, 1024)
     check_range("--stall-s", options.stall_s, 0, open_low=True)
-    find_model(options.model), read_structure(options.template)  # before anything is started
+    find_model(options.model)  # before anything is started
+    check_wrapping(options.input, read_structure(options.template))
     threads = options.threads or max(1, (os.cpu_count() or 1) // options.clients)
     passed = ["--model", options.model, "--template", options.template, "--precision", options.precision]
     passed += ["--threads", str(threads)] + ["--atomic-energies"] * options.atomic_energies

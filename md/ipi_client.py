@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from md.ipi_guest import Answer, Guest, GuestError
+from md.ipi_guest import Answer, CellError, Guest, GuestError
 from md.ipi_protocol import Connection, Disconnected, ProtocolError
 
 DONE, FAILED, REFUSED, NO_SERVER = 0, 1, 2, 3  # exit codes
@@ -138,9 +138,10 @@ def run_client(
 ) -> int:
     """Serve i-PI until it says EXIT; returns the exit code.
 
-    0 after EXIT; 1 when the model failed; 2 when the server asks for what cannot be (another number of atoms, nonsense); 3 when
-    there was no server for ``wait_s`` seconds, at the start or after a lost connection. SIGTERM and SIGINT end it like EXIT, with
-    128 + signal. However it ends, the socket is emptied before it is closed, so that i-PI can give its work to another client.
+    0 after EXIT; 1 when the model failed; 2 when the server asks for what cannot be (another number of atoms, a cell that does not
+    fit the template, nonsense); 3 when there was no server for ``wait_s`` seconds, at the start or after a lost connection. SIGTERM
+    and SIGINT end it like EXIT, with 128 + signal. However it ends, the socket is emptied before it is closed, so that i-PI can
+    give its work to another client.
 
     Args:
         wait_s: How long to look for the server, with growing pauses.
@@ -173,7 +174,7 @@ def _serve_until_lost(connection: Connection, guest: Guest, rate: Rate, report: 
     except (Disconnected, BrokenPipeError, ConnectionResetError) as error:
         report(f"connection lost ({error}); {rate}; looking for the server")
         return None
-    except ProtocolError as error:
+    except (ProtocolError, CellError) as error:
         report(f"error: {error}")
         return REFUSED
     except GuestError as error:

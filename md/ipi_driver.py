@@ -18,7 +18,7 @@ import traceback
 import numpy as np
 from ipi.pes.dummy import Dummy_driver
 
-from md.ipi_guest import Guest
+from md.ipi_guest import Guest, GuestError
 from md.potentials import find_model, load_model
 from md.preparation import read_structure
 
@@ -52,6 +52,7 @@ class NetworkDriver(Dummy_driver):
         self._guest = Guest(
             load_model(find_model(model)), read_structure(template), precision, int(threads), atomic_energies
         )
+        print(f"mlcalc: {self._guest}", flush=True)
         self._guest.warm_up()
 
     def compute(self, cell, pos):
@@ -69,7 +70,8 @@ class NetworkDriver(Dummy_driver):
 
 def _end_ipi(error: BaseException) -> None:
     """An exception in a thread of i-PI's would leave it waiting for ever: let it write what it has, then end the process."""
-    traceback.print_exc()
+    if not isinstance(error, GuestError):
+        traceback.print_exc()
     print(f"mlcalc: error: {error}; ending i-PI", file=sys.stderr, flush=True)
 
     def clean() -> None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from ase import Atoms, units
 
+from md.ipi_cell import CellGuard
 from md.potentials import Model, check_structure, schnet_potential
 from mlcalc.errors import InputError
 
@@ -18,6 +19,10 @@ _FORCE = units.Hartree / units.Bohr
 
 class GuestError(RuntimeError):
     """A structure cannot be evaluated; the message says why."""
+
+
+class CellError(GuestError):
+    """i-PI's cell does not fit the template: no structure of this run can be trusted."""
 
 
 class Answer(NamedTuple):
@@ -49,12 +54,19 @@ class Guest:
         self.model, self.template, self.atomic_energies = model, template, atomic_energies
         self.periodic = bool(template.pbc.any())
         self.potential = schnet_potential(model, template, precision, "numba", threads)
+        self._guard = CellGuard(template.pbc, model.config.cutoff)
         self._checked = False
 
     @property
     def n_atoms(self) -> int:
         """N."""
         return len(self.template)
+
+    def __str__(self) -> str:
+        atoms = f"{self.n_atoms} atoms {self.template.get_chemical_formula()}"
+        if not self.periodic:
+            return f"as a molecule, {atoms}"
+        return f"periodic in {', '.join('abc'[k] for k in np.flatnonzero(self.template.pbc))}, {atoms}: the cell comes from i-PI"
 
     def warm_up(self) -> None:
         """Compile, so that the first structure does not wait."""
@@ -64,12 +76,16 @@ class Guest:
         """Evaluate structures: cells (B, 3, 3) and positions (B, N, 3) in Bohr.
 
         Raises:
+            CellError: A molecule that i-PI's cell cuts, or a cell that is too small for it.
             GuestError: Positions or results that are not finite, or a first structure outside the model's domain.
         """
         q = np.asarray(positions, dtype=np.float64) * units.Bohr
-        vectors = np.asarray(cells, dtype=np.float64).transpose(0, 2, 1) * units.Bohr
+        columns = np.asarray(cells, dtype=np.float64) * units.Bohr
+        vectors = columns.transpose(0, 2, 1)
         if not np.isfinite(q).all():
             raise GuestError(f"positions of structure(s) {_where(~np.isfinite(q))} are not finite")
+        if complaint := self._guard.complaint(q, columns):
+            raise CellError(complaint)
         self._check_once(q[0], vectors[0])
         energies, forces, virials = np.empty(len(q)), np.empty_like(q), np.empty((len(q), 3, 3))
         extras = [""] * len(q)

@@ -11,10 +11,12 @@ import sys
 import sysconfig
 import threading
 import time
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+from ase import Atoms
+
 from md.ipi_client import DONE, REFUSED, Address, Signalled, signals_raise
+from md.ipi_input import force_fields, read_root
 from mlcalc.errors import InputError
 
 STALLED, CLIENTS_FAILED = 4, 1  # exit codes beside those of i-PI
@@ -24,13 +26,10 @@ _RESTARTS = 5  # of every client: one that dies more often will not be cured by 
 
 def addresses(input_path: str | Path) -> list[Address]:
     """Where the force fields of an i-PI input listen; InputError when it is not such an input or has no ``ffsocket``."""
-    try:
-        root = ElementTree.parse(input_path).getroot()
-    except (OSError, ElementTree.ParseError) as error:
-        raise InputError(f"{input_path}: not an input of i-PI ({error})") from error
+    root = read_root(input_path)
     prefix = root.get("sockets_prefix", "/tmp/ipi_").strip()
     found = []
-    for field in root.iter("ffsocket"):
+    for field in (each.element for each in force_fields(root) if each.kind == "ffsocket"):
         name = (field.findtext("address") or "localhost").strip()
         port = (field.findtext("port") or "65535").strip()
         if field.get("mode", "inet").strip() == "unix":
@@ -42,6 +41,19 @@ def addresses(input_path: str | Path) -> list[Address]:
     if not found:
         raise InputError(f"{input_path}: no <ffsocket>: there is nothing for clients to do; run i-pi itself")
     return found
+
+
+def check_wrapping(input_path: str | Path, template: Atoms) -> None:
+    """Raise InputError where i-PI would wrap the atoms of a template that is not periodic, one by one."""
+    if template.pbc.all():
+        return
+    for field in force_fields(read_root(input_path)):
+        if field.kind == "ffsocket" and field.wraps:
+            raise InputError(
+                f"{input_path}: <ffsocket name={field.name!r} pbc='True'>, but the template is not periodic"
+                f"{' in all directions' if template.pbc.any() else ''}: i-PI would move every atom into its cell and cut the "
+                "molecule; write pbc='False', or give a template with pbc"
+            )
 
 
 def check_free(address: Address) -> None:

@@ -4,13 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from md.averages import Ensemble, means
+from md.config import read_settings
 from md.inspection import is_being_written
 from md.preparation import read_structure
 from md.progress import property_rows
 from md.properties import read_table
-from md.run_folder import PROPERTIES, STATUS, STRUCTURE, kind_of, own_settings
+from md.run_folder import FROM_IPI, INPUT, PROPERTIES, STATUS, STRUCTURE, TRAJECTORY, kind_of, own_settings
 from md.statistics import Mean
+from md.trajectory import read_frames
 from mlcalc.errors import InputError
 from mlcalc.tables import aligned
 
@@ -21,6 +25,8 @@ def overview(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: A file that is missing or cannot be read; 'rpmd check' says more of it.
     """
+    if kind_of(folder) == FROM_IPI:
+        return _converted(folder)
     settings, atoms = own_settings(folder), read_structure(folder / STRUCTURE)
     try:
         status = json.loads((folder / STATUS).read_text(encoding="utf-8"))
@@ -41,6 +47,22 @@ def overview(folder: Path) -> dict[str, Any]:
     return found | {"means": _means(folder, Ensemble(settings.bead_counts[0], len(atoms), settings.temperature_K))}
 
 
+def _converted(folder: Path) -> dict[str, Any]:
+    """The same of a run that i-PI has written, as far as it is known."""
+    settings, atoms = read_settings(folder / INPUT, {}), read_structure(folder / STRUCTURE)
+    steps, _ = read_frames(folder / TRAJECTORY)
+    status = json.loads((folder / STATUS).read_text(encoding="utf-8"))
+    return {
+        "folder": str(folder), "kind": FROM_IPI, "state": status.get("state"), "error": status.get("error"),
+        "formula": atoms.get_chemical_formula(), "atoms": len(atoms),
+        "cell_A": atoms.cell.lengths().round(4).tolist() if atoms.pbc.any() else None,
+        "masses_u": np.unique(atoms.get_masses().round(6)).tolist(), "model": settings.model, "beads": settings.beads,
+        "temperature_K": settings.temperature_K, "timestep_fs": settings.timestep_fs, "frames": len(steps),
+        "step": int(steps[-1]), "first_step": int(steps[0]), "source": status.get("source"),
+        "means": _means(folder, Ensemble(settings.bead_counts[0], len(atoms), settings.temperature_K)),
+    }  # fmt: skip
+
+
 def _state(told: str, writing: bool) -> str:
     if writing:
         return "running"
@@ -59,16 +81,45 @@ def _means(folder: Path, ensemble: Ensemble) -> dict[str, list[float]]:
 
 def as_text(found: dict[str, Any]) -> str:
     """An overview in one screen."""
-    time_ps = 1e-3 * found["step"] * found["timestep_fs"]
+    rows = _rows_of_ipi(found) if found["kind"] == FROM_IPI else _rows(found)
+    if found["means"]:
+        rows += property_rows([{name: Mean(value, error, 0.0) for name, (value, error) in found["means"].items()}])
+    if found.get("versions"):
+        rows.append(["made with", ", ".join(f"{name} {version}" for name, version in found["versions"].items())])
+    return aligned([found["folder"], ""], rows, left=2)
+
+
+def _rows_of_ipi(found: dict[str, Any]) -> list[list[str]]:
+    time_ps = [1e-3 * found[key] * found["timestep_fs"] for key in ("first_step", "step")]
+    return [
+        ["state", f"written by i-PI ({found['source']}), converted by 'analysis from-ipi'"],
+        ["frames", f"{found['frames']}, {time_ps[0]:g} to {time_ps[1]:g} ps"],
+        ["system", _system(found)],
+        ["masses", ", ".join(f"{mass:g}" for mass in found["masses_u"]) + " u"],
+        ["beads", _beads(found)],
+        ["motion", "{temperature_K:g} K, {timestep_fs:g} fs a step, by i-PI".format(**found)],
+    ]
+
+
+def _system(found: dict[str, Any]) -> str:
     system = f"{found['formula']}, {found['atoms']} atoms"
     if found["cell_A"]:
         system += ", cell " + " × ".join(f"{length:g}" for length in found["cell_A"]) + " Å"
+    return system
+
+
+def _beads(found: dict[str, Any]) -> str:
+    return f"P = {found['beads']}" + (" (classical)" if found["beads"] == 1 else "")
+
+
+def _rows(found: dict[str, Any]) -> list[list[str]]:
+    time_ps = 1e-3 * found["step"] * found["timestep_fs"]
     rows = [
         ["state", found["state"] + (f": {found['error']}" if found["error"] else "")],
         ["done", f"step {found['step']} of {found['steps']}, {time_ps:g} ps"],
-        ["system", system],
+        ["system", _system(found)],
         ["model", f"{found['model']} ({(found['model_sha256'] or 'unknown')[:12]}), {found['precision']}"],
-        ["beads", f"P = {found['beads']}" + (" (classical)" if found["beads"] == 1 else "")],
+        ["beads", _beads(found)],
         [
             "motion",
             "{temperature_K:g} K, {thermostat}, {integrator}, {timestep_fs:g} fs a step, seed {seed}".format(**found),
@@ -79,8 +130,4 @@ def as_text(found: dict[str, Any]) -> str:
         rows.append(["speed", f"{found['ns_per_day']:.1f} ns/day{left}"])
     if found["smallest_distance_A"]:
         rows.append(["smallest distance", f"{found['smallest_distance_A']:.3f} Å"])
-    if found["means"]:
-        rows += property_rows([{name: Mean(value, error, 0.0) for name, (value, error) in found["means"].items()}])
-    if found["versions"]:
-        rows.append(["made with", ", ".join(f"{name} {version}" for name, version in found["versions"].items())])
-    return aligned([found["folder"], ""], rows, left=2)
+    return rows

@@ -47,6 +47,9 @@ from mlcalc.settings import as_toml, build_settings, read_toml
 INPUT, STRUCTURE, MODEL = "input.toml", "structure.xyz", "model.safetensors"
 GLE, TRAJECTORY, PROPERTIES, VELOCITIES = "gle.txt", "trajectory.h5", "properties.csv", "velocities.h5"
 STATUS, LOG, LOCK, BREACH = "status.json", "run.log", ".lock", "breach.xyz"
+FROM_IPI = (
+    "from-ipi"  # kind of a folder that 'analysis from-ipi' has made of i-PI's output: no model, nothing to go on from
+)
 _FILES = {
     INPUT, STRUCTURE, MODEL, GLE, TRAJECTORY, PROPERTIES, VELOCITIES, STATUS, LOG, BREACH, NEWEST, PREVIOUS, NEXT
 }  # fmt: skip
@@ -57,7 +60,7 @@ _LOCK_TRIALS, _LOCK_PAUSE_S = 5, 0.02
 
 def check_removable(folder: Path) -> None:
     """Raise InputError unless --overwrite may take a folder: it is new, empty, or one that rpmd wrote."""
-    if not (is_fresh(folder) or is_run_folder(folder)):
+    if not (is_fresh(folder) or (is_run_folder(folder) and kind_of(folder) != FROM_IPI)):
         raise InputError(f"{folder} is not a folder that rpmd wrote: --overwrite does not touch it")
 
 
@@ -71,8 +74,10 @@ def is_fresh(folder: Path) -> bool:
 
 
 def is_run_folder(folder: Path) -> bool:
-    """Whether a run has begun in a folder (which so may be overwritten)."""
-    return all((folder / name).is_file() for name in (INPUT, STRUCTURE, MODEL))
+    """Whether a run has begun in a folder (which so may be overwritten), or one of i-PI was converted into it (which may not)."""
+    if not all((folder / name).is_file() for name in (INPUT, STRUCTURE)):
+        return False
+    return (folder / MODEL).is_file() or kind_of(folder) == FROM_IPI
 
 
 def committee_of(folder: Path) -> list[Path]:
@@ -219,7 +224,7 @@ class RunFolder:
 
 
 def kind_of(folder: Path) -> str:
-    """Which command the run of a folder is of: physics.RUN or physics.REAL_TIME."""
+    """What the run of a folder is of: physics.RUN, physics.REAL_TIME or FROM_IPI."""
     try:
         return json.loads((folder / STATUS).read_text(encoding="utf-8"))["kind"]
     except (OSError, ValueError, KeyError, TypeError):  # a lost status ends no run: there is another sign
@@ -227,6 +232,14 @@ def kind_of(folder: Path) -> str:
 
 
 def own_settings(folder: Path) -> RunSettings:
-    """The settings of a run, with the copies of structure, model and matrices that its folder holds."""
+    """The settings of a run, with the copies of structure, model and matrices that its folder holds.
+
+    Raises:
+        InputError: Input missing or malformed, or a run of i-PI.
+    """
+    if kind_of(folder) == FROM_IPI:
+        raise InputError(
+            f"{folder} was written by i-PI and converted by 'analysis from-ipi': only i-PI can continue it; choose another folder"
+        )
     own = {"model": str(folder / MODEL), "committee": [str(path) for path in committee_of(folder)]}
     return read_settings(folder / INPUT, own)

@@ -329,7 +329,7 @@ def strained(positions, cell, strain):
 @pytest.mark.parametrize("periodic", [False, True])
 def test_virial_is_minus_the_derivative_by_strain(periodic):
     """W_ab = −dE/dε_ba, in Hartree, with the lattice vectors of i-PI's cell in columns."""
-    cell = np.array([[5.0, 0.0, 0.0], [0.3, 5.2, 0.0], [0.1, -0.2, 5.4]])
+    cell = np.array([[5.0, 0.0, 0.0], [0.3, 5.2, 0.0], [0.1, -0.2, 5.4]]) * (1.0 if periodic else 4.0)
     atoms = Atoms(ACETYLENE.numbers, shaken(1)[0] + 2.0, cell=cell, pbc=periodic)
     guest, h = Guest(MODEL, atoms, "float64"), 1e-5
     answer = guest(cell.T[None] / units.Bohr, atoms.positions[None] / units.Bohr)

@@ -192,6 +192,21 @@ def test_an_exception_in_the_plug_in_ends_ipi(place):
     assert b"mlcalc: error: the typical nearest-neighbour distance is" in errors
 
 
+@pytest.mark.parametrize(("wraps", "code"), [("True", 1), ("False", 0)])
+def test_a_molecule_that_ipi_wraps_apart(place, wraps, code):
+    """In the middle of its box, whose corner is i-PI's origin: wrapped, it is in eight pieces, each with sound bonds."""
+    rows = [line.split() for line in Path("c20.xyz").read_text().splitlines()]
+    moved = [f"{row[0]} {' '.join(str(float(x) + 15.0) for x in row[1:])}" for row in rows[2:]]
+    Path("c20.xyz").write_text("\n".join([rows[0][0], " ".join(rows[1]), *moved]) + "\n")
+    path = Path("pimd-direct.xml")
+    path.write_text(path.read_text().replace("pbc='False'", f"pbc='{wraps}'"))
+    process = i_pi("pimd-direct")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert (b"mlcalc: error: the molecule is cut by i-PI's cell" in errors) == bool(code)
+    assert b"Traceback" not in errors
+
+
 def test_what_the_launcher_refuses(place, capsys):
     Path("torn.xml").write_text("<simulation><ffsocket>")
     name = addresses("pimd-socket.xml")[0].unix
