@@ -28,7 +28,7 @@ class RunSettings:
         centroid_time_fs: Relaxation time τ₀ of the centroid's momenta.
         friction_scale: λ; internal modes feel the friction 2λω_k (T-RPMD: λω_k).
         gle_file: Matrices of the thermostat GLE, raw format of gle4md.org (md/gle.py), relative to the TOML.
-        remove_com: Hold the centre of mass at rest.
+        remove_com: Hold the centre of mass at rest; false where a constraint of the structure (FixAtoms) holds atoms.
         remove_rotation: Hold the angular momentum of a molecule at zero.
         precision: Arithmetic of the network, float32 or float64; positions and momenta are float64 always.
         backend: numba (compiled kernel) or torch.
