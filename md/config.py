@@ -34,7 +34,7 @@ class RunSettings:
         backend: numba (compiled kernel) or torch.
         threads: Threads of the numba backend; 0 takes all.
         heat_capacity: Record what the heat capacity needs: two more evaluations of the network at every record.
-        pressure: Record the pressure of a periodic structure: one more evaluation at every record.
+        pressure: Record the pressure of a structure that is periodic in all three directions: one more evaluation at every record.
         per_atom: Record kinetic energy, radius of gyration and isotope derivative of every atom with every frame.
         properties_every_steps, trajectory_every_steps: Intervals of recording.
         checkpoint_every_steps: Interval of the states that 'rpmd resume' goes on from.

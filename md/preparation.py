@@ -104,7 +104,7 @@ def _check_keys(settings, atoms: Atoms, moving: Atoms) -> None:
             raise InputError(
                 f"{settings.structure}: a constraint holds {held} of {len(atoms)} atoms, and {key} = true: {why}; set {key} = false"
             )
-    if degrees_of_freedom(len(moving), settings.for_beads(1)) < 1:
+    if len(moving) and degrees_of_freedom(len(moving), settings.for_beads(1)) < 1:
         held_at_rest = "centre of mass and rotation" if settings.remove_rotation else "centre of mass"
         raise InputError(
             f"{settings.structure}: {len(moving)} atom, its {held_at_rest} at rest: no degree of freedom is left; "
