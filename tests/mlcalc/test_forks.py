@@ -43,7 +43,7 @@ def in_child(number):
 
 expected = [evaluate((*shared, None)[number], number) for number in range(3)]
 with multiprocessing.get_context("fork").Pool(2) as pool:
-    found = pool.map_async(in_child, range(3), chunksize=1).get(timeout=60)
+    found = pool.map_async(in_child, range(3), chunksize=1).get(timeout=200)
 print(np.abs(np.subtract(found, expected)).max())
 """
 
@@ -54,7 +54,7 @@ def test_a_pool_after_use_gives_the_numbers_of_its_parent(backend, threads):
     environment = os.environ | {"NUMBA_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, backend, str(threads)],
-        env=environment, capture_output=True, text=True, timeout=120,
+        env=environment, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     # Threads of torch share sums out; those of the kernel never do.
@@ -65,7 +65,7 @@ def fork(function) -> int | None:
     """The exit code of a forked child that calls a function; None for one that does not come to an end."""
     child = multiprocessing.get_context("fork").Process(target=function)
     child.start()
-    child.join(60)
+    child.join(120)
     code = child.exitcode
     child.kill()
     return code
