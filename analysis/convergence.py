@@ -7,7 +7,7 @@ import matplotlib
 from ase import units
 from matplotlib.figure import Figure
 
-from analysis.harmonic import harmonic_distances
+from analysis.harmonic import harmonic_distances, reference_modes
 from analysis.plots import OKABE_ITO, STYLE, write_beside
 from analysis.properties import Properties, read_runs
 from analysis.report import RunDistances, analyse
@@ -16,7 +16,7 @@ from mlcalc.calculator import SchNetCalculator
 from mlcalc.errors import InputError
 from mlcalc.json_text import to_json
 from mlcalc.model_file import load_model
-from mlcalc.modes import needed_beads, relaxed_modes
+from mlcalc.modes import needed_beads
 from mlcalc.tables import aligned, with_error
 from mlcalc.vibrations import NormalModes, heat_capacity, vibrational_energy
 
@@ -65,7 +65,7 @@ def converge(folders: list[Path], discard: float) -> Convergence:
         )
     run = properties[0].run
     model = load_model(run.model)
-    modes = relaxed_modes(run.structure, model)
+    modes = reference_modes(run.structure, model)
     relaxed = modes.atoms.copy()
     relaxed.calc = SchNetCalculator(model, dtype="float64")
     minimum = relaxed.get_potential_energy()

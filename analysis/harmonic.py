@@ -3,8 +3,22 @@
 from dataclasses import dataclass
 
 import numpy as np
+from ase import Atoms
 
+from md.clamped import Clamped
+from mlcalc.errors import InputError
+from mlcalc.model_file import Model
+from mlcalc.modes import relaxed_modes
 from mlcalc.vibrations import NormalModes, position_covariance
+
+
+def reference_modes(structure: Atoms, model: Model) -> NormalModes:
+    """Normal modes about the minimum near the start of a run; InputError where there is none, or atoms are held."""
+    if held := int(Clamped.of(structure).mask.sum()):
+        raise InputError(
+            f"{held} of {len(structure)} atoms are held, and the normal modes are those of a free molecule"
+        )
+    return relaxed_modes(structure, model)
 
 
 @dataclass(frozen=True)

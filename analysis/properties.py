@@ -7,6 +7,7 @@ import numpy as np
 
 from analysis.universe import Run, open_run, pool
 from md.averages import Ensemble, means
+from md.clamped import Clamped
 from md.progress import property_rows
 from md.properties import read_table
 from md.statistics import Mean, autocorrelation_time, equilibrated_from
@@ -34,7 +35,8 @@ class Properties:
     @property
     def means(self) -> dict[str, Mean]:
         """Means with standard errors (md.averages.means); pooled runs are joined end to end."""
-        return means(self.series, Ensemble(self.run.n_beads, len(self.run.structure), self.run.temperature_K))
+        n_moving = len(Clamped.of(self.run.structure).moving)
+        return means(self.series, Ensemble(self.run.n_beads, n_moving, self.run.temperature_K))
 
     @property
     def times(self) -> dict[str, Mean]:

@@ -8,13 +8,12 @@ import numpy as np
 from ase import Atoms
 
 from analysis.distances import KINDS, N_BLOCKS, Histogram, Moments, PairDistances, bonded_pairs, diameter_pairs
-from analysis.harmonic import HarmonicDistances, harmonic_distances
+from analysis.harmonic import HarmonicDistances, harmonic_distances, reference_modes
 from analysis.universe import Run, bead_universe, model_content, open_run, pool
 from md.statistics import Mean
 from mlcalc.errors import InputError
 from mlcalc.json_text import to_json
 from mlcalc.model_file import load_model
-from mlcalc.modes import relaxed_modes
 from mlcalc.tables import aligned, with_error
 from mlcalc.vibrations import NormalModes
 
@@ -103,7 +102,7 @@ def _check_length(run: Run, discard: float) -> None:
 def _modes(model_name: str, structure: Atoms, required: str | None) -> tuple[NormalModes | None, str]:
     """Normal modes of a model, or None and the reason why not; InputError if the model was asked for by name."""
     try:
-        return relaxed_modes(structure, load_model(model_name)), ""
+        return reference_modes(structure, load_model(model_name)), ""
     except InputError as error:
         if required is not None:
             raise

@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms, units
 from matplotlib.figure import Figure
 
+from analysis.harmonic import reference_modes
 from analysis.plots import OKABE_ITO, STYLE, write_beside
 from analysis.spectra import LIGHT, Spectrum, autocorrelations, bands, density_of_states, harmonic_correlation
 from md.normal_modes import mode_frequencies
@@ -17,7 +18,6 @@ from md.ring_polymer import ring_frequency
 from mlcalc.errors import InputError
 from mlcalc.json_text import to_json
 from mlcalc.model_file import find_model, load_model
-from mlcalc.modes import relaxed_modes
 from mlcalc.structure_files import read_atoms
 from mlcalc.tables import aligned, with_error
 
@@ -142,7 +142,7 @@ def _harmonic(run: RealTimeRun) -> np.ndarray:
     if run.structure.pbc.any():
         return np.empty(0)
     try:
-        return relaxed_modes(run.structure, load_model(find_model(run.model))).wavenumbers
+        return reference_modes(run.structure, load_model(find_model(run.model))).wavenumbers
     except InputError:  # no minimum near the start, or no such model any more: the spectrum stands without
         return np.empty(0)
 

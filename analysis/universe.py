@@ -15,6 +15,7 @@ from MDAnalysis import Universe
 from MDAnalysis.coordinates.memory import MemoryReader
 from MDAnalysis.units import get_conversion_factor
 
+from md.clamped import Clamped
 from mlcalc.errors import InputError
 from mlcalc.model_file import find_model
 from mlcalc.structure_files import read_atoms
@@ -72,7 +73,8 @@ def pool(runs: list[Run]) -> list[Run]:
     """Runs with the same beads, temperature, model and frame interval made one: pieces, or independent trajectories."""
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
-        key = run.n_beads, run.temperature_K, run.frame_interval_ps, run.rotates, model_content(run.model)
+        held = Clamped.of(run.structure).mask.tobytes()
+        key = run.n_beads, run.temperature_K, run.frame_interval_ps, run.rotates, held, model_content(run.model)
         groups.setdefault(key, []).append(run)
     return [
         replace(

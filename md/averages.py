@@ -13,7 +13,7 @@ Series = dict[str, np.ndarray]  # column of properties.csv → (n,) values
 
 
 class Ensemble(NamedTuple):
-    """What the formulas need to know of a run: number of beads P, number of atoms N, T."""
+    """What the formulas need to know of a run: number of beads P, number N of atoms that move, T."""
 
     n_beads: int
     n_atoms: int

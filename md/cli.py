@@ -4,13 +4,15 @@ Heavy imports wait until they are needed.
 """
 
 import argparse
+import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 from md.ipi_cli import add_ipi_commands
 from mlcalc.completion import add_completion
-from mlcalc.errors import InputError, run_command
+from mlcalc.errors import EXIT_INTERRUPTED, InputError, run_command
 
 _RUN_EXAMPLE = """examples:
   rpmd run inputs/c20/rpmd.toml
@@ -159,16 +161,14 @@ def _frames(options) -> int:
 
 
 def _run(options) -> int:
-    code, folders = _simulate(options)
-    return code if code or options.no_figure else _analyse("distances", folders)
+    return _finish("distances", options, *_simulate(options))
 
 
 def _resume(options) -> int:
     from md.endings import StopRequest
     from md.runs import resume
 
-    code, folders = resume(options.run, options.steps, StopRequest(options.max_walltime))
-    return code if code or options.no_figure else _analyse("distances", folders)
+    return _finish("distances", options, *resume(options.run, options.steps, StopRequest(options.max_walltime)))
 
 
 def _check(options) -> int:
@@ -197,15 +197,13 @@ def _info(options) -> int:
 
 
 def _converge(options) -> int:
-    code, folders = _simulate(options, heat_capacity=True)
-    return code if code or options.no_figure else _analyse("convergence", folders)
+    return _finish("convergence", options, *_simulate(options, heat_capacity=True))
 
 
 def _real_time(options) -> int:
     from md.physics import REAL_TIME
 
-    code, folders = _simulate(options, REAL_TIME)
-    return code if code or options.no_figure else _analyse("spectrum", folders)
+    return _finish("spectrum", options, *_simulate(options, REAL_TIME))
 
 
 def _estimators(options) -> int:
@@ -241,10 +239,23 @@ def _wall_time(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r}: expected [[days-]hours:]minutes:seconds, or seconds") from None
 
 
-def _analyse(command: str, folders: list[Path]) -> int:
+def _finish(command: str, options, code: int, folders: list[Path]) -> int:
+    """Table and figure of runs that have finished; what becomes of them does not change how the runs ended."""
+    if code or options.no_figure:
+        return code
     # A process of its own: matplotlib and MDAnalysis stay out of the simulation, and md never imports analysis.
     # -P: a folder "analysis" where the user happens to be must not shadow ours.
-    return subprocess.run([sys.executable, "-P", "-m", "analysis", command, *map(str, folders)], check=False).returncode
+    arguments = ["-m", "analysis", command, *map(str, folders)]
+    done = subprocess.run([sys.executable, "-P", *arguments], check=False, stderr=subprocess.PIPE, text=True)
+    lines = done.stderr.splitlines()
+    reason = lines.pop().removeprefix("python -m analysis: error: ") if done.returncode and lines else ""
+    for line in lines:
+        print(line, file=sys.stderr)
+    if done.returncode:
+        later = shlex.join(["python", *arguments])
+        reason = reason or f"exit code {done.returncode}"
+        print(f"rpmd: note: the run is finished; no table or figure of it ({reason}); later: {later}", file=sys.stderr)
+    return EXIT_INTERRUPTED if done.returncode in (EXIT_INTERRUPTED, -signal.SIGINT) else code
 
 
 if __name__ == "__main__":

@@ -20,11 +20,12 @@ def disagreement(sample: Sample, committee: Sequence[Potential]) -> np.ndarray:
     return force_disagreement(np.array([sample.forces, *(potential(positions)[1] for potential in committee)]))
 
 
-def check_agreement(sample: Sample, limit: float) -> None:
-    """Raise SimulationError where a sample's disagreement is above the limit, eV/Å."""
+def check_agreement(sample: Sample, limit: float, indices: np.ndarray | None = None) -> None:
+    """Raise SimulationError where a sample's disagreement is above the limit, eV/Å; indices as of guards.Guard."""
     bead, atom = np.unravel_index(sample.disagreement.argmax(), sample.disagreement.shape)
     largest = sample.disagreement[bead, atom]
     if not largest <= limit:
+        atom = atom if indices is None else indices[atom]
         raise SimulationError(
             f"step {sample.step}: the committee disagrees by {largest:.4g} eV/Å on atom {atom} in bead {bead}, above "
             f"max_disagreement_eV_A = {limit:g}; label breach.xyz (mlcalc label), train on it too, and run again",

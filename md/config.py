@@ -28,13 +28,13 @@ class RunSettings:
         centroid_time_fs: Relaxation time τ₀ of the centroid's momenta.
         friction_scale: λ; internal modes feel the friction 2λω_k (T-RPMD: λω_k).
         gle_file: Matrices of the thermostat GLE, raw format of gle4md.org (md/gle.py), relative to the TOML.
-        remove_com: Hold the centre of mass at rest.
+        remove_com: Hold the centre of mass at rest; false where a constraint of the structure (FixAtoms) holds atoms.
         remove_rotation: Hold the angular momentum of a molecule at zero.
         precision: Arithmetic of the network, float32 or float64; positions and momenta are float64 always.
         backend: numba (compiled kernel) or torch.
         threads: Threads of the numba backend; 0 takes all.
         heat_capacity: Record what the heat capacity needs: two more evaluations of the network at every record.
-        pressure: Record the pressure of a periodic structure: one more evaluation at every record.
+        pressure: Record the pressure of a structure that is periodic in all three directions: one more evaluation at every record.
         per_atom: Record kinetic energy, radius of gyration and isotope derivative of every atom with every frame.
         properties_every_steps, trajectory_every_steps: Intervals of recording.
         checkpoint_every_steps: Interval of the states that 'rpmd resume' goes on from.

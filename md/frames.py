@@ -51,6 +51,7 @@ def bead_structures(
         )
         for bead in chosen:
             snapshot = atoms.copy()
+            snapshot.set_constraint()  # ASE would report no forces on atoms that are held, and labels need them
             snapshot.positions = frame[bead] - (0 if atoms.pbc.any() else frame[bead].mean(axis=0))
             snapshot.info = {
                 "sampling": f"ring-polymer MD, model {Path(settings.model).stem}",

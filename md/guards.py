@@ -49,9 +49,10 @@ def limits_of(settings, atoms, shortest: float) -> Limits:
 
 
 def degrees_of_freedom(n_atoms: int, settings) -> int:
-    """Of the momenta of all beads, at least 1."""
-    held = 3 * settings.remove_com + 3 * settings.remove_rotation
-    return max(3 * n_atoms * settings.beads - held, 1)
+    """Of the momenta of all beads of the atoms that move, less translation and rotation where they are at rest."""
+    points = n_atoms * settings.beads
+    turning = {1: 0, 2: 2}.get(points, 3)  # directions in which so many points can turn
+    return 3 * points - 3 * settings.remove_com - turning * settings.remove_rotation
 
 
 class Guard:
@@ -63,6 +64,7 @@ class Guard:
         on_close: What to do when atoms are too close: "stop", "warn" or "record".
         warn: Called with the message of the first such step when it is "warn".
         copies: How many independent copies of the molecule move together.
+        indices: Of the atoms that move, in the structure, for messages; None where all do.
 
     Attributes:
         n_close: Steps with atoms that were too close; closest: the smallest distance of the simulation, Å.
@@ -70,12 +72,12 @@ class Guard:
 
     def __init__(
         self, limits: Limits, freedom: int, smallest_distance: Callable[[], float] | None = None, on_close="stop",
-        warn: Callable[[str], None] = print, copies: int = 1,
+        warn: Callable[[str], None] = print, copies: int = 1, indices: np.ndarray | None = None,
     ):  # fmt: skip
         self._limits, self._distance, self._on_close, self._warn = limits, smallest_distance, on_close, warn
         self._freedom, self.n_close, self.closest = freedom * copies, 0, math.inf
         self._per_squared_gyration = 1.0 / np.tile(limits.gyration, copies) ** 2
-        self._squared_force = limits.force**2
+        self._squared_force, self._indices = limits.force**2, indices
 
     def __call__(self, step: int, positions: np.ndarray, modes, energies: np.ndarray, forces: np.ndarray) -> None:
         """Look at beads (P, N, 3) Å, integrators.Modes, energies (P,) eV and forces (P, N, 3) eV/Å.
@@ -90,7 +92,7 @@ class Guard:
         if not math.isfinite(total):
             raise _not_finite(Frame(step, positions, energies, forces))
         if squared_force > self._squared_force:
-            raise _too_strong(Frame(step, positions, energies, forces), self._limits.force)
+            raise _too_strong(Frame(step, positions, energies, forces), self._limits.force, self._indices)
         if temperature > self._limits.temperature:
             raise SimulationError(
                 f"step {step}: the temperature is {temperature:.4g} K, above the limit of {self._limits.temperature:.4g} K; try a "
@@ -136,9 +138,10 @@ def _not_finite(frame: Frame) -> SimulationError:
     )  # fmt: skip
 
 
-def _too_strong(frame: Frame, limit: float) -> SimulationError:
+def _too_strong(frame: Frame, limit: float, indices: np.ndarray | None) -> SimulationError:
     strengths = np.linalg.norm(frame.forces, axis=2)
     bead, atom = np.unravel_index(strengths.argmax(), strengths.shape)
+    atom = atom if indices is None else indices[atom % len(indices)]
     return SimulationError(
         f"step {frame.step}: the force on atom {atom} in bead {bead} is {strengths.max():.4g} eV/Å, above max_force_eV_A = "
         f"{limit:g}; try a smaller timestep_fs, or a start closer to a minimum of the model",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from md.averages import Ensemble, means
+from md.clamped import Clamped
 from md.config import read_settings
 from md.inspection import is_being_written
 from md.preparation import read_structure
@@ -35,7 +36,7 @@ def overview(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder / STATUS}: not readable ({error}); see rpmd check {folder}") from error
     found = {
         "folder": str(folder), "kind": kind_of(folder), "state": state, "error": status.get("error"),
-        "formula": atoms.get_chemical_formula(), "atoms": len(atoms),
+        "formula": atoms.get_chemical_formula(), "atoms": len(atoms), "held": int(Clamped.of(atoms).mask.sum()),
         "cell_A": atoms.cell.lengths().round(4).tolist() if atoms.pbc.any() else None,
         "model": status.get("model"), "model_sha256": status.get("model_sha256"), "precision": settings.precision,
         "beads": settings.beads, "temperature_K": settings.temperature_K, "timestep_fs": settings.timestep_fs,
@@ -44,7 +45,8 @@ def overview(folder: Path) -> dict[str, Any]:
         "seconds_left": status.get("seconds_left") if state == "running" else None,
         "smallest_distance_A": status.get("smallest_distance_A"), "versions": status.get("versions"),
     }  # fmt: skip
-    return found | {"means": _means(folder, Ensemble(settings.bead_counts[0], len(atoms), settings.temperature_K))}
+    n_moving = len(Clamped.of(atoms).moving)
+    return found | {"means": _means(folder, Ensemble(settings.bead_counts[0], n_moving, settings.temperature_K))}
 
 
 def _converted(folder: Path) -> dict[str, Any]:
@@ -102,7 +104,9 @@ def _rows_of_ipi(found: dict[str, Any]) -> list[list[str]]:
 
 
 def _system(found: dict[str, Any]) -> str:
-    system = f"{found['formula']}, {found['atoms']} atoms"
+    system = f"{found['formula']}, {found['atoms']} atoms" + (
+        f", {found['held']} of them held" if found.get("held") else ""
+    )
     if found["cell_A"]:
         system += ", cell " + " × ".join(f"{length:g}" for length in found["cell_A"]) + " Å"
     return system

@@ -24,7 +24,7 @@ def physics_of(settings: RunSettings, kind: str) -> dict:
     files: dict = {"model": find_model(settings.model), "gle_file": settings.gle_file}
     files |= {f"committee[{k}]": find_model(name) for k, name in enumerate(settings.committee)}
     contents = {name: Path(path).read_bytes() for name, path in files.items() if path}
-    contents["structure"] = as_extxyz(read_structure(settings.structure)).encode()
+    contents["structure"] = as_extxyz(read_structure(settings.structure, note=False)).encode()
     return facts | {"command": kind} | {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
 
 

@@ -68,7 +68,7 @@ class AseForces:
         for bead, bead_positions in enumerate(positions):
             self.atoms.positions = bead_positions
             energies[bead] = self.atoms.get_potential_energy()
-            forces[bead] = self.atoms.get_forces()
+            forces[bead] = self.atoms.get_forces(apply_constraint=False)
         return energies, forces
 
 

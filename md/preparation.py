@@ -1,5 +1,6 @@
 """From settings to what a simulation needs; everything about them is checked here, before anything is written."""
 
+import sys
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -8,7 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from ase import Atoms, units
 
+from md.clamped import Clamped, ClampedPotential, constraint_of
 from md.gle import read_gle
+from md.guards import degrees_of_freedom
 from md.integrators import SPLITTINGS
 from md.potentials import find_model, load_model, schnet_potential, shortest_allowed
 from md.ring_polymer import HBAR
@@ -22,21 +25,28 @@ class Prepared(NamedTuple):
     """What a simulation starts from.
 
     Attributes:
-        atoms: The start, as its run folder will hold it.
+        atoms: The start, as its run folder will hold it; those that a constraint holds among them.
+        moving: The atoms that move, which are all but those.
         model_path: The model file; committee_paths: Those of the committee.
-        potential: By that model.
+        potential: By that model, of the atoms that move.
         shortest: Å, the smallest distance that it can be asked for.
         dynamics: For every number of beads.
         committee: Potentials by the models of the committee.
     """
 
     atoms: Atoms
+    moving: Atoms
     model_path: Path
     potential: Potential
     shortest: float
     dynamics: dict[int, Dynamics]
     committee_paths: tuple[Path, ...] = ()
     committee: tuple[Potential, ...] = ()
+
+    @property
+    def indices(self) -> np.ndarray | None:
+        """Of the atoms that move, in ``atoms``; None where all do."""
+        return Clamped.of(self.atoms).moving if len(self.moving) < len(self.atoms) else None
 
 
 def prepare(settings) -> Prepared:
@@ -48,28 +58,58 @@ def prepare(settings) -> Prepared:
     model_path = find_model(settings.model)
     model = load_model(model_path)
     atoms = read_structure(Path(settings.structure))
-    periodic = bool(atoms.pbc.any())
-    if settings.remove_rotation and periodic:
-        raise InputError(
-            "remove_rotation = true with a periodic structure: its cell holds it, only a molecule can turn"
-        )
-    if settings.pressure and not periodic:
-        raise InputError(f"pressure = true, but {settings.structure} is not periodic: a molecule has none")
+    clamped = Clamped.of(atoms)
+    moving = atoms[clamped.moving]
+    _check_keys(settings, atoms, moving)
     paths = tuple(find_model(name) for name in settings.committee)
     potential, *committee = [
         schnet_potential(member, atoms, settings.precision, settings.backend, settings.threads)
         for member in (model, *map(load_model, paths))
     ]
-    energies, forces = potential(atoms.positions[None])
+    if clamped.mask.any():
+        potential, *committee = [ClampedPotential(member, clamped) for member in (potential, *committee)]
+    energies, forces = potential(moving.positions[None])
     if not (np.isfinite(energies).all() and np.isfinite(forces).all()):
         raise InputError(f"{settings.structure}: the model gives non-finite energy or forces for this structure")
     dynamics = {n_beads: dynamics_of(settings, n_beads) for n_beads in settings.bead_counts}
-    stiffest = stiffest_frequency(potential, atoms.positions, atoms.get_masses())
+    stiffest = stiffest_frequency(potential, moving.positions, moving.get_masses())
     for n_beads, laws in dynamics.items():
         check_stable(laws, n_beads, stiffest)
-    return Prepared(
-        atoms, model_path, potential, shortest_allowed(model.domain), dynamics, paths, tuple(committee)
-    )  # fmt: skip
+    shortest = shortest_allowed(model.domain)
+    return Prepared(atoms, moving, model_path, potential, shortest, dynamics, paths, tuple(committee))
+
+
+def _check_keys(settings, atoms: Atoms, moving: Atoms) -> None:
+    """Raise InputError where RunSettings ask for what a structure cannot have."""
+    held, pbc = len(atoms) - len(moving), atoms.pbc.tolist()
+    if settings.remove_rotation and any(pbc):
+        raise InputError(
+            "remove_rotation = true with a periodic structure: its cell holds it, only a molecule can turn"
+        )
+    if settings.pressure and not any(pbc):
+        raise InputError(f"pressure = true, but {settings.structure} is not periodic: a molecule has none")
+    if settings.pressure and not (all(pbc) and atoms.cell.rank == 3):
+        raise InputError(
+            f"pressure = true, but {settings.structure} has pbc = {pbc} and {atoms.cell.rank} cell vectors: a volume, and so a "
+            "pressure, is defined where all three directions are periodic"
+        )
+    if held and not len(moving):
+        raise InputError(f"{settings.structure}: a constraint holds all {held} atoms, and no degree of freedom is left")
+    for key, why in (
+        ("remove_com", "their centre of mass is not free to be held as well"),
+        ("remove_rotation", "they keep the molecule from turning"),
+        ("pressure", "they do not move with the cell"),
+    ):
+        if held and getattr(settings, key):
+            raise InputError(
+                f"{settings.structure}: a constraint holds {held} of {len(atoms)} atoms, and {key} = true: {why}; set {key} = false"
+            )
+    if len(moving) and degrees_of_freedom(len(moving), settings.for_beads(1)) < 1:
+        held_at_rest = "centre of mass and rotation" if settings.remove_rotation else "centre of mass"
+        raise InputError(
+            f"{settings.structure}: {len(moving)} atom, its {held_at_rest} at rest: no degree of freedom is left; "
+            "set remove_com = false"
+        )
 
 
 def dynamics_of(settings, n_beads: int) -> Dynamics:
@@ -95,17 +135,29 @@ def check_stable(dynamics: Dynamics, n_beads: int, stiffest: float) -> None:
     )
 
 
-def read_structure(path: str | Path) -> Atoms:
-    """Elements, positions, masses and cell in a structure file of any format that ASE reads, rounded as a run folder holds them.
+def read_structure(path: str | Path, note: bool = True) -> Atoms:
+    """Elements, positions, masses, cell and held atoms of a structure in any format that ASE reads, as a run folder holds them.
+
+    The last structure of several, which is said on stderr if ``note``.
 
     Raises:
-        InputError: The file is missing or malformed.
+        InputError: The file is missing or malformed, or has a constraint other than FixAtoms.
     """
     from ase.io import iread
 
-    found = read_atoms(path)[-1]
+    frames = read_atoms(path)
+    if note and len(frames) > 1:
+        print(f"rpmd: note: {path} holds {len(frames)} structures: the last one is used", file=sys.stderr)
+    found = frames[-1]
     masses = found.arrays.get("masses")
-    bare = Atoms(found.numbers, found.positions, masses=masses, cell=found.cell, pbc=found.pbc)
+    bare = Atoms(
+        found.numbers,
+        found.positions,
+        masses=masses,
+        cell=found.cell,
+        pbc=found.pbc,
+        constraint=constraint_of(found, path),
+    )
     return next(iread(StringIO(as_extxyz(bare)), format="extxyz")) if len(bare) else bare
 
 

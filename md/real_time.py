@@ -78,7 +78,7 @@ def run_ensemble(settings, folder: Path, prepared, stop: StopRequest, checkpoint
     copies, n_beads = settings.trajectories_at_once, settings.beads
     batches, per_batch = settings.trajectories // copies, settings.equilibration_steps + settings.steps
     generators = [np.random.default_rng(seed) for seed in np.random.SeedSequence(settings.seed).spawn(copies)]
-    state = thermal_copies(prepared.atoms, settings, generators)
+    state = thermal_copies(prepared.moving, settings, generators)
     record, first = RunFolder(folder, settings), 0
     record.note_changes()
     if checkpoint is not None:

@@ -32,6 +32,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from md.checkpoint import NEWEST, NEXT, PREVIOUS
+from md.clamped import Clamped
 from md.config import RunSettings, read_settings
 from md.endings import Frame
 from md.estimators import ESTIMATORS, PER_ATOM
@@ -100,6 +101,7 @@ class RunFolder:
         self.folder, self._settings, self._status_time = folder, settings, -_STATUS_INTERVAL_S
         self._status: dict = {}
         self._tables: dict = {}
+        self._clamped = Clamped(np.zeros(0, dtype=bool), np.zeros((0, 3)))
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = open(folder / LOCK, "w")  # noqa: SIM115 (held for the life of the run)
@@ -148,7 +150,7 @@ class RunFolder:
         """
         n_beads, per_atom = self._settings.beads, self._settings.per_atom
         observables = [name for name, row in ESTIMATORS.items() if row.needs == PER_ATOM] if per_atom else []
-        cell = atoms.cell.array if atoms.pbc.any() else None
+        cell, self._clamped = atoms.cell.array if atoms.pbc.any() else None, Clamped.of(atoms)
         frames = extent["frames"] if extent else None
         for name in (TRAJECTORY, PROPERTIES) if extent is None else ():
             (self.folder / name).unlink(missing_ok=True)
@@ -161,6 +163,7 @@ class RunFolder:
 
     def open_velocities(self, atoms, extent: dict[str, int] | None = None) -> None:
         """Begin the velocities of 'rpmd real-time', or cut them back to an earlier ``extent``; InputError as open_tables."""
+        self._clamped = Clamped.of(atoms)
         if extent is None:
             (self.folder / VELOCITIES).unlink(missing_ok=True)
         n = extent["trajectories"] if extent else None
@@ -181,23 +184,28 @@ class RunFolder:
         self._tables["bytes"].append(step, time_fs, values)
 
     def add_frame(self, sample) -> None:
-        """Append one frame of all beads of an estimators.Sample."""
+        """Append one frame of all beads of an estimators.Sample; atoms that are held, which it does not have, are added."""
         observables = sample.per_atom if self._settings.per_atom else {}
-        positions = sample.ring_polymer.positions
+        observables = {name: self._clamped.among_all(values) for name, values in observables.items()}
+        positions = self._clamped.with_held(sample.ring_polymer.positions)
         self._tables["frames"].append(sample.step, sample.time_fs, positions, sample.potential_energies, observables)
 
     def add_velocities(self, velocities: np.ndarray) -> None:
-        """Append trajectories (M, n_frames, N, 3) in Å/fs."""
-        self._tables["trajectories"].append(velocities)
+        """Append trajectories (M, n_frames, n, 3) in Å/fs of the atoms that move."""
+        self._tables["trajectories"].append(self._clamped.among_all(velocities, axis=-2))
 
     def add_breach(self, frame: Frame, atoms, reason: str) -> None:
-        """Write the beads of a frame that made the run stop, with energies and forces, as extxyz."""
-        images = []
-        for bead, (positions, energy, forces) in enumerate(zip(*frame[1:], strict=True)):
+        """Write the beads of a frame that made the run stop, with energies and forces, as extxyz; forces on held atoms are NaN."""
+        images, clamped = [], Clamped.of(atoms)
+        positions, forces = clamped.with_held(frame.positions), clamped.among_all(frame.forces, np.nan, axis=-2)
+        for bead, (image_positions, energy, image_forces) in enumerate(
+            zip(positions, frame.energies, forces, strict=True)
+        ):
             image = atoms.copy()
-            image.positions = positions
+            image.set_constraint()  # ASE would write no forces on atoms that are held
+            image.positions = image_positions
             image.info = {"step": frame.step, "bead": bead, "reason": reason}
-            image.calc = SinglePointCalculator(image, energy=energy, forces=forces)
+            image.calc = SinglePointCalculator(image, energy=energy, forces=image_forces)
             images.append(image)
         text = StringIO()
         write(text, images, format="extxyz")

@@ -114,10 +114,10 @@ def make_guard(settings, prepared, record: RunFolder, copies: int = 1) -> Guard:
         print(f"rpmd: warning: {record.folder}: {message}", file=sys.stderr)
         record.log(f"warning: {message}")
 
-    limits = limits_of(settings, prepared.atoms, prepared.shortest)
-    freedom = degrees_of_freedom(len(prepared.atoms), settings)
+    limits = limits_of(settings, prepared.moving, prepared.shortest)
+    freedom = degrees_of_freedom(len(prepared.moving), settings)
     distance = getattr(prepared.potential, "smallest_distance", None)
-    return Guard(limits, freedom, distance, settings.domain_guard, warn, copies)
+    return Guard(limits, freedom, distance, settings.domain_guard, warn, copies, prepared.indices)
 
 
 def run_one(settings, folder: Path, prepared, stop: StopRequest, checkpoint: Checkpoint | None = None) -> dict:
@@ -126,10 +126,10 @@ def run_one(settings, folder: Path, prepared, stop: StopRequest, checkpoint: Che
     Returns:
         ``beads``, ``state``, ``error``, ``code``, ``step``, ``ns_per_day``, ``ensemble`` and ``series`` of the properties.
     """
-    atoms, dynamics = prepared.atoms, prepared.dynamics[settings.beads]
+    atoms, moving, dynamics = prepared.atoms, prepared.moving, prepared.dynamics[settings.beads]
     rng = np.random.default_rng(settings.seed)
     start = thermal_ring_polymer(
-        atoms.positions, atoms.get_masses(), settings.beads, settings.temperature_K, rng,
+        moving.positions, moving.get_masses(), settings.beads, settings.temperature_K, rng,
         make_laws(dynamics, settings.beads).auxiliaries,
     )  # fmt: skip
     names = columns(settings.heat_capacity, settings.pressure, bool(atoms.pbc.any()), bool(settings.committee))
@@ -152,13 +152,13 @@ def run_one(settings, folder: Path, prepared, stop: StopRequest, checkpoint: Che
                 sample = _evaluated(sample, settings, prepared)
                 record.add_properties(sample.step, sample.time_fs, sample.values(names))
                 if settings.max_disagreement_eV_A:
-                    check_agreement(sample, settings.max_disagreement_eV_A)
+                    check_agreement(sample, settings.max_disagreement_eV_A, prepared.indices)
             if sample.step % settings.trajectory_every_steps == 0:
                 record.add_frame(sample)
     return outcome | {
         "beads": settings.beads,
         "ns_per_day": progress.ns_per_day,
-        "ensemble": Ensemble(settings.beads, len(atoms), settings.temperature_K),
+        "ensemble": Ensemble(settings.beads, len(moving), settings.temperature_K),
         # Read back, not kept: a long run must not grow in memory.
         "series": {name: values for name, values in read_table(folder / PROPERTIES).items() if name in names},
     }

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import prange
 
-from mlcalc.compiled import njit
+from mlcalc.compiled import Threaded, njit
 
 _MOMENTS = 13  # S, V, Q of an atom
 
@@ -45,7 +45,7 @@ def triple_energies(one: np.ndarray, two: np.ndarray, prior: AngularPrior) -> np
     return prior.strength * weight * (cosine - prior.cosine) ** 2
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@Threaded
 def add_angular(q, pairs, prior, energies, forces, atomic, virials):
     """Add energies (P,) eV, forces (P, N, 3) eV/Å, atomic energies (P, N) and virials (P, 3, 3) of replicas q (P, N, 3) Å."""
     for b in prange(len(q)):

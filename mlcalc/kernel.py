@@ -22,8 +22,9 @@ from numba import prange
 
 from mlcalc import kernel_stages as stages
 from mlcalc.angular import add_angular
-from mlcalc.compiled import njit
+from mlcalc.compiled import Threaded, njit
 from mlcalc.filter_table import tabulate
+from mlcalc.forks import renew_after_fork
 from mlcalc.kernel_state import Constants, Result, Workspace, make_atoms, make_network, make_result, make_workspace
 from mlcalc.model_file import Model
 from mlcalc.neighbours import NeighbourList
@@ -35,7 +36,7 @@ _GROUP = 256  # atoms of a group of replicas at most, so that their features sta
 _BLOCK_COST = 1.3  # time of an evaluation by blocks on one thread, where one by replicas takes 1
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@Threaded
 def _by_replica(q, atoms, pairs, net, constants, n_blocks, n_groups, work, result):
     """Evaluate replicas q (P, N, 3) Å; threads share out groups of them.
 
@@ -107,7 +108,7 @@ def _backward(b, t, pairs, net, n_blocks, work):
             stages.add_adjoint_of_messages(t, net, x[low:high], c[low:high], adjoint[low:high])
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@Threaded
 def _by_block(q, atoms, pairs, net, constants, n_blocks, work, result):
     """Evaluate replicas q (P, N, 3) Å; threads share out blocks of atoms and meet after every convolution."""
     n_tasks, n_atoms, last = len(q) * n_blocks, q.shape[1], len(net.in2f) - 1
@@ -166,7 +167,7 @@ def _rows(block, n_blocks, n_atoms):
     return block * n_atoms // n_blocks, (block + 1) * n_atoms // n_blocks
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@Threaded
 def _virials(q, atoms, pairs, constants, work, result):
     """Virials of replicas that have just been evaluated."""
     for b in prange(len(q)):
@@ -217,6 +218,7 @@ class SchNetKernel:
         self._neighbours: NeighbourList | None = None
         self._work: Workspace | None = None
         self._n_replicas, self._lock = 0, threading.Lock()
+        renew_after_fork(self)
 
     def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(P, N, 3) Å → energies (P,) eV, forces (P, N, 3) eV/Å."""
@@ -238,12 +240,17 @@ class SchNetKernel:
         pairs = self._neighbours.pairs if self._neighbours else ()
         return sum(array.nbytes for group in (self.network, pairs, self._work or ()) for array in group)
 
+    def renew_after_fork(self) -> None:
+        """In a forked child: another thread, which the child does not have, may have been in the middle of an evaluation."""
+        if self._lock.locked():
+            self._lock, self._neighbours, self._work = threading.Lock(), None, None
+
     def _run(self, positions: np.ndarray, virials: bool) -> Result:
         n_replicas, n_atoms, _ = positions.shape
         n_blocks = -(-n_atoms // _BLOCK)
         by_block = n_blocks > 1 and -(-n_replicas // self.threads) > _BLOCK_COST * n_replicas / self.threads
         result = make_result(n_replicas, n_atoms)
-        with self._lock, thread_limits(self.threads):  # one caller at a time: the workspace is shared
+        with self._lock, thread_limits(self.threads) as threads:  # one caller at a time: the workspace is shared
             if self._neighbours is None or self._neighbours.by_atom != by_block:
                 self._neighbours = NeighbourList(self.model.config.cutoff, by_block, self.skin)
             pairs = self._neighbours.update(positions, self.cell, self.pbc)
@@ -251,14 +258,14 @@ class SchNetKernel:
             work = self._fitting_workspace(n_replicas, int(pairs.count.max(initial=0)), by_block)
             system = positions, self.atoms, pairs, self.network, self.constants, n_blocks
             if by_block:
-                _by_block(*system, work, result)
+                _by_block(threads, *system, work, result)
             else:
-                _by_replica(*system, self._count_groups(n_replicas), work, result)
+                _by_replica(threads, *system, self._count_groups(n_replicas), work, result)
             if virials:
-                _virials(positions, self.atoms, pairs, self.constants, work, result)
+                _virials(threads, positions, self.atoms, pairs, self.constants, work, result)
             if (prior := self.model.config.angular_prior) is not None:
                 outputs = result.energies, result.forces, result.atomic_energies, result.virials
-                add_angular(positions, pairs, prior, *outputs)
+                add_angular(threads, positions, pairs, prior, *outputs)
         return result
 
     def _count_groups(self, n_replicas: int) -> int:

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mlcalc.forks import renew_after_fork
 from mlcalc.model_file import Model, SchNetConfig
 from mlcalc.repulsion import ZBL_COEFFICIENTS, ZBL_EXPONENTS, screening_length, zbl_prefactor
 
@@ -199,6 +200,15 @@ class SchNet(nn.Module):
         return 0.5 * strength * (second_moment - 2.0 * cosine * first_moment + (cosine * moment(weight)) ** 2 - own)
 
 
+class _TorchThreads:
+    def renew_after_fork(self) -> None:
+        """In a forked child: its parent's threads are not there, and OpenMP would wait for them for ever."""
+        torch.set_num_threads(1)
+
+
+_TORCH_THREADS = _TorchThreads()
+
+
 class TorchPotential:
     """A SchNet evaluated by PyTorch for one composition: the readable twin of kernel.SchNetKernel.
 
@@ -209,6 +219,7 @@ class TorchPotential:
 
     def __init__(self, model: Model, numbers: np.ndarray, dtype: str = "float32", cell=None, pbc=None):
         self.network = SchNet.from_model(model, getattr(torch, dtype)).requires_grad_(False)
+        renew_after_fork(_TORCH_THREADS)
         self.cell, self.pbc = cell, pbc
         order = {z: row for row, z in enumerate(model.config.elements)}
         self.species = torch.tensor([order[int(z)] for z in numbers])

@@ -1,14 +1,16 @@
 """Threads of the kernel: those of Numba share out the work, BLAS uses one within each, whatever the environment says."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 
 import numba
 from threadpoolctl import ThreadpoolController
 
 from mlcalc.errors import InputError
+from mlcalc.forks import renew_after_fork
 
 
 def check_threads(threads: int | None) -> int:
@@ -25,25 +27,49 @@ class _SingleThreadedBlas:
     """BLAS has one limit for the whole process: the first holder sets it, the last one to leave gives it back."""
 
     def __init__(self):
-        self._lock, self._holders, self._limiter = threading.Lock(), 0, None
+        self._lock, self._limiter = threading.Lock(), None
+        self._holders: Counter[int] = Counter()  # by thread
 
     def __enter__(self):
         with self._lock:
-            if self._holders == 0:
+            if not self._holders and self._limiter is None:
                 controller = _blas_controller()
                 if any(library.num_threads != 1 for library in controller.lib_controllers):
                     self._limiter = controller.limit(limits=1)
-            self._holders += 1
+            self._holders[threading.get_ident()] += 1
 
     def __exit__(self, *exception):
         with self._lock:
-            self._holders -= 1
-            if self._holders == 0 and self._limiter is not None:
+            me = threading.get_ident()
+            self._holders[me] -= 1
+            if not self._holders[me]:
+                del self._holders[me]
+            if not self._holders and self._limiter is not None:
                 self._limiter.restore_original_limits()
                 self._limiter = None
 
+    def renew_after_fork(self) -> None:
+        """In a forked child, which has the thread that forked alone: what others held is let go."""
+        me = threading.get_ident()
+        self._lock = threading.Lock()
+        self._holders = Counter({me: self._holders[me]} if me in self._holders else {})
 
-_SINGLE_THREADED_BLAS = _SingleThreadedBlas()
+
+class _OpenMP:
+    """GNU's OpenMP ends a forked child that enters a parallel region where its parent had been in one: one thread must do."""
+
+    def __init__(self):
+        self.forbidden = False
+
+    def renew_after_fork(self) -> None:
+        """In a forked child: look whether its parent had started threads; where it had not, the child starts its own."""
+        with suppress(ValueError):
+            self.forbidden = self.forbidden or numba.threading_layer() == "omp"
+
+
+_SINGLE_THREADED_BLAS, _OPEN_MP = _SingleThreadedBlas(), _OpenMP()
+renew_after_fork(_SINGLE_THREADED_BLAS)
+renew_after_fork(_OPEN_MP)
 
 
 def single_threaded_blas() -> _SingleThreadedBlas:
@@ -55,14 +81,18 @@ def single_threaded_blas() -> _SingleThreadedBlas:
 
 
 @contextmanager
-def thread_limits(threads: int) -> Iterator[None]:
-    """Numba on so many threads, BLAS on one within each of them."""
+def thread_limits(threads: int) -> Iterator[int]:
+    """Numba on so many threads, BLAS on one within each of them; gives the number to use, which is 1 where no more may be."""
+    if threads == 1 or _OPEN_MP.forbidden:
+        with _SINGLE_THREADED_BLAS:
+            yield 1
+        return
     before = numba.get_num_threads()
     if before != threads:
         numba.set_num_threads(threads)
     try:
         with _SINGLE_THREADED_BLAS:
-            yield
+            yield threads
     finally:
         if before != threads:
             numba.set_num_threads(before)

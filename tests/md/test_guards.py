@@ -85,7 +85,19 @@ def test_limits_that_nobody_set():
     assert limits_of(RunSettings("x", thermostat="GLE", gle_file="y"), atoms, 0.9).temperature == np.inf
     limits = limits_of(RunSettings("x", max_temperature_K=500.0, max_gyration_A=0.2, max_force_eV_A=3.0), atoms, 0.9)
     assert (limits.force, limits.temperature, limits.gyration.tolist()) == (3.0, 500.0, [0.2, 0.2])
-    assert degrees_of_freedom(1, RunSettings("x")) == 1
+
+
+@pytest.mark.parametrize(
+    ("n_atoms", "n_beads", "com", "rotation", "freedom"),
+    [
+        (1, 1, False, False, 3), (1, 1, True, False, 0), (1, 1, False, True, 3), (1, 4, True, False, 9),
+        (2, 1, True, True, 1), (1, 2, True, True, 1), (3, 1, True, True, 3), (20, 8, True, True, 474),
+    ],
+)  # fmt: skip
+def test_degrees_of_freedom(n_atoms, n_beads, com, rotation, freedom):
+    """A point cannot turn, two points can about two axes."""
+    settings = RunSettings("x", beads=n_beads, remove_com=com, remove_rotation=rotation)
+    assert degrees_of_freedom(n_atoms, settings) == freedom
 
 
 @pytest.mark.parametrize("periodic", [False, True])

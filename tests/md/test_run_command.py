@@ -79,6 +79,53 @@ def test_overrides(case):
     assert settings.integrator == "BAOAB"
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["run", "--beads", "4"], ["run"], ["converge", "--beads", "1,4"], ["resume"],
+        ["real-time", "--beads", "1", "--set", "thermostat=none", "--set", "trajectories=2", "--set", "trajectories_at_once=2"],
+    ],
+    ids=["one run", "two runs", "converge", "resume", "real-time"],
+)  # fmt: skip
+def test_a_finished_run_ends_with_0_whatever_becomes_of_its_figure(case, command, capfd):
+    """Three frames are too few for a table of distances, two for a spectrum."""
+    place = str(case / "run.toml")
+    if command == ["resume"]:
+        assert rpmd_run(case, "--beads", "4", "--steps", "20") == 0
+        place = str(case / "out")
+    if command[0] == "real-time":
+        command = [*command, "--steps", "4"]
+    capfd.readouterr()
+    assert main([command[0], place, *command[1:]]) == 0
+    printed = capfd.readouterr()
+    assert "run folders: " in printed.out
+    assert (
+        printed.err.startswith("rpmd: note: the run is finished; no table or figure of it (")
+        and printed.err.count("\n") == 1
+    )
+    assert "later: python -m analysis " in printed.err
+    (folder,) = {path.parent for path in (case / "out").rglob("status.json") if path.parent.name in ("out", "P4")}
+    assert json.loads((folder / "status.json").read_text())["state"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "note"),
+    [
+        ("raise KeyError('lost')", 0, "KeyError: 'lost'"), ("os.kill(os.getpid(), 9)", 0, "exit code -9"),
+        ("sys.exit(2)", 0, "exit code 2"), ("os.kill(os.getpid(), 2)", 130, ""), ("print('warned', file=sys.stderr)", 0, None),
+    ],
+    ids=["a fault", "killed", "refused", "interrupted", "done"],
+)  # fmt: skip
+def test_how_the_analysis_ends_is_said(case, monkeypatch, body, code, note, capfd):
+    (case / "analysis.py").write_text(f"import os, sys\n{body}\n")
+    monkeypatch.setenv("PYTHONPATH", str(case))
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    assert main(["run", str(case / "run.toml"), "--beads", "1"]) == code
+    error = capfd.readouterr().err
+    assert ("rpmd: note: the run is finished" in error) == (note is not None)
+    assert (note or "") in error and ("warned" in error) == (note is None)
+
+
 def test_mdanalysis_reads_the_trajectory(case):
     import MDAnalysis
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
-from ase.io import write
+from ase.io import read, write
 
 from analysis.__main__ import main as analysis
 from md.cli import main
@@ -28,7 +28,13 @@ def case(tmp_path):
     write(tmp_path / "box.xyz", Atoms("C8", corners, cell=np.diag([4.4, 4.5, 4.6]), pbc=True), format="extxyz")
     write(tmp_path / "molecule.xyz", molecule("C2H2"), format="extxyz")
     (tmp_path / "gle.txt").write_text(GLE)
-    for name in ("box", "molecule"):
+    write(tmp_path / "one.xyz", Atoms("C"), format="extxyz")
+    slab = Atoms("C8", corners, cell=np.diag([4.4, 4.5, 4.6]))
+    for name, pbc in (("slab", (1, 1, 0)), ("wire", (0, 0, 1)), ("two", (1, 1, 0))):
+        slab.pbc = pbc
+        slab.cell[2] *= name != "two"
+        write(tmp_path / f"{name}.xyz", slab, format="extxyz")
+    for name in ("box", "molecule", "one", "slab", "wire", "two"):
         (tmp_path / f"{name}.toml").write_text(
             f'structure = "{name}.xyz"\nmodel = "{tmp_path}/net.safetensors"\noutput = "{tmp_path}/out"\n'
             "temperature_K = 50.0\ntimestep_fs = 0.05\nsteps = 40\nbeads = 4\nthreads = 1\n"
@@ -97,6 +103,20 @@ def test_what_does_not_fit_is_refused(case, capsys):
         ("molecule", ["thermostat=GLE", f"gle_file={case}/bad.txt"], "the noise, is not positive definite"),
         ("molecule", ["heat_capacity=true", "thermostat=none"], "heat_capacity with thermostat = 'none'"),
         ("molecule", ["pressure=true"], "is not periodic: a molecule has none"),
+        ("slab", ["pressure=true"], "slab.xyz has pbc = [True, True, False] and 3 cell vectors: a volume"),
+        ("two", ["pressure=true"], "two.xyz has pbc = [True, True, False] and 2 cell vectors: a volume"),
+        ("wire", ["pressure=true"], "wire.xyz has pbc = [False, False, True] and 3 cell vectors: a volume"),
+        (
+            "one",
+            [],
+            "one.xyz: 1 atom, its centre of mass at rest: no degree of freedom is left; set remove_com = false",
+        ),
+        ("one", ["beads=1"], "1 atom, its centre of mass at rest: no degree of freedom is left"),
+        (
+            "one",
+            ["remove_rotation=true"],
+            "1 atom, its centre of mass and rotation at rest: no degree of freedom is left",
+        ),
         ("box", ["remove_rotation=true"], "remove_rotation = true with a periodic structure"),
         ("molecule", ["friction_scale=0"], "friction_scale = 0.0: expected more than 0 and at most 100.0"),
         ("molecule", ["friction_scale=101"], "friction_scale = 101.0: expected more than 0 and at most 100.0"),
@@ -114,6 +134,23 @@ def test_what_does_not_fit_is_refused(case, capsys):
         assert message in error, error
         assert error.count("\n") == 1
     assert not (case / "out").exists()
+
+
+def test_of_several_structures_the_last_one_is_used_and_that_is_said_once(case, capsys):
+    """Not again when the run goes on, from its own copy or from the file."""
+    frames = [molecule("CH4"), molecule("C2H2")]
+    write(case / "molecule.xyz", frames, format="extxyz")
+    for steps in (40, 60):
+        assert rpmd(case, "molecule", f"steps={steps}") == 0
+        error = capsys.readouterr().err
+        assert error == f"rpmd: note: {case}/molecule.xyz holds 2 structures: the last one is used\n"
+    assert main(["resume", str(case / "out"), "--no-figure"]) == 0
+    assert capsys.readouterr().err == ""
+    assert len(read(case / "out" / "structure.xyz")) == 4
+
+
+def test_a_single_atom_moves_where_its_centre_of_mass_may(case):
+    assert rpmd(case, "one", "remove_com=false") == 0
 
 
 def test_the_table_of_estimators(capsys):

@@ -114,8 +114,10 @@ def test_blocks_of_atoms_give_the_bits_of_whole_replicas(many_atoms, dtype, monk
         kernel = SchNetKernel(model, numbers, dtype, **box)
         results.append(kernel.evaluate(positions))
         assert kernel._neighbours.by_atom == (block_cost == 0.0)
+    results.append(SchNetKernel(model, numbers, dtype, threads=1, **box).evaluate(positions))  # compiled for one thread
     for key in results[0]:
         assert np.array_equal(results[0][key], results[1][key]), key
+        assert np.array_equal(results[0][key], results[2][key]), key
 
 
 def test_blocks_of_atoms_agree_with_torch_network(many_atoms, monkeypatch):
