@@ -8,6 +8,7 @@ from ase import units
 from matplotlib.figure import Figure
 
 from analysis.harmonic import harmonic_distances
+from analysis.molecules import isolated
 from analysis.plots import OKABE_ITO, STYLE, write_beside
 from analysis.properties import Properties, read_runs
 from analysis.report import RunDistances, analyse
@@ -65,7 +66,7 @@ def converge(folders: list[Path], discard: float) -> Convergence:
         )
     run = properties[0].run
     model = load_model(run.model)
-    modes = relaxed_modes(run.structure, model)
+    modes = relaxed_modes(isolated(run.structure, model.config.cutoff), model)
     relaxed = modes.atoms.copy()
     relaxed.calc = SchNetCalculator(model, dtype="float64")
     minimum = relaxed.get_potential_energy()

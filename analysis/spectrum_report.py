@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms, units
 from matplotlib.figure import Figure
 
+from analysis.molecules import isolated
 from analysis.plots import OKABE_ITO, STYLE, write_beside
 from analysis.spectra import LIGHT, Spectrum, autocorrelations, bands, density_of_states, harmonic_correlation
 from md.normal_modes import mode_frequencies
@@ -139,11 +140,12 @@ def analyse(folders: list[Path], window: str, longest_lag_fs: float | None) -> A
 
 
 def _harmonic(run: RealTimeRun) -> np.ndarray:
-    if run.structure.pbc.any():
-        return np.empty(0)
     try:
-        return relaxed_modes(run.structure, load_model(find_model(run.model))).wavenumbers
-    except InputError:  # no minimum near the start, or no such model any more: the spectrum stands without
+        model = load_model(find_model(run.model))
+        return relaxed_modes(isolated(run.structure, model.config.cutoff), model).wavenumbers
+    except (
+        InputError
+    ):  # not one molecule, no minimum near the start, or no such model any more: the spectrum stands without
         return np.empty(0)
 
 
