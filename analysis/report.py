@@ -79,7 +79,8 @@ def analyse(
     for run in runs:  # each keeps a copy of its model: the same content is relaxed once
         content = model_content(model_name or run.model)
         if content not in modes:
-            modes[content] = _modes(model_name or run.model, structure, model_name) if choice.pairs else (None, "")
+            wanted = choice.pairs or model_name
+            modes[content] = _modes(model_name or run.model, structure, model_name) if wanted else (None, "")
     return [_analyse_run(run, choice, discard, *modes[model_content(model_name or run.model)]) for run in runs]
 
 

@@ -2,7 +2,7 @@
 
 MDAnalysis counts in Å and ps and keeps positions in float32. Atom order is that of the file, bead-major:
 index = bead·N + atom. A periodic run is turned into MDAnalysis' axes as it is opened (analysis/boxes.py): its structure, universes
-and positions all have the first lattice vector along x and the second in the xy plane.
+and positions all have the first vector of the box along x and the second in the xy plane.
 """
 
 import tomllib
@@ -143,8 +143,9 @@ def _with_axes(run: Run) -> Run:
 def _check_boundary(path: Path, pbc: np.ndarray) -> None:
     """Refuse a trajectory with cells that has no period where the structure has one; older ones had periods in all directions."""
     with h5py.File(path, "r") as file:
-        box = file["particles/trajectory"].get("box", {})
-        found = [str(np.asarray(name).astype(str)) for name in box.attrs["boundary"]] if "edges" in box else None
+        box = file["particles/trajectory"].get("box")
+        names = box.attrs.get("boundary") if box is not None and "edges" in box else None
+    found = None if names is None else np.asarray(names).astype(str).tolist()
     if found is not None and (len(found) != 3 or any(pbc & (np.array(found) != "periodic"))):
         raise InputError(
             f"{path}: boundary {found}, but structure.xyz has pbc {pbc.tolist()}: expected the same periods"
@@ -206,7 +207,7 @@ def _turned(run: Run, particles: h5py.Group, part: slice | np.ndarray) -> tuple[
     if run.axes is None:
         return positions, np.empty((0, 3, 3)), np.empty((0, 6))
     cells = np.broadcast_to(cells_in(particles, part, run.cell), (len(positions), 3, 3))
-    for frame, cell in enumerate(cells):
+    for frame, cell in enumerate(cells if run.n_beads > 1 else ()):
         positions[frame] = joined_beads(positions[frame], lattice_of(cell, run.axes.pbc))
     dimensions, rotations = boxes(cells, run.axes)
     return positions @ rotations[:, None], cells @ rotations, dimensions

@@ -148,6 +148,8 @@ def test_a_liquid_has_no_cage(tmp_path, capsys):
     assert not list(tmp_path.rglob("distances*"))
     (row,) = report(capsys, str(run))
     assert row["groups"] == {} and row["outside_histogram"] is None
+    assert main(["distances", str(run), "--model", "methane-cg"]) == 2
+    assert "normal modes are those of one molecule" in capsys.readouterr().err
 
 
 def test_a_liquid_of_molecules_has_bonds_by_nearest_images(tmp_path, capsys):
