@@ -4,6 +4,8 @@ Bonds and diameters are fixed pairs of atoms, found once in the reference struct
 atoms keep their neighbours (C20 at 300 K does); one that reacts or scrambles needs its pairs found anew in every frame.
 C20's diameters join opposite atoms. Its ten largest distances are nearly, not quite, the same pairs: at the distorted
 minimum one diameter is shorter than some distances between atoms that are not opposite.
+
+In a periodic universe a distance is that of nearest images in the frame's own box; one molecule may be kept together instead.
 """
 
 from dataclasses import dataclass
@@ -11,15 +13,16 @@ from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
-from ase.data import covalent_radii
 from MDAnalysis import Universe
 from MDAnalysis.analysis.base import AnalysisBase
 from MDAnalysis.analysis.results import ResultsGroup
 
+from analysis.boxes import lattice_of_box
+from analysis.molecules import Molecule, find_bonds, molecule_of
 from md.statistics import Mean, block_average
 from mlcalc.errors import InputError
+from mlcalc.minimum_image import joined_beads, lattice_of, minimum_images
 
-BOND_FACTOR = 1.25  # of the covalent radii's sum: 1.90 Å for C–C, between C20's bonds (< 1.6 Å) and the next (> 2.1 Å)
 N_BLOCKS = 20  # contiguous blocks behind the error of a histogram bin; also the fewest frames that can be analysed
 KINDS = ("beads", "centroid")
 
@@ -73,7 +76,10 @@ class Moments(NamedTuple):
 
 
 def bonded_pairs(atoms: Atoms) -> np.ndarray:
-    """Nearest-neighbour bonds of a molecule: pairs closer than 1.25 times the sum of their covalent radii (ase.data).
+    """Nearest-neighbour bonds: pairs closer than 1.25 times the sum of their covalent radii (ase.data), by nearest images.
+
+    A pair that is bonded through several images, as in a cell of a few atoms, has no distance of its own and is left out; so are
+    bonds of an atom with its own images.
 
     Args:
         atoms: Reference structure, N atoms, positions in Å.
@@ -81,10 +87,9 @@ def bonded_pairs(atoms: Atoms) -> np.ndarray:
     Returns:
         (n_bonds, 2) atom indices, i < j. 30 for C20.
     """
-    first, second = np.triu_indices(len(atoms), 1)
-    radii = covalent_radii[atoms.numbers]
-    bonded = atoms.get_all_distances()[first, second] < BOND_FACTOR * (radii[first] + radii[second])
-    return np.stack([first[bonded], second[bonded]], axis=1)
+    bonds = find_bonds(atoms)
+    pairs, images = np.unique(np.stack(bonds[:2], axis=1), axis=0, return_counts=True)
+    return pairs[(images == 1) & (pairs[:, 0] != pairs[:, 1])]
 
 
 def diameter_pairs(atoms: Atoms) -> np.ndarray:
@@ -94,9 +99,14 @@ def diameter_pairs(atoms: Atoms) -> np.ndarray:
         atoms: Reference structure, N atoms, positions in Å.
 
     Returns:
-        (n_diameters, 2) atom indices, i < j. 10 for C20.
+        (n_diameters, 2) atom indices, i < j. 10 for C20; none unless bonds make all atoms one molecule.
     """
-    farthest = atoms.get_all_distances().argmax(axis=1)
+    molecule = molecule_of(atoms)
+    if molecule is None:
+        return np.empty((0, 2), dtype=int)
+    whole = atoms.copy()
+    whole.positions = molecule.whole(atoms.positions, lattice_of(atoms.cell.array, atoms.pbc))
+    farthest = whole.get_all_distances().argmax(axis=1)
     first = np.arange(len(atoms))
     mutual = (farthest[farthest] == first) & (first < farthest)
     return np.stack([first[mutual], farthest[mutual]], axis=1)
@@ -111,11 +121,16 @@ class PairDistances(AnalysisBase):
             ``{"bonds": bonded_pairs(atoms)}``; moments are computed for these. Must not contain the name ``"all"``.
         r_max: Upper end of the histograms in Å. Distances beyond it still count in the normalisation.
         bin_width: Å.
+        molecule: Keeps the atoms of one molecule together in a periodic universe: distances are then those within it, also where
+            an image is nearer. None takes the nearest images.
 
     After ``run()``, serially or in parallel (``backend="multiprocessing"``, ``n_workers=…``) with the same numbers:
         results.histograms: ``(group, kind)`` → Histogram, for every group and ``"all"``; kinds "beads" and "centroid".
         results.moments: ``(group, kind)`` → Moments, for every group.
-        results.shortest: Smallest distance of two atoms in any bead, Å.
+        results.shortest: Smallest distance of two atoms in any bead, Å, periodic images included.
+
+    Universes of other programs may be wrapped into their box: each bead counts at its image nearest to the atom's first bead, so
+    that centroids are right.
 
     The error of a bin is that of the mean of 20 contiguous blocks, which must be longer than the correlation time. The
     errors of mean and standard deviation come from Flyvbjerg-Petersen blocking (md.statistics), which finds that time.
@@ -128,9 +143,12 @@ class PairDistances(AnalysisBase):
         """What ``run(backend=…)`` may be."""
         return ("serial", "multiprocessing", "dask")
 
-    def __init__(self, universe: Universe, pairs: dict[str, np.ndarray], r_max: float, bin_width: float = 0.01):
+    def __init__(
+        self, universe: Universe, pairs: dict[str, np.ndarray], r_max: float, bin_width: float = 0.01,
+        molecule: Molecule | None = None,
+    ):  # fmt: skip
         super().__init__(universe.trajectory)
-        self._atoms = universe.atoms
+        self._atoms, self._molecule = universe.atoms, molecule
         self._n_beads = len(universe.segments)
         n_atoms = len(universe.atoms) // self._n_beads
         self._first, self._second = np.triu_indices(n_atoms, 1)
@@ -145,7 +163,7 @@ class PairDistances(AnalysisBase):
         self._total = sum(map(len, parts))
         # Moments are taken about a typical distance: no digits lost in ⟨d²⟩ − ⟨d⟩².
         self._trajectory[parts[0][0, 1] if self._total else 0]
-        self._origin = self._distances()[-1]
+        self._origin = self._distances()[0][-1]
         return parts
 
     def _compute(self, indexed_frames: np.ndarray, *args, **options):
@@ -160,19 +178,31 @@ class PairDistances(AnalysisBase):
             name: np.zeros((len(KINDS), 2, self.n_frames, len(group))) for name, group in self._groups.items()
         }
 
-    def _distances(self) -> np.ndarray:
-        """(P+1, n_pairs) Å, of the present frame's beads and centroid."""
+    def _distances(self) -> tuple[np.ndarray, float]:
+        """(P+1, n_pairs) Å, of the present frame's beads and centroid, and the shortest of a bead, images included."""
         positions = self._atoms.positions.astype(np.float64).reshape(self._n_beads, -1, 3)
+        lattice = lattice_of_box(self._trajectory.ts.dimensions)
+        positions = joined_beads(positions, lattice)
+        if self._molecule is not None:
+            positions = self._molecule.whole(positions, lattice)
         replicas = np.concatenate([positions, positions.mean(axis=0, keepdims=True)])
-        return np.linalg.norm(replicas[:, self._first] - replicas[:, self._second], axis=-1)
+        vectors = replicas[:, self._first] - replicas[:, self._second]
+        if lattice is None:
+            distances = np.linalg.norm(vectors, axis=-1)
+            return distances, float(distances[:-1].min())
+        images = minimum_images(vectors, lattice)
+        nearest = np.linalg.norm(images, axis=-1)
+        within = self._molecule is None or images is vectors
+        distances = nearest if within else np.linalg.norm(vectors, axis=-1)
+        return distances, min(float(nearest[:-1].min()), lattice.shortest)
 
     def _single_frame(self):
-        distances = self._distances()
+        distances, shortest = self._distances()
         if not np.isfinite(distances).all():
             raise InputError(
                 f"frame {self._ts.frame} holds positions that are not finite: expected a healthy trajectory"
             )
-        self.results.shortest = min(self.results.shortest, float(distances[:-1].min()))
+        self.results.shortest = min(self.results.shortest, shortest)
         bins = np.minimum((distances / self._bin_width).astype(np.intp), self._n_bins)
         block = self._places[self._frame_index] * N_BLOCKS // self._total
         for name, group in {"all": slice(None), **self._groups}.items():

@@ -5,14 +5,17 @@ from MDAnalysis import Universe
 from MDAnalysis.analysis.base import AnalysisBase
 from MDAnalysis.analysis.results import ResultsGroup
 
+from analysis.boxes import lattice_of_box
 from md.statistics import block_average
+from mlcalc.minimum_image import joined_beads
 
 
 class RingPolymerGyration(AnalysisBase):
     """Radius of gyration of the ring polymer of every atom, r_i² = ⟨(1/P) Σ_j |q_ij − q̄_i|²⟩.
 
     Args:
-        universe: Beads as segments (analysis.universe.bead_universe): P·N atoms, bead-major.
+        universe: Beads as segments (analysis.universe.bead_universe): P·N atoms, bead-major. In a periodic one each bead counts
+            at its image nearest to the atom's first bead.
 
     After ``run()``, serially or in parallel (``backend="multiprocessing"``, ``n_workers=…``):
         results.squared: (n_frames, N) Å², (1/P) Σ_j |q_ij − q̄_i|² of every frame.
@@ -37,6 +40,7 @@ class RingPolymerGyration(AnalysisBase):
 
     def _single_frame(self):
         positions = self._atoms.positions.astype(np.float64).reshape(self._n_beads, -1, 3)
+        positions = joined_beads(positions, lattice_of_box(self._trajectory.ts.dimensions))
         self.results.squared[self._frame_index] = positions.var(axis=0).sum(axis=1)
 
     def _get_aggregator(self):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
+from analysis.molecules import isolated
 from md.clamped import Clamped
 from mlcalc.errors import InputError
 from mlcalc.model_file import Model
@@ -13,12 +14,16 @@ from mlcalc.vibrations import NormalModes, position_covariance
 
 
 def reference_modes(structure: Atoms, model: Model) -> NormalModes:
-    """Normal modes about the minimum near the start of a run; InputError where there is none, or atoms are held."""
+    """Normal modes about the minimum near the start of a run, of one molecule that is free.
+
+    Raises:
+        InputError: No minimum; atoms that are held; several molecules, or images within the model's reach.
+    """
     if held := int(Clamped.of(structure).mask.sum()):
         raise InputError(
             f"{held} of {len(structure)} atoms are held, and the normal modes are those of a free molecule"
         )
-    return relaxed_modes(structure, model)
+    return relaxed_modes(isolated(structure, model.config.cutoff), model)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,13 @@ def as_text(found: list[LiquidStructure]) -> str:
     for k, name in enumerate(("overlap of pairs", "overlap of angles")):
         rows.append([f"{name} with the first", "", *(with_error(values[k], errors[k]) for values, errors in shared)])
     rows.append(["frames", *(str(item.liquid.frames) for item in found)])
-    return f"{aligned(header, rows, left=1)}\nNeighbours: within {found[0].shell:.2f} Å. ±: one standard error, from blocks."
+    lines = [aligned(header, rows, left=1)]
+    lines.append(f"Neighbours: within {found[0].shell:.2f} Å. ±: one standard error, from blocks.")
+    for item in found:
+        if item.liquid.cells is not None:
+            mean, std = item.liquid.volumes.mean(), item.liquid.volumes.std()
+            lines.append(f"{item.liquid.name}: cells differ, volume {mean:.1f} Å³, standard deviation {std:.1f} Å³.")
+    return "\n".join(lines)
 
 
 def as_json(found: list[LiquidStructure]) -> str:

@@ -13,9 +13,10 @@ import numpy as np
 from ase import Atoms
 
 from analysis.pair_density import Density, distance_edges, first_minimum, pair_densities, with_scatter
-from analysis.universe import bead_positions, open_run
+from analysis.universe import bead_frames, open_run
 from analysis.wedges import ANGLE_EDGES, angles_between, wedges
 from mlcalc.errors import InputError
+from mlcalc.minimum_image import lattice_of
 from mlcalc.pairs import half_pairs
 from mlcalc.settings import check_range
 from mlcalc.structure_files import read_atoms
@@ -30,12 +31,19 @@ class Liquid:
 
     Attributes:
         name: What to call it; structure: elements and cell; positions: (n_blocks, frames and beads, N, 3) Å; frames: how many.
+        cells: (n_blocks, frames and beads, 3, 3) Å, where the cell changes; None where it is the structure's.
     """
 
     name: str
     structure: Atoms
     positions: np.ndarray
     frames: int
+    cells: np.ndarray | None = None
+
+    @property
+    def volumes(self) -> np.ndarray:
+        """Å³, of all frames."""
+        return np.abs(np.linalg.det(self.structure.cell.array[None] if self.cells is None else self.cells)).ravel()
 
 
 @dataclass(frozen=True)
@@ -66,29 +74,58 @@ class LiquidStructure:
 
 
 def read_liquid(source: Path, discard: float) -> Liquid:
-    """A run folder or a file of frames; InputError where there is no cell, or too little.
+    """A run folder or a file of frames; InputError where there is no cell, too little, or frames of different liquids.
 
     Args:
         discard: Share of the frames left out at the start.
     """
-    if source.is_dir():
-        run = open_run(source)
-        structure, positions = run.structure, bead_positions(run, run.kept(discard))
-    else:
-        frames = read_atoms(source)
-        frames, structure = frames[round(discard * len(frames)) :], frames[0]
-        same = all(len(atoms) == len(structure) and np.allclose(atoms.cell, structure.cell) for atoms in frames)
-        if not same:
-            raise InputError(f"{source}: its structures differ in atoms or cell; expected the frames of one liquid")
-        positions = np.array([atoms.positions[None] for atoms in frames])
-    if not structure.pbc.all():
-        raise InputError(f"{source}: g(r) needs a cell that is periodic in all directions, and this has none")
+    structure, positions, cells = _run_frames(source, discard) if source.is_dir() else _file_frames(source, discard)
+    if not np.isfinite(positions).all():
+        raise InputError(f"{source}: a position is not a finite number: expected healthy frames")
     per_block = len(positions) // BLOCKS
     if not per_block:
         raise InputError(f"{source}: {len(positions)} frames are left: expected at least {BLOCKS}, one for each block")
-    kept = positions[len(positions) - per_block * BLOCKS :]
+    kept, own = (array[len(positions) - per_block * BLOCKS :] for array in (positions, cells))
     blocks = kept.reshape(BLOCKS, -1, *kept.shape[2:])
-    return Liquid(str(source), structure, blocks, len(kept))
+    if np.allclose(own, structure.cell.array, rtol=0.0, atol=1e-9):
+        return Liquid(str(source), structure, blocks, len(kept))
+    of_beads = np.repeat(own[:, None], kept.shape[1], axis=1).reshape(BLOCKS, -1, 3, 3)
+    return Liquid(str(source), structure, blocks, len(kept), of_beads)
+
+
+def _run_frames(folder: Path, discard: float) -> tuple[Atoms, np.ndarray, np.ndarray]:
+    """Structure, positions (n_frames, P, N, 3) and cells (n_frames, 3, 3) of a run."""
+    run = open_run(folder)
+    _check_periodic(folder, run.structure)
+    return run.structure, *bead_frames(run, run.kept(discard))
+
+
+def _file_frames(path: Path, discard: float) -> tuple[Atoms, np.ndarray, np.ndarray]:
+    """The same of the structures in a file, P = 1."""
+    frames = read_atoms(path)
+    structure = frames[0]
+    for number, atoms in enumerate(frames, start=1):
+        if not np.array_equal(atoms.numbers, structure.numbers):
+            raise InputError(
+                f"{path}: structure {number} has other atoms than the first; expected the frames of one liquid"
+            )
+        _check_periodic(path if number == 1 else f"{path}, structure {number}", atoms)
+    frames = frames[round(discard * len(frames)) :]
+    return (
+        structure,
+        np.array([atoms.positions[None] for atoms in frames]),
+        np.array([atoms.cell.array for atoms in frames]),
+    )
+
+
+def _check_periodic(place: Path | str, atoms: Atoms) -> None:
+    if not atoms.pbc.all():
+        kind = "has none" if not atoms.pbc.any() else f"has pbc {atoms.pbc.tolist()}"
+        raise InputError(f"{place}: g(r) needs a cell that is periodic in all directions, and this {kind}")
+    try:
+        lattice_of(atoms.cell.array)
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from error
 
 
 def analyse(liquids: list[Liquid], shell: float | None = None) -> list[LiquidStructure]:
@@ -99,8 +136,8 @@ def analyse(liquids: list[Liquid], shell: float | None = None) -> list[LiquidStr
     """
     if shell is not None:
         check_range("--shell", shell, 0.0, open_low=True)
-    edges = min((distance_edges(liquid.structure, liquid.positions) for liquid in liquids), key=len)
-    rdfs = [pair_densities(liquid.structure, liquid.positions, edges) for liquid in liquids]
+    edges = min((distance_edges(liquid.structure, liquid.positions, liquid.cells) for liquid in liquids), key=len)
+    rdfs = [pair_densities(liquid.structure, liquid.positions, edges, liquid.cells) for liquid in liquids]
     shell = shell or first_minimum(with_scatter(edges, rdfs[0]))
     return [
         LiquidStructure(liquid, shell, edges, rdf, _angles(liquid, shell))
@@ -109,10 +146,12 @@ def analyse(liquids: list[Liquid], shell: float | None = None) -> list[LiquidStr
 
 
 def _angles(liquid: Liquid, shell: float) -> np.ndarray:
-    cell, pbc = liquid.structure.cell.array, liquid.structure.pbc
+    own, pbc = liquid.structure.cell.array, liquid.structure.pbc
+    cells = np.broadcast_to(own, (*liquid.positions.shape[:2], 3, 3)) if liquid.cells is None else liquid.cells
     counts = np.array([
-        sum(np.histogram(neighbour_angles(positions, shell, cell, pbc), ANGLE_EDGES)[0] for positions in block)
-        for block in liquid.positions
+        sum(np.histogram(neighbour_angles(positions, shell, cell, pbc), ANGLE_EDGES)[0]
+            for positions, cell in zip(block, of_block, strict=True))
+        for block, of_block in zip(liquid.positions, cells, strict=True)
     ])  # fmt: skip
     return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1) / np.diff(ANGLE_EDGES)
 

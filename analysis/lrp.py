@@ -28,6 +28,7 @@ import torch
 
 from mlcalc.angular import AngularPrior
 from mlcalc.errors import InputError
+from mlcalc.minimum_image import check_periods
 from mlcalc.model_file import Model
 from mlcalc.pairs import half_pairs
 from mlcalc.schnet import SchNet
@@ -101,12 +102,15 @@ def trace(model: Model, atoms) -> Trace:
     periodic = bool(atoms.pbc.any())
     if periodic and model.config.cutoff is None:
         raise InputError("this model connects all pairs (no cutoff): it serves molecules only, not pbc")
+    if periodic:
+        check_periods(atoms.cell.array, atoms.pbc)
     cell, pbc = (atoms.cell.array, atoms.pbc) if periodic else (None, None)
     pairs = half_pairs(atoms.positions, model.config.cutoff, cell, pbc)
     vectors = atoms.positions[pairs.second] - atoms.positions[pairs.first] + pairs.shift
     near = np.linalg.norm(vectors, axis=1) < (model.config.cutoff or np.inf)
     first, second, vectors = pairs.first[near], pairs.second[near], vectors[near]
-    images = np.rint(np.linalg.solve(cell.T, pairs.shift[near].T).T) if periodic else np.zeros((len(first), 3))
+    # The pseudo-inverse serves a slab without a third vector too.
+    images = np.rint(pairs.shift[near] @ np.linalg.pinv(cell)) if periodic else np.zeros((len(first), 3))
     network = SchNet.from_model(model, torch.float64).requires_grad_(False)
     species = torch.tensor([order[z] for z in atoms.numbers.tolist()])
     r = torch.from_numpy(np.linalg.norm(vectors, axis=1))

@@ -1,4 +1,8 @@
-"""How the pairs of a structure lie: the density P(r) of pair distances of a molecule, g(r) of a periodic structure."""
+"""How the pairs of a structure lie: g(r) where it is periodic in all directions, else the density P(r) of pair distances.
+
+Distances are those of nearest images, up to half the least distance of opposite faces of the cell: so far every atom has but one
+image. A cell that changes from frame to frame is that of each frame, and so is the density that g(r) is relative to.
+"""
 
 from typing import NamedTuple
 
@@ -7,6 +11,7 @@ from ase import Atoms
 from MDAnalysis.lib.distances import self_distance_array
 
 from mlcalc.errors import InputError
+from mlcalc.minimum_image import close_distances, lattice_of
 
 BIN_A, LIQUID_BIN_A = 0.02, 0.05  # peaks of molecules are sharp, those of liquids broad
 _SMOOTH_A = 0.15  # on either side
@@ -21,43 +26,51 @@ class Density(NamedTuple):
     error: np.ndarray
 
 
-def distance_edges(structure: Atoms, positions: np.ndarray) -> np.ndarray:
-    """Edges of bins for positions (n_frames, replicas, N, 3): up to the longest distance, or half the least height of the cell."""
+def distance_edges(structure: Atoms, positions: np.ndarray, cells: np.ndarray | None = None) -> np.ndarray:
+    """Edges of bins for positions (n_frames, replicas, N, 3): up to the longest distance, or half the least height of the cells.
+
+    Args:
+        cells: (n_frames, replicas, 3, 3) Å; None for the structure's own in all frames.
+    """
     if structure.pbc.any():
-        farthest = 0.5 * (structure.get_volume() / _face_areas(structure)).min()
+        found = [structure.cell.array] if cells is None else np.unique(cells.reshape(-1, 3, 3), axis=0)
+        farthest = 0.5 * min(lattice_of(cell, structure.pbc).height for cell in found)
         return np.arange(0.0, farthest + 1e-9, LIQUID_BIN_A)
     replicas = positions.reshape(-1, *positions.shape[2:])
-    farthest = 1.02 * max(_pair_distances(structure, replica).max(initial=0.0) for replica in replicas)
+    farthest = 1.02 * max(_all_distances(replica).max(initial=0.0) for replica in replicas)
     return np.arange(0.0, farthest + BIN_A, BIN_A)
 
 
-def _face_areas(structure: Atoms) -> np.ndarray:
-    a, b, c = structure.cell.array
-    return np.linalg.norm([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=1)
+def _all_distances(positions: np.ndarray) -> np.ndarray:
+    return self_distance_array(positions.astype(np.float32))
 
 
-def _pair_distances(structure: Atoms, positions: np.ndarray) -> np.ndarray:
-    """All distances of a replica, of nearest images where it is periodic."""
-    box = structure.cell.cellpar().astype(np.float32) if structure.pbc.any() else None
-    return self_distance_array(positions.astype(np.float32), box=box)
+def pair_density(
+    structure: Atoms, positions: np.ndarray, edges: np.ndarray, cells: np.ndarray | None = None
+) -> Density:
+    """g(r) or P(r) from positions (n_frames, replicas, N, 3), cells as in distance_edges; errors: scatter of frames."""
+    return with_scatter(edges, pair_densities(structure, positions, edges, cells))
 
 
-def pair_density(structure: Atoms, positions: np.ndarray, edges: np.ndarray) -> Density:
-    """P(r) of a molecule, g(r) of a periodic structure, from positions (n_frames, replicas, N, 3); errors: scatter of frames."""
-    return with_scatter(edges, pair_densities(structure, positions, edges))
-
-
-def pair_densities(structure: Atoms, positions: np.ndarray, edges: np.ndarray) -> np.ndarray:
+def pair_densities(
+    structure: Atoms, positions: np.ndarray, edges: np.ndarray, cells: np.ndarray | None = None
+) -> np.ndarray:
     """The same frame by frame, (n_frames, n_bins)."""
-    counts = np.array([
-        sum(np.histogram(_pair_distances(structure, replica), edges)[0] for replica in frame) for frame in positions
-    ])  # fmt: skip
-    n_atoms = positions.shape[2]
-    pairs = positions.shape[1] * n_atoms * (n_atoms - 1) / 2
-    if structure.pbc.any():
-        volumes = 4.0 / 3.0 * np.pi * np.diff(edges**3)
-        return counts / (pairs * volumes / structure.get_volume())
-    return counts / (pairs * np.diff(edges))
+    (n_frames, replicas, n_atoms), pbc = positions.shape[:3], structure.pbc
+    pairs = replicas * n_atoms * (n_atoms - 1) / 2
+    if not pbc.any():
+        counts = [sum(np.histogram(_all_distances(replica), edges)[0] for replica in frame) for frame in positions]
+        return np.array(counts) / (pairs * np.diff(edges))
+    if cells is None:
+        cells = np.broadcast_to(structure.cell.array, (n_frames, replicas, 3, 3))
+    # A pair counts with the volume of its frame where it is compared with a gas of this density.
+    weights = np.abs(np.linalg.det(cells)) if pbc.all() else np.ones(cells.shape[:2])
+    densities = np.zeros((n_frames, len(edges) - 1))
+    for density, *frame in zip(densities, positions, cells, weights, strict=True):
+        for replica, cell, weight in zip(*frame, strict=True):
+            distances = close_distances(replica, lattice_of(cell, pbc), edges[-1])
+            density += weight * np.histogram(distances, edges)[0]
+    return densities / (pairs * (4.0 / 3.0 * np.pi * np.diff(edges**3) if pbc.all() else np.diff(edges)))
 
 
 def with_scatter(edges: np.ndarray, densities: np.ndarray) -> Density:

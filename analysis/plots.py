@@ -54,10 +54,16 @@ def distance_figure(analysed: list[RunDistances]) -> Figure:
             zoom(axes, histograms)
             axes.set(xlabel="distance r / Å", ylabel="P(r) / Å$^{-1}$")
             pairs = f" ({len(analysed[0].pairs[name])})" if name in groups else ""
-            axes.set_title(f"$\\bf{{{letter}}}$  {PANELS[name]}{pairs}")
+            images = ", nearest images" if name == "all" and by_images(analysed) else ""
+            axes.set_title(f"$\\bf{{{letter}}}$  {PANELS[name]}{images}{pairs}")
             if name == "all":
                 _legend(axes, any(item.harmonic for item in analysed))
     return figure
+
+
+def by_images(analysed: list[RunDistances]) -> bool:
+    """Whether distances are those of nearest periodic images, not within one molecule."""
+    return any(item.run.axes is not None and "diameters" not in item.pairs for item in analysed)
 
 
 def merging(histograms: list[Histogram]) -> int:

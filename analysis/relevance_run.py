@@ -21,7 +21,7 @@ from analysis.lrp import trace
 from analysis.pair_density import Density, distance_edges, first_minimum, pair_density, with_scatter
 from analysis.relevance import Triples, angular_energies
 from analysis.relevance_report import Explanation, explain
-from analysis.universe import Run, bead_positions
+from analysis.universe import Run, bead_frames
 from analysis.wedges import ANGLE_EDGES, BIN_DEGREES, angles_between
 from mlcalc.errors import InputError
 from mlcalc.model_file import Model, load_model
@@ -81,10 +81,10 @@ class RunRelevance:
     Attributes:
         run: The run; gamma: γ; frames: how many were explained, all beads of each.
         shell: Å, end of the first shell.
-        shells: Pairs by bonds between them; None where the run is periodic.
+        shells: Pairs by bonds between them; None where there is a periodic direction.
         pairs: Binned 2-body relevance, eV, against distance; triples: 3-body against angle in degrees.
         prior: What the angular prior has of the triples' relevance; None where the model has no such prior.
-        distances: "beads" and "centroid" → Density of pairs; g(r) where the run is periodic.
+        distances: "beads" and "centroid" → Density of pairs; g(r) where the run is periodic in all directions.
         angles: Density of angles of beads.
         orders: Order → (n_frames,) ΣR, eV, mean over beads; energy, total: (n_frames,) eV likewise; angular: of the prior.
     """
@@ -107,7 +107,7 @@ class RunRelevance:
     @property
     def periodic(self) -> bool:
         """Whether distances are g(r)."""
-        return bool(self.run.structure.pbc.any())
+        return bool(self.run.structure.pbc.all())
 
 
 def analyse(
@@ -143,17 +143,22 @@ def analyse(
     except InputError as error:
         raise InputError(f"{run} with the model {model_name or run.model}: {error}") from error
     chosen = kept[np.linspace(0, len(kept) - 1, frames).round().astype(int)]
-    beads = bead_positions(run, chosen)
+    beads, cells = bead_frames(run, chosen)
     structure = Atoms(run.structure.numbers, cell=run.structure.cell, pbc=run.structure.pbc)
-    edges = distance_edges(structure, beads)
+    of_frames = np.broadcast_to(structure.cell.array, (frames, 3, 3)) if cells is None else cells
+    of_beads = np.broadcast_to(of_frames[:, None], (*beads.shape[:2], 3, 3))
+    edges = distance_edges(structure, beads, of_beads)
     replicas = {"beads": beads} | ({"centroid": beads.mean(axis=1, keepdims=True)} if run.n_beads > 1 else {})
-    distances = {kind: pair_density(structure, positions, edges) for kind, positions in replicas.items()}
+    distances = {
+        kind: pair_density(structure, positions, edges, of_beads[:, : positions.shape[1]])
+        for kind, positions in replicas.items()
+    }
     # Beyond its cutoff a network sees no sides of angles.
     shell = min(shell or first_minimum(distances["beads"]), model.config.cutoff or np.inf)
     separation = None if structure.pbc.any() else bonds_between(run.structure)
     task = _Task(model, structure, gamma, edges, shell, separation)
     parts = []
-    for part in _mapped(task, beads, min(workers or os.cpu_count() or 1, frames)):
+    for part in _mapped(task, beads, of_frames, min(workers or os.cpu_count() or 1, frames)):
         parts.append(part)
         show(len(parts))
     stacked = {name: np.array([part[name] for part in parts]) for name in parts[0]}
@@ -189,13 +194,13 @@ def _shells(stacked: dict[str, np.ndarray], n_beads: int) -> Shells | None:
     return Shells(bonds, n / (len(counts) * n_beads), mean, np.sqrt(np.maximum(square - mean**2, 0.0)), relevance)
 
 
-def _mapped(task, beads: np.ndarray, workers: int) -> Iterator[dict[str, np.ndarray]]:
+def _mapped(task, beads: np.ndarray, cells: np.ndarray, workers: int) -> Iterator[dict[str, np.ndarray]]:
     if workers == 1:
-        yield from map(task, beads)
+        yield from map(task, beads, cells)
         return
     # Not by fork: torch's threads do not survive it.
     with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
-        yield from pool.map(task, beads)
+        yield from pool.map(task, beads, cells)
 
 
 def _one_thread() -> None:
@@ -215,16 +220,17 @@ class _Task:
     shell: float
     separation: np.ndarray | None
 
-    def __call__(self, beads: np.ndarray) -> dict[str, np.ndarray]:
-        """Sums over the beads (P, N, 3); energies and orders as means."""
-        parts = [self._explain(positions) for positions in beads]
+    def __call__(self, beads: np.ndarray, cell: np.ndarray) -> dict[str, np.ndarray]:
+        """Sums over the beads (P, N, 3) of a frame with this cell (3, 3); energies and orders as means."""
+        parts = [self._explain(positions, cell) for positions in beads]
         return {
             name: (np.mean if values.ndim == 0 else np.sum)([part[name] for part in parts], axis=0)
             for name, values in parts[0].items()
         }
 
-    def _explain(self, positions: np.ndarray) -> dict[str, np.ndarray]:
+    def _explain(self, positions: np.ndarray, cell: np.ndarray) -> dict[str, np.ndarray]:
         atoms = self.structure.copy()
+        atoms.set_cell(cell)
         atoms.positions = positions
         item = explain(self.model, atoms, self.gamma)
         t, (rows, angles) = item.trace, shell_angles(atoms, item.sets, self.shell)

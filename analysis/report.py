@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from analysis.distances import KINDS, N_BLOCKS, Histogram, Moments, PairDistances, bonded_pairs, diameter_pairs
+from analysis.distances import KINDS, N_BLOCKS, Histogram, Moments, PairDistances
 from analysis.harmonic import HarmonicDistances, harmonic_distances, reference_modes
+from analysis.run_pairs import PairChoice, choose_pairs, shortest_pair
 from analysis.universe import Run, bead_universe, model_content, open_run, pool
 from md.statistics import Mean
 from mlcalc.errors import InputError
@@ -17,7 +18,6 @@ from mlcalc.model_file import load_model
 from mlcalc.tables import aligned, with_error
 from mlcalc.vibrations import NormalModes
 
-R_MAX_FACTOR = 1.5  # histograms end at this multiple of the reference structure's largest distance
 NAMES = {"bonds": "bonds", "diameters": "cage diameters"}
 
 
@@ -30,8 +30,9 @@ class RunDistances:
         frames: Frames used, after those discarded.
         time_ps: (first, last) time used, of the first and last folder.
         pairs: Group name → (n_pairs, 2) atom indices.
-        histograms, moments: As in PairDistances.results.
-        shortest: Smallest distance of two atoms in any bead, Å.
+        histograms, moments: As in PairDistances.results; empty for a periodic run without pairs, whose distances are those of g(r).
+        shortest: Smallest distance of two atoms in any bead, Å, periodic images included.
+        pairs_note: Which pairs are left out, and where else their distances are found, or "".
         harmonic: ``(group, kind)`` → harmonic reference at the run's temperature and beads; empty if there is none.
         harmonic_note: Why there is none, or "".
     """
@@ -43,6 +44,7 @@ class RunDistances:
     histograms: dict[tuple[str, str], Histogram]
     moments: dict[tuple[str, str], Moments]
     shortest: float
+    pairs_note: str
     harmonic: dict[tuple[str, str], HarmonicDistances]
     harmonic_note: str
 
@@ -70,15 +72,14 @@ def analyse(
     structure = runs[0].structure
     for run in runs:
         _check_length(run, discard)
-    pairs = {"bonds": bonded_pairs(structure), "diameters": diameter_pairs(structure)}
-    pairs = {name: group for name, group in pairs.items() if len(group)}
-    r_max = R_MAX_FACTOR * structure.get_all_distances().max()
-    modes = {}
+    choice = choose_pairs(structure)
+    modes: dict = {}
     for run in runs:  # each keeps a copy of its model: the same content is relaxed once
         content = model_content(model_name or run.model)
         if content not in modes:
-            modes[content] = _modes(model_name or run.model, structure, model_name)
-    return [_analyse_run(run, pairs, r_max, discard, *modes[model_content(model_name or run.model)]) for run in runs]
+            wanted = choice.pairs or model_name
+            modes[content] = _modes(model_name or run.model, structure, model_name) if wanted else (None, "")
+    return [_analyse_run(run, choice, discard, *modes[model_content(model_name or run.model)]) for run in runs]
 
 
 def _check_same_atoms(run: Run, other: Run) -> None:
@@ -109,19 +110,26 @@ def _modes(model_name: str, structure: Atoms, required: str | None) -> tuple[Nor
         return None, str(error)
 
 
-def _analyse_run(
-    run: Run, pairs: dict[str, np.ndarray], r_max: float, discard: float, modes: NormalModes | None, note: str
-) -> RunDistances:
-    analysis = PairDistances(bead_universe(run), pairs, r_max).run(frames=run.kept(discard))
+def _analyse_run(run: Run, choice: PairChoice, discard: float, modes: NormalModes | None, note: str) -> RunDistances:
+    kept = run.kept(discard)
+    if run.axes is not None and not choice.pairs:
+        trajectory = bead_universe(run).trajectory
+        times = [float(trajectory[frame].time) for frame in kept[[0, -1]].tolist()]
+        return RunDistances(
+            run=run, frames=len(kept), time_ps=(times[0], times[1]), pairs={}, histograms={}, moments={},
+            shortest=shortest_pair(run, kept), pairs_note=choice.note, harmonic={}, harmonic_note=note,
+        )  # fmt: skip
+    analysis = PairDistances(bead_universe(run), choice.pairs, choice.r_max, molecule=choice.molecule).run(frames=kept)
     harmonic = {}
     if modes is not None:
-        for name, group in pairs.items():
+        for name, group in choice.pairs.items():
             for kind, beads in zip(KINDS, (run.n_beads, 1), strict=True):  # a centroid spreads classically
                 harmonic[name, kind] = harmonic_distances(modes, group, run.temperature_K, beads)
     results = analysis.results
     return RunDistances(
-        run=run, frames=analysis.n_frames, time_ps=(float(analysis.times[0]), float(analysis.times[-1])), pairs=pairs,
-        histograms=results.histograms, moments=results.moments, shortest=results.shortest, harmonic=harmonic, harmonic_note=note,
+        run=run, frames=analysis.n_frames, time_ps=(float(analysis.times[0]), float(analysis.times[-1])), pairs=choice.pairs,
+        histograms=results.histograms, moments=results.moments, shortest=results.shortest, pairs_note=choice.note,
+        harmonic=harmonic, harmonic_note=note,
     )  # fmt: skip
 
 
@@ -161,6 +169,7 @@ def as_text(analysed: list[RunDistances]) -> str:
                 with_error(moments.std.value, moments.std.error), f"{harmonic.std:.4f}" if harmonic else "–",
             ])  # fmt: skip
     lines = [aligned(header, rows), "std: of each pair's distance, averaged over the pairs. ±: one standard error."]
+    lines = lines if rows else []
     if any(item.harmonic for item in analysed):
         lines.append("harmonic: the same model with its energy quadratic about the minimum.")
     for item in analysed:
@@ -171,8 +180,10 @@ def as_text(analysed: list[RunDistances]) -> str:
         lines.append(
             f"P = {item.run.n_beads}: {item.frames} frames {extent} of {item.run}; shortest pair {item.shortest:.3f} Å"
         )
-        if outside := item.histograms["all", "beads"].outside:
+        if outside := _outside(item):
             lines.append(f"  {outside:.2%} of the distances lie beyond the histogram")
+        if item.pairs_note:
+            lines.append(f"  {item.pairs_note}")
         if item.harmonic_note:
             lines.append(f"  no harmonic reference: {item.harmonic_note}")
     for quantum, classical in comparisons(analysed):
@@ -184,6 +195,10 @@ def as_text(analysed: list[RunDistances]) -> str:
                 f"P = {classical.run.n_beads}" + (f" (harmonic: {harmonic_ratio:.3f})." if harmonic_ratio else ".")
             )
     return "\n".join(lines)
+
+
+def _outside(item: RunDistances) -> float | None:
+    return item.histograms["all", "beads"].outside if item.histograms else None
 
 
 def as_json(analysed: list[RunDistances]) -> str:
@@ -203,7 +218,7 @@ def as_json(analysed: list[RunDistances]) -> str:
             "folders": [str(folder) for folder in run.folders], "beads": run.n_beads, "temperature_K": run.temperature_K,
             "model": run.model, "frames": item.frames, "frame_interval_ps": run.frame_interval_ps,
             "time_ps": item.time_ps, "groups": groups, "shortest_A": item.shortest,
-            "outside_histogram": item.histograms["all", "beads"].outside, "harmonic_note": item.harmonic_note,
+            "outside_histogram": _outside(item), "pairs_note": item.pairs_note, "harmonic_note": item.harmonic_note,
         })  # fmt: skip
     ratios = []
     for quantum, classical in comparisons(analysed):
@@ -227,9 +242,14 @@ def densities(analysed: list[RunDistances]) -> dict[str, np.ndarray]:
 
 
 def write_files(analysed: list[RunDistances], figure_path: Path) -> list[Path]:
-    """Write the table (TXT), the figure (PNG, SVG) and the numbers (JSON, NPZ) beside each other; returns their paths."""
+    """Write the table (TXT), the figure (PNG, SVG) and the numbers (JSON, NPZ) beside each other; returns their paths.
+
+    Periodic runs without pairs have no distributions, and nothing is written.
+    """
     from analysis.plots import distance_figure, write_beside
 
+    if not all(item.histograms for item in analysed):
+        return []
     archive = io.BytesIO()
     np.savez_compressed(archive, **densities(analysed))  # type: ignore[arg-type]  # NumPy's stub takes names for options
     figure = distance_figure(analysed)

@@ -139,11 +139,11 @@ def analyse(folders: list[Path], window: str, longest_lag_fs: float | None) -> A
 
 
 def _harmonic(run: RealTimeRun) -> np.ndarray:
-    if run.structure.pbc.any():
-        return np.empty(0)
     try:
         return reference_modes(run.structure, load_model(find_model(run.model))).wavenumbers
-    except InputError:  # no minimum near the start, or no such model any more: the spectrum stands without
+    except (
+        InputError
+    ):  # not one molecule, no minimum near the start, no such model any more: the spectrum stands without
         return np.empty(0)
 
 

@@ -1,12 +1,15 @@
 """Run folders as MDAnalysis sees them: all beads as segments, or the centroid alone.
 
 MDAnalysis counts in Å and ps and keeps positions in float32. Atom order is that of the file, bead-major:
-index = bead·N + atom.
+index = bead·N + atom. A periodic run is turned into MDAnalysis' axes as it is opened (analysis/boxes.py): its structure, universes
+and positions all have the first vector of the box along x and the second in the xy plane.
 """
 
 import tomllib
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -15,8 +18,10 @@ from MDAnalysis import Universe
 from MDAnalysis.coordinates.memory import MemoryReader
 from MDAnalysis.units import get_conversion_factor
 
+from analysis.boxes import Axes, BeadReader, axes_of, boxes, cells_in
 from md.clamped import Clamped
 from mlcalc.errors import InputError
+from mlcalc.minimum_image import joined_beads, lattice_of
 from mlcalc.model_file import find_model
 from mlcalc.structure_files import read_atoms
 
@@ -30,12 +35,14 @@ class Run:
     Attributes:
         folders: The run folder; several when runs of the same kind are taken as one, see pool.
         frames: Frames in each folder's trajectory now; a run in progress may write more.
-        structure: Reference structure, N atoms.
+        structure: Reference structure, N atoms; a periodic one in MDAnalysis' axes.
         n_beads: Number of beads P; 1 for classical MD.
         frame_interval_ps: Time between frames; 0 if there is only one.
         temperature_K: Of the thermostat.
         model: The copy of the model that the run keeps; without one, the shipped name or path in the run's input.
         rotates: Whether the molecule was free to turn.
+        cell: (3, 3) Å, lattice vectors of the reference structure as its file has them, which is how the trajectory is oriented.
+        axes: How these become boxes of MDAnalysis; None where nothing is periodic.
     """
 
     folders: tuple[Path, ...]
@@ -46,6 +53,8 @@ class Run:
     temperature_K: float
     model: str
     rotates: bool = True
+    cell: np.ndarray | None = field(default=None, compare=False)
+    axes: Axes | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         if len(self.folders) == 1:
@@ -70,11 +79,14 @@ class Run:
 
 
 def pool(runs: list[Run]) -> list[Run]:
-    """Runs with the same beads, temperature, model and frame interval made one: pieces, or independent trajectories."""
+    """Runs with the same beads, temperature, model, cell and frame interval made one: pieces, or independent trajectories."""
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
         held = Clamped.of(run.structure).mask.tobytes()
-        key = run.n_beads, run.temperature_K, run.frame_interval_ps, run.rotates, held, model_content(run.model)
+        periods = (run.structure.pbc.tobytes(), run.cell.round(6).tobytes()) if run.cell is not None else None
+        key = (
+            run.n_beads, run.temperature_K, run.frame_interval_ps, run.rotates, held, periods, model_content(run.model)
+        )  # fmt: skip
         groups.setdefault(key, []).append(run)
     return [
         replace(
@@ -113,42 +125,119 @@ def open_run(folder: str | Path) -> Run:
     if n_atoms != len(structure):
         raise InputError(f"{folder}: {n_atoms} atoms in trajectory.h5, but {len(structure)} in structure.xyz")
     model = str(own_model) if own_model.is_file() else model
-    return Run((folder,), (n_frames,), structure, n_beads, interval, temperature_K, model, rotates)
+    run = Run((folder,), (n_frames,), structure, n_beads, interval, temperature_K, model, rotates)
+    return _with_axes(run) if structure.pbc.any() else run
+
+
+def _with_axes(run: Run) -> Run:
+    """A periodic run, its structure turned into MDAnalysis' axes; InputError where files disagree on its periods."""
+    structure, cell = run.structure.copy(), run.structure.cell.array.copy()
+    for path in run.trajectories:
+        _check_boundary(path, structure.pbc)
+    try:
+        axes = axes_of(cell, structure.pbc, structure.positions)
+    except InputError as error:
+        raise InputError(f"{run.folders[0] / 'structure.xyz'}: {error}") from error
+    _, (rotation,) = boxes(cell[None], axes)
+    structure.set_cell(cell @ rotation)
+    structure.positions = structure.positions @ rotation
+    return replace(run, structure=structure, cell=cell, axes=axes)
+
+
+def _check_boundary(path: Path, pbc: np.ndarray) -> None:
+    """Refuse a trajectory with cells that has no period where the structure has one; older ones had periods in all directions."""
+    with h5py.File(path, "r") as file:
+        box = file["particles/trajectory"].get("box")
+        names = box.attrs.get("boundary") if box is not None and "edges" in box else None
+    found = None if names is None else np.asarray(names).astype(str).tolist()
+    if found is not None and (len(found) != 3 or any(pbc & (np.array(found) != "periodic"))):
+        raise InputError(
+            f"{path}: boundary {found}, but structure.xyz has pbc {pbc.tolist()}: expected the same periods"
+        )
 
 
 def bead_universe(run: Run) -> Universe:
-    """All beads of a run as one Universe: P·N atoms, one segment ``bead0`` … per bead, streamed from the trajectory."""
+    """All beads of a run as one Universe: P·N atoms, one segment ``bead0`` … per bead, streamed from the trajectory.
+
+    A periodic run has the box of every frame in ``dimensions``; analysis/boxes.py says which.
+    """
     atoms, p = run.structure, run.n_beads
     universe = _topology(atoms, p, [f"bead{bead}" for bead in range(p)])
     # MDAnalysis' H5MD reader knows the time of every frame but not their interval, and would say 1 ps.
     files = [str(path) for path in run.trajectories]
-    universe.load_new(files if len(files) > 1 else files[0], format="H5MD", dt=run.frame_interval_ps)
+    periods = {} if run.axes is None else {"axes": run.axes, "cell": run.cell}
+    reader = BeadReader.format if periods else "H5MD"
+    universe.load_new(files if len(files) > 1 else files[0], format=reader, dt=run.frame_interval_ps, **periods)
     return universe
 
 
-def bead_positions(run: Run, frames: np.ndarray) -> np.ndarray:
-    """Positions (n_frames, P, N, 3), Å, of the frames with these numbers; as precise as MDAnalysis keeps them, float32."""
-    universe = bead_universe(run)
-    return np.array([
-        universe.trajectory[int(frame)].positions.astype(np.float64).reshape(run.n_beads, -1, 3) for frame in frames
-    ])  # fmt: skip
+class BeadFrames(NamedTuple):
+    """Frames of a run.
+
+    Attributes:
+        positions: (n, P, N, 3) Å, each bead at its image nearest to the atom's first bead.
+        cells: (n, 3, 3) Å, rows are lattice vectors; None for a molecule.
+    """
+
+    positions: np.ndarray
+    cells: np.ndarray | None
+
+
+def bead_frames(run: Run, frames: Sequence[int] | np.ndarray) -> BeadFrames:
+    """The frames with these numbers, in MDAnalysis' axes; as precise as the file, float32. Cells are None for a molecule."""
+    wanted, back = np.unique(np.asarray(frames, dtype=np.int64), return_inverse=True)
+    ends = np.cumsum(run.frames)
+    which = np.searchsorted(ends, wanted, side="right")
+    parts = []
+    for number in np.unique(which).tolist():
+        chosen = wanted[which == number] - (ends[number] - run.frames[number])
+        adjacent = slice(chosen[0], chosen[-1] + 1)  # is read faster than a list of numbers
+        with h5py.File(run.trajectories[number], "r") as file:
+            one_piece = adjacent.stop - adjacent.start == len(chosen)
+            parts.append(_turned(run, file["particles/trajectory"], adjacent if one_piece else chosen))
+    positions = np.concatenate([part for part, _, _ in parts])[back]
+    return BeadFrames(positions, None if run.axes is None else np.concatenate([part for _, part, _ in parts])[back])
+
+
+def bead_positions(run: Run, frames: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Positions (n_frames, P, N, 3), Å, of the frames with these numbers, as in bead_frames."""
+    return bead_frames(run, frames).positions
+
+
+def _turned(run: Run, particles: h5py.Group, part: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Joined positions (n, P, N, 3) and lattice vectors (n, 3, 3) in MDAnalysis' axes, and its dimensions (n, 6)."""
+    positions = particles["position/value"][part].astype(np.float64)
+    positions = positions.reshape(len(positions), run.n_beads, -1, 3)
+    if run.axes is None:
+        return positions, np.empty((0, 3, 3)), np.empty((0, 6))
+    cells = np.broadcast_to(cells_in(particles, part, run.cell), (len(positions), 3, 3))
+    for frame, cell in enumerate(cells if run.n_beads > 1 else ()):
+        positions[frame] = joined_beads(positions[frame], lattice_of(cell, run.axes.pbc))
+    dimensions, rotations = boxes(cells, run.axes)
+    return positions @ rotations[:, None], cells @ rotations, dimensions
 
 
 def centroid_universe(run: Run) -> Universe:
-    """The centroids q̄ = (1/P)Σ_j q_j of a run as a Universe of N atoms; positions are held in memory."""
+    """The centroids q̄ = (1/P)Σ_j q_j of a run as a Universe of N atoms; positions are held in memory.
+
+    A periodic run has the box of every frame; each bead counts at its image nearest to the atom's first bead.
+    """
     atoms = run.structure
     centroids = np.empty((run.n_frames, len(atoms), 3), dtype=np.float32)
+    boxed: list[np.ndarray] = []
     place = 0
     for path, count in zip(run.trajectories, run.frames, strict=True):
         with h5py.File(path, "r") as file:
-            value = file["particles/trajectory/position/value"]
             for start in range(0, count, CHUNK_FRAMES):
-                beads = value[start : min(start + CHUNK_FRAMES, count)].astype(np.float64)
-                centroids[place : place + len(beads)] = beads.reshape(len(beads), run.n_beads, -1, 3).mean(axis=1)
+                part = slice(start, min(start + CHUNK_FRAMES, count))
+                beads, _, dimensions = _turned(run, file["particles/trajectory"], part)
+                centroids[place : place + len(beads)] = beads.mean(axis=1)
                 place += len(beads)
+                boxed.append(dimensions)
     start = bead_universe(run).trajectory[0].time
     universe = _topology(atoms, 1, ["centroid"])
-    universe.load_new(centroids, format=MemoryReader, order="fac", dt=run.frame_interval_ps, time_offset=start)
+    box = {} if run.axes is None else {"dimensions": np.concatenate(boxed).astype(np.float32)}
+    universe.load_new(centroids, format=MemoryReader, order="fac", dt=run.frame_interval_ps, time_offset=start, **box)
     return universe
 
 

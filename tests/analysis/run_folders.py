@@ -13,16 +13,18 @@ FRAME_FS = 10.0  # time between frames
 
 
 def write_run(
-    folder: Path, atoms: Atoms, positions: np.ndarray, temperature_K: float = 300.0, model: str = "none"
-) -> Path:
-    """Write the files that analysis reads; positions (n_frames, P, N, 3) in Å."""
+    folder: Path, atoms: Atoms, positions: np.ndarray, temperature_K: float = 300.0, model: str = "none",
+    cells: np.ndarray | None = None,
+) -> Path:  # fmt: skip
+    """Write the files that analysis reads; positions (n_frames, P, N, 3) and cells (n_frames, 3, 3), if they change, in Å."""
     folder.mkdir(parents=True)
     _, n_beads, n_atoms = positions.shape[:3]
     (folder / "input.toml").write_text(f'model = "{model}"\ntemperature_K = {temperature_K}\nbeads = [{n_beads}]\n')
     write(folder / "structure.xyz", atoms, format="extxyz")
-    writer = TrajectoryWriter(folder / "trajectory.h5", n_beads, n_atoms)
+    cell = atoms.cell.array if atoms.pbc.any() else None
+    writer = TrajectoryWriter(folder / "trajectory.h5", n_beads, n_atoms, cell, pbc=atoms.pbc)
     for k, frame in enumerate(positions):
-        writer.append(20 * k, FRAME_FS * k, frame, np.zeros(n_beads))
+        writer.append(20 * k, FRAME_FS * k, frame, np.zeros(n_beads), cell=None if cells is None else cells[k])
     writer.close()
     return folder
 

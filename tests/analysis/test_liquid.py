@@ -7,10 +7,12 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.io import write
+from scipy.spatial.transform import Rotation
 
 from analysis.__main__ import main
 from analysis.liquid_structure import Liquid, analyse, jackknife, landmarks, neighbour_angles, overlaps, read_liquid
 from analysis.wedges import ANGLE_EDGES, wedge_count, wedges
+from tests.analysis.run_folders import write_run
 
 BOX = np.array([11.0, 12.0, 13.0])
 
@@ -110,8 +112,6 @@ def test_command(tmp_path, capsys):
 
 
 def test_frames_of_a_run_are_those_of_a_file(tmp_path):
-    from tests.analysis.run_folders import write_run
-
     liquid = crystal(0.2)
     positions = liquid.positions.reshape(40, 1, -1, 3)
     run = write_run(tmp_path / "run", liquid.structure, positions)
@@ -122,15 +122,76 @@ def test_frames_of_a_run_are_those_of_a_file(tmp_path):
     assert one.rdf.mean() == pytest.approx(two.rdf.mean(), rel=1e-4)
 
 
+def turned(liquid: Liquid, swap: bool = False) -> Liquid:
+    """The same liquid, turned; with the cell's vectors in another order and of the other handedness if asked for."""
+    turn = Rotation.from_euler("zyx", [30, 20, 10], degrees=True).as_matrix()
+    structure = liquid.structure.copy()
+    cell = liquid.structure.cell.array @ turn.T
+    structure.set_cell(-cell[[1, 0, 2]] + [cell[0], 0 * cell[0], 2 * cell[1]] if swap else cell)
+    return Liquid("turned", structure, liquid.positions @ turn.T, liquid.frames)
+
+
+@pytest.mark.parametrize("swap", [False, True], ids=["turned", "of other vectors"])
+@pytest.mark.parametrize("n", [2, 6], ids=["few atoms", "many atoms"])
+def test_orientation_and_choice_of_the_cell_change_nothing(swap, n):
+    liquid = crystal(0.3, n=n)
+    if n == 6:
+        liquid = Liquid("crystal", liquid.structure, liquid.positions[:, :1], 20)
+    one, two = analyse([liquid, turned(liquid, swap)], shell=4.4)
+    np.testing.assert_allclose(two.rdf, one.rdf, atol=1e-12)
+    np.testing.assert_allclose(two.angles, one.angles, atol=1e-12)
+
+
+def breathing(frames: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    """Cells (n, 3, 3) Å that change, and an ideal gas (n, 60, 3) in them."""
+    rng = np.random.default_rng(12)
+    cells = np.diag(BOX) * rng.uniform(0.8, 1.3, (frames, 1, 1)) + rng.normal(0.0, 0.5, (frames, 3, 3))
+    return cells, rng.random((frames, 60, 3)) @ cells
+
+
+def test_cells_that_change(tmp_path, capsys):
+    """A gas of changing density has g = 1 with the volume of each frame; file and run agree; bins end within the smallest cell."""
+    cells, positions = breathing(400)
+    frames = [Atoms("Ar60", place, cell=cell, pbc=True) for place, cell in zip(positions, cells, strict=True)]
+    write(tmp_path / "frames.xyz", frames, format="extxyz")
+    run = write_run(tmp_path / "run", frames[0], positions[:, None], cells=cells)
+    liquids = [read_liquid(tmp_path / "frames.xyz", 0.0), read_liquid(run, 0.0)]
+    for liquid in liquids:
+        np.testing.assert_allclose(liquid.volumes, [atoms.get_volume() for atoms in frames], rtol=1e-6)
+    one, two = analyse(liquids, shell=3.5)
+    heights = [1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0) for cell in cells]
+    assert one.edges[-1] == pytest.approx(0.5 * np.min(heights), abs=0.05)
+    drawn = one.g.error > 0
+    excess = (one.g.value[drawn] - 1.0) / one.g.error[drawn]
+    assert np.abs(excess[10:]).max() < 5.0 and abs(excess[10:].mean()) < 4 / np.sqrt(len(excess) - 10)
+    np.testing.assert_allclose(
+        two.rdf[:, 20:], one.rdf[:, 20:], atol=0.1
+    )  # single entries may change their bin by rounding
+    assert two.rdf.mean() == pytest.approx(one.rdf.mean(), rel=1e-3)
+    np.testing.assert_allclose(two.angles, one.angles, atol=1e-4)
+    assert main(["liquid", str(run), "--shell", "3.5", "-o", str(tmp_path / "out.png")]) == 0
+    assert "run: cells differ, volume " in capsys.readouterr().out
+
+
 def test_refusals(tmp_path, capsys):
     write(tmp_path / "molecule.xyz", [molecule("CH4")] * 30, format="extxyz")
     frames = [bulk("Ar", "fcc", 5.3, cubic=True)] * 30
     write(tmp_path / "few.xyz", frames[:7], format="extxyz")
-    write(tmp_path / "mixed.xyz", [*frames, bulk("Ar", "fcc", 5.4, cubic=True)], format="extxyz")
+    write(tmp_path / "mixed.xyz", [*frames, bulk("Kr", "fcc", 5.3, cubic=True)], format="extxyz")
+    slab, flat = frames[0].copy(), frames[0].copy()
+    slab.pbc = [True, True, False]
+    flat.cell[2] = 0.0
+    write(tmp_path / "slab.xyz", [*frames, slab], format="extxyz")
+    write(tmp_path / "flat.xyz", [flat] * 30, format="extxyz")
     for name, message in (
         ("molecule.xyz", "g(r) needs a cell that is periodic in all directions"),
         ("few.xyz", "7 frames are left: expected at least 20"),
-        ("mixed.xyz", "its structures differ in atoms or cell"),
+        ("mixed.xyz", "mixed.xyz: structure 31 has other atoms than the first"),
+        (
+            "slab.xyz",
+            "slab.xyz, structure 31: g(r) needs a cell that is periodic in all directions, and this has pbc [True, True",
+        ),
+        ("flat.xyz", "flat.xyz: pbc = [True, True, True] with cell"),
         ("none.xyz", "no such file"),
     ):
         assert main(["liquid", str(tmp_path / name), "--discard", "0", "-o", str(tmp_path / "out.png")]) == 2

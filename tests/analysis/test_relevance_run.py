@@ -164,8 +164,9 @@ def test_g_of_r_is_that_of_mdanalysis():
     positions = atoms.positions + rng.normal(0.0, 0.3, (6, 1, len(atoms), 3))
     edges = distance_edges(atoms, positions)
     found = pair_density(atoms, positions, edges)
+    turn = atoms.cell.standard_form()[1].T  # MDAnalysis has the first vector along x, the second in the xy plane
     universe = Universe.empty(len(atoms), trajectory=True)
-    universe.load_new(positions[:, 0].astype(np.float32), order="fac")
+    universe.load_new((positions[:, 0] @ turn).astype(np.float32), order="fac")
     universe.dimensions = atoms.cell.cellpar()
     universe.trajectory.add_transformations(set_dimensions(atoms.cell.cellpar()))
     peer = InterRDF(universe.atoms, universe.atoms, len(edges) - 1, (0.0, edges[-1]), exclusion_block=(1, 1)).run()
@@ -195,6 +196,41 @@ def test_periodic_runs(tmp_path):
     assert found.distances["beads"].edges[-1] <= 3.567 / 2 + 1e-9
     assert "within it" in as_text([found])
     assert "bonds between" not in as_text([found])
+
+
+def test_every_frame_is_explained_in_its_own_cell(tmp_path):
+    """Energies of a run whose cell changes are those of its structures, whatever their orientation; g(r) has each volume."""
+    atoms = bulk("C", "diamond", 3.567, cubic=True)
+    rng = np.random.default_rng(6)
+    cells = atoms.cell.array * np.linspace(1.0, 1.2, 5)[:, None, None] + rng.normal(0.0, 0.1, (5, 3, 3))
+    positions = atoms.get_scaled_positions() @ cells[:, None] + rng.normal(0.0, 0.05, (5, 2, 8, 3))
+    save_model(random_model(SCHNETPACK_DIALECT, seed=3), tmp_path / "net.safetensors")
+    atoms.set_cell(cells[0])
+    run = open_run(write_run(tmp_path / "run", atoms, positions, cells=cells))
+    found = analyse(run, 0.1, 5, 0.0, str(tmp_path / "net.safetensors"), shell=2.0, workers=1, rdf=True)
+    model = load_model(str(tmp_path / "net.safetensors"))
+    for energy, frame, cell in zip(found.energy, positions, cells, strict=True):
+        items = [explain(model, Atoms("C8", bead, cell=cell, pbc=True), 0.1) for bead in frame]
+        assert energy == pytest.approx(np.mean([item.trace.energy for item in items]), rel=1e-5)
+    heights = [1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0) for cell in cells]
+    assert found.distances["centroid"].edges[-1] == pytest.approx(0.5 * np.min(heights), abs=0.05)
+
+
+def test_slabs_have_a_density_of_distances(tmp_path):
+    """Not g(r), whose volume they lack; also without a third vector."""
+    cell = [[2.13, 1.23, 0], [2.13, -1.23, 0], [0, 0, 0]]
+    sheet = Atoms("C2", [[0, 0, 0], [1.42, 0, 0]], cell=cell, pbc=[1, 1, 0]).repeat((3, 3, 1))
+    positions = sheet.positions + np.random.default_rng(2).normal(0.0, 0.02, (4, 1, 18, 3))
+    save_model(random_model(SCHNETPACK_DIALECT, seed=3), tmp_path / "net.safetensors")
+    run = open_run(write_run(tmp_path / "run", sheet, positions))
+    found = analyse(run, 0.1, 4, 0.0, str(tmp_path / "net.safetensors"), shell=1.8, workers=1)
+    assert not found.periodic
+    density = found.distances["beads"]
+    # Three neighbours of 17 lie within 1.8 Å.
+    near = (density.value * np.diff(density.edges))[density.edges[1:] < 1.8].sum()
+    assert near == pytest.approx(3 / 17, rel=1e-6)
+    with pytest.raises(InputError, match="needs a cell that is periodic in all directions"):
+        analyse(run, 0.1, 4, 0.0, str(tmp_path / "net.safetensors"), rdf=True)
 
 
 def test_bonds_between():

@@ -1,0 +1,107 @@
+"""Which atoms of a structure are bonded, and whether they are one molecule that a periodic cell can be taken from."""
+
+from typing import NamedTuple
+
+import numpy as np
+from ase import Atoms
+from ase.data import covalent_radii
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import breadth_first_order
+
+from mlcalc.errors import InputError
+from mlcalc.minimum_image import Lattice, lattice_of, minimum_images
+from mlcalc.pairs import distances_within, pairs_within
+
+BOND_FACTOR = 1.25  # of the covalent radii's sum: 1.90 Å for C–C, between C20's bonds (< 1.6 Å) and the next (> 2.1 Å)
+_SAME_A = 1e-6  # vectors to one image of an atom
+_CLOSE_A = 0.5  # by which distances to a molecule's images may shrink
+
+
+class Bonds(NamedTuple):
+    """Bonds, of which a periodic structure may have several between one pair of atoms: (n,) first, second; (n, 3) Å vectors."""
+
+    first: np.ndarray
+    second: np.ndarray
+    vectors: np.ndarray
+
+
+def find_bonds(atoms: Atoms) -> Bonds:
+    """Pairs closer than 1.25 times the sum of their covalent radii (ase.data), periodic images included, in ascending order."""
+    radii = covalent_radii[atoms.numbers]
+    if atoms.pbc.any() and len(atoms):
+        pairs = pairs_within(atoms.positions, 2.0 * BOND_FACTOR * radii.max(), atoms.cell.array, atoms.pbc)
+        first, second, sign = (
+            np.minimum(*pairs[:2]),
+            np.maximum(*pairs[:2]),
+            np.where(pairs.first > pairs.second, -1, 1),
+        )
+        vectors = (atoms.positions[pairs.second] - atoms.positions[pairs.first] + pairs.shift) * sign[:, None]
+    else:
+        first, second = np.triu_indices(len(atoms), 1)
+        vectors = atoms.positions[second] - atoms.positions[first]
+    bonded = np.linalg.norm(vectors, axis=1) < BOND_FACTOR * (radii[first] + radii[second])
+    order = np.lexsort((second[bonded], first[bonded]))
+    return Bonds(*(array[bonded][order] for array in (first, second, vectors)))
+
+
+class Molecule(NamedTuple):
+    """Atoms that bonds connect to one finite molecule: (N − 1,) every atom but one, and the bonded atom before it on the way there.
+
+    Atoms come in an order in which the one before is always known.
+    """
+
+    atoms: np.ndarray
+    before: np.ndarray
+
+    def whole(self, positions: np.ndarray, lattice: Lattice | None) -> np.ndarray:
+        """Positions (…, N, 3) Å with every atom at its image nearest to the bonded one before it."""
+        if lattice is None:
+            return positions
+        bonds = positions[..., self.atoms, :] - positions[..., self.before, :]
+        images = minimum_images(bonds, lattice)
+        if images is bonds:
+            return positions
+        joined = positions.copy()
+        for k, (atom, before) in enumerate(zip(self.atoms.tolist(), self.before.tolist(), strict=True)):
+            joined[..., atom, :] = joined[..., before, :] + images[..., k, :]
+        return joined
+
+
+def molecule_of(atoms: Atoms) -> Molecule | None:
+    """The atoms as one molecule; None where bonds do not connect them all, or connect them with their images as in a crystal."""
+    bonds, n_atoms = find_bonds(atoms), len(atoms)
+    graph = coo_array((np.ones(len(bonds.first)), (bonds.first, bonds.second)), shape=(n_atoms, n_atoms))
+    order, before = breadth_first_order(graph.tocsr(), 0, directed=False) if n_atoms else (np.zeros(0, int),) * 2
+    if len(order) < n_atoms or not n_atoms:
+        return None
+    molecule = Molecule(order[1:], before[order[1:]])
+    whole = molecule.whole(atoms.positions, lattice_of(atoms.cell.array, atoms.pbc))
+    unlike = np.abs(whole[bonds.second] - whole[bonds.first] - bonds.vectors) > _SAME_A
+    return None if unlike.any() else molecule
+
+
+def isolated(atoms: Atoms, cutoff: float | None) -> Atoms:
+    """A molecule alone: the same where there is no pbc, without its cell where no image is within reach of the potential.
+
+    Args:
+        cutoff: Å, of the potential; None for one that sees everything.
+
+    Raises:
+        InputError: Several molecules or a crystal; images within the cutoff.
+    """
+    if not atoms.pbc.any():
+        return atoms
+    molecule = molecule_of(atoms)
+    if molecule is None:
+        raise InputError("normal modes are those of one molecule, and this cell holds several, or a crystal")
+    alone = atoms.copy()
+    alone.positions = molecule.whole(atoms.positions, lattice_of(atoms.cell.array, atoms.pbc))
+    alone.set_cell(None)
+    alone.pbc = False
+    reach = np.inf if cutoff is None else cutoff + _CLOSE_A
+    periodic = distances_within(atoms.positions, reach, atoms.cell.array, atoms.pbc) if np.isfinite(reach) else ()
+    if cutoff is None or len(periodic) > (alone.get_all_distances()[np.triu_indices(len(alone), 1)] < reach).sum():
+        raise InputError(
+            "normal modes are those of one molecule alone, and in this cell it is within the model's cutoff of its images"
+        )
+    return alone

@@ -1,0 +1,75 @@
+"""Which pairs of atoms the ``distances`` command follows, and the shortest distance where there are none to follow."""
+
+from typing import NamedTuple
+
+import numpy as np
+from ase import Atoms
+
+from analysis.distances import bonded_pairs, diameter_pairs
+from analysis.molecules import Molecule, find_bonds, molecule_of
+from analysis.universe import CHUNK_FRAMES, Run, bead_frames
+from mlcalc.errors import InputError
+from mlcalc.minimum_image import lattice_of, minimum_images
+from mlcalc.pairs import distances_within
+
+R_MAX_FACTOR = 1.5  # histograms end at this multiple of the reference structure's largest distance
+
+
+class PairChoice(NamedTuple):
+    """What is followed.
+
+    Attributes:
+        pairs: Group name → (n_pairs, 2) atom indices; molecule: The molecule that all atoms make, or None.
+        r_max: End of the histograms, Å; note: What is left out, and why, or "".
+    """
+
+    pairs: dict[str, np.ndarray]
+    molecule: Molecule | None
+    r_max: float
+    note: str
+
+
+def choose_pairs(structure: Atoms) -> PairChoice:
+    """Bonds and diameters of a reference structure."""
+    pairs = {"bonds": bonded_pairs(structure), "diameters": diameter_pairs(structure)}
+    pairs = {name: group for name, group in pairs.items() if len(group)}
+    molecule, positions = molecule_of(structure), structure.positions
+    first, second = np.triu_indices(len(structure), 1)
+    lattice = lattice_of(structure.cell.array, structure.pbc)
+    if molecule is not None:
+        positions = molecule.whole(positions, lattice)
+    vectors = positions[second] - positions[first]
+    if lattice is not None and molecule is None:
+        vectors = minimum_images(vectors, lattice)
+    longest = float(np.linalg.norm(vectors, axis=1).max(initial=0.0))
+    return PairChoice(pairs, molecule, R_MAX_FACTOR * longest, _pairs_note(structure, pairs, molecule))
+
+
+def _pairs_note(structure: Atoms, pairs: dict[str, np.ndarray], molecule: Molecule | None) -> str:
+    notes = []
+    n_bonds = len(np.unique(np.stack(find_bonds(structure)[:2], axis=1), axis=0))
+    if left_out := n_bonds - len(pairs.get("bonds", ())):
+        notes.append(
+            f"{left_out} pairs are bonded through several periodic images and left out: repeat the cell to have them"
+        )
+    if molecule is None:
+        what = "no cage diameters" if "bonds" in pairs else "no bonds, no cage diameters"
+        notes.append(f"{what}: the atoms are not one molecule")
+    if molecule is None and structure.pbc.all():
+        notes[-1] += "; for g(r) and angles: python -m analysis liquid RUN -o OUT.png"
+    return "; ".join(notes)
+
+
+def shortest_pair(run: Run, kept: np.ndarray) -> float:
+    """Å in any bead of a periodic run: at most that of an atom and its own image, which is where the search begins."""
+    shortest = np.inf
+    for part in np.array_split(kept, max(1, len(kept) // CHUNK_FRAMES)):
+        beads, cells = bead_frames(run, part)
+        for frame, positions, cell in zip(part.tolist(), beads, cells, strict=True):
+            if not np.isfinite(positions).all():
+                raise InputError(f"frame {frame} holds positions that are not finite: expected a healthy trajectory")
+            shortest = min(shortest, lattice_of(cell, run.structure.pbc).shortest)
+            for bead in positions:
+                found = distances_within(bead, shortest, cell, run.structure.pbc)
+                shortest = float(found.min(initial=shortest))
+    return shortest
