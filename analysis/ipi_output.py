@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +27,7 @@ from md.preparation import as_extxyz
 from md.ring_polymer import HBAR
 from md.run_folder import FROM_IPI, INPUT, PROPERTIES, STATUS, STRUCTURE, TRAJECTORY
 from md.trajectory import TrajectoryWriter
-from mlcalc.errors import InputError
+from mlcalc.errors import InputError, note
 from mlcalc.files import write_atomically
 from mlcalc.json_text import to_json
 from mlcalc.settings import as_toml
@@ -49,12 +48,8 @@ _UNITS = {name: ("energy", units.Hartree) for name in _COLUMNS} | {
 }  # fmt: skip
 
 
-def _say(line: str) -> None:
-    print(f"python -m analysis from-ipi: {line}", file=sys.stderr)
-
-
 def convert(
-    input_path: Path, folder: Path, model: str, pbc: bool | None = None, report: Callable[[str], None] = _say
+    input_path: Path, folder: Path, model: str, pbc: bool | None = None, report: Callable[[str], None] = note
 ) -> Path:
     """Write a run folder from the output of an i-PI input, whose files lie beside it; returns the folder.
 

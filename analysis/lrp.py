@@ -27,6 +27,8 @@ import numpy as np
 import torch
 
 from mlcalc.angular import AngularPrior
+from mlcalc.domain import check_elements
+from mlcalc.electronic_state import check_state, electronic_state
 from mlcalc.errors import InputError
 from mlcalc.minimum_image import check_periods
 from mlcalc.model_file import Model
@@ -97,8 +99,8 @@ class Trace(NamedTuple):
 def trace(model: Model, atoms) -> Trace:
     """Run a model on ase.Atoms in float64; raises InputError for elements that it does not know, or a cell it cannot serve."""
     order = {z: row for row, z in enumerate(model.config.elements)}
-    if unknown := sorted(set(atoms.numbers.tolist()) - order.keys()):
-        raise InputError(f"atomic number(s) {unknown}: this model knows {', '.join(map(str, model.config.elements))}")
+    check_elements(atoms.numbers, model.config.elements, model.domain)
+    check_state(atoms.numbers, electronic_state(atoms), model.domain)
     periodic = bool(atoms.pbc.any())
     if periodic and model.config.cutoff is None:
         raise InputError("this model connects all pairs (no cutoff): it serves molecules only, not pbc")

@@ -9,6 +9,7 @@ from md.preparation import read_structure
 from md.properties import read_table
 from md.run_folder import INPUT, MODEL, PROPERTIES, STRUCTURE, TRAJECTORY, is_run_folder
 from md.trajectory import read_frames
+from mlcalc.electronic_state import electronic_state
 from mlcalc.errors import InputError
 
 
@@ -53,7 +54,7 @@ def bead_structures(
             snapshot = atoms.copy()
             snapshot.set_constraint()  # ASE would report no forces on atoms that are held, and labels need them
             snapshot.positions = frame[bead] - (0 if atoms.pbc.any() else frame[bead].mean(axis=0))
-            snapshot.info = {
+            snapshot.info = electronic_state(atoms).info | {
                 "sampling": f"ring-polymer MD, model {Path(settings.model).stem}",
                 "temperature_K": settings.temperature_K,
                 "beads": n_beads,

@@ -5,8 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from md.config import RunSettings
-from md.potentials import find_model
-from md.preparation import as_extxyz, read_structure
+from md.potentials import find_model, load_model
+from md.preparation import as_extxyz, read_start
 
 RUN, REAL_TIME = "run", "real-time"
 FILES = {"output", "structure", "model", "committee", "gle_file"}
@@ -24,7 +24,8 @@ def physics_of(settings: RunSettings, kind: str) -> dict:
     files: dict = {"model": find_model(settings.model), "gle_file": settings.gle_file}
     files |= {f"committee[{k}]": find_model(name) for k, name in enumerate(settings.committee)}
     contents = {name: Path(path).read_bytes() for name, path in files.items() if path}
-    contents["structure"] = as_extxyz(read_structure(settings.structure, note=False)).encode()
+    start = read_start(settings.structure, load_model(settings.model), quiet=True)
+    contents["structure"] = as_extxyz(start).encode()
     return facts | {"command": kind} | {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
 
 

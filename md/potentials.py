@@ -6,6 +6,7 @@ import numpy as np
 
 from mlcalc.committee import force_disagreement
 from mlcalc.domain import check_structure, shortest_allowed
+from mlcalc.electronic_state import check_state, electronic_state
 from mlcalc.errors import InputError
 from mlcalc.model_file import Model, find_model, load_model
 
@@ -28,7 +29,8 @@ def schnet_potential(model: Model, atoms, precision: str = "float32", backend: s
     """The network as a potential for the composition and cell of ``atoms``; the numba backend does not import torch.
 
     Raises:
-        InputError: The structure does not fit the model (mlcalc/domain.py), or a cell that it cannot serve.
+        InputError: The structure does not fit the model (mlcalc/domain.py), its charge or multiplicity not, or a cell that it
+            cannot serve.
     """
     periodic = bool(atoms.pbc.any())
     if (atoms.pbc & ~atoms.cell.any(axis=1)).any():
@@ -39,6 +41,7 @@ def schnet_potential(model: Model, atoms, precision: str = "float32", backend: s
         raise InputError("this model connects all pairs (no cutoff): it serves molecules only, not pbc")
     cell, pbc = (atoms.cell.array, atoms.pbc) if periodic else (None, None)
     check_structure(atoms.numbers, atoms.positions, cell, pbc, model.config.elements, model.domain)
+    check_state(atoms.numbers, electronic_state(atoms), model.domain)
     if backend == "torch":
         from mlcalc.schnet import TorchPotential
 

@@ -1,6 +1,5 @@
 """From settings to what a simulation needs; everything about them is checked here, before anything is written."""
 
-import sys
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -13,12 +12,14 @@ from md.clamped import Clamped, ClampedPotential, constraint_of
 from md.gle import read_gle
 from md.guards import degrees_of_freedom
 from md.integrators import SPLITTINGS
-from md.potentials import find_model, load_model, schnet_potential, shortest_allowed
+from md.potentials import Model, find_model, load_model, schnet_potential, shortest_allowed
 from md.ring_polymer import HBAR
 from md.simulation import Dynamics, Potential
 from md.stability import stability_limit, stiffest_frequency
+from mlcalc.domain import set_bead_masses
+from mlcalc.electronic_state import electronic_state
 from mlcalc.errors import InputError
-from mlcalc.structure_files import read_atoms
+from mlcalc.structure_files import read_last
 
 
 class Prepared(NamedTuple):
@@ -57,7 +58,7 @@ def prepare(settings) -> Prepared:
     """
     model_path = find_model(settings.model)
     model = load_model(model_path)
-    atoms = read_structure(Path(settings.structure))
+    atoms = read_start(settings.structure, model)
     clamped = Clamped.of(atoms)
     moving = atoms[clamped.moving]
     _check_keys(settings, atoms, moving)
@@ -135,30 +136,35 @@ def check_stable(dynamics: Dynamics, n_beads: int, stiffest: float) -> None:
     )
 
 
-def read_structure(path: str | Path, note: bool = True) -> Atoms:
-    """Elements, positions, masses, cell and held atoms of a structure in any format that ASE reads, as a run folder holds them.
+def read_start(structure: str | Path, model: Model, quiet: bool = False) -> Atoms:
+    """The structure that a run of a model starts from: read_structure, with the masses of the model's beads where it says none."""
+    atoms = read_structure(structure, quiet)
+    set_bead_masses(atoms, model.domain, quiet)
+    return _rounded(atoms)
 
-    The last structure of several, which is said on stderr if ``note``.
+
+def read_structure(path: str | Path, quiet: bool = False) -> Atoms:
+    """What a structure in any format that ASE reads says, as a run folder holds it.
+
+    Elements, positions, masses, cell, held atoms, charge and multiplicity; the last structure of several, which a note says unless
+    ``quiet``.
 
     Raises:
-        InputError: The file is missing or malformed, or has a constraint other than FixAtoms.
+        InputError: The file is missing or malformed, contradicts itself, or has a constraint other than FixAtoms.
     """
+    found = read_last(path, quiet)
+    bare = Atoms(
+        found.numbers, found.positions, masses=found.arrays.get("masses"), cell=found.cell, pbc=found.pbc,
+        constraint=constraint_of(found, path), info=electronic_state(found, str(path)).info,
+    )  # fmt: skip
+    return _rounded(bare)
+
+
+def _rounded(atoms: Atoms) -> Atoms:
+    """The structure as its text has it."""
     from ase.io import iread
 
-    frames = read_atoms(path)
-    if note and len(frames) > 1:
-        print(f"rpmd: note: {path} holds {len(frames)} structures: the last one is used", file=sys.stderr)
-    found = frames[-1]
-    masses = found.arrays.get("masses")
-    bare = Atoms(
-        found.numbers,
-        found.positions,
-        masses=masses,
-        cell=found.cell,
-        pbc=found.pbc,
-        constraint=constraint_of(found, path),
-    )
-    return next(iread(StringIO(as_extxyz(bare)), format="extxyz")) if len(bare) else bare
+    return next(iread(StringIO(as_extxyz(atoms)), format="extxyz")) if len(atoms) else atoms
 
 
 def as_extxyz(atoms: Atoms) -> str:

@@ -72,17 +72,21 @@ def check_elements(numbers, elements, domain, where: str = "") -> None:
         )
 
 
-def set_bead_masses(atoms, domain) -> None:
-    """Give atoms that say no masses those of a coarse-grained model's beads, with a note; note masses that differ from them."""
+def set_bead_masses(atoms, domain, quiet: bool = False) -> None:
+    """Give atoms that say no masses those of a coarse-grained model's beads.
+
+    A note says so, or that masses differ from those of the beads, unless ``quiet``.
+    """
     masses = domain.get("bead_masses_u", {})
     if not masses:
         return
     beads = np.array([masses.get(symbol, np.nan) for symbol in atoms.symbols])
     listed = ", ".join(f"{symbol} {mass:g} u" for symbol, mass in masses.items())
     if "masses" not in atoms.arrays:
-        note(f"no masses in the structure: its atoms are the beads of the model ({listed})")
+        if not quiet:
+            note(f"no masses in the structure: its atoms are the beads of the model ({listed})")
         atoms.set_masses(np.where(np.isfinite(beads), beads, atoms.get_masses()))
-    elif (np.abs(atoms.get_masses() / beads - 1.0) > _SAME_MASS).any():
+    elif not quiet and (np.abs(atoms.get_masses() / beads - 1.0) > _SAME_MASS).any():
         odd = int(np.nanargmax(np.abs(atoms.get_masses() / beads - 1.0)))
         note(
             f"atom {odd} weighs {atoms.get_masses()[odd]:g} u in the structure, which is used; the model's beads weigh {listed}"

@@ -95,8 +95,7 @@ def read_labels(frames: list, path, names: LabelNames = DEFAULT_NAMES, energy_on
     """
     scale, unit = _unit(frames, path, names.unit)
     energies, energy_name = _energies(frames, path, names.energy)
-    optional = np.isfinite(energies) if energy_only else np.zeros(len(frames), dtype=bool)
-    forces, with_forces = _forces(frames, path, names.forces, optional)
+    forces, with_forces = _forces(frames, path, names.forces, np.isfinite(energies), energy_only)
     for number, atoms in enumerate(frames, start=1):
         if not np.isfinite(atoms.positions).all():
             raise InputError(f"{path}: structure {number} holds NaN or infinite positions")
@@ -152,10 +151,10 @@ def _energies(frames: list, path, key: str) -> tuple[np.ndarray, str]:
     return np.where(np.isnan(free), plain, free), name
 
 
-def _forces(frames: list, path, key: str, optional) -> tuple[list[np.ndarray], int]:
-    """Forces of each structure, and how many have them; ``optional`` says which structures may lack them."""
+def _forces(frames: list, path, key: str, with_energy, energy_only: bool) -> tuple[list[np.ndarray], int]:
+    """Forces of each structure, and how many have them; structures ``with_energy`` may lack them if ``energy_only``."""
     found, count = [], 0
-    for number, (atoms, may_lack) in enumerate(zip(frames, optional, strict=True), start=1):
+    for number, (atoms, has_energy) in enumerate(zip(frames, with_energy, strict=True), start=1):
         forces = _find(atoms, key) if key else _results(atoms).get("forces")
         if forces is not None:
             found.append(_checked_forces(atoms, np.asarray(forces), f"{path}: structure {number}"))
@@ -164,18 +163,17 @@ def _forces(frames: list, path, key: str, optional) -> tuple[list[np.ndarray], i
             found.append(np.zeros((1, 3)))
         else:
             others = tuple(name for name in force_names(frames) if name != (key or "forces"))
-            if others or not may_lack:
-                raise InputError(
-                    f"{path}: structure {number} has no forces{f' ({key})' if key else ''}; {_hint(others)}"
-                )
+            if others or not (has_energy and energy_only):
+                missing = f"no forces ({key})" if key else "no forces"
+                raise InputError(f"{path}: structure {number} has {missing}; {_hint(others, has_energy)}")
             found.append(np.full((len(atoms), 3), np.nan))
     return found, count
 
 
-def _hint(others: tuple[str, ...]) -> str:
+def _hint(others: tuple[str, ...], has_energy: bool) -> str:
     if others:
         return f"found {_listed(others)}: set forces_key (--forces-key) if it is meant"
-    return "label the file first (mlcalc label --help), or set energy_only = true to train on energies where there are no forces"
+    return "label the file first (mlcalc label --help)" + (", or set energy_only = true" if has_energy else "")
 
 
 def _checked_forces(atoms, forces: np.ndarray, where: str) -> np.ndarray:

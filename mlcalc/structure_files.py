@@ -5,12 +5,14 @@ constraints, which labels and vibrations drop and dynamics honours. Charge and s
 mlcalc/electronic_state.py, energies and forces by mlcalc/labels.py.
 """
 
+import re
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
 
 from mlcalc.errors import InputError, note
+from mlcalc.ipi_xyz import is_lone_molecule, read_ipi_comment
 from mlcalc.npz_files import read_npz
 from mlcalc.xyz_text import ISOTOPES, tidy
 
@@ -63,10 +65,10 @@ def read_atoms(path: str | Path, format: str | None = None) -> list:
     return frames
 
 
-def read_last(path: str | Path):
-    """The structure of a file, the last one of several, as ASE's ``read`` does; then a note says so."""
+def read_last(path: str | Path, quiet: bool = False):
+    """The structure of a file, the last one of several, as ASE's ``read`` does; then a note says so, unless ``quiet``."""
     frames = read_atoms(path)
-    if len(frames) > 1:
+    if len(frames) > 1 and not quiet:
         note(f"{path} holds {len(frames)} structures: the last one is used")
     return frames[-1]
 
@@ -100,12 +102,39 @@ def _read_xyz(path: Path) -> list:
 
     xyz = tidy(_content(path), path)
     frames = list(iread(StringIO(xyz.text), index=":", format="extxyz"))
-    for atoms, masses in zip(frames, xyz.masses, strict=True):
+    for number, (atoms, masses, comment) in enumerate(zip(frames, xyz.masses, xyz.comments, strict=True), start=1):
+        if "{" in comment or "CELL" in comment:
+            _apply_ipi_comment(atoms, comment, f"{path}: structure {number}")
         if masses and "masses" not in atoms.arrays:
             own = atoms.get_masses()
             own[list(masses)] = list(masses.values())
             atoms.set_masses(own)
     return frames
+
+
+def _apply_ipi_comment(atoms, comment: str, where: str) -> None:
+    """Unit and cell of the comment that i-PI writes. A molecule in a box much wider than itself stays a molecule.
+
+    Raises:
+        InputError: A comment without units, which i-PI reads as Bohr and older releases wrote for any unit, and what
+            ipi_xyz.read_ipi_comment refuses.
+    """
+    try:
+        frame = read_ipi_comment(comment)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    if frame is None:
+        return
+    if frame.bare:
+        raise InputError(
+            f"{where}: i-PI's comment names no unit: expected positions{{angstrom}} or positions{{atomic_unit}} in it"
+        )
+    atoms.positions *= frame.factor
+    numbers = {key.lower(): int(value) for key, value in re.findall(r"(Step|Bead):\s*(\d+)", comment)}
+    atoms.info = numbers
+    if frame.cell.any() and not is_lone_molecule(atoms.positions, frame.cell):
+        atoms.set_cell(frame.cell)
+        atoms.pbc = True
 
 
 def _content(path: Path) -> bytes:

@@ -143,7 +143,7 @@ def test_of_several_structures_the_last_one_is_used_and_that_is_said_once(case, 
     for steps in (40, 60):
         assert rpmd(case, "molecule", f"steps={steps}") == 0
         error = capsys.readouterr().err
-        assert error == f"rpmd: note: {case}/molecule.xyz holds 2 structures: the last one is used\n"
+        assert error == f"note: {case}/molecule.xyz holds 2 structures: the last one is used\n"
     assert main(["resume", str(case / "out"), "--no-figure"]) == 0
     assert capsys.readouterr().err == ""
     assert len(read(case / "out" / "structure.xyz")) == 4
