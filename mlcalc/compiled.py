@@ -3,14 +3,18 @@
 LLVM avoids the 512-bit registers of Intel's processors, because the early ones slowed down under them; an evaluation takes an
 eighth less time with them. Numba fixes its target when it meets the first function to compile, so the choice is made before. A
 choice of the user's (NUMBA_CPU_NAME, NUMBA_CPU_FEATURES) stands.
+
+Compiled code is kept in NUMBA_CACHE_DIR, beside the sources (``__pycache__``), or in the user's cache folder, whichever can be
+written first. Where none can, as in a read-only installation without a home, it is compiled anew in every process.
 """
 
+import os
+import sys
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
 import numba
-from numba import njit
 from numba.core.codegen import get_host_cpu_features
 
 __all__ = ["Threaded", "njit"]
@@ -18,6 +22,36 @@ __all__ = ["Threaded", "njit"]
 _config: Any = numba.config  # its attributes are made when it is loaded
 if _config.CPU_NAME is None and _config.CPU_FEATURES is None:
     _config.CPU_FEATURES = get_host_cpu_features() + ",-prefer-256-bit"
+if not os.path.isabs(
+    os.path.expanduser("~")
+):  # without a home, code would be kept in, and run from, the current folder
+    os.environ.setdefault("XDG_CACHE_HOME", os.devnull)
+_SAID = "MLCALC_NO_CACHE_SAID"  # in the environment, which worker processes inherit: one line is enough
+
+
+def njit(*, cache: bool = False, **options) -> Callable:
+    """Numba's ``njit``, without its cache where there is no folder for it."""
+
+    def compiled(function: Callable) -> Any:
+        try:
+            return numba.njit(function, cache=cache, **options)
+        except RuntimeError:  # "no locator available"
+            if not cache:
+                raise
+            _note()
+            return numba.njit(function, **options)
+
+    return compiled
+
+
+def _note() -> None:
+    if _SAID not in os.environ:
+        os.environ[_SAID] = "1"
+        print(
+            "note: there is no folder where compiled code could be kept: each process compiles anew, for up to a minute; name a "
+            "folder of yours in NUMBA_CACHE_DIR",
+            file=sys.stderr,
+        )
 
 
 class Threaded:

@@ -2,39 +2,69 @@
 
 import errno
 import os
-import tempfile
+import secrets
+import stat
 from pathlib import Path
 
 from mlcalc.errors import InputError
+
+_REFUSED = (
+    errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG,
+    errno.ELOOP,
+)  # fmt: skip
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
     """Write a file that is either the old one or the whole new one: temporary file, fsync, rename, fsync of the folder.
 
+    A symbolic link at the path is replaced; what it points to is left alone. The file gets the permissions of the one that it
+    replaces, and those that the umask leaves where there was none.
+
     Raises:
-        InputError: No such folder, or no right to write there.
+        InputError: No such folder, no right to write there, a name too long, or something there that is no file.
         OSError: No space left; the old file is untouched.
     """
     path = Path(path)
+    temporary = path.parent / f".{path.name[:40]}.{secrets.token_hex(8)}"
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        old = _mode(path)
+        descriptor = _create(temporary, 0o666 if old is None else old)
     except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in _REFUSED:
             raise
         raise InputError(
-            f"{path}: cannot be written: {error.strerror}; expected an existing folder of yours"
+            f"{path}: cannot be written: {error.strerror}; expected a file in an existing folder of yours"
         ) from error
     try:
         with os.fdopen(descriptor, "wb") as stream:
+            if old is not None:
+                os.fchmod(descriptor, old)
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def _create(path: Path, mode: int) -> int:
+    """Descriptor of a new file; what has its name already, be it a link, is an error."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+
+
+def _mode(path: Path) -> int | None:
+    """Permissions of the file at a path; None where there is none, or a link."""
+    try:
+        found = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(found):
+        raise IsADirectoryError(errno.EISDIR, "a folder has this name", str(path))
+    if not stat.S_ISREG(found) and not stat.S_ISLNK(found):
+        raise FileExistsError(errno.EEXIST, "a device, pipe or socket has this name", str(path))
+    return stat.S_IMODE(found) if stat.S_ISREG(found) else None
 
 
 def sync_folder(folder: str | Path) -> None:

@@ -12,23 +12,29 @@ Weights carry the names of the torch module's ``state_dict`` (mlcalc/schnet.py),
 and the compiled kernel read the same table. Everything in a file is in eV and Å.
 """
 
-import json
-from dataclasses import asdict, dataclass, field, fields
+import os
+from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from mlcalc.angular import AngularPrior
 from mlcalc.errors import InputError
 from mlcalc.files import write_atomically
-from mlcalc.json_text import to_json
+from mlcalc.json_text import from_json, to_json
+from mlcalc.model_header import check_atomic_numbers, check_metadata, check_table
+from mlcalc.settings import build_settings
 
 FORMAT = "mlcalc-schnet"
 FORMAT_VERSION = 1
 UNITS = {"energy": "eV", "length": "Ang"}
 MAX_FILE_BYTES = 1 << 30  # a SchNet is a few MB; anything near this is not one
+_MOST_HEADER_BYTES = 1 << 22
+_MOST_WEIGHTS, _LARGEST_WEIGHT = 1 << 26, 1e12
+_SIZES = {"n_features": 4096, "n_interactions": 64, "n_rbf": 1024, "readout_hidden": 4096}
+_LARGEST_CUTOFF_A, _SMALLEST_CUTOFF_A = 100.0, 0.1
 
 
 @dataclass(frozen=True)
@@ -73,17 +79,16 @@ class SchNetConfig:
         return AngularPrior(self.angle_strength, self.angle_cosine, self.angle_decay, self.angle_cutoff)
 
     def __post_init__(self):
-        object.__setattr__(self, "elements", tuple(int(z) for z in self.elements))
-        if not self.elements or min(self.elements) < 1 or len(set(self.elements)) < len(self.elements):
-            raise InputError(f"elements = {list(self.elements)}: expected distinct atomic numbers of at least 1")
-        for name in ("n_features", "n_interactions", "n_rbf", "readout_hidden"):
+        object.__setattr__(self, "elements", check_atomic_numbers("elements", self.elements))
+        if not self.elements:
+            raise InputError("elements = []: expected at least one atomic number")
+        for name, most in _SIZES.items():
             value = getattr(self, name)
-            if not isinstance(value, int) or not 1 <= value <= 4096:
-                raise InputError(f"{name} = {value!r}: expected a whole number from 1 to 4096")
-        for name in ("cutoff", "repulsion_cutoff", "angle_decay", "angle_cutoff"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < np.inf:
-                raise InputError(f"{name} = {value!r}: expected a positive distance in Å, or none")
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+                raise InputError(f"{name} = {value!r}: expected a whole number from 1 to {most}")
+        if (count := _count_weights(self)) > _MOST_WEIGHTS:
+            raise InputError(f"an architecture of {count} weights: expected at most {_MOST_WEIGHTS}")
+        self._check_distances()
         self._check_angular_prior()
         if self.cutoff_function not in ("cosine", "none"):
             raise InputError(f"cutoff_function = {self.cutoff_function!r}: expected 'cosine' or 'none'")
@@ -91,6 +96,19 @@ class SchNetConfig:
             raise InputError("cutoff_function = 'cosine' needs a cutoff in Å")
         if self.readout_activation not in ("ssp", "silu"):
             raise InputError(f"readout_activation = {self.readout_activation!r}: expected 'ssp' or 'silu'")
+        if not isinstance(self.filter_output_activation, bool):
+            raise InputError(f"filter_output_activation = {self.filter_output_activation!r}: expected true or false")
+
+    def _check_distances(self) -> None:
+        for name in ("cutoff", "repulsion_cutoff", "angle_decay", "angle_cutoff"):
+            value, least = getattr(self, name), 0.0 if name == "angle_decay" else _SMALLEST_CUTOFF_A
+            if value is not None and (isinstance(value, bool) or not least <= value <= _LARGEST_CUTOFF_A or not value):
+                raise InputError(
+                    f"{name} = {value!r}: expected a positive distance from {least:g} to {_LARGEST_CUTOFF_A:g} Å, or none"
+                )
+        for name in ("repulsion_cutoff", "angle_cutoff"):  # beyond the cutoff there are no pairs
+            if (getattr(self, name) or 0.0) > (self.cutoff or np.inf):
+                raise InputError(f"{name} = {getattr(self, name)!r}: expected at most the cutoff of {self.cutoff:g} Å")
 
     def _check_angular_prior(self) -> None:
         given = self.angle_strength, self.angle_cosine, self.angle_decay, self.angle_cutoff
@@ -100,8 +118,6 @@ class SchNetConfig:
                     f"angle_strength, angle_cosine, angle_decay, angle_cutoff = {given}: expected all four, or none"
                 )
             return
-        if self.angle_cutoff > (self.cutoff or np.inf):
-            raise InputError(f"angle_cutoff = {self.angle_cutoff!r}: expected at most the cutoff of {self.cutoff:g} Å")
         if not 0 < self.angle_strength < np.inf or not -1 <= self.angle_cosine <= 1:
             raise InputError(
                 f"angle_strength = {self.angle_strength!r} eV, angle_cosine = {self.angle_cosine!r}: expected a strength above 0 "
@@ -155,22 +171,37 @@ def expected_shapes(config: SchNetConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def _count_weights(config: SchNetConfig) -> int:
+    """Numbers in the large arrays of expected_shapes, without making any."""
+    n_features = config.n_features
+    return n_features * (config.n_interactions * (config.n_rbf + 4 * n_features) + config.readout_hidden)
+
+
 def check_weights(config: SchNetConfig, weights: dict[str, np.ndarray], source: str) -> None:
-    """Raise InputError unless the weights are exactly those of the architecture, and finite."""
+    """Raise InputError unless the weights are exactly those of the architecture, float32 or float64, and finite."""
+    _check_names(config, weights, source)
+    for name, shape in expected_shapes(config).items():
+        array = weights[name]
+        if array.dtype not in (np.float32, np.float64):
+            raise InputError(f"{source}: {name} holds {array.dtype} numbers: expected float32 or float64")
+        if array.shape != shape:
+            raise InputError(f"{source}: {name} has shape {array.shape}, expected {shape}")
+        if not (np.abs(array) < _LARGEST_WEIGHT).all():
+            raise InputError(
+                f"{source}: {name} holds NaN, infinite or huge numbers: expected less than {_LARGEST_WEIGHT:g}"
+            )
+
+
+def _check_names(config: SchNetConfig, weights, source: str) -> None:
     shapes = expected_shapes(config)
     if missing := sorted(shapes.keys() - weights.keys()):
         raise InputError(f"{source}: weights missing for this architecture: {', '.join(missing[:3])} …")
     if extra := sorted(weights.keys() - shapes.keys()):
         raise InputError(f"{source}: weights that this architecture does not have: {', '.join(extra[:3])} …")
-    for name, shape in shapes.items():
-        if weights[name].shape != shape:
-            raise InputError(f"{source}: {name} has shape {weights[name].shape}, expected {shape}")
-        if not np.isfinite(weights[name]).all():
-            raise InputError(f"{source}: {name} holds NaN or infinite numbers")
 
 
 def save_model(model: Model, path: str | Path) -> None:
-    """Write a model file (atomically). Raises InputError when weights and architecture do not fit."""
+    """Write a model file (atomically). Raises InputError for what load_model would not take back."""
     from safetensors.numpy import save
 
     check_weights(model.config, model.weights, "model")
@@ -181,26 +212,28 @@ def save_model(model: Model, path: str | Path) -> None:
         "config": asdict(model.config),
         **model.metadata,
     }
+    text = to_json(header)
+    check_metadata(_metadata(from_json(text)), "model")
     weights = {name: np.asarray(array, order="C") for name, array in model.weights.items()}
-    write_atomically(path, save(weights, metadata={"mlcalc": to_json(header)}))
+    write_atomically(path, save(weights, metadata={"mlcalc": text}))
 
 
 def load_model(name: str | Path) -> Model:
     """Read a model file by path, or a shipped model by its name (such as ``"c20"``).
 
     Raises:
-        InputError: No such file or shipped model; not a model file; a newer format; truncated; NaN weights.
+        InputError: No such file or shipped model; not a model file; a newer format; truncated; an entry of another type or out
+            of bounds; weights that are no finite float32 or float64.
     """
     path = find_model(name)
-    size = path.stat().st_size
-    if size > MAX_FILE_BYTES:
-        raise InputError(f"{path}: {size} bytes are too many for a model file (at most {MAX_FILE_BYTES})")
-    header, weights = _read_safetensors(path)
-    config = _config_from_header(header, path)
+    header, config, weights = _read_safetensors(path)
     check_weights(config, weights, str(path))
-    _check_domain(header.get("domain", {}), path)
-    metadata = {key: header[key] for key in header if key not in ("format", "format_version", "units", "config")}
-    return Model(config, weights, metadata)
+    check_metadata(_metadata(header), str(path))
+    return Model(config, weights, _metadata(header))
+
+
+def _metadata(header: dict[str, Any]) -> dict[str, Any]:
+    return {key: header[key] for key in header if key not in ("format", "format_version", "units", "config")}
 
 
 def shipped_models() -> dict[str, Path]:
@@ -214,59 +247,74 @@ def find_model(name: str | Path) -> Path:
     shipped = shipped_models()
     if str(name) in shipped:
         return shipped[str(name)]
-    path = Path(name).expanduser()
-    if not path.is_file():
+    path = Path(os.path.expanduser(name))
+    if not os.path.isfile(path):
         raise InputError(
-            f"model {str(name)!r}: no such file, and the shipped models are: {', '.join(shipped) or 'none'}"
+            f"model {str(name)[:200]!r}: no such file, and the shipped models are: {', '.join(shipped) or 'none'}"
         )
     return path
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    from safetensors import SafetensorError, safe_open
+def _read_safetensors(path: Path) -> tuple[dict[str, Any], SchNetConfig, dict[str, np.ndarray]]:
+    """Header, architecture and weights: a declared size is checked before anything of that size is read."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
 
     try:
-        with safe_open(path, framework="numpy") as stream:
-            text = (stream.metadata() or {}).get("mlcalc")
-            # A foreign file is refused before any of its tensors is read.
-            header = json.loads(text) if text else None
-            weights = {name: stream.get_tensor(name) for name in stream.keys()} if header else {}  # noqa: SIM118
-    except (SafetensorError, json.JSONDecodeError, OSError, TypeError) as error:
+        with path.open("rb") as stream:
+            header, tensors = _read_header(stream)
+            config = _config_from_header(header, path)
+            _check_tensors(config, tensors, path)
+            stream.seek(0)
+            # Read, not mapped: a mapped file that is cut off meanwhile is a bus error.
+            return header, config, load(stream.read(MAX_FILE_BYTES))
+    except (_NotReadable, SafetensorError, OSError) as error:
         raise InputError(
             f"{path}: not a readable model file ({error}); expected safetensors written by mlcalc "
             "(pickles and other checkpoints are never opened; see 'mlcalc import --help')"
         ) from error
+
+
+class _NotReadable(Exception):
+    """Not the safetensors that load_model expects, and why."""
+
+
+def _read_header(stream: BinaryIO) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The entry ``mlcalc`` of the header, and those of the tensors."""
+    size = os.fstat(stream.fileno()).st_size
+    if size > MAX_FILE_BYTES:
+        raise _NotReadable(f"{size} bytes, at most {MAX_FILE_BYTES}")
+    length = int.from_bytes(stream.read(8), "little")
+    if not 0 < length <= min(size - 8, _MOST_HEADER_BYTES):
+        raise _NotReadable(f"a header of {length} bytes in a file of {size}, at most {_MOST_HEADER_BYTES}")
+    try:
+        tensors = from_json(stream.read(length))
+        others = tensors.pop("__metadata__", {})
+        header = from_json(others["mlcalc"]) if "mlcalc" in others else {}
+    except (InputError, AttributeError, TypeError) as error:
+        raise _NotReadable(str(error)) from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise InputError(f"{path}: a safetensors file, but not an mlcalc model (no '{FORMAT}' header)")
-    return header, weights
-
-
-def _check_domain(domain: Any, path: Path) -> None:
-    distances = [domain[key] for key in domain if key.endswith("_A")] if isinstance(domain, dict) else [None]
-    if not all(isinstance(value, int | float) and 0 < value < np.inf for value in distances):
-        raise InputError(f"{path}: unreadable domain {str(domain)[:80]}: expected distances in Å by name")
-    whole = [domain[key] for key in ("charge", "multiplicity") if key in domain]
-    whole += [*domain.get("elements", ()), *domain.get("lone_elements", ())]
-    masses = domain.get("bead_masses_u", {})
-    if not all(type(value) is int for value in whole) or not all(
-        type(mass) is float and mass > 0 for mass in masses.values()
-    ):
-        raise InputError(
-            f"{path}: unreadable domain {str(domain)[:80]}: expected atomic numbers, charge, multiplicity and masses"
-        )
+        raise InputError(f"{stream.name}: a safetensors file, but not an mlcalc model (no '{FORMAT}' header)")
+    return header, tensors
 
 
 def _config_from_header(header: dict[str, Any], path: Path) -> SchNetConfig:
     version = header.get("format_version")
-    if version != FORMAT_VERSION:
+    if type(version) is not int or version != FORMAT_VERSION:
         raise InputError(f"{path}: model format version {version!r}, this mlcalc reads version {FORMAT_VERSION}")
     if header.get("units") != UNITS:
-        raise InputError(f"{path}: units {header.get('units')!r}, expected {UNITS}")
-    known = {f.name for f in fields(SchNetConfig)}
+        raise InputError(f"{path}: units {str(header.get('units'))[:80]}, expected {UNITS}")
     config = header.get("config")
-    if not isinstance(config, dict) or not config.keys() <= known:
-        raise InputError(f"{path}: unreadable architecture {config!r}, expected the keys {', '.join(sorted(known))}")
-    try:
-        return SchNetConfig(**config)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{path}: unreadable architecture: {error}") from error
+    check_table("config", config, str(path))
+    return build_settings(SchNetConfig, config, f"{path}: unreadable architecture")
+
+
+def _check_tensors(config: SchNetConfig, tensors: dict[str, Any], path: Path) -> None:
+    """Names, types and shapes that a file declares, before its numbers are read."""
+    _check_names(config, tensors, str(path))
+    for name, shape in expected_shapes(config).items():
+        entry = tensors[name] if isinstance(tensors[name], dict) else {}
+        if entry.get("dtype") not in ("F32", "F64"):
+            raise InputError(f"{path}: {name} holds {str(entry.get('dtype'))[:20]} numbers: expected F32 or F64")
+        if entry.get("shape") != list(shape):
+            raise InputError(f"{path}: {name} has shape {str(entry.get('shape'))[:80]}, expected {list(shape)}")

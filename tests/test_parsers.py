@@ -30,6 +30,7 @@ from mlcalc.dataset import read_dataset
 from mlcalc.errors import InputError
 from mlcalc.json_text import to_json
 from mlcalc.model_file import load_model, save_model
+from mlcalc.model_summary import as_json, as_text
 from mlcalc.settings import as_toml, parse_assignment
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
@@ -183,7 +184,8 @@ def test_damaged_models(tmp_path, model_path, damage):
 
 @fuzz
 @given(
-    key=st.sampled_from(["format", "format_version", "units", "config", "domain", "elements", "cutoff", "n_rbf", "n_features"]),
+    key=st.sampled_from(["format", "format_version", "units", "config", "domain", "provenance", "test_errors", "validation_errors",
+                         "elements", "cutoff", "n_rbf", "n_features", "filter_output_activation"]),
     value=json_values(),
 )  # fmt: skip
 def test_models_with_another_header(tmp_path, model_path, key, value):
@@ -191,7 +193,7 @@ def test_models_with_another_header(tmp_path, model_path, key, value):
     size = int.from_bytes(model_bytes[:8], "little")
     header = json.loads(model_bytes[8 : 8 + size])
     facts = json.loads(header["__metadata__"]["mlcalc"])
-    (facts if key in facts or key == "domain" else facts["config"])[key] = value
+    (facts["config"] if key in facts["config"] else facts)[key] = value
     header["__metadata__"]["mlcalc"] = to_json(facts)
     text = json.dumps(header).encode()
     path = tmp_path / "net.safetensors"
@@ -202,6 +204,7 @@ def test_models_with_another_header(tmp_path, model_path, key, value):
         return
     assert model.config.elements
     assert isinstance(model.domain, dict)
+    assert as_text("net", path, model) and as_json(model)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,8 @@ F → 64 → 1 scaled by std and shifted by mean per atom, kcal/mol and Å. Sch�
 doi:10.1063/1.5019779.
 """
 
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ _BLOCK_LAYERS = {
     "f2out.1": "Dense",
 }
 _READOUT_LAYERS = {"readout.0": "Dense", "readout.1": "Dense_1"}
+_LAYER = re.compile(r"([^/]+/)*[^/]+/[Wb]")  # weights and biases; those of optimizers carry a name more
 
 
 def import_schnet_tf(folder: str | Path, elements: tuple[str, ...] = ("C",)) -> Model:
@@ -47,6 +50,10 @@ def import_schnet_tf(folder: str | Path, elements: tuple[str, ...] = ("C",)) -> 
         config, weights = _translate(tensors, elements)
     except KeyError as error:
         raise InputError(f"{prefix}: tensor {error.args[0]!r} is missing: not an original SchNet checkpoint") from error
+    except InputError as error:
+        raise InputError(f"{prefix}: {error}") from error
+    except (IndexError, TypeError, ValueError) as error:  # of shapes that no SchNet has
+        raise InputError(f"{prefix}: not an original SchNet checkpoint ({str(error)[:200]})") from error
     check_weights(config, weights, str(prefix))
     provenance = {
         "imported_from": "original SchNet (TensorFlow) checkpoint",
@@ -58,7 +65,7 @@ def import_schnet_tf(folder: str | Path, elements: tuple[str, ...] = ("C",)) -> 
 
 def _checkpoint(folder: Path) -> Path:
     for prefix in (folder / "validation" / "best_model", folder / "best_model", folder):
-        if Path(f"{prefix}.index").is_file():
+        if os.path.isfile(f"{prefix}.index"):
             return prefix
     raise InputError(f"{folder}: no checkpoint; expected validation/best_model.index in this folder")
 
@@ -69,6 +76,7 @@ def _translate(tensors: dict[str, np.ndarray], symbols: tuple[str, ...]) -> tupl
     if np.any(tensors["atomref/embeddings/W"][list(elements)]):
         raise InputError("the checkpoint has single-atom reference energies: expected none, as in the C20 networks")
     n_interactions = sum(f"interaction_{t}/Dense/W" in tensors for t in range(len(tensors)))
+    _check_all_used(tensors, n_interactions)
     config = SchNetConfig(
         elements=elements,
         n_features=embedding.shape[1],
@@ -92,6 +100,16 @@ def _translate(tensors: dict[str, np.ndarray], symbols: tuple[str, ...]) -> tupl
     for ours, theirs in _READOUT_LAYERS.items():
         weights |= _dense(tensors, theirs, ours)
     return config, weights
+
+
+def _check_all_used(tensors: dict[str, np.ndarray], n_interactions: int) -> None:
+    """Raise InputError for layers that _translate leaves out: the network would not be the same without them."""
+    layers = {f"interaction_{t}/{theirs}" for t in range(n_interactions) for theirs in _BLOCK_LAYERS.values()}
+    used = {f"{layer}/{what}" for layer in (*layers, *_READOUT_LAYERS.values()) for what in "Wb"}
+    used -= {f"{layer}/b" for layer in layers if layer.endswith("in2fac")}
+    used |= {"atom_embedding/embeddings/W", "atomref/embeddings/W"}
+    if other := sorted(name for name in tensors if _LAYER.fullmatch(name) and name not in used):
+        raise InputError(f"a layer {other[0]!r}, which an original SchNet does not have")
 
 
 def _dense(tensors: dict[str, np.ndarray], theirs: str, ours: str) -> dict[str, np.ndarray]:

@@ -1,45 +1,22 @@
 """SchNetPack 2 checkpoints (``best_model``: a whole module, saved by torch.save) to model files, without SchNetPack.
 
-torch's restricted unpickler reads the file. Every class and function that the file names becomes a hollow class of that name, which
-keeps what it is given and does nothing: nothing of the file, and nothing of SchNetPack, is ever executed.
+Neither is torch needed: mlcalc/importers/torch_file.py reads the file, of which nothing is ever executed.
 
 Source: Schütt et al., J. Chem. Phys. 158, 144801 (2023), doi:10.1063/5.0138367.
 """
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from mlcalc.errors import InputError
 from mlcalc.importers.elements import atomic_numbers_of
-from mlcalc.model_file import MAX_FILE_BYTES, Model, SchNetConfig, check_weights
+from mlcalc.importers.torch_file import Hollow, read_torch_file
+from mlcalc.model_file import Model, SchNetConfig, check_weights
 from mlcalc.unit_names import ENERGY_UNITS, LENGTH_UNITS
 
+_MOST_NUMBERS = 1 << 26
 _ACTIVATIONS = {"shifted_softplus": "ssp", "silu": "silu"}  # of the readout
-
-
-class Hollow:
-    """Stands for an object of a class that is not loaded: attributes, submodules and tensors, no behaviour."""
-
-    def __init__(self, *arguments, **options):
-        """Arguments are dropped."""
-
-    @property
-    def kind(self) -> str:
-        """Name of the class."""
-        return type(self).__name__
-
-    def __getattr__(self, name: str):
-        for store in ("_modules", "_parameters", "_buffers"):
-            if name in self.__dict__.get(store, {}):
-                return self.__dict__[store][name]
-        raise AttributeError(name)
-
-    @property
-    def children(self) -> list["Hollow"]:
-        """Submodules, in order."""
-        return list(self._modules.values())
 
 
 def import_schnetpack(
@@ -65,32 +42,20 @@ def import_schnetpack(
         config, weights = _translate(module, elements, ENERGY_UNITS[energy_unit], LENGTH_UNITS[length_unit])
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not a SchNet of SchNetPack 2 ({type(error).__name__}: {error})") from error
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InputError(
+            f"{path}: not a SchNet of SchNetPack 2 ({type(error).__name__}: {str(error)[:200]})"
+        ) from error
     check_weights(config, weights, str(path))
     provenance = {
-        "imported_from": f"SchNetPack {getattr(module, 'spk_version', '2')} checkpoint", "checkpoint": Path(path).name,
+        "imported_from": f"SchNetPack {_text(getattr(module, 'spk_version', '2'))} checkpoint", "checkpoint": Path(path).name,
         "energy_unit": energy_unit, "length_unit": length_unit,
     }  # fmt: skip
     return Model(config, weights, {"domain": {"elements": list(config.elements)}, "provenance": provenance})
 
 
 def _read(path: Path) -> Hollow:
-    import torch
-
-    if not path.is_file():
-        raise InputError("no such file")
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES or not zipfile.is_zipfile(path):
-            raise InputError("not written by torch.save; expected SchNetPack's best_model")
-        named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-        hollow: list = [(type(name.rpartition(".")[2], (Hollow,), {}), name) for name in named]
-        with torch.serialization.safe_globals(hollow):
-            module = torch.load(path, map_location="cpu", weights_only=True)
-    except InputError:
-        raise
-    except Exception as error:  # a damaged file can raise anything
-        raise InputError(f"not readable: {type(error).__name__}: {str(error).partition(chr(10))[0][:200]}") from error
+    module = read_torch_file(path)
     if not isinstance(module, Hollow):
         raise InputError(
             f"holds a {type(module).__name__}, not a network: expected best_model, which SchNetPack writes beside checkpoints"
@@ -99,7 +64,7 @@ def _read(path: Path) -> Hollow:
 
 
 def _expect(found: str, *allowed: str, what: str) -> None:
-    if found not in allowed:
+    if _text(found) not in allowed:
         raise InputError(f"{what} {found}: only {' and '.join(allowed)} can be imported")
 
 
@@ -110,13 +75,13 @@ def _translate(
     schnet, readout = module.representation, _readout(module)
     _check_representation(schnet)
     first, second = readout.outnet.children
-    offsets = _offsets(module, readout.output_key)
+    offsets = _offsets(module, _text(readout.output_key))
     table = _array(schnet.embedding.weight)
     numbers = _elements(elements, table, offsets)
     blocks, basis = schnet.interactions.children, schnet.radial_basis
     config = SchNetConfig(
         elements=numbers, n_features=table.shape[1], n_interactions=len(blocks), n_rbf=len(_array(basis.offsets)),
-        cutoff=float(schnet.cutoff_fn.cutoff) * length, readout_hidden=len(_array(first.bias)),
+        cutoff=_number(schnet.cutoff_fn.cutoff) * length, readout_hidden=len(_array(first.bias)),
         readout_activation=_ACTIVATIONS[_activation(first)],
     )  # fmt: skip
     weights = {
@@ -146,8 +111,9 @@ def _readout(module: Hollow) -> Hollow:
         raise InputError(f"{len(made)} modules Atomwise: expected one, that of the energy")
     _expect(made[0].aggregation_mode, "sum", what="an energy aggregated by")
     layers = made[0].outnet.children
-    if len(layers) != 2 or made[0].n_out != 1:
-        raise InputError(f"a readout of {len(layers)} layers and {made[0].n_out} outputs: expected two and one")
+    outputs = _number(made[0].n_out)
+    if len(layers) != 2 or outputs != 1:
+        raise InputError(f"a readout of {len(layers)} layers and {outputs} outputs: expected two and one")
     _expect(_activation(layers[0]), *_ACTIVATIONS, what="a readout with the activation")
     return made[0]
 
@@ -158,8 +124,9 @@ def _check_representation(schnet: Hollow) -> None:
     _expect(schnet.cutoff_fn.kind, "CosineCutoff", what="a cutoff function of the class")
     if getattr(schnet, "electronic_embeddings", None) and schnet.electronic_embeddings.children:
         raise InputError("electronic embeddings (charge, spin): there is no place for them")
-    if schnet.n_filters != schnet.n_atom_basis:
-        raise InputError(f"{schnet.n_filters} filters for {schnet.n_atom_basis} features: expected as many of both")
+    filters, features = _number(schnet.n_filters), _number(schnet.n_atom_basis)
+    if filters != features:
+        raise InputError(f"{filters} filters for {features} features: expected as many of both")
     for block in schnet.interactions.children:
         for layers in (block.filter_network, block.f2out):
             _expect(_activation(layers.children[0]), "shifted_softplus", what="interactions with the activation")
@@ -176,13 +143,13 @@ def _offsets(module: Hollow, energy_key: str) -> np.ndarray:
     total = np.zeros(len(_array(module.representation.embedding.weight)))
     for step in module.postprocessors.children:
         _expect(step.kind, "AddOffsets", "CastTo64", "CastTo32", what="a postprocessor of the class")
-        if step.kind != "AddOffsets" or step._property != energy_key:
+        if step.kind != "AddOffsets" or _text(step._property) != energy_key:
             continue
-        if not step.is_extensive:
+        if not _truth(step.is_extensive):
             raise InputError("an offset of the energy that does not grow with the molecule: expected one per atom")
-        if step.add_mean:
-            total += float(step.mean)
-        if step.add_atomrefs:
+        if _truth(step.add_mean):
+            total += _number(step.mean)
+        if _truth(step.add_atomrefs):
             references = _array(step.atomref).ravel()
             total[: len(references)] += references[: len(total)]
     return total
@@ -200,5 +167,33 @@ def _dense(dense: Hollow, name: str) -> dict[str, np.ndarray]:
     return {f"{name}.weight": _array(dense.weight), f"{name}.bias": _array(dense.bias)}
 
 
+# What a file holds where a word, a number or an array belongs may be anything, also what takes for ever to print or to compare.
+
+
+def _text(value) -> str:
+    if not isinstance(value, str) or len(value) > 200 or not value.isprintable():
+        raise InputError(f"a {type(value).__name__[:60]} where a word belongs: not a SchNet of SchNetPack 2")
+    return value
+
+
+def _number(value) -> float:
+    """A number, or the only one of an array."""
+    number = value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
+    if type(number) not in (int, float) or not np.isfinite(number):
+        raise InputError(f"a {type(value).__name__[:60]} where a finite number belongs: not a SchNet of SchNetPack 2")
+    return number
+
+
+def _truth(value) -> bool:
+    if not isinstance(value, bool):
+        raise InputError(f"a {type(value).__name__[:60]} where true or false belongs: not a SchNet of SchNetPack 2")
+    return value
+
+
 def _array(tensor) -> np.ndarray:
-    return np.ascontiguousarray(tensor.detach().numpy())
+    if not isinstance(tensor, np.ndarray) or tensor.dtype.newbyteorder("=") not in (np.float32, np.float64):
+        kind = getattr(tensor, "dtype", type(tensor).__name__[:60])
+        raise InputError(f"a tensor of {kind}: expected numbers in float32 or float64")
+    if tensor.size > _MOST_NUMBERS or (tensor.size > 1 and 0 in tensor.strides):
+        raise InputError(f"a tensor of shape {tensor.shape}: more numbers than the file holds")
+    return np.array(tensor, tensor.dtype.newbyteorder("="), order="C")

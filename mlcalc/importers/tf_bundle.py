@@ -8,8 +8,10 @@ Formats: LevelDB ``doc/table_format.md``; TensorFlow ``tensor_bundle.proto``; ch
 Every number from the file is checked against the file's own size before it is used.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,6 +21,7 @@ _MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 _FOOTER_BYTES, _TRAILER_BYTES = 48, 5
 _NO_COMPRESSION = 0
 _MAX_DIMENSIONS = 8
+_MAX_INDEX_BYTES, _MAX_DATA_BYTES, _MAX_KEY_BYTES = 1 << 20, 1 << 26, 1 << 10  # a SchNet has some kB, some MB, some 60
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protocol buffers
 # TensorFlow's numbers of the dtypes that weights and counters have.
 _DTYPES: dict[int, np.dtype] = {1: np.dtype("<f4"), 2: np.dtype("<f8"), 3: np.dtype("<i4"), 9: np.dtype("<i8")}
@@ -31,18 +34,18 @@ def read_tf_bundle(prefix: str | Path) -> dict[str, np.ndarray]:
         InputError: A file is missing, truncated, foreign, compressed, sharded, or fails its checksum.
     """
     index_path, data_path = Path(f"{prefix}.index"), Path(f"{prefix}.data-00000-of-00001")
-    for path in (index_path, data_path):
-        if not path.is_file():
+    for path, most in ((index_path, _MAX_INDEX_BYTES), (data_path, _MAX_DATA_BYTES)):
+        if not os.path.isfile(path):
             raise InputError(f"{path}: no such file; expected both files of a TensorFlow V2 checkpoint")
-    index, data = index_path.read_bytes(), data_path.read_bytes()
+        if (size := path.stat().st_size) > most:
+            raise InputError(f"{path}: {size} bytes are too many for a SchNet (at most {most})")
     try:
-        return {
-            key.decode(): tensor
-            for key, value in _table(index)
-            if key and (tensor := _tensor(_fields(value), data)) is not None
-        }
+        places = {key.decode(): _place(_fields(value)) for key, value in _table(index_path.read_bytes()) if key}
+        data = data_path.read_bytes()
+        _check_places(list(places.values()), len(data))
+        return {key: _tensor(place, data) for key, place in places.items() if place.dtype is not None}
     except (ValueError, IndexError, UnicodeDecodeError) as error:  # InputError is a ValueError: its text is kept
-        raise InputError(f"{index_path}: not a readable TensorFlow V2 checkpoint: {error}") from error
+        raise InputError(f"{index_path}: not a readable TensorFlow V2 checkpoint: {str(error)[:200]}") from error
 
 
 def _table(file: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -52,8 +55,17 @@ def _table(file: bytes) -> Iterator[tuple[bytes, bytes]]:
         raise ValueError("the table's closing magic number is missing (truncated, or another kind of file)")
     _, at = _handle(footer, 0)  # the meta-index block, which bundles leave empty
     index_block, _ = _handle(footer, at)
+    end, last = 0, b""
     for _, value in _records(_block(file, *index_block)):
-        yield from _records(_block(file, *_handle(value, 0)[0]))
+        offset, size = _handle(value, 0)[0]
+        if offset < end:
+            raise ValueError("blocks of the index that lie over each other")
+        end = offset + size
+        for key, content in _records(_block(file, offset, size)):
+            if key <= last and last:
+                raise ValueError(f"a key that is not behind the one before, {key[:40]!r}")
+            last = key
+            yield key, content
 
 
 def _handle(buffer: bytes, at: int) -> tuple[tuple[int, int], int]:
@@ -84,34 +96,61 @@ def _records(block: bytes) -> Iterator[tuple[bytes, bytes]]:
         length, at = _varint(block, at)
         if shared > len(key) or at + own + length > end:
             raise ValueError("a record reaches beyond its block")
+        if shared + own > _MAX_KEY_BYTES:
+            raise ValueError(f"a key of {shared + own} bytes")
         key = key[:shared] + block[at : at + own]
         at += own
         yield key, block[at : at + length]
         at += length
 
 
-def _tensor(entry: dict[int, list], data: bytes) -> np.ndarray | None:
-    """The array of a BundleEntryProto; None for types that are no numbers (strings)."""
-    dtype = _DTYPES.get(_number(entry, 1))
-    if dtype is None:
-        return None
-    dimensions = _fields(entry[2][0]).get(2, []) if 2 in entry else []
+class _Place(NamedTuple):
+    """Where the numbers of a tensor lie; a dtype of None for types that are no numbers (strings)."""
+
+    dtype: np.dtype | None
+    shape: tuple[int, ...]
+    offset: int
+    size: int
+    checksum: int | None
+
+
+def _place(entry: dict[int, list]) -> _Place:
+    """What a BundleEntryProto says."""
+    dimensions = _fields(_message(entry, 2)).get(2, [])
     shape = tuple(_number(_fields(dimension), 1) for dimension in dimensions)
     shard, offset, size = (_number(entry, field) for field in (3, 4, 5))
     if shard:
         raise ValueError("the checkpoint has more than one data file; only unsharded ones can be read")
-    if offset + size > len(data):
-        raise ValueError(f"a tensor ends at byte {offset + size} of a data file of {len(data)} (truncated)")
-    # Python's integers: a hostile shape cannot overflow its way past this check.
-    count = dtype.itemsize
-    for length in shape:
-        count *= length
-    if len(shape) > _MAX_DIMENSIONS or count != size:
-        raise ValueError(f"a tensor of shape {shape} and type {dtype} cannot have {size} bytes")
-    content = data[offset : offset + size]
-    if 6 in entry:
-        _check_crc(content, entry[6][0], "a tensor")
-    return np.frombuffer(content, dtype).reshape(shape).copy()
+    return _Place(_DTYPES.get(_number(entry, 1)), shape, offset, size, _number(entry, 6) if 6 in entry else None)
+
+
+def _check_places(places: list[_Place], available: int) -> None:
+    """Raise ValueError unless each tensor has bytes of its own, as many as its shape needs, in a data file of that size."""
+    end = 0
+    for place in sorted(places, key=lambda place: (place.offset, place.size)):
+        if place.offset + place.size > available:
+            raise ValueError(
+                f"a tensor ends at byte {place.offset + place.size} of a data file of {available} (truncated)"
+            )
+        if place.offset < end:
+            raise ValueError(f"two tensors share byte {place.offset} of the data file")
+        end = place.offset + place.size
+        # Python's integers: a hostile shape cannot overflow its way past this check.
+        count = 0 if place.dtype is None else place.dtype.itemsize
+        for length in place.shape[:_MAX_DIMENSIONS]:
+            count *= length
+        if place.dtype is not None and (
+            len(place.shape) > _MAX_DIMENSIONS or count != place.size or max(place.shape, default=0) >> 40
+        ):
+            shape = ", ".join(map(str, place.shape[:_MAX_DIMENSIONS]))
+            raise ValueError(f"a tensor of shape ({shape}) and type {place.dtype} cannot have {place.size} bytes")
+
+
+def _tensor(place: _Place, data: bytes) -> np.ndarray:
+    content = data[place.offset : place.offset + place.size]
+    if place.checksum is not None:
+        _check_crc(content, place.checksum, "a tensor")
+    return np.frombuffer(content, place.dtype).reshape(place.shape).copy()
 
 
 def _fields(message: bytes) -> dict[int, list]:
@@ -144,6 +183,13 @@ def _number(entry: dict[int, list], field: int) -> int:
     value = entry.get(field, [0])[0]
     if not isinstance(value, int):
         raise ValueError(f"field {field} of a record is not a number")
+    return value
+
+
+def _message(entry: dict[int, list], field: int) -> bytes:
+    value = entry.get(field, [b""])[0]
+    if not isinstance(value, bytes):
+        raise ValueError(f"field {field} of a record is not a message")
     return value
 
 

@@ -67,7 +67,7 @@ def test_a_disk_that_is_full_from_the_start(case, capsys, monkeypatch):
     def full(*arguments, **keys):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(mlcalc.files.tempfile, "mkstemp", full)
+    monkeypatch.setattr(mlcalc.files, "_create", full)
     assert rpmd_run(case) == 8
     assert capsys.readouterr().err.count("\n") == 1
     monkeypatch.undo()

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from mlcalc import InputError, SchNetCalculator, load_model
 from mlcalc.cli import main
-from mlcalc.importers.schnetpack import Hollow, _read, _translate, import_schnetpack
+from mlcalc.importers.schnetpack import _read, _translate, import_schnetpack
+from mlcalc.importers.torch_file import Hollow
 from mlcalc.model_file import Model
 
 GOLDEN = Path(__file__).parent / "golden"
