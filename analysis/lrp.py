@@ -27,10 +27,10 @@ import numpy as np
 import torch
 
 from mlcalc.angular import AngularPrior
+from mlcalc.cells import check_cell
 from mlcalc.domain import check_elements
 from mlcalc.electronic_state import check_state, electronic_state
 from mlcalc.errors import InputError
-from mlcalc.minimum_image import check_periods
 from mlcalc.model_file import Model
 from mlcalc.pairs import half_pairs
 from mlcalc.schnet import SchNet
@@ -102,10 +102,7 @@ def trace(model: Model, atoms) -> Trace:
     check_elements(atoms.numbers, model.config.elements, model.domain)
     check_state(atoms.numbers, electronic_state(atoms), model.domain)
     periodic = bool(atoms.pbc.any())
-    if periodic and model.config.cutoff is None:
-        raise InputError("this model connects all pairs (no cutoff): it serves molecules only, not pbc")
-    if periodic:
-        check_periods(atoms.cell.array, atoms.pbc)
+    check_cell(atoms.cell.array, atoms.pbc, model.config.cutoff)
     cell, pbc = (atoms.cell.array, atoms.pbc) if periodic else (None, None)
     pairs = half_pairs(atoms.positions, model.config.cutoff, cell, pbc)
     vectors = atoms.positions[pairs.second] - atoms.positions[pairs.first] + pairs.shift

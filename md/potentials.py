@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlcalc.cells import check_cell
 from mlcalc.committee import force_disagreement
 from mlcalc.domain import check_structure, shortest_allowed
 from mlcalc.electronic_state import check_state, electronic_state
-from mlcalc.errors import InputError
 from mlcalc.model_file import Model, find_model, load_model
 
 __all__ = [
@@ -33,12 +33,7 @@ def schnet_potential(model: Model, atoms, precision: str = "float32", backend: s
             cannot serve.
     """
     periodic = bool(atoms.pbc.any())
-    if (atoms.pbc & ~atoms.cell.any(axis=1)).any():
-        raise InputError(
-            f"pbc = {atoms.pbc.tolist()} with cell lengths {atoms.cell.lengths().tolist()} Å: a vector is missing"
-        )
-    if periodic and model.config.cutoff is None:
-        raise InputError("this model connects all pairs (no cutoff): it serves molecules only, not pbc")
+    check_cell(atoms.cell.array, atoms.pbc, model.config.cutoff)
     cell, pbc = (atoms.cell.array, atoms.pbc) if periodic else (None, None)
     check_structure(atoms.numbers, atoms.positions, cell, pbc, model.config.elements, model.domain)
     check_state(atoms.numbers, electronic_state(atoms), model.domain)

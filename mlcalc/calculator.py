@@ -1,5 +1,8 @@
 """The ASE calculator: a model file becomes ``atoms.calc``."""
 
+import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from ase.calculators.calculator import (
 from ase.calculators.calculator import InputError as AseInputError
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from mlcalc.cells import check_cell
 from mlcalc.domain import check_structure
 from mlcalc.electronic_state import check_state, electronic_state
 from mlcalc.errors import InputError
@@ -22,6 +26,34 @@ from mlcalc.model_file import Model, load_model
 
 BACKENDS = ("numba", "torch")
 PRECISIONS = ("float32", "float64")
+
+
+SETTINGS = ("model", "dtype", "backend", "threads")
+
+
+def check_settings(settings: dict, allowed: tuple[str, ...] = SETTINGS) -> None:
+    """Raise TypeError, as a call does, for a setting that is not allowed, and mlcalc.InputError for a value that is none."""
+    for name, value in settings.items():
+        if name not in allowed:
+            near = difflib.get_close_matches(name, allowed, n=1)
+            raise TypeError(
+                f"unknown setting {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"expected {allowed}")
+            )
+        choices = {"dtype": PRECISIONS, "backend": BACKENDS}.get(name)
+        if choices and value not in choices:
+            raise InputError(f"{name} = {value!r}: expected one of {', '.join(choices)}")
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if name == "threads" and value is not None and not (whole and value >= 1):
+            raise InputError(f"threads = {value!r}: expected a whole number of at least 1, or None")
+
+
+@contextmanager
+def _as_ase(error: type[Exception]) -> Iterator[None]:
+    """What is wrong with the input, as an exception of ASE."""
+    try:
+        yield
+    except InputError as found:
+        raise error(str(found)) from found
 
 
 class SchNetCalculator(Calculator):
@@ -38,8 +70,10 @@ class SchNetCalculator(Calculator):
 
     Raises:
         mlcalc.InputError: The model or an argument cannot be used.
-        ase.calculators.calculator.InputError: The structure does not fit the model (element, NaN, distance, charge, multiplicity).
-        CalculatorSetupError: Periodic directions without a cell vector, or a periodic system with an uncut model.
+        ase.calculators.calculator.InputError: The structure does not fit the model (element, NaN, distance, charge, multiplicity),
+            or holds more pairs than fit into memory.
+        CalculatorSetupError: A cell that cannot be used (a periodic direction without a vector, NaN, flat), a periodic system
+            with an uncut model, or parameters changed in place.
         CalculationFailed: The network returned NaN or infinity.
 
     Example:
@@ -57,19 +91,44 @@ class SchNetCalculator(Calculator):
     def __init__(
         self, model: str | Path | Model, dtype: str = "float32", backend: str = "numba", threads: int | None = None
     ):
-        for name, value, allowed in (("dtype", dtype, PRECISIONS), ("backend", backend, BACKENDS)):
-            if value not in allowed:
-                raise InputError(f"{name} = {value!r}: expected one of {', '.join(allowed)}")
+        self._model: Model | None = None
+        self._applied: dict = {}
         super().__init__()
-        self.model = model if isinstance(model, Model) else load_model(model)
-        self.parameters.update(
-            model=str(model) if isinstance(model, str | Path) else "in memory",
-            dtype=dtype, backend=backend, threads=threads,
-        )  # fmt: skip
-        self._potential, self._potential_key = None, None
+        self.set(model=model, dtype=dtype, backend=backend, threads=threads)
+
+    @property
+    def model(self) -> Model:
+        """The network in use; another one by ``set(model=…)``."""
+        return self._model  # type: ignore[return-value]
+
+    def set(self, **settings) -> dict:
+        """Change settings of the constructor, all or none; the next calculation uses them.
+
+        Returns:
+            Those that have changed, as ``parameters`` says them.
+
+        Raises:
+            TypeError: No such setting.
+            mlcalc.InputError: A value that the constructor would refuse.
+        """
+        check_settings(settings)
+        if "model" in settings:
+            model = settings["model"]
+            loaded = model if isinstance(model, Model) else load_model(model)
+            settings["model"] = str(model) if isinstance(model, str | Path) else "in memory"
+        changed = super().set(**settings)
+        if "model" in settings and (loaded is not self._model or "model" in changed):
+            self._model = loaded
+            changed["model"] = settings["model"]
+        if changed:
+            self.reset()
+            self._potential, self._potential_key = None, None
+            self._applied = dict(self.parameters)
+        return changed
 
     def check_state(self, atoms, tol=1e-15):
         """What has changed since the last calculation (ASE calls this); refuses another charge also where nothing has."""
+        self._check_applied()
         self._check_electrons(atoms)
         return super().check_state(atoms, tol)
 
@@ -77,11 +136,13 @@ class SchNetCalculator(Calculator):
         """Compute all properties of ``atoms`` at once (ASE calls this)."""
         super().calculate(atoms, properties, system_changes)
         self.results = {}
+        self._check_applied()
         self._check_electrons(self.atoms)
         self._check(properties)
         if len(self.atoms) == 0:
             raise AseInputError("the structure holds no atoms: expected at least one")
-        evaluated = self._prepared_potential().evaluate(self.atoms.positions[None])
+        with _as_ase(AseInputError):  # what a search for neighbours refuses
+            evaluated = self._prepared_potential().evaluate(self.atoms.positions[None])
         if not all(np.isfinite(array).all() for array in evaluated.values()):
             raise CalculationFailed("the network returned NaN or infinite numbers for this structure")
         energy = float(evaluated["energies"][0])
@@ -97,28 +158,26 @@ class SchNetCalculator(Calculator):
 
     def _check(self, properties) -> None:
         atoms, config = self.atoms, self.model.config
-        cell_vectors = atoms.cell.any(axis=1)
-        if (atoms.pbc & ~cell_vectors).any():
-            raise CalculatorSetupError(
-                f"pbc = {atoms.pbc.tolist()} but the cell lengths are {atoms.cell.lengths().tolist()} Å: "
-                "every periodic direction needs a cell vector"
-            )
-        if atoms.pbc.any() and config.cutoff is None:
-            raise CalculatorSetupError("this model connects all pairs (no cutoff): it serves molecules only, not pbc")
+        if unknown := sorted(set(properties) - set(self.implemented_properties)):
+            raise PropertyNotImplementedError(f"{unknown[0]}: expected {', '.join(self.implemented_properties)}")
+        with _as_ase(CalculatorSetupError):
+            check_cell(atoms.cell.array, atoms.pbc, config.cutoff)
         if "stress" in properties and not (atoms.cell.rank == 3 and atoms.pbc.all()):
             raise PropertyNotImplementedError("stress exists only for a cell that is periodic in three directions")
-        try:
+        with _as_ase(AseInputError):
             check_structure(
                 atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, config.elements, self.model.domain
             )
-        except InputError as error:
-            raise AseInputError(str(error)) from error
+
+    def _check_applied(self) -> None:
+        if self.parameters != self._applied:
+            raise CalculatorSetupError(
+                f"parameters = {self.parameters}, set in place: expected calc.set(…), which applies them"
+            )
 
     def _check_electrons(self, atoms) -> None:
-        try:
+        with _as_ase(AseInputError):
             check_state(atoms.numbers, electronic_state(atoms), self.model.domain)
-        except InputError as error:
-            raise AseInputError(str(error)) from error
 
     def _prepared_potential(self):
         """The backend for the present composition, made anew when that changes; the cell may vary from call to call."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from ase.calculators.mixing import AverageCalculator
 
-from mlcalc.calculator import SchNetCalculator
+from mlcalc.calculator import SETTINGS, SchNetCalculator, check_settings
 from mlcalc.errors import InputError
 from mlcalc.model_file import Model
 
@@ -68,6 +68,22 @@ class CommitteeCalculator(AverageCalculator):
         super().__init__([SchNetCalculator(model, **options) for model in models])
         self.parameters = {"models": [calculator.parameters["model"] for calculator in self.mixer.calcs], **options}
         self.disagreement: Disagreement | None = None
+
+    def set(self, **options) -> dict:
+        """Change dtype, backend or threads of all models, all or none; returns the changed ones. The models stay.
+
+        Raises:
+            TypeError: No such setting, or the models.
+            InputError: A value that the constructor would refuse.
+        """
+        check_settings(options, tuple(name for name in SETTINGS if name != "model"))
+        changed: dict = {}
+        for calculator in self.mixer.calcs:
+            changed |= calculator.set(**options)
+        if changed:
+            self.parameters |= changed
+            self.atoms, self.results, self.disagreement = None, {}, None
+        return changed
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=()):
         """Compute all properties of ``atoms`` with every model (ASE calls this)."""

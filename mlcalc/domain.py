@@ -4,6 +4,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from ase.units import Bohr
 
+from mlcalc.cells import check_positions
 from mlcalc.errors import InputError, note
 from mlcalc.pairs import half_pairs, pairs_within
 
@@ -31,9 +32,7 @@ def check_structure(numbers, positions, cell, pbc, elements, domain) -> None:
     """
     if len(numbers) == 0:
         raise InputError("the structure holds no atoms: expected at least one")
-    bad = ~np.isfinite(positions).all(axis=1)
-    if bad.any():
-        raise InputError(f"positions of atom(s) {np.flatnonzero(bad)[:5].tolist()} are NaN or infinite")
+    check_positions(positions)
     check_elements(numbers, elements, domain)
     nearest, pair = nearest_distances(positions, cell, pbc)
     if not np.isfinite(nearest).any():

@@ -14,6 +14,20 @@ _REFUSED = (
 )  # fmt: skip
 
 
+def check_regular(path: str | Path) -> Path:
+    """A path to a regular file, which ends and does not make its reader wait; InputError for folders, pipes and devices too."""
+    path = Path(path)
+    try:
+        if path.is_file():
+            return path
+        found = path.exists()
+    except (OSError, ValueError) as error:  # a loop of links, no right to look, a name too long or with NUL
+        raise InputError(f"{str(path)[:200]!r}: cannot be read: {error}") from error
+    if "\0" in str(path):
+        raise InputError(f"{str(path)!r}: expected a name without NUL")
+    raise InputError(f"{path}: not a regular file" if found else f"{path}: no such file")
+
+
 def write_atomically(path: str | Path, data: bytes) -> None:
     """Write a file that is either the old one or the whole new one: temporary file, fsync, rename, fsync of the folder.
 

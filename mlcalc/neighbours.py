@@ -13,6 +13,7 @@ from mlcalc.errors import InputError
 from mlcalc.pairs import half_pairs, pairs_within
 
 _FEW_ATOMS = 64  # of a molecule: all pairs, once and for ever, cost less than lists that are made anew
+_LONG_ROW = 1000  # pairs of an atom; insertion, which is made for short rows, would take the square of them
 
 
 class Pairs(NamedTuple):
@@ -62,7 +63,8 @@ class NeighbourList:
             cell: (3, 3) Å, rows are lattice vectors; pbc: three booleans; both None for a molecule.
 
         Raises:
-            InputError: A new list is due and a position is NaN or infinite.
+            InputError: A new list is due and a position is NaN or infinite, or the cell, the pairs or the extent of the atoms are
+                none that can be searched (mlcalc/cells.py).
         """
         periodic = pbc is not None and np.any(pbc)
         fixed = not periodic and (self.cutoff is None or positions.shape[1] <= _FEW_ATOMS)
@@ -99,7 +101,11 @@ class NeighbourList:
         for b, start in enumerate(offset):
             part = slice(start, start + count[b])
             _balance(first[part], second[part], shift[part])
-            order = _sort(first[part], second[part], shift[part], rows[b])
+            if count[b] > _LONG_ROW * n_atoms:
+                order = np.lexsort((*shift[part].T[::-1], second[part], first[part]))
+                rows[b] = np.searchsorted(first[part][order], np.arange(n_atoms + 1))
+            else:
+                order = _sort(first[part], second[part], shift[part], rows[b])
             for array in (first, second, shift):
                 array[part] = array[part][order]
         around = np.zeros((len(lists), n_atoms + 1 if self.by_atom else 0), dtype=np.int64)

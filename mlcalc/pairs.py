@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mlcalc.cells import check_all_pairs, search_box
+
 
 class HalfPairs(NamedTuple):
     """Pairs (i, j) with vectors r_j − r_i + shift; a pair of an atom with its own image appears once, not twice.
@@ -29,8 +31,12 @@ def half_pairs(positions: np.ndarray, cutoff: float | None, cell=None, pbc=None)
     Returns:
         The pairs. A molecule gets all its pairs with i < j, beyond the cutoff too (their filters vanish there), so that
         its list never changes; a periodic system gets those within the cutoff.
+
+    Raises:
+        InputError: Too many pairs, or positions or a cell that cannot be searched (mlcalc/cells.py).
     """
     if pbc is None or not np.any(pbc):
+        check_all_pairs(len(positions))
         first, second = np.triu_indices(len(positions), 1)
         return HalfPairs(first.astype(np.int64), second.astype(np.int64), np.zeros((len(first), 3)))
     return pairs_within(positions, cutoff, cell, pbc)
@@ -40,13 +46,11 @@ def pairs_within(positions: np.ndarray, cutoff: float, cell, pbc) -> HalfPairs:
     """Half pairs within the cutoff, of molecules (``pbc`` False) too; arguments as in half_pairs."""
     import vesin
 
+    points = np.ascontiguousarray(positions, dtype=float)
+    box = search_box(points, float(cutoff), np.asarray(cell, dtype=float), pbc)
     calculator = vesin.NeighborList(cutoff=float(cutoff), full_list=False)
-    periodic = np.broadcast_to(np.asarray(pbc, dtype=bool), (3,))
-    first, second, shift = calculator.compute(
-        points=np.ascontiguousarray(positions, dtype=float), box=np.asarray(cell, dtype=float),
-        periodic=periodic if not periodic.all() else True, quantities="ijS",
-    )  # fmt: skip
-    return HalfPairs(first.astype(np.int64), second.astype(np.int64), shift @ np.asarray(cell, dtype=float))
+    first, second, shift = calculator.compute(points=points, box=box, periodic=bool(np.any(pbc)), quantities="ijS")
+    return HalfPairs(first.astype(np.int64), second.astype(np.int64), shift @ box)
 
 
 def distances_within(positions: np.ndarray, cutoff: float, cell, pbc) -> np.ndarray:

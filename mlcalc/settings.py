@@ -9,16 +9,20 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from mlcalc.errors import InputError
+from mlcalc.files import check_regular
+
+_LARGEST = 1_000_000  # bytes of a settings file
+_MOST_DOTS = 10_000_000  # sum over lines of the squared number of dots
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
-    """The table in a TOML file; InputError when it is missing or malformed."""
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    """The table in a TOML file, with or without a byte order mark; InputError when it is missing or malformed."""
+    path = check_regular(path)
+    if (size := path.stat().st_size) > _LARGEST:
+        raise InputError(f"{path}: {size} bytes: expected a TOML file of at most {_LARGEST}")
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return _parse(path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n"))
+    except (ValueError, RecursionError) as error:  # tomllib's own error and that of UTF-8 are ValueErrors
         raise InputError(f"{path}: not valid TOML: {error}") from error
 
 
@@ -28,9 +32,21 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise InputError(f"--set {text!r}: expected key=value")
     try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+        table = _parse(f"value = {value}")
     except tomllib.TOMLDecodeError:
         return key.strip(), value.strip()
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"--set {text[:40]!r}…: not valid TOML: {error}") from error
+    if len(table) > 1:
+        raise InputError(f"--set {text!r}: expected one key=value")
+    return key.strip(), table["value"]
+
+
+def _parse(text: str) -> dict[str, Any]:
+    """tomllib's table; it takes the square of the depth of a dotted key."""
+    if sum(line.count(".") ** 2 for line in text.splitlines()) > _MOST_DOTS:
+        raise ValueError("more dots than a settings file needs")
+    return tomllib.loads(text)
 
 
 def as_toml(settings) -> str:
@@ -40,15 +56,34 @@ def as_toml(settings) -> str:
 
 
 def toml_value(value: Any) -> str:
-    """Text, a number, a truth value or a tuple of these as TOML."""
+    """Text, a number, a truth value or a tuple of these as TOML; InputError for what TOML, or tomllib, cannot hold."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
         return "[" + ", ".join(map(toml_value, value)) + "]"
     if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
-    return repr(value)
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise InputError(f"{value!a}: expected text of Unicode characters, without lone surrogates")
+        return '"' + "".join(map(_escaped, value)) + '"'
+    if isinstance(value, int):
+        return _shown(value)
+    if not isinstance(value, float) or not math.isfinite(value):
+        raise InputError(f"{value!r}: expected text, a finite number, true or false")
+    return repr(float(value))
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    return f"\\u{ord(character):04X}" if ord(character) < 0x20 or ord(character) == 0x7F else character
+
+
+def _shown(value: Any) -> str:
+    """What arrived, for a message; Python does not print whole numbers beyond 4300 digits."""
+    try:
+        return repr(value)
+    except ValueError as error:
+        raise InputError("a number of more than 4300 digits: expected a smaller one") from error
 
 
 def build_settings(cls: type, values: dict[str, Any], source: str | Path):
@@ -64,8 +99,13 @@ def build_settings(cls: type, values: dict[str, Any], source: str | Path):
             near = difflib.get_close_matches(key, types, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(types)}"
             raise InputError(f"{source}: unknown key {key!r}; {hint}")
+        shown = f"{source}: {key} = {_shown(value)}"
         if not _fits(value, types[key]):
-            raise InputError(f"{source}: {key} = {value!r}: expected {_describe(types[key])}")
+            raise InputError(f"{shown}: expected {_describe(types[key])}")
+        if any(
+            isinstance(item, str) and "\0" in item for item in (value if isinstance(value, list | tuple) else [value])
+        ):
+            raise InputError(f"{shown}: expected no NUL character")
     required = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING}
     if missing := sorted(required - values.keys()):
         raise InputError(f"{source}: missing key {missing[0]!r}")
@@ -100,10 +140,17 @@ def _fits(value: Any, kind: Any) -> bool:
     if get_origin(kind) is tuple:
         return isinstance(value, list | tuple) and all(_fits(item, get_args(kind)[0]) for item in value)
     if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value)
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, kind)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond the largest float
+        return False
 
 
 def _convert(value: Any, kind: Any) -> Any:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mlcalc.cells import check_positions
 from mlcalc.errors import InputError, note
+from mlcalc.files import check_regular
 from mlcalc.ipi_xyz import is_lone_molecule, read_ipi_comment
 from mlcalc.npz_files import read_npz
 from mlcalc.xyz_text import ISOTOPES, tidy
@@ -21,6 +23,11 @@ _COMPRESSED = (".gz", ".bz2", ".xz")
 _XYZ = (".xyz", ".extxyz")
 _MASS_NAMES = {"mass", "atomicmass", "atommass", "isotopemass"}
 _ISOTOPE_NAMES = {"isotope", "isotopes", "massnumber", "massnumbers"}
+_LIGHTEST, _HEAVIEST = (
+    0.1,
+    1e6,
+)  # u: muonium weighs 0.113 (and what is in kg/mol, less); what is heavier stands still in any run
+_DEEPEST = 20  # levels of lists and tables in what a file says of a structure
 _DEUTERON_U = 2.01355  # what ASE's reader of CIF gives D: the mass of the nucleus without its electron
 
 
@@ -33,9 +40,7 @@ def read_atoms(path: str | Path, format: str | None = None) -> list:
     Raises:
         InputError: Missing, larger than 2 GiB, malformed, or without structures; masses that are no masses.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    path = check_regular(path)
     if path.stat().st_size > _LARGEST:
         raise InputError(f"{path}: {path.stat().st_size} bytes, more than the {_LARGEST} that are read; split it")
     if not __debug__:
@@ -62,6 +67,7 @@ def read_atoms(path: str | Path, format: str | None = None) -> list:
         raise InputError(f"{path}: no structures in this file")
     for number, atoms in enumerate(frames, start=1):
         _settle_masses(atoms, f"{path}: structure {number}")
+        _check_values(atoms, f"{path}: structure {number}")
     return frames
 
 
@@ -173,10 +179,50 @@ def _settle_masses(atoms, where: str) -> None:
             raise InputError(f"{where}: column {name}: expected masses in u in a column masses")
         if plain in _MASS_NAMES:
             column = atoms.arrays.pop(name)
+            _check_numeric(column, where)
             if "masses" in atoms.arrays and not np.allclose(atoms.arrays["masses"], column):
                 raise InputError(f"{where}: the columns masses and {name} differ: expected one")
             atoms.set_array("masses", column.astype(float), float, ())
     masses = atoms.arrays.get("masses")
-    if masses is not None and not (np.isfinite(masses) & (masses > 0)).all():
-        wrong = int(np.flatnonzero(~(np.isfinite(masses) & (masses > 0)))[0])
-        raise InputError(f"{where}: masses: atom {wrong} weighs {masses[wrong]:g} u; expected more than 0")
+    if masses is None:
+        return
+    _check_numeric(masses, where)
+    if (wrong := np.flatnonzero(~((masses >= _LIGHTEST) & (masses <= _HEAVIEST)))).size:
+        raise InputError(
+            f"{where}: masses: atom {wrong[0]} weighs {masses[wrong[0]]:g} u; expected {_LIGHTEST:g} to {_HEAVIEST:g} u"
+        )
+
+
+def _check_numeric(masses: np.ndarray, where: str) -> None:
+    if masses.dtype.kind not in "iuf" or masses.ndim != 1:
+        raise InputError(f"{where}: masses: {masses[:3].tolist()}: expected one number for each atom, in u")
+
+
+def _check_values(atoms, where: str) -> None:
+    """InputError for a cell or positions that are NaN or beyond all bounds, and for what is neither number nor text."""
+    try:
+        check_positions(atoms.positions)
+        check_positions(atoms.cell.array, "cell vector")
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    for name, column in atoms.arrays.items():
+        if column.dtype.kind == "O":
+            raise InputError(f"{where}: column {name}: expected numbers or text")
+    for key, value in atoms.info.items():
+        if _is_deep(value):
+            raise InputError(f"{where}: {key}: nested more than {_DEEPEST} levels deep")
+
+
+def _is_deep(value) -> bool:
+    """Whether lists and tables lie within one another beyond all use: copies of such a structure would exhaust Python's stack."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            item
+            for parent in level
+            if isinstance(parent, list | tuple | dict)
+            for item in (parent.values() if isinstance(parent, dict) else parent)
+        ]
+        if not level:
+            return False
+    return True

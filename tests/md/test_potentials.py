@@ -47,7 +47,7 @@ def test_networks_are_checked_at_the_door():
     with pytest.raises(InputError, match="molecules only"):
         schnet_potential(random_model(ORIGINAL_DIALECT), slab)
     slab.cell[2] = 0
-    with pytest.raises(InputError, match="a vector is missing"):
+    with pytest.raises(InputError, match="every periodic direction needs a cell vector"):
         schnet_potential(random_model(SCHNETPACK_DIALECT), slab)
     with pytest.raises(InputError, match="element N: this model knows H, C"):
         schnet_potential(random_model(SCHNETPACK_DIALECT), molecule("N2"))

@@ -10,9 +10,11 @@ from ase.build import bulk, molecule
 from ase.calculators.calculator import CalculationFailed, CalculatorSetupError, PropertyNotImplementedError
 from ase.calculators.calculator import InputError as AseInputError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+from ase.db import connect
 from ase.outputs import Properties
 
 from mlcalc import InputError, SchNetCalculator
+from mlcalc.model_file import save_model
 from tests.conftest import ORIGINAL_DIALECT, SCHNETPACK_DIALECT, random_model
 
 DOMAIN = {"min_distance_A": 0.9, "max_nearest_distance_A": 1.6}
@@ -115,6 +117,89 @@ def test_pickle_and_todict(ethanol):
     again.positions += 1e-3
     assert again.get_potential_energy() == pytest.approx(energy, abs=1e-4)
     assert ethanol.calc.todict()["dtype"] == "float32"
+
+
+@pytest.mark.parametrize("computed", [False, True])
+@pytest.mark.parametrize(
+    "setting",
+    [{"model": random_model(SCHNETPACK_DIALECT, seed=7)}, {"dtype": "float64"}, {"backend": "torch"}, {"threads": 1}],
+)
+def test_set_is_as_the_constructor(ethanol, setting, computed):
+    ethanol.calc = SchNetCalculator(NETWORK)
+    if computed:
+        ethanol.get_forces()
+    assert list(ethanol.calc.set(**setting)) == list(setting)
+    found, parameters = ethanol.get_forces(), ethanol.calc.todict()
+    assert ethanol.calc.set(**setting) == {}
+    assert ethanol.calc.results  # nothing has changed
+    ethanol.calc = SchNetCalculator(**({"model": NETWORK} | setting))
+    np.testing.assert_array_equal(found, ethanol.get_forces())
+    assert parameters == ethanol.calc.todict()
+
+
+def test_set_survives_pickling_and_databases(ethanol, tmp_path):
+    path, other = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
+    for seed, name in enumerate((path, other)):
+        save_model(random_model(SCHNETPACK_DIALECT, seed=seed), name)
+    ethanol.calc = SchNetCalculator(path)
+    before = ethanol.get_potential_energy()
+    ethanol.calc.set(model=other, dtype="float64")
+    energy = ethanol.get_potential_energy()
+    assert abs(energy - before) > 1e-3
+    assert pickle.loads(pickle.dumps(ethanol)).get_potential_energy() == energy
+    with connect(tmp_path / "rows.db") as database:
+        database.write(ethanol)
+        row = database.get(1)
+    again = row.toatoms()
+    again.calc = SchNetCalculator(**row.calculator_parameters)
+    assert again.get_potential_energy() == energy == row.energy
+
+
+@pytest.mark.parametrize(
+    ("setting", "error", "message"),
+    [
+        ({"dtyp": "float64"}, TypeError, "did you mean 'dtype'"),
+        ({"parameters": "file"}, TypeError, "unknown setting 'parameters'"),
+        ({"dtype": "nonsense"}, InputError, "expected one of float32, float64"),
+        ({"backend": None}, InputError, "expected one of numba, torch"),
+        ({"threads": 0}, InputError, "at least 1"),
+        ({"threads": 1.5}, InputError, "whole number"),
+        ({"threads": True}, InputError, "whole number"),
+        ({"model": "no-such-model"}, InputError, "no such file"),
+        ({"dtype": "float64", "model": "no-such-model"}, InputError, "no such file"),
+    ],
+)
+def test_set_refuses_and_leaves_all_as_it_was(ethanol, setting, error, message):
+    ethanol.calc = SchNetCalculator(NETWORK)
+    energy, parameters = ethanol.get_potential_energy(), ethanol.calc.todict()
+    with pytest.raises(error, match=message):
+        ethanol.calc.set(**setting)
+    assert ethanol.calc.todict() == parameters
+    assert ethanol.calc.results["energy"] == energy
+    if error is InputError:
+        with pytest.raises(error, match=message):
+            SchNetCalculator(**({"model": NETWORK} | setting))
+
+
+def test_settings_are_not_changed_behind_the_calculators_back(ethanol):
+    ethanol.calc = SchNetCalculator(NETWORK)
+    ethanol.get_potential_energy()
+    with pytest.raises(AttributeError):
+        ethanol.calc.model = NETWORK
+    ethanol.calc.parameters["model"] = "c20"
+    with pytest.raises(CalculatorSetupError, match="set in place"):
+        ethanol.get_potential_energy()
+
+
+@pytest.mark.parametrize("name", ["dipole", "magmoms", "stresses", "nonsense"])
+def test_properties_that_a_network_has_not(ethanol, name):
+    ethanol.calc = SchNetCalculator(NETWORK)
+    with pytest.raises(PropertyNotImplementedError):
+        ethanol.calc.get_property(name, ethanol)
+    with pytest.raises(PropertyNotImplementedError, match=name):
+        ethanol.calc.calculate(ethanol, [name])
+    with pytest.raises(PropertyNotImplementedError):
+        ethanol.get_stresses()
 
 
 def test_two_calculators_in_two_threads(ethanol):

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from ase.build import bulk, molecule
+from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces
 from ase.outputs import Properties
 
@@ -64,6 +65,33 @@ def test_moves_pickles_and_is_not_computed_twice():
     assert atoms.calc.disagreement is not first
     again = pickle.loads(pickle.dumps(atoms))
     assert again.get_potential_energy() == atoms.get_potential_energy()
+
+
+def test_set_reaches_every_model():
+    atoms = molecule("C2H2")
+    atoms.calc = CommitteeCalculator(MODELS)
+    atoms.get_forces()
+    assert atoms.calc.set(dtype="float64") == {"dtype": "float64"}
+    assert atoms.calc.disagreement is None
+    found = atoms.get_forces()
+    atoms.calc = CommitteeCalculator(MODELS, dtype="float64")
+    np.testing.assert_array_equal(found, atoms.get_forces())
+
+
+@pytest.mark.parametrize(
+    ("setting", "error"),
+    [({"model": MODELS[0]}, TypeError), ({"models": MODELS}, TypeError), ({"dtype": "x"}, InputError)],
+)
+def test_set_refuses(setting, error):
+    atoms = molecule("C2H2")
+    atoms.calc = CommitteeCalculator(MODELS)
+    energy = atoms.get_potential_energy()
+    with pytest.raises(error):
+        atoms.calc.set(**setting)
+    assert atoms.get_potential_energy() == energy
+    for name in ("stresses", "dipole"):
+        with pytest.raises(PropertyNotImplementedError):
+            atoms.calc.get_property(name, atoms)
 
 
 @pytest.mark.parametrize("models", ["c20", [], ["c20"]])

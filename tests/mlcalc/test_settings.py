@@ -1,5 +1,6 @@
 """Strict settings: any table gives an instance or an InputError that quotes what arrived."""
 
+import tomllib
 from dataclasses import dataclass
 
 import pytest
@@ -7,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlcalc.errors import InputError, run_command
-from mlcalc.settings import build_settings, check_choice, check_range
+from mlcalc.settings import (
+    as_toml,
+    build_settings,
+    check_choice,
+    check_range,
+    parse_assignment,
+    read_toml,
+    toml_value,
+)
 
 
 @dataclass(frozen=True)
@@ -87,3 +96,90 @@ def test_exit_codes(capsys):
     assert run_command("p", interrupt) == 130
     with pytest.raises(ZeroDivisionError):
         run_command("p", lambda: 1 // 0)
+
+
+WRITABLE = st.one_of(
+    st.booleans(), st.integers(), st.integers(10**30, 10**40), st.floats(allow_nan=False, allow_infinity=False),
+    st.text(max_size=30), st.text(st.characters(min_codepoint=0, max_codepoint=0x9F), max_size=10),
+)  # fmt: skip
+
+
+@given(WRITABLE | st.lists(WRITABLE, max_size=4).map(tuple))
+def test_what_is_written_is_what_is_read(value):
+    """By Python's own parser, with the type; text of any Unicode characters: line ends, quotes, backslashes, control characters."""
+    found = tomllib.loads(f"x = {toml_value(value)}\n")["x"]
+    expected = list(value) if isinstance(value, tuple) else value
+    assert found == expected
+    assert repr(found) == repr(expected)
+
+
+@pytest.mark.parametrize(
+    "character", [*map(chr, range(0x20)), "\x7f", "\x85", "\u2028", "\u202e", "\ufeff", '"', "\\", "🙂"]
+)
+def test_a_file_with_any_character_is_read_again(tmp_path, character):
+    @dataclass(frozen=True)
+    class Text:
+        name: str
+
+    path = tmp_path / "a.toml"
+    path.write_bytes(as_toml(Text(f"a{character}b")).encode())
+    assert read_toml(path) == {"name": f"a{character}b"}
+    if character == "\0":
+        with pytest.raises(InputError, match="name = 'a.x00b': expected no NUL"):
+            build_settings(Text, read_toml(path), path)
+    else:
+        assert build_settings(Text, read_toml(path), path) == Text(f"a{character}b")
+
+
+@pytest.mark.parametrize("value", ["\ud800", "a\udcffb", float("nan"), float("inf"), (1.0, float("-inf")), None])
+def test_what_toml_cannot_hold_is_not_written(value):
+    with pytest.raises(InputError, match="expected"):
+        toml_value(value)
+
+
+def test_more_digits_than_python_prints():
+    with pytest.raises(InputError, match="more than 4300 digits"):
+        toml_value(10**5000)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"x = " + b"[" * 50_000 + b"]" * 50_000, b"x = " + b"{a=" * 20_000 + b"1" + b"}" * 20_000, b"a." * 30_000 + b"b = 1",
+        b"x = " + b"9" * 10_000, "n_steps = 1".encode("utf-16"), b"x = '\xff'", b"x = 'a\0b'", b"#" * 1_000_001, b"x = 1\nx = 2",
+    ],
+    ids=range(9),
+)  # fmt: skip
+def test_hostile_toml_is_one_sentence(tmp_path, content, capsys):
+    path = tmp_path / "a.toml"
+    path.write_bytes(content)
+    assert run_command("rpmd", lambda: read_toml(path)) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_files_of_windows_editors(tmp_path, end):
+    (tmp_path / "a.toml").write_bytes(f"\ufeffn_steps = 3{end}name = 'ä'{end}".encode())
+    assert read_toml(tmp_path / "a.toml") == {"n_steps": 3, "name": "ä"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["9" * 10_000, f"0x{'f' * 5_000}", "[" * 5_000, f"[0x{'f' * 5_000}]", "[" + "9" * 400 + "]", "a\0b"],
+    ids=["decimal", "hexadecimal", "nested", "list", "large", "NUL"],
+)
+def test_assignments_beyond_all_bounds(value):
+    """Whole numbers without end, in decimal or not, as a whole number, a float or a text; lists without end."""
+    for key in ("width_A", "name", "on"):
+        with pytest.raises(InputError):
+            build_settings(Example, {"n_steps": 1} | dict([parse_assignment(f"{key}={value}")]), "t")
+
+
+def test_one_assignment_is_one(tmp_path):
+    with pytest.raises(InputError, match="expected one key=value"):
+        parse_assignment("n_steps=1\nname='y'")
+
+
+def test_no_float_is_as_large_as_that():
+    with pytest.raises(InputError, match="width_A = 1000.*expected a finite number"):
+        build_settings(Example, {"n_steps": 1, "width_A": 10**400}, "t")

@@ -3,7 +3,9 @@
 import bz2
 import gzip
 import lzma
+import os
 import re
+import stat
 import subprocess
 import sys
 import time
@@ -214,3 +216,52 @@ def test_without_asserts(tmp_path):
     )
     assert done.returncode == 2
     assert "unset PYTHONOPTIMIZE" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("comment", "line", "message"),
+    [
+        ("Properties=species:S:1:pos:R:3", "C 1e300 0 0", "structure 1: positions of atom 0: "),
+        ("Properties=species:S:1:pos:R:3", "C nan 0 0", "positions of atom.* NaN or infinite"),
+        ('Lattice="nan 0 0 0 9 0 0 0 9" Properties=species:S:1:pos:R:3', "C 0 0 0", "cell vector.* NaN or infinite"),
+        ('Lattice="9 0 0 0 9 0 0 0 1e200" Properties=species:S:1:pos:R:3', "C 0 0 0", "cell vector 2: "),
+        ("Properties=species:S:1:pos:R:3:masses:R:1", "C 0 0 0 1e308", r"weighs 1e\+308 u; expected 0.1 to 1e\+06 u"),
+        ("Properties=species:S:1:pos:R:3:masses:R:1", "C 0 0 0 0.012", "weighs 0.012 u"),
+        ("Properties=species:S:1:pos:R:3:masses:S:1", "C 0 0 0 heavy", "expected one number for each atom, in u"),
+        ("Properties=species:S:1:pos:R:3:mass:S:1", "C 0 0 0 heavy", "expected one number for each atom, in u"),
+        ("Properties=species:S:1:pos:R:3:pos:R:3", "C 0 0 0 1 1 1", "pos"),
+        ("Properties=species:S:1:pos:R:3:masses:R:1:masses:R:1", "C 0 0 0 1 1", "masses"),
+        (
+            f'Properties=species:S:1:pos:R:3 x="_JSON {"[" * 30}null{"]" * 30}"',
+            "C 0 0 0",
+            "x: nested more than 20 levels",
+        ),
+        ("Properties=species:S:1:pos:R:3:masses:R:2", "C 0 0 0 1 1", "expected one number for each atom"),
+        (f'Properties=species:S:1:pos:R:3 x="_JSON {"[" * 90_000}"', "C 0 0 0", "not a readable structure"),
+        (f'Properties=species:S:1:pos:R:3 x="_JSON {"9" * 9_000}"', "C 0 0 0", "not a readable structure"),
+    ],
+)
+def test_numbers_beyond_all_bounds(tmp_path, comment, line, message):
+    path = tmp_path / "a.xyz"
+    path.write_text(f"1\n{comment}\n{line}\n")
+    with pytest.raises(InputError, match=message):
+        read_atoms(path)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "loop", "device", "nul", "long", "socket"])
+def test_only_regular_files_are_read(tmp_path, kind):
+    """The others block, have no end, or are none."""
+    path = tmp_path / "a.xyz"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "loop":
+        path.symlink_to(path)
+    elif kind == "socket":
+        os.mknod(path, stat.S_IFSOCK | 0o600)
+    path = {"device": "/dev/zero", "nul": "a\0.xyz", "long": "a" * 5000}.get(kind, path)
+    with pytest.raises(InputError, match=r"regular file|no such file|cannot be read|without NUL") as caught:
+        read_atoms(path)
+    assert "\n" not in str(caught.value)
+    assert "\0" not in str(caught.value)
