@@ -9,7 +9,6 @@ from md.preparation import read_structure
 from md.properties import read_table
 from md.run_folder import INPUT, MODEL, PROPERTIES, STRUCTURE, TRAJECTORY, is_run_folder
 from md.trajectory import read_frames
-from mlcalc.electronic_state import electronic_state
 from mlcalc.errors import InputError
 
 
@@ -29,7 +28,8 @@ def bead_structures(
         disagreement: Only frames on which the run's committee disagrees by more than this, eV/Å; None for all.
 
     Returns:
-        Structures centred at the origin; ``info`` says temperature_K, beads, trajectory, step, bead and sampling.
+        Structures centred at the origin; ``info`` says temperature_K, beads, trajectory, step, bead and sampling, and charge and
+        multiplicity where the start says them.
 
     Raises:
         InputError: Not a run folder, or a number out of range.
@@ -54,7 +54,7 @@ def bead_structures(
             snapshot = atoms.copy()
             snapshot.set_constraint()  # ASE would report no forces on atoms that are held, and labels need them
             snapshot.positions = frame[bead] - (0 if atoms.pbc.any() else frame[bead].mean(axis=0))
-            snapshot.info = electronic_state(atoms).info | {
+            snapshot.info = atoms.info | {
                 "sampling": f"ring-polymer MD, model {Path(settings.model).stem}",
                 "temperature_K": settings.temperature_K,
                 "beads": n_beads,

@@ -6,7 +6,7 @@ import numpy as np
 
 from mlcalc.cells import check_cell
 from mlcalc.committee import force_disagreement
-from mlcalc.domain import check_structure, shortest_allowed
+from mlcalc.domain import check_structure, set_bead_masses, shortest_allowed
 from mlcalc.electronic_state import check_state, electronic_state
 from mlcalc.model_file import Model, find_model, load_model
 
@@ -20,6 +20,7 @@ __all__ = [
     "force_disagreement",
     "load_model",
     "schnet_potential",
+    "set_bead_masses",
     "shortest_allowed",
     "single_threaded_blas",
 ]

@@ -12,11 +12,10 @@ from md.clamped import Clamped, ClampedPotential, constraint_of
 from md.gle import read_gle
 from md.guards import degrees_of_freedom
 from md.integrators import SPLITTINGS
-from md.potentials import Model, find_model, load_model, schnet_potential, shortest_allowed
+from md.potentials import Model, find_model, load_model, schnet_potential, set_bead_masses, shortest_allowed
 from md.ring_polymer import HBAR
 from md.simulation import Dynamics, Potential
 from md.stability import stability_limit, stiffest_frequency
-from mlcalc.domain import set_bead_masses
 from mlcalc.electronic_state import electronic_state
 from mlcalc.errors import InputError
 from mlcalc.structure_files import read_last

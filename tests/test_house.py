@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# md meets networks in one file and its command line; these carry no physics.
+# md meets networks in one file and its command line; these are of files and structures, and know no network.
 TOOLS_FOR_MD = {
     "mlcalc.compiled",
+    "mlcalc.electronic_state",
     "mlcalc.errors",
     "mlcalc.files",
     "mlcalc.json_text",
