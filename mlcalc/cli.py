@@ -78,16 +78,27 @@ def _add_sample(commands) -> None:
     )  # fmt: skip
     sample.add_argument("method", choices=("normal-modes", "md", "compressed", "pushed"))
     sample.add_argument("structure", metavar="STRUCTURE.xyz")
-    sample.add_argument("--engine", required=True)
-    sample.add_argument("-n", "--count", type=int, default=100)
-    sample.add_argument("--temperature", type=float, default=300.0, metavar="K")
-    sample.add_argument("--beads", type=_beads, default=8, metavar="P", help="1 is classical, inf the quantum limit")
-    sample.add_argument("--trajectories", type=int, default=4, help="independent MD trajectories that share the count")
-    sample.add_argument("--scales", type=float, nargs=2, default=(0.85, 1.05), metavar=("LOW", "HIGH"))
-    sample.add_argument("--push-A", type=float, nargs=2, default=(0.15, 0.6), metavar=("LOW", "HIGH"))
-    sample.add_argument("--timestep-fs", type=float, default=0.5)
-    sample.add_argument("--stride", type=int, default=100, help="MD steps between structures")
-    sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument(
+        "--engine", required=True, help="see below; its name goes into the structures that keep their energies"
+    )
+    for name, kind, default, metavar, text in (
+        ("--count", int, 100, "N", "structures in all"),
+        ("--temperature", float, 300.0, "K", "of the draws or the dynamics"),
+        ("--beads", _beads, 8, "P", "of the harmonic draws; 1 is classical, inf the quantum limit"),
+        ("--trajectories", int, 4, "N", "independent MD trajectories that share the count"),
+        ("--timestep-fs", float, 0.5, "fs", "of the dynamics"),
+        ("--stride", int, 100, "N", "MD steps between structures; the first 1000 of each trajectory are left out"),
+        ("--seed", int, 0, "N", "of the random numbers"),
+    ):  # fmt: skip
+        short = ["-n"] if name == "--count" else []
+        help_text = f"{text} (default: {default})"
+        sample.add_argument(*short, name, type=kind, default=default, metavar=metavar, help=help_text)
+    for name, default, text in (
+        ("--scales", (0.85, 1.05), "factors of compressed structures"),
+        ("--push-A", (0.15, 0.6), "shortest and longest shift of pushed atoms, Å"),
+    ):
+        help_text = f"{text} (default: {default[0]} {default[1]})"
+        sample.add_argument(name, type=float, nargs=2, default=default, metavar=("LOW", "HIGH"), help=help_text)
     sample.add_argument("-o", "--output", required=True, metavar="OUT.xyz")
     sample.set_defaults(command=_sample)
 
