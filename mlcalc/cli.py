@@ -93,12 +93,12 @@ def _add_sample(commands) -> None:
         short = ["-n"] if name == "--count" else []
         help_text = f"{text} (default: {default})"
         sample.add_argument(*short, name, type=kind, default=default, metavar=metavar, help=help_text)
-    for name, default, text in (
+    for name, range_, text in (
         ("--scales", (0.85, 1.05), "factors of compressed structures"),
         ("--push-A", (0.15, 0.6), "shortest and longest shift of pushed atoms, Å"),
     ):
-        help_text = f"{text} (default: {default[0]} {default[1]})"
-        sample.add_argument(name, type=float, nargs=2, default=default, metavar=("LOW", "HIGH"), help=help_text)
+        help_text = f"{text} (default: {range_[0]} {range_[1]})"
+        sample.add_argument(name, type=float, nargs=2, default=range_, metavar=("LOW", "HIGH"), help=help_text)
     sample.add_argument("-o", "--output", required=True, metavar="OUT.xyz")
     sample.set_defaults(command=_sample)
 

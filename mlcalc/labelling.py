@@ -29,6 +29,7 @@ from mlcalc.electronic_state import ElectronicState, electronic_state, is_ground
 from mlcalc.engines import engine_fingerprint, make_calculator, set_state
 from mlcalc.errors import InputError
 from mlcalc.files import write_atomically
+from mlcalc.json_text import from_json
 from mlcalc.structure_files import drop_constraints, read_atoms
 from mlcalc.unit_names import is_statement
 
@@ -220,7 +221,7 @@ def _read_journal(journal: BinaryIO, path: Path, header: dict[str, str]) -> dict
     if not whole:
         return {}
     try:
-        found, *records = [json.loads(line) for line in whole.splitlines()]
+        found, *records = [from_json(line) for line in whole.splitlines()]
         by_key = {record["key"]: record for record in records}
         engine, same = found["engine"], found == header
     except (ValueError, KeyError, TypeError) as error:

@@ -41,7 +41,10 @@ from analysis.universe import open_run
 from mlcalc import SchNetCalculator, load_model
 
 # Paths are those of the repository, wherever in it the notebook is opened.
-os.chdir(next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "CITATION.cff").exists()))
+checkout = next((folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "CITATION.cff").exists()), None)
+if checkout is None:
+    raise SystemExit(f"{Path.cwd()} lies in no checkout of mlcalc: open this notebook within one")
+os.chdir(checkout)
 
 runs = Path(os.environ.get("MLCALC_RUNS", "runs/c20"))
 frames = int(os.environ.get("MLCALC_FRAMES", "24"))

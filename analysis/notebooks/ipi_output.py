@@ -33,7 +33,10 @@ from analysis.ipi_output import convert
 from analysis.universe import bead_universe, open_run
 
 # Paths are those of the repository, wherever in it the notebook is opened.
-os.chdir(next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "CITATION.cff").exists()))
+checkout = next((folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "CITATION.cff").exists()), None)
+if checkout is None:
+    raise SystemExit(f"{Path.cwd()} lies in no checkout of mlcalc: open this notebook within one")
+os.chdir(checkout)
 
 work = Path(os.environ.get("MLCALC_RUNS", "runs/ipi"))
 steps = int(os.environ.get("MLCALC_STEPS", "4000"))

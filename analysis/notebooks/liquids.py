@@ -43,7 +43,10 @@ from analysis.relevance_run import analyse as relevance_of
 from analysis.universe import open_run
 
 # Paths are those of the repository, wherever in it the notebook is opened.
-os.chdir(next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "CITATION.cff").exists()))
+checkout = next((folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "CITATION.cff").exists()), None)
+if checkout is None:
+    raise SystemExit(f"{Path.cwd()} lies in no checkout of mlcalc: open this notebook within one")
+os.chdir(checkout)
 
 runs = Path(os.environ.get("MLCALC_RUNS", "runs"))
 frames = int(os.environ.get("MLCALC_FRAMES", "24"))

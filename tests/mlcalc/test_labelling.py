@@ -209,7 +209,7 @@ def test_unknown_engines_are_refused_and_nothing_is_written(structures, output, 
         (None, "no such file"),
         ("", "structure"),
         ("2\n\nCu 0 0\n", "not a readable structure"),
-        ("1\nProperties=species:S:1:pos:R:3\nCu 0 0 nan\n", "structure 1 has no atoms, or a position"),
+        ("1\nProperties=species:S:1:pos:R:3\nCu 0 0 nan\n", "structure 1: positions of atom"),
     ],
 )
 def test_unusable_structures_are_refused_and_nothing_is_written(tmp_path, output, content, message):

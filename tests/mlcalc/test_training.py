@@ -1,6 +1,7 @@
 """Training: what is learnt, what is kept apart, what resuming means, and what is refused."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -243,3 +244,28 @@ def test_folders_are_not_mixed_up(folder, tmp_path, capsys):
     save_model(other, tmp_path / "other.safetensors")
     assert main(["train", config, "-o", str(tmp_path / "new"), "--init", str(tmp_path / "other.safetensors")]) == 2
     assert "is not the configured one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"step": 300', b'"step": -30'),
+        (b'"step": 300', b'"step": 3e2'),
+        (b'"since_best"', b'"since_worst'[:12]),
+        (b'"offsets"', b'"offsetz"'),
+        (b"optimizer.0.0.", b"optimizer.0.x."),
+        (b"{", b"["),
+    ],
+)  # fmt: skip
+def test_a_state_that_is_not_one_is_refused(folder, tmp_path, capsys, old, new):
+    """Lengths stay: what is wrong is what the file says, not that it cannot be parsed."""
+    shutil.copytree(folder / "net", tmp_path / "net")
+    state = tmp_path / "net" / "state.safetensors"
+    content = state.read_bytes()
+    escaped = (
+        (old.replace(b'"', b'\\"'), new.replace(b'"', b'\\"')) if old.startswith((b'"step', b'"since')) else (old, new)
+    )
+    assert escaped[0] in content
+    state.write_bytes(content.replace(*escaped, 1))
+    assert main(["train", str(folder / "net.toml"), "-o", str(tmp_path / "net"), "--resume"]) == 2
+    assert "state.safetensors: " in capsys.readouterr().err
