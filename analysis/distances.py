@@ -199,10 +199,10 @@ class PairDistances(AnalysisBase):
 
     def _single_frame(self):
         distances, shortest = self._distances()
-        if not (distances < LARGEST_A).all():  # nor where one is not a number
+        if not ((distances < LARGEST_A).all() and (np.abs(self._ts.positions) < LARGEST_A).all()):
             raise InputError(
-                f"frame {self._ts.frame} holds positions that are not finite, or more than {LARGEST_A:g} Å apart: expected a "
-                "healthy trajectory"
+                f"frame {self._ts.frame} holds positions that are not finite, or beyond {LARGEST_A:g} Å: expected a healthy "
+                "trajectory"
             )
         self.results.shortest = min(self.results.shortest, shortest)
         bins = np.minimum((distances / self._bin_width).astype(np.intp), self._n_bins)

@@ -5,18 +5,20 @@ them without a word; it also knows datasets that claim more entries than any dis
 """
 
 import math
-import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
 
-from md.received import open_regular
+from md.received import opener
 from mlcalc.errors import InputError
 
 _LARGEST_COUNT = 10_000  # of groups and datasets
 _DENSEST = 1032  # bytes that one byte of a deflated chunk can stand for
+_HEAP, _HEADER = b"GCOL", struct.Struct("<HHIQ")  # index, references, nothing, size of an object
+_HEADS = 1 << 16  # bytes at the beginning of a file, where texts of attributes lie
 _ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, MemoryError, OverflowError)
 
 
@@ -33,7 +35,8 @@ def open_h5(path: str | Path, what: str, locking: bool | None = None) -> Iterato
             whatever h5py raises where something is not there or of another kind.
     """
     try:
-        os.close(open_regular(path))
+        with open(path, "rb", opener=opener) as stream:
+            check_heaps(stream.read(_HEADS))
         with h5py.File(path, "r", locking=locking) as file:
             check_closed(file)
             yield file
@@ -42,6 +45,23 @@ def open_h5(path: str | Path, what: str, locking: bool | None = None) -> Iterato
         raise (error if text.startswith(str(path)) else InputError(f"{path}: {text}")) from error
     except _ERRORS as error:
         raise InputError(f"{path}: not a readable {what} ({' '.join(str(error).split())})") from error
+
+
+def check_heaps(head: bytes) -> None:
+    """Raise InputError for a damaged collection of texts: HDF5 2.0 goes round in circles where an object has no size.
+
+    Format: HDF5 File Format Specification 3.0, section III.E.
+    """
+    begin = head.find(_HEAP)
+    while begin >= 0:
+        place, end = begin + 16, begin + int.from_bytes(head[begin + 8 : begin + 16], "little")
+        while place + 16 <= min(end, len(head)):
+            index, _, _, size = _HEADER.unpack_from(head, place)
+            step = 16 + (size + 7) // 8 * 8 if index else size
+            if not 16 <= step <= end - place:
+                raise InputError(f"texts of attributes are damaged at byte {place}")
+            place += step
+        begin = head.find(_HEAP, begin + 1)
 
 
 def check_closed(file: h5py.File) -> None:

@@ -16,8 +16,8 @@ Where the text of INIT says ``batch_size:B`` with B > 1, POSDATA comes with N, B
 answer is FORCEREADY, B energies, N, B × forces, B × virials, B × (length, text). i-PI pads a short batch with its last structure.
 
 Every integer from the wire is checked before memory is asked for. No wait is without an end: between two messages the server may be
-silent for ``idle_s``, since i-PI may have to wait for other force fields; a message that has begun must be there within
-``MESSAGE_S`` and a second for every 64 KiB of it, and an answer must be taken as fast.
+silent for ``idle_s``, since i-PI may have to wait for other force fields; a message that has begun must go on within
+``MESSAGE_S``, and be there in that time and a second for every 64 KiB of it; an answer must be taken as fast.
 """
 
 import io
@@ -191,12 +191,13 @@ class Connection:
 
     def _send_rest(self, data: memoryview) -> None:
         limit = self._message_s + len(data) / _SLOWEST
-        began = time.monotonic()
+        began = moved = time.monotonic()
         while data:
-            if time.monotonic() - began > limit:
-                raise Stalled(f"the server has not taken an answer for {limit:.0f} s")
+            now = time.monotonic()
+            if now - moved > self._message_s or now - began > limit:
+                raise Stalled(f"the server has not taken an answer for {now - began:.0f} s")
             with suppress(BlockingIOError):
-                data = data[self._socket.send(data) :]
+                data, moved = data[self._socket.send(data) :], time.monotonic()
 
     def fileno(self) -> int:
         """File descriptor of the socket."""
@@ -225,24 +226,23 @@ class Connection:
 
     def _wait_for(self, data: bytes, count: int, silence_s: float | None) -> bytes:
         """The rest of ``count`` bytes, after those that have come."""
-        parts, missing, began = [data], count - len(data), time.monotonic()
+        parts, missing, moved = [data], count - len(data), time.monotonic()
         while missing:
             if self._wire.ended:
                 raise Disconnected(f"closed after {count - missing} of {count} bytes" if missing < count else "closed")
-            if silence_s is not None and missing == count:
-                if time.monotonic() - began > silence_s:
-                    raise Stalled(f"the server has said nothing for {silence_s:g} s")
-            else:
-                self._check_message(count)
-            part = self._reader.read(missing) or b""
-            parts.append(part)
-            missing -= len(part)
+            now = time.monotonic()
+            if silence_s is None or missing < count:
+                self._check_message(now, moved, count)
+            elif now - moved > silence_s:
+                raise Stalled(f"the server has said nothing for {silence_s:g} s")
+            if part := self._reader.read(missing):
+                parts.append(part)
+                missing, moved = missing - len(part), now
         return b"".join(parts)
 
-    def _check_message(self, count: int) -> None:
-        now = time.monotonic()
+    def _check_message(self, now: float, moved: float, count: int) -> None:
         self._began = now if self._began is None else self._began
-        if now - self._began > self._message_s + count / _SLOWEST:
+        if now - moved > self._message_s or now - self._began > self._message_s + count / _SLOWEST:
             raise Stalled(f"half a message, and the rest has not come for {now - self._began:.0f} s")
 
     def _read_int(self) -> int:

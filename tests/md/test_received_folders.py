@@ -6,12 +6,13 @@ import json
 import os
 import shutil
 import stat
+import tempfile
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
@@ -22,6 +23,7 @@ from md.cli import main
 from md.received import check_name, one_line, open_regular
 from md.run_folder import RunFolder
 from md.run_status import read_status
+from md.trajectory import read_frames
 from mlcalc.errors import InputError
 from tests.conftest import rpmd_run, write_acetylene
 
@@ -186,6 +188,24 @@ def test_trajectories_that_lead_out_or_cannot_be(run, capsys, name):
     assert message in refused(run, capsys, ["check", "frames", "resume"])
     with pytest.raises(InputError, match="trajectory.h5"):
         open_run(run)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.dictionaries(st.integers(0, 8191), st.sampled_from([0, 1, 71, 128, 255]), min_size=1, max_size=20))
+def test_damage_to_what_hdf5_keeps_its_order_in(sound, tmp_path, changes):
+    """Frames, or a sentence: HDF5 itself goes round in circles over some of these."""
+    data = bytearray((sound / "trajectory.h5").read_bytes())
+    for place, value in changes.items():
+        data[place] = value
+    with tempfile.NamedTemporaryFile(dir=tmp_path) as file:
+        file.write(data)
+        file.flush()
+        try:
+            steps, positions = read_frames(file.name)
+        except InputError as error:
+            assert file.name in str(error) and "\n" not in str(error)
+        else:
+            assert len(steps) == len(positions) and np.isfinite(positions).all()
 
 
 CONTENT = {
