@@ -20,6 +20,7 @@ from MDAnalysis.analysis.results import ResultsGroup
 from analysis.boxes import lattice_of_box
 from analysis.molecules import Molecule, find_bonds, molecule_of
 from md.statistics import Mean, block_average
+from md.trajectory import LARGEST_A
 from mlcalc.errors import InputError
 from mlcalc.minimum_image import joined_beads, lattice_of, minimum_images
 
@@ -198,9 +199,10 @@ class PairDistances(AnalysisBase):
 
     def _single_frame(self):
         distances, shortest = self._distances()
-        if not np.isfinite(distances).all():
+        if not ((distances < LARGEST_A).all() and (np.abs(self._ts.positions) < LARGEST_A).all()):
             raise InputError(
-                f"frame {self._ts.frame} holds positions that are not finite: expected a healthy trajectory"
+                f"frame {self._ts.frame} holds positions that are not finite, or beyond {LARGEST_A:g} Å: expected a healthy "
+                "trajectory"
             )
         self.results.shortest = min(self.results.shortest, shortest)
         bins = np.minimum((distances / self._bin_width).astype(np.intp), self._n_bins)

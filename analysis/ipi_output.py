@@ -24,6 +24,7 @@ from md.ipi_input import (
     trajectories,
 )
 from md.preparation import as_extxyz
+from md.received import check_name
 from md.ring_polymer import HBAR
 from md.run_folder import FROM_IPI, INPUT, PROPERTIES, STATUS, STRUCTURE, TRAJECTORY
 from md.trajectory import TrajectoryWriter
@@ -63,6 +64,7 @@ def convert(
         InputError: Not such an input, no trajectory of positions for every bead, files that do not fit together, or a folder
             that is there already. Nothing is written then.
     """
+    check_name(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists already and is not empty: choose another --output")
     root = read_root(input_path)
@@ -144,7 +146,8 @@ def _structure(root: Element, path: Path, frames: Frames, choice: bool | None, r
 
 def _write_trajectory(path: Path, frames: Frames, atoms: Atoms, timestep_fs: float) -> None:
     n_beads, periodic = frames.positions.shape[1], bool(atoms.pbc.any())
-    writer = TrajectoryWriter(path, n_beads, len(atoms), frames.cells[0] if periodic else None, pbc=atoms.pbc)
+    cell = frames.cells[0] if periodic else None
+    writer = TrajectoryWriter(path, n_beads, len(atoms), cell, pbc=atoms.pbc, atoms=atoms)
     unknown = np.full(n_beads, np.nan)  # i-PI writes means of energies alone
     for step, positions, cell in zip(frames.steps, frames.positions, frames.cells, strict=True):
         writer.append(int(step), step * timestep_fs, positions, unknown, cell=cell if periodic else None)

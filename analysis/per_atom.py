@@ -1,9 +1,9 @@
 """``properties --per-atom``: means of the estimators that have a value for every atom."""
 
-import h5py
 import numpy as np
 
 from analysis.universe import Run
+from md.closed_h5 import open_h5
 from md.estimators import ESTIMATORS, PER_ATOM
 from md.statistics import Mean, block_average
 from mlcalc.errors import InputError
@@ -21,12 +21,12 @@ def atom_means(run: Run, discard: float) -> dict[str, list[Mean]]:
     """
     parts: dict[str, list[np.ndarray]] = {name: [] for name in _ROWS}
     for path in run.trajectories:
-        with h5py.File(path, "r") as file:
+        with open_h5(path, "H5MD trajectory of a ring polymer") as file:
             for name, found in parts.items():
-                try:
-                    found.append(file[f"observables/trajectory/{name}/value"][:])
-                except KeyError as error:
-                    raise InputError(f"{path}: nothing recorded per atom; run with per_atom = true") from error
+                place = f"observables/trajectory/{name}/value"
+                if place not in file:
+                    raise InputError(f"{path}: nothing recorded per atom; run with per_atom = true")
+                found.append(np.asarray(file[place][:], dtype=np.float64))
     kept = run.kept(discard)
     series = {name: np.concatenate(found)[kept] for name, found in parts.items()}
     return {name: [block_average(values) for values in columns.T] for name, columns in series.items()}

@@ -4,7 +4,6 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import matplotlib
 import numpy as np
 from ase import Atoms, units
@@ -13,8 +12,11 @@ from matplotlib.figure import Figure
 from analysis.harmonic import reference_modes
 from analysis.plots import OKABE_ITO, STYLE, write_beside
 from analysis.spectra import LIGHT, Spectrum, autocorrelations, bands, density_of_states, harmonic_correlation
+from md.closed_h5 import open_h5
 from md.normal_modes import mode_frequencies
 from md.ring_polymer import ring_frequency
+from md.run_folder import check_files
+from md.velocities import facts_of
 from mlcalc.errors import InputError
 from mlcalc.json_text import to_json
 from mlcalc.model_file import find_model, load_model
@@ -85,20 +87,22 @@ class Analysed:
 def open_real_time(folder: str | Path) -> RealTimeRun:
     """Read a run folder of 'rpmd real-time'; InputError when it is not one, or no trajectory came to its end."""
     folder = Path(folder)
+    check_files(folder)
     try:
         settings = tomllib.loads((folder / "input.toml").read_text(encoding="utf-8"))
-        with h5py.File(folder / "velocities.h5", "r") as file:
-            data = file["velocity"]
-            velocities, attributes, masses = data[:], dict(data.attrs), file["mass"][:]
+        with open_h5(folder / "velocities.h5", "file of velocities") as file:
+            facts, velocities = facts_of(file), file["velocity"][:]
         structure = read_atoms(folder / "structure.xyz", format="extxyz")[-1]
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{folder}: not a run folder of 'rpmd real-time' ({error})") from error
     if not len(velocities):
         raise InputError(f"{folder}: no trajectory has come to its end yet")
+    if not np.isfinite(velocities).all():
+        raise InputError(f"{folder}: velocities that are not finite: no spectrum can be made of them; see 'rpmd check'")
     own = folder / "model.safetensors"
     return RealTimeRun(
-        folder, structure, str(own) if own.is_file() else settings["model"], int(attributes["n_beads"]),
-        float(attributes["temperature_K"]), settings["thermostat"], float(attributes["interval_fs"]), velocities, masses,
+        folder, structure, str(own) if own.is_file() else settings["model"], facts.n_beads,
+        facts.temperature_K, settings["thermostat"], facts.interval_fs, velocities, facts.masses,
     )  # fmt: skip
 
 

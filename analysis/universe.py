@@ -20,6 +20,8 @@ from MDAnalysis.units import get_conversion_factor
 
 from analysis.boxes import Axes, BeadReader, axes_of, boxes, cells_in
 from md.clamped import Clamped
+from md.run_folder import check_files
+from md.trajectory import check_order, check_positions, open_layout
 from mlcalc.errors import InputError
 from mlcalc.minimum_image import joined_beads, lattice_of
 from mlcalc.model_file import find_model
@@ -113,6 +115,7 @@ def open_run(folder: str | Path) -> Run:
         InputError: Not a run folder; an unreadable file in it; no frames; atoms that do not fit the structure.
     """
     folder = Path(folder)
+    check_files(folder)
     for name in ("input.toml", "structure.xyz", "trajectory.h5"):
         if not (folder / name).is_file():
             raise InputError(
@@ -121,6 +124,7 @@ def open_run(folder: str | Path) -> Run:
     temperature_K, model, rotates = _read_settings(folder / "input.toml")
     own_model = folder / "model.safetensors"
     structure = read_atoms(folder / "structure.xyz", format="extxyz")[-1]
+    check_positions(structure.positions[None], folder / "structure.xyz")
     n_beads, n_atoms, n_frames, interval = _read_sizes(folder / "trajectory.h5")
     if n_atoms != len(structure):
         raise InputError(f"{folder}: {n_atoms} atoms in trajectory.h5, but {len(structure)} in structure.xyz")
@@ -207,6 +211,7 @@ def bead_positions(run: Run, frames: Sequence[int] | np.ndarray) -> np.ndarray:
 def _turned(run: Run, particles: h5py.Group, part: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Joined positions (n, P, N, 3) and lattice vectors (n, 3, 3) in MDAnalysis' axes, and its dimensions (n, 6)."""
     positions = particles["position/value"][part].astype(np.float64)
+    check_positions(positions, particles.file.filename)
     positions = positions.reshape(len(positions), run.n_beads, -1, 3)
     if run.axes is None:
         return positions, np.empty((0, 3, 3)), np.empty((0, 6))
@@ -267,17 +272,12 @@ def _read_settings(path: Path) -> tuple[float, str, bool]:
 
 def _read_sizes(path: Path) -> tuple[int, int, int, float]:
     """Beads, atoms and frames of an H5MD trajectory, and the time between frames in ps."""
+    layout = open_layout(path)
     try:
-        with h5py.File(path, "r") as file:
-            particles = file["particles/trajectory"]
-            n_beads, n_atoms = int(particles.attrs["n_beads"]), int(particles.attrs["n_atoms"])
-            shape, time = particles["position/value"].shape, particles["position/time"]
-            # A run in progress may have written a frame's positions and not yet its time.
-            n_frames = min(shape[0], len(time), len(particles["position/step"]))
-            interval = float(time[1] - time[0]) if len(time) > 1 else 0.0
-            interval_ps = interval * get_conversion_factor("time", time.attrs["unit"], "ps")
-    except (OSError, KeyError) as error:
-        raise InputError(f"{path}: not a readable H5MD trajectory of a ring polymer ({error})") from error
-    if shape[1:] != (n_beads * n_atoms, 3):
-        raise InputError(f"{path}: positions of shape {shape} do not hold {n_beads} beads of {n_atoms} atoms")
-    return n_beads, n_atoms, n_frames, interval_ps
+        check_order(layout)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    interval = float(layout.times[1] - layout.times[0]) if layout.n_frames > 1 else 0.0
+    if layout.n_frames > 1 and not interval > 0.0:
+        raise InputError(f"{path}: no time between its frames: expected one after the other; see 'rpmd check'")
+    return layout.n_beads, layout.n_atoms, layout.n_frames, interval * get_conversion_factor("time", "fs", "ps")

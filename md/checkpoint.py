@@ -14,6 +14,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from md.received import read_regular
 from mlcalc.errors import InputError
 from mlcalc.files import sync_folder, write_atomically
 from mlcalc.json_text import to_json
@@ -22,6 +23,8 @@ NEWEST, PREVIOUS, NEXT = "checkpoint", "checkpoint.previous", "checkpoint.next"
 _FORMAT, _VERSION = "mlcalc checkpoint", 2
 _DIGEST = 32
 _LARGEST = 1 << 32  # bytes
+_LAST_STEP = 1 << 62
+PRODUCTION, EQUILIBRATION, TRAJECTORIES = "production", "equilibration", "trajectories"
 
 
 class Checkpoint(NamedTuple):
@@ -69,15 +72,14 @@ def read_checkpoint(folder: Path) -> tuple[Checkpoint, str | None]:
             return found, ("; ".join(problems) + f": going on from {name}" if problems else None)
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            problems.append(f"{folder / name} is not whole ({error})")
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, MemoryError, SafetensorError) as error:
+            reason = " ".join(str(error).replace(f"{folder / name} ", "").split())
+            problems.append(f"{folder / name} is not whole ({reason[:400] or type(error).__name__})")
     raise InputError("; ".join(problems) or f"{folder}: no checkpoint to go on from")
 
 
 def _read(path: Path) -> Checkpoint:
-    if path.stat().st_size > _LARGEST:
-        raise ValueError(f"{path.stat().st_size} bytes: expected at most {_LARGEST}")
-    data = path.read_bytes()
+    data = read_regular(path, _LARGEST)
     block, digest = data[:-_DIGEST], data[-_DIGEST:]
     if hashlib.sha256(block).digest() != digest:
         raise ValueError("its checksum does not fit")
@@ -86,4 +88,44 @@ def _read(path: Path) -> Checkpoint:
     form, version = facts.pop("format"), facts.pop("version")
     if (form, version) != (_FORMAT, _VERSION):
         raise ValueError(f"{form!r}, version {version!r}: this program reads version {_VERSION}")
-    return Checkpoint(state=load(block), **facts)
+    return _checked(Checkpoint(state=load(block), **facts))
+
+
+def _checked(found: Checkpoint) -> Checkpoint:
+    """The checkpoint, after a look at the type and range of every field; ValueError where one cannot be right."""
+    several = isinstance(found.generators, list) and len(found.generators) > 0
+    counts = found.extent.values() if isinstance(found.extent, dict) else [None]
+    phases = EQUILIBRATION, PRODUCTION, TRAJECTORIES
+    _expect(found.phase in phases, "phase", found.phase, f"one of {', '.join(phases)}")
+    _expect(_is_count(found.step), "step", found.step, "a whole number from 0 on")
+    _expect(isinstance(found.physics, dict), "physics", found.physics, "settings by name")
+    _expect(all(map(_is_count, counts)), "extent", found.extent, "whole numbers from 0 on by name")
+    _expect(
+        several and all(map(_is_generator, found.generators)), "generators", found.generators, "states of generators"
+    )
+    for name, array in found.state.items():
+        # Steps are whole numbers, all else is as the laws of motion have it.
+        kind = np.dtype(np.int64 if name == "step" else np.float64)
+        _expect(array.dtype == kind, f"type of {name}", array.dtype, str(kind))
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} not finite")
+    return found
+
+
+def _expect(fine: bool, name: str, value: object, expected: str) -> None:
+    if not fine:
+        raise ValueError(f"{name} = {repr(value)[:60]}: expected {expected}")
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LAST_STEP
+
+
+def _is_generator(state) -> bool:
+    """Whether NumPy's generator can take this state, and has it then."""
+    probe = np.random.default_rng(0).bit_generator
+    try:
+        probe.state = state
+        return probe.state == state
+    except (TypeError, ValueError, KeyError, OverflowError, AttributeError):
+        return False

@@ -22,6 +22,8 @@ from pathlib import Path
 
 import h5py
 
+from md.received import open_regular
+
 _SUPERBLOCK = 96  # bytes of its version 0, with the root group's entry
 _NODE = b"TREE"
 _HEADER = 1 << 12  # no object header is as large; the index nodes that are begin with their signature
@@ -43,6 +45,7 @@ class CommittedH5:
 
     Raises:
         FileExistsError: It is to be made and is there. FileNotFoundError: The other way round. OSError: Not an HDF5 file.
+        InputError: No regular file.
     """
 
     def __init__(self, path: str | Path, create: bool):
@@ -80,7 +83,7 @@ class _Changes(io.RawIOBase):
 
     def __init__(self, path: str | Path, create: bool):
         super().__init__()
-        self.descriptor = os.open(path, os.O_RDWR | (os.O_CREAT | os.O_EXCL if create else 0), 0o644)
+        self.descriptor = open_regular(path, os.O_RDWR | (os.O_CREAT | os.O_EXCL if create else 0))
         self._size = self._committed_size = os.fstat(self.descriptor).st_size
         self._position = 0
         self._pending: dict = {}

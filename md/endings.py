@@ -27,13 +27,13 @@ class Exit(IntEnum):
 MEANINGS = {
     Exit.FINISHED: "finished",
     Exit.FAILED: "an error of the program",
-    Exit.BAD_INPUT: "input that cannot be used; nothing was written",
+    Exit.BAD_INPUT: "input that cannot be used, or an output folder that cannot be written to; nothing was written",
     Exit.NOT_FINITE: "energy or forces are not finite",
     Exit.FORCE: "a force above max_force_eV_A",
     Exit.DISTANCE: "atoms closer than the model has ever seen (domain_guard)",
     Exit.TEMPERATURE: "a temperature above max_temperature_K",
     Exit.GYRATION: "a ring polymer wider than max_gyration_A",
-    Exit.DISK: "files cannot be written: disk full, quota, read-only",
+    Exit.DISK: "files cannot be written any more: disk full, quota, become read-only",
     Exit.DISAGREEMENT: "a committee that disagrees by more than max_disagreement_eV_A",
     Exit.WALLTIME: "--max-walltime is over: go on with 'rpmd resume'",
 }

@@ -7,7 +7,7 @@ import numpy as np
 from md.config import read_settings
 from md.preparation import read_structure
 from md.properties import read_table
-from md.run_folder import INPUT, MODEL, PROPERTIES, STRUCTURE, TRAJECTORY, is_run_folder
+from md.run_folder import INPUT, MODEL, PROPERTIES, STRUCTURE, TRAJECTORY, check_files, is_run_folder
 from md.trajectory import read_frames
 from mlcalc.errors import InputError
 
@@ -36,6 +36,7 @@ def bead_structures(
     """
     if not is_run_folder(folder):
         raise InputError(f"{folder} is not a run folder of 'rpmd run' (no {INPUT}, {STRUCTURE} or {MODEL})")
+    check_files(folder)
     settings = read_settings(folder / INPUT, {})
     atoms = read_structure(folder / STRUCTURE)
     steps, positions = read_frames(folder / TRAJECTORY, skip, every)

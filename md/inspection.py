@@ -4,7 +4,7 @@ Nothing is changed, and a run that is being written may be looked at.
 """
 
 import fcntl
-import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -13,10 +13,13 @@ import h5py
 import numpy as np
 
 from md.checkpoint import NEWEST, PREVIOUS, Checkpoint, read_checkpoint
+from md.closed_h5 import open_h5
 from md.config import RunSettings, read_settings
+from md.continuation import check_checkpoint, wrong_time
 from md.physics import REAL_TIME, differences, physics_of
 from md.preparation import read_structure
 from md.properties import read_table
+from md.received import one_line, open_regular
 from md.run_folder import (
     BREACH,
     FROM_IPI,
@@ -27,12 +30,18 @@ from md.run_folder import (
     STRUCTURE,
     TRAJECTORY,
     VELOCITIES,
+    check_files,
     kind_of,
     own_settings,
 )  # fmt: skip
+from md.run_status import read_status
+from md.trajectory import LARGEST_A, Layout, layout_of
+from md.velocities import facts_of
 from mlcalc.errors import InputError
 
 _ROWS_AT_ONCE = 1 << 24  # bytes of a dataset
+_TRAJECTORY = "H5MD trajectory of a ring polymer"
+_LARGEST = 1e12  # eV, Å/fs: no number of a run is so large
 
 
 class Finding(NamedTuple):
@@ -61,12 +70,17 @@ def inspect(folder: Path) -> tuple[list[Finding], str]:
         try:
             value, text = check()
         except (Problem, InputError, OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
-            text = " ".join(str(problem).replace(f"{folder}/", "").split())
+            text = one_line(" ".join(str(problem).replace(f"{folder}/", "").removeprefix(f"{folder}: ").split()))
             findings.append(Finding(part, False, text, getattr(problem, "curable", False)))
             return None
         findings.append(Finding(part, True, text))
         return value
 
+    try:
+        check_files(folder)
+    except InputError as error:  # nothing else may be opened
+        problem = one_line(str(error).replace(f"{folder}/", ""))
+        return [Finding("files", False, problem, False)], f"do not use it as it is: {folder} was not left so by rpmd"
     writing = is_being_written(folder)
     status, kind = look(STATUS, lambda: _status(folder, writing)) or {}, kind_of(folder)
     settings = look(INPUT, lambda: _settings(folder))
@@ -87,14 +101,18 @@ def inspect(folder: Path) -> tuple[list[Finding], str]:
     elif settings and n_atoms:
         look(TRAJECTORY, lambda: _trajectory(folder, settings, n_atoms, extent))
         look(PROPERTIES, lambda: _properties(folder, settings, extent))
+    if checkpoint and settings and not _lost(findings):
+        look("checkpoint and files", lambda: _fitting(folder, kind, settings, checkpoint))
     return findings, _advice(folder, findings, status, writing)
 
 
 def is_being_written(folder: Path) -> bool:
     """Whether a process holds the lock of a run folder."""
-    if not (folder / LOCK).exists():
+    try:
+        descriptor = open_regular(folder / LOCK)
+    except (FileNotFoundError, InputError):
         return False
-    with open(folder / LOCK) as lock:
+    with os.fdopen(descriptor) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
@@ -103,7 +121,7 @@ def is_being_written(folder: Path) -> bool:
 
 
 def _status(folder: Path, writing: bool) -> tuple[dict, str]:
-    status = json.loads((folder / STATUS).read_text(encoding="utf-8"))
+    status = read_status(folder)
     state, step = status["state"], status["step"]
     if status.get("kind") == FROM_IPI:
         return status, "written by i-PI, converted by 'analysis from-ipi'"
@@ -141,10 +159,12 @@ def _checkpoint(folder: Path) -> tuple[Checkpoint | None, str]:
     checkpoint, warning = read_checkpoint(folder)
     if warning:
         raise Problem(warning, curable=True)
-    bad = [name for name, array in checkpoint.state.items() if not np.isfinite(array).all()]
-    if bad:
-        raise Problem(f"{', '.join(bad)} not finite")
     return checkpoint, f"{checkpoint.phase}, step {checkpoint.step}"
+
+
+def _fitting(folder: Path, kind: str, settings: RunSettings, checkpoint: Checkpoint) -> tuple[None, str]:
+    check_checkpoint(folder, kind, settings, checkpoint)
+    return None, "state, step and tables belong together"
 
 
 def _unchanged(then: dict, now: dict) -> tuple[None, str]:
@@ -154,34 +174,47 @@ def _unchanged(then: dict, now: dict) -> tuple[None, str]:
 
 
 def _trajectory(folder: Path, settings: RunSettings, n_atoms: int, extent: dict) -> tuple[int, str]:
-    with h5py.File(folder / TRAJECTORY, "r", locking=False) as file:
-        position = file["particles/trajectory/position"]
-        steps, shape = position["step"][:], position["value"].shape
-        if shape[1:] != (settings.beads * n_atoms, 3):
-            raise Problem(f"frames of shape {shape[1:]}, expected {(settings.beads * n_atoms, 3)}")
-        expected = np.arange(len(steps)) * settings.trajectory_every_steps
-        if not np.array_equal(steps, expected):
-            at = int(np.argmax(steps != expected))
-            raise Problem(f"frame {at} is of step {steps[at]}, expected {expected[at]}", at >= extent.get("frames", 0))
-        _check_extent(len(steps), "frames", extent)
-        bad = [name for name in ("particles/trajectory/position/value", "observables/trajectory/potential_energy/value")
-               if not _all_finite(file[name], len(steps))]  # fmt: skip
+    with open_h5(folder / TRAJECTORY, _TRAJECTORY, locking=False) as file:
+        layout, every = layout_of(file), settings.trajectory_every_steps
+        _check_sizes(layout, settings, n_atoms)
+        expected = np.arange(layout.n_frames) * every
+        if not np.array_equal(layout.steps, expected):
+            at = int(np.argmax(layout.steps != expected))
+            raise Problem(
+                f"frame {at} is of step {layout.steps[at]}, expected {expected[at]}", at >= extent.get("frames", 0)
+            )
+        _check_times(layout, settings)
+        _check_extent(layout.n_frames, "frames", extent)
+        limits = {
+            "particles/trajectory/position/value": LARGEST_A,
+            "observables/trajectory/potential_energy/value": _LARGEST,
+        }
+        bad = [name for name, limit in limits.items() if not _all_below(limit, file[name], layout.n_frames)]
         if bad:
-            raise Problem(f"{bad[0]} holds numbers that are not finite")
-    return len(steps), f"{len(steps)} frames, all finite"
+            raise Problem(f"{bad[0]} holds numbers that are not finite, or out of all proportion")
+    return layout.n_frames, f"{layout.n_frames} frames, all finite"
+
+
+def _check_sizes(layout: Layout, settings: RunSettings, n_atoms: int) -> None:
+    if (layout.n_beads, layout.n_atoms) != (settings.beads, n_atoms):
+        raise Problem(f"{layout.n_beads} beads of {layout.n_atoms} atoms, expected {settings.beads} of {n_atoms}")
+
+
+def _check_times(layout: Layout, settings: RunSettings) -> None:
+    if wrong := wrong_time(layout.times, layout.steps * settings.timestep_fs):
+        raise Problem(wrong)
 
 
 def _trajectory_of_ipi(folder: Path, settings: RunSettings, n_atoms: int) -> tuple[int, str]:
-    with h5py.File(folder / TRAJECTORY, "r", locking=False) as file:
-        position = file["particles/trajectory/position"]
-        steps, shape = position["step"][:], position["value"].shape
-        if shape[1:] != (settings.beads * n_atoms, 3) or len(steps) != shape[0]:
-            raise Problem(f"{len(steps)} steps, frames of shape {shape[1:]}, expected {(settings.beads * n_atoms, 3)}")
-        if (np.diff(steps) != settings.trajectory_every_steps).any():
+    with open_h5(folder / TRAJECTORY, _TRAJECTORY, locking=False) as file:
+        layout = layout_of(file)
+        _check_sizes(layout, settings, n_atoms)
+        if (np.diff(layout.steps) != settings.trajectory_every_steps).any():
             raise Problem(f"frames that are not all {settings.trajectory_every_steps} steps apart")
-        if not _all_finite(position["value"], len(steps)):
-            raise Problem("positions that are not finite")
-    return len(steps), f"{len(steps)} frames, all finite"
+        _check_times(layout, settings)
+        if not _all_below(LARGEST_A, file["particles/trajectory/position/value"], layout.n_frames):
+            raise Problem("positions that are not finite, or out of all proportion")
+    return layout.n_frames, f"{layout.n_frames} frames, all finite"
 
 
 def _properties_of_ipi(folder: Path) -> tuple[int, str]:
@@ -192,17 +225,24 @@ def _properties_of_ipi(folder: Path) -> tuple[int, str]:
 
 
 def _velocities(folder: Path, settings: RunSettings, extent: dict) -> tuple[int, str]:
-    with h5py.File(folder / VELOCITIES, "r", locking=False) as file:
-        n = len(file["velocity"])
+    with open_h5(folder / VELOCITIES, "file of velocities", locking=False) as file:
+        found = facts_of(file)
+        facts = found.interval_fs, found.n_beads, found.temperature_K
+        expected = settings.timestep_fs * settings.velocities_every_steps, settings.beads, settings.temperature_K
+        if not np.allclose(facts, expected, rtol=1e-9):
+            raise Problem(f"{facts} as interval in fs, beads and temperature in K, expected {expected}")
+        n = found.shape[0]
         _check_extent(n, "trajectories", extent)
-        if not _all_finite(file["velocity"], n):
-            raise Problem("velocities that are not finite")
+        if not _all_below(_LARGEST, file["velocity"], n):
+            raise Problem("velocities that are not finite, or out of all proportion")
     return n, f"{n} of {settings.trajectories} trajectories, all finite"
 
 
-def _all_finite(dataset: h5py.Dataset, n: int) -> bool:
+def _all_below(limit: float, dataset: h5py.Dataset, n: int) -> bool:
+    """Whether the first n entries are finite, and smaller than a limit."""
     block = max(1, _ROWS_AT_ONCE // max(1, dataset.dtype.itemsize * int(np.prod(dataset.shape[1:]))))
-    return all(np.isfinite(dataset[begin : begin + block]).all() for begin in range(0, n, block))
+    parts = (dataset[begin : min(begin + block, n)] for begin in range(0, n, block))
+    return all(part.size == 0 or (part.max() < limit and part.min() > -limit) for part in parts)
 
 
 def _properties(folder: Path, settings: RunSettings, extent: dict) -> tuple[int, str]:
@@ -224,6 +264,11 @@ def _check_extent(found: int, name: str, extent: dict) -> None:
         raise Problem(f"{found} {name}, fewer than the {extent[name]} of the checkpoint")
 
 
+def _lost(findings: list[Finding]) -> bool:
+    """Whether a run cannot be gone on with; its status may be anything."""
+    return any(not (finding.good or finding.curable or finding.part == STATUS) for finding in findings)
+
+
 def _advice_of_ipi(folder: Path, findings: list[Finding], status: dict) -> str:
     if all(finding.good for finding in findings):
         return f"nothing to do; only i-PI can continue this run; analyse it: python -m analysis properties {folder}"
@@ -234,7 +279,7 @@ def _advice(folder: Path, findings: list[Finding], status: dict, writing: bool) 
     bad = [finding for finding in findings if not finding.good]
     if writing:
         return "nothing to do: the run is being written"
-    if any(not finding.curable and finding.part != STATUS for finding in bad):
+    if _lost(findings):
         return f"it cannot be gone on with as it is; begin anew: rpmd run {folder / INPUT} --output ELSEWHERE"
     if bad:
         return f"nothing is lost: rpmd resume {folder}"

@@ -8,6 +8,7 @@ import numpy as np
 from ase.neighborlist import primitive_neighbor_list
 
 _VANISHING = 1e-6  # Å³; a cell without volume is none
+_LARGEST_A = 1e9
 
 
 class CellGuard:
@@ -29,6 +30,9 @@ class CellGuard:
         """
         data = cells.tobytes()
         if data != self._known:
+            if not (np.abs(cells) < _LARGEST_A).all():
+                wrong = cells[~(np.abs(cells) < _LARGEST_A).all(axis=(1, 2))][0]
+                return f"i-PI's cell {wrong.T.tolist()} Å: expected finite numbers below {_LARGEST_A:g}"
             if len(cells) > 1 and (cells != cells[0]).any():
                 single = (self.complaint(q[b : b + 1], cells[b : b + 1]) for b in range(len(q)))
                 return next(filter(None, single), None)

@@ -1,7 +1,11 @@
 """The commands of ``rpmd`` that serve i-PI."""
 
-import os
+import math
 from pathlib import Path
+
+from mlcalc.errors import InputError
+
+_LONGEST_PATH = 107  # bytes of a Unix socket's name, which the system gives
 
 
 def add_ipi_commands(commands, raw) -> None:
@@ -11,7 +15,8 @@ def add_ipi_commands(commands, raw) -> None:
         description="Evaluate a model for i-PI: wait for its socket, answer until it says EXIT, come back if it breaks.",
         epilog="examples:\n  rpmd ipi-client --template inputs/c20/c20.xyz --unix c20\n"
         "  rpmd ipi-client --template inputs/c20/c20.xyz --host node1 --port 31415 --threads 8\n\n"
-        "exit codes: 0 the server said EXIT, 1 the model failed, 2 nothing to be done with what was asked, 3 no server",
+        "exit codes: 0 the server said EXIT, 1 the model failed, 2 nothing to be done with what was asked,\n"
+        "            3 no server, or one that says nothing",
         formatter_class=raw,
     )  # fmt: skip
     _add_guest_options(client)
@@ -22,7 +27,16 @@ def add_ipi_commands(commands, raw) -> None:
     client.add_argument(
         "--prefix", default="/tmp/ipi_", help="of Unix sockets, i-PI's sockets_prefix (default: /tmp/ipi_)"
     )
-    client.add_argument("--wait-s", type=float, default=60.0, help="how long to look for the server (default: 60)")
+    client.add_argument(
+        "--wait-s",
+        type=float,
+        default=60.0,
+        help="how long to look for the server, and for its first word (default: 60)",
+    )
+    client.add_argument(
+        "--idle-s", type=float, default=1800.0,
+        help="how long it may be silent between two messages, as while i-PI waits for others (default: 1800; 0 or inf: for ever)",
+    )  # fmt: skip
     client.add_argument("--log-every-s", type=float, default=10.0, help="interval of the log (default: 10)")
     client.set_defaults(command=_ipi_client)
     launch = commands.add_parser(
@@ -61,9 +75,14 @@ def _ipi_client(options) -> int:
     from mlcalc.settings import check_range
 
     check_range("--port", options.port, 1, 65535)
-    check_range("--wait-s", options.wait_s, 0)
+    for name in ("wait_s", "idle_s", "log_every_s"):
+        _check_seconds(name, getattr(options, name))
     check_range("--threads", options.threads, 0)
     address = Address(options.unix, options.host or "localhost", options.port, options.prefix)
+    if options.unix is not None and len(str(address).encode(errors="surrogateescape")) > _LONGEST_PATH:
+        raise InputError(
+            f"--unix: {str(address)!r} is longer than the {_LONGEST_PATH} bytes that a Unix socket's name may have"
+        )
     model, template = load_model(find_model(options.model)), read_structure(options.template)
     guest = Guest(model, template, options.precision, options.threads, options.atomic_energies)
 
@@ -73,20 +92,30 @@ def _ipi_client(options) -> int:
     report(str(guest))
     with single_threaded_blas():
         guest.warm_up()
-        return run_client(guest, address, options.wait_s, report, options.log_every_s)
+        return run_client(
+            guest, address, options.wait_s, report, options.log_every_s, options.idle_s or math.inf
+        )  # fmt: skip
+
+
+def _check_seconds(name: str, value: float) -> None:
+    if not value >= 0.0:
+        raise InputError(f"--{name.replace('_', '-')} = {value}: expected at least 0 seconds")
 
 
 def _ipi_launch(options) -> int:
-    from md.ipi_launch import Launch, check_wrapping
-    from md.potentials import find_model
+    from md.ipi_launch import Launch, addresses, check_wrapping
+    from md.potentials import available_threads, find_model
     from md.preparation import read_structure
     from mlcalc.settings import check_range
 
     check_range("--clients", options.clients, 1, 1024)
+    _check_seconds("stall_s", options.stall_s)
     check_range("--stall-s", options.stall_s, 0, open_low=True)
+    check_range("--threads", options.threads, 0)
     find_model(options.model)  # before anything is started
     check_wrapping(options.input, read_structure(options.template))
-    threads = options.threads or max(1, (os.cpu_count() or 1) // options.clients)
+    n_clients = options.clients * len(addresses(options.input))
+    threads = options.threads or max(1, available_threads() // n_clients)
     passed = ["--model", options.model, "--template", options.template, "--precision", options.precision]
     passed += ["--threads", str(threads)] + ["--atomic-energies"] * options.atomic_energies
     return Launch(options.input, options.clients, passed, options.stall_s).run()

@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from md.ipi_guest import Answer, CellError, Guest, GuestError
-from md.ipi_protocol import Connection, Disconnected, ProtocolError
+from md.ipi_protocol import IDLE_S, Connection, Disconnected, ProtocolError, Stalled
 
 DONE, FAILED, REFUSED, NO_SERVER = 0, 1, 2, 3  # exit codes
 _LONGEST_PAUSE_S = 2.0
+_CONNECT_S = 10.0  # limit of one attempt
+_FIRST_WORD_S = 5.0  # at least: what accepts a connection and says nothing is no i-PI
 
 
 @dataclass(frozen=True)
@@ -35,17 +37,20 @@ class Address:
     def __str__(self) -> str:
         return f"{self.prefix}{self.unix}" if self.unix is not None else f"{self.host}:{self.port}"
 
-    def connect(self) -> socket.socket:
-        """One attempt; OSError when nobody listens."""
+    def connect(self, timeout_s: float = _CONNECT_S) -> socket.socket:
+        """One attempt; OSError when nobody listens, or answers in time."""
         if self.unix is not None:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            sock.settimeout(timeout_s)
             try:
                 sock.connect(f"{self.prefix}{self.unix}")
             except OSError:
                 sock.close()
                 raise
+            sock.settimeout(None)
             return sock
-        sock = socket.create_connection((self.host, self.port))
+        sock = socket.create_connection((self.host, self.port), timeout_s)
+        sock.settimeout(None)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         return sock
@@ -76,13 +81,14 @@ class Rate:
 # came, it reads until the other side has closed too: i-PI 3.3.1 waits for ever where a socket was closed with unread data, or is
 # written to after it was closed. Signals to the client's group do not reach it.
 _GUARDIAN = """
-import socket, sys
+import socket, sys, time
 sock = socket.socket(fileno=int(sys.argv[1]))
 sys.stdin.buffer.read()
 try:
     sock.shutdown(socket.SHUT_WR)
     sock.settimeout(60.0)
-    while sock.recv(1 << 16):
+    end = time.monotonic() + 300.0
+    while sock.recv(1 << 16) and time.monotonic() < end:
         pass
 except OSError:
     pass
@@ -135,18 +141,21 @@ def run_client(
     wait_s: float = 60.0,
     report: Callable[[str], None] = print,
     log_every_s: float = 10.0,
+    idle_s: float = IDLE_S,
 ) -> int:
     """Serve i-PI until it says EXIT; returns the exit code.
 
     0 after EXIT; 1 when the model failed; 2 when the server asks for what cannot be (another number of atoms, a cell that does not
-    fit the template, nonsense); 3 when there was no server for ``wait_s`` seconds, at the start or after a lost connection. SIGTERM
-    and SIGINT end it like EXIT, with 128 + signal. However it ends, the socket is emptied before it is closed, so that i-PI can
-    give its work to another client.
+    fit the template, nonsense); 3 when there was no server for ``wait_s`` seconds, at the start or after a lost connection, or one
+    that says nothing, stops within a message or takes no answer. SIGTERM and SIGINT end it like EXIT, with 128 + signal. However it
+    ends, the socket is emptied before it is closed, so that i-PI can give its work to another client.
 
     Args:
-        wait_s: How long to look for the server, with growing pauses.
+        wait_s: How long to look for the server, with growing pauses, and for its first message (5 s at least).
         report: Takes a line of the log; log_every_s: Interval of the count of evaluations.
+        idle_s: Longest silence between two messages; math.inf for no limit.
     """
+    first_s = min(max(wait_s, _FIRST_WORD_S), idle_s)
     rate = Rate(report, log_every_s)
     try:
         with signals_raise():
@@ -156,7 +165,7 @@ def run_client(
                     report(f"no server at {address} for {wait_s:g} s; {rate}")
                     return NO_SERVER
                 report(f"connected to {address}")
-                code = _serve_until_lost(Connection(sock, guest.n_atoms), guest, rate, report)
+                code = _serve_until_lost(Connection(sock, guest.n_atoms, first_s, idle_s), guest, rate, report)
                 if code is not None:
                     return code
     except Signalled as stopped:
@@ -174,6 +183,9 @@ def _serve_until_lost(connection: Connection, guest: Guest, rate: Rate, report: 
     except (Disconnected, BrokenPipeError, ConnectionResetError) as error:
         report(f"connection lost ({error}); {rate}; looking for the server")
         return None
+    except Stalled as error:
+        report(f"error: {error}; {rate}; see --wait-s and --idle-s")
+        return NO_SERVER
     except (ProtocolError, CellError) as error:
         report(f"error: {error}")
         return REFUSED
@@ -186,7 +198,7 @@ def serve(connection: Connection, guest: Guest, rate: Rate) -> None:
     """Answer messages until EXIT.
 
     Raises:
-        Disconnected, OSError: The server is gone.
+        Disconnected, OSError: The server is gone. Stalled: It is silent for too long.
         ProtocolError, GuestError: See ipi_protocol and ipi_guest.
     """
     known, answer = False, None
@@ -218,7 +230,7 @@ def _find(address: Address, wait_s: float, report: Callable[[str], None]) -> soc
     deadline, pause, told = time.monotonic() + wait_s, 0.02, False
     while True:
         try:
-            return address.connect()
+            return address.connect(min(max(deadline - time.monotonic(), 0.1), _CONNECT_S))
         except OSError as error:
             if time.monotonic() + pause > deadline:
                 return None

@@ -15,6 +15,8 @@ from md.potentials import Model, check_structure, schnet_potential
 from mlcalc.errors import InputError
 
 _FORCE = units.Hartree / units.Bohr
+_LARGEST_A = 1e6  # no atom of a simulation comes so far from the origin
+_ATOMS_AT_ONCE, _FEWEST_AT_ONCE = 1 << 16, 64  # the kernel holds its intermediate results of all structures of a call
 
 
 class GuestError(RuntimeError):
@@ -77,13 +79,14 @@ class Guest:
 
         Raises:
             CellError: A molecule that i-PI's cell cuts, or a cell that is too small for it.
-            GuestError: Positions or results that are not finite, or a first structure outside the model's domain.
+            GuestError: Positions or results that are not finite, positions of more than 1e6 Å, or a first structure outside the
+                model's domain.
         """
         q = np.asarray(positions, dtype=np.float64) * units.Bohr
         columns = np.asarray(cells, dtype=np.float64) * units.Bohr
         vectors = columns.transpose(0, 2, 1)
-        if not np.isfinite(q).all():
-            raise GuestError(f"positions of structure(s) {_where(~np.isfinite(q))} are not finite")
+        if not (q.max() < _LARGEST_A and q.min() > -_LARGEST_A):
+            raise GuestError(_say_where(q))
         if complaint := self._guard.complaint(q, columns):
             raise CellError(complaint)
         self._check_once(q[0], vectors[0])
@@ -113,11 +116,16 @@ class Guest:
         return found["energies"], found["forces"], -found["virials"].transpose(0, 2, 1), atomic
 
     def _alike(self, vectors: np.ndarray) -> list[np.ndarray]:
-        """Groups of structures that go through the kernel together: all, or those with one cell."""
+        """Groups of structures that go through the kernel together: those with one cell, and no more than memory is for."""
         if not self.periodic or (vectors == vectors[0]).all():
-            return [np.arange(len(vectors))]
-        _, group = np.unique(vectors.reshape(len(vectors), -1), axis=0, return_inverse=True)
-        return [np.flatnonzero(group.ravel() == k) for k in range(group.max() + 1)]
+            groups = [np.arange(len(vectors))]
+        else:
+            _, group = np.unique(vectors.reshape(len(vectors), -1), axis=0, return_inverse=True)
+            groups = [np.flatnonzero(group.ravel() == k) for k in range(group.max() + 1)]
+        size = max(_FEWEST_AT_ONCE, _ATOMS_AT_ONCE // self.n_atoms)
+        if len(vectors) <= size:
+            return groups
+        return [members[begin : begin + size] for members in groups for begin in range(0, len(members), size)]
 
     def _check_once(self, q: np.ndarray, vectors: np.ndarray) -> None:
         if self._checked:
@@ -130,6 +138,14 @@ class Guest:
         self._checked = True
 
 
+def _say_where(q: np.ndarray) -> str:
+    """What is wrong with positions (B, N, 3) Å."""
+    if not np.isfinite(q).all():
+        return f"positions of structure(s) {_where(~np.isfinite(q))} are not finite"
+    far = np.abs(q) >= _LARGEST_A
+    return f"positions of structure(s) {_where(far)} are {np.abs(q).max():.3g} Å from the origin: expected less than {_LARGEST_A:g}"
+
+
 def _where(wrong: np.ndarray) -> list[int]:
-    """Indices of structures with anything wrong."""
-    return np.flatnonzero(wrong.reshape(len(wrong), -1).any(axis=1)).tolist()
+    """Indices of structures with anything wrong, the first ten of them."""
+    return np.flatnonzero(wrong.reshape(len(wrong), -1).any(axis=1)).tolist()[:10]

@@ -17,6 +17,7 @@ from ase import Atoms
 
 from md.ipi_client import DONE, REFUSED, Address, Signalled, signals_raise
 from md.ipi_input import force_fields, read_root
+from md.ipi_protocol import IDLE_S
 from mlcalc.errors import InputError
 
 STALLED, CLIENTS_FAILED = 4, 1  # exit codes beside those of i-PI
@@ -78,7 +79,13 @@ class Child:
     def __init__(self, command: list[str], prefix: str):
         self.name, self.last_line_at = prefix, time.monotonic()
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1, start_new_session=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            bufsize=1,
+            start_new_session=True,
         )
         self._thread = threading.Thread(target=self._pass_on, daemon=True)
         self._thread.start()
@@ -143,6 +150,8 @@ class Launch:
             *place,
             "--log-every-s",
             f"{quiet_s:g}",
+            "--idle-s",
+            f"{max(IDLE_S, 2.0 * self._stall_s):g}",
         ]
         return Child(command, f"[client {slot}] ")
 

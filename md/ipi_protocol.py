@@ -15,19 +15,29 @@ EXIT                                                     –
 Where the text of INIT says ``batch_size:B`` with B > 1, POSDATA comes with N, B × (cell, inverse cell), B × positions, and the
 answer is FORCEREADY, B energies, N, B × forces, B × virials, B × (length, text). i-PI pads a short batch with its last structure.
 
-Every integer from the wire is checked before memory is asked for.
+Every integer from the wire is checked before memory is asked for. No wait is without an end: between two messages the server may be
+silent for ``idle_s``, since i-PI may have to wait for other force fields; a message that has begun must go on within
+``MESSAGE_S``, and be there in that time and a second for every 64 KiB of it; an answer must be taken as fast.
 """
 
 import io
 import socket
+import struct
+import time
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 
 _HEADER = 12
-_LONGEST_TEXT = 1 << 24
+_LONGEST_TEXT = 1 << 20
 _LARGEST_BATCH = 1 << 16
-_LARGEST_MESSAGE = 1 << 30  # bytes
+_LARGEST_MESSAGE = 1 << 28  # bytes
+IDLE_S, MESSAGE_S = 1800.0, 20.0
+_SLOWEST = 1 << 16  # bytes per second of a message
+_CLOSING_S = 2.0  # a server that never stops sending is not listened to for longer
+_PIECES = 64  # reads after which the clock is looked at
+_TICK = struct.pack("@ll", 0, 250_000)  # timeval: how often a wait looks at the clock
 
 
 class ProtocolError(RuntimeError):
@@ -38,11 +48,45 @@ class Disconnected(ConnectionError):
     """The other side is gone."""
 
 
+class Stalled(RuntimeError):
+    """The other side is there and says nothing, or takes nothing; the message says how long."""
+
+
 class Structures(NamedTuple):
     """What POSDATA brings: cells (B, 3, 3) with lattice vectors in columns, positions (B, N, 3), both in Bohr."""
 
     cells: np.ndarray
     positions: np.ndarray
+
+
+class _Wire(io.RawIOBase):
+    """The receiving end of a socket, which a wait comes back from now and then with nothing, for a look at the clock.
+
+    It is the system that ends a wait (SO_RCVTIMEO): where bytes do come, nothing is added to their way.
+
+    Attributes:
+        ended: Whether the other side has closed.
+    """
+
+    def __init__(self, sock: socket.socket):
+        super().__init__()
+        self._socket, self._reads, self.ended = sock, 0, False
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer) -> int | None:
+        """Bytes that have come; None after a while without, and now and then where they come in small pieces."""
+        self._reads += 1
+        if not self._reads % _PIECES:
+            return None
+        try:
+            count = self._socket.recv_into(buffer)
+        except BlockingIOError:
+            return None
+        self.ended = not count
+        return count
 
 
 class Connection:
@@ -51,20 +95,32 @@ class Connection:
     Args:
         sock: Connected stream socket, blocking.
         n_atoms: N that every structure must have.
+        first_s, idle_s: Longest silence before the first message, and between two; math.inf for no limit.
+        message_s: Longest wait within a message.
     """
 
-    def __init__(self, sock: socket.socket, n_atoms: int):
-        self._socket, self._reader, self._n_atoms = sock, sock.makefile("rb", buffering=1 << 16), n_atoms
+    def __init__(
+        self, sock: socket.socket, n_atoms: int, first_s: float = IDLE_S, idle_s: float = IDLE_S,
+        message_s: float = MESSAGE_S,
+    ):  # fmt: skip
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            sock.setsockopt(socket.SOL_SOCKET, option, _TICK)
+        self._socket, self._wire, self._n_atoms = sock, _Wire(sock), n_atoms
+        self._reader = io.BufferedReader(self._wire, 1 << 16)
+        self._silence_s, self._idle_s, self._message_s = first_s, idle_s, message_s
+        self._began: float | None = None  # of the message that is being read, once it is waited for
         self.batch_size = 1
 
     def read_header(self) -> str:
         """The next header, without its blanks.
 
         Raises:
-            Disconnected: The other side has closed.
+            Disconnected: The other side has closed. Stalled: It is silent for too long.
             ProtocolError: Not a header.
         """
-        raw = self._read(_HEADER)
+        self._began = None
+        raw = self._read(_HEADER, self._silence_s)
+        self._silence_s = self._idle_s
         known = ("STATUS", "INIT", "POSDATA", "GETFORCE", "EXIT")
         header = raw.decode("ascii", errors="replace").rstrip()
         if header not in known:
@@ -91,7 +147,7 @@ class Connection:
         except ValueError:
             size = 0
         if not 1 <= size <= limit:
-            raise ProtocolError(f"batch_size {text!r}: expected 1 to {limit}")
+            raise ProtocolError(f"batch_size {text[:40]!r}: expected 1 to {limit}")
         return size
 
     def read_structures(self) -> Structures:
@@ -113,17 +169,35 @@ class Connection:
 
     def write_header(self, header: str) -> None:
         """Send a header alone."""
-        self._socket.sendall(_padded(header))
+        self._send(_padded(header))
 
     def write_answer(self, energies: np.ndarray, forces: np.ndarray, virials: np.ndarray, extras: list[str]) -> None:
         """Send FORCEREADY with results for all structures of a batch, as one message."""
         texts = [text.encode() for text in extras]
         count = np.int32(self._n_atoms).tobytes()
         tail = b"".join(np.int32(len(text)).tobytes() + text for text in texts)
-        self._socket.sendall(
+        self._send(
             _padded("FORCEREADY") + np.float64(energies).tobytes() + count + np.float64(forces).tobytes()
             + np.float64(virials).tobytes() + tail
         )  # fmt: skip
+
+    def _send(self, data: bytes) -> None:
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            self._send_rest(memoryview(data)[sent:])
+
+    def _send_rest(self, data: memoryview) -> None:
+        limit = self._message_s + len(data) / _SLOWEST
+        began = moved = time.monotonic()
+        while data:
+            now = time.monotonic()
+            if now - moved > self._message_s or now - began > limit:
+                raise Stalled(f"the server has not taken an answer for {now - began:.0f} s")
+            with suppress(BlockingIOError):
+                data, moved = data[self._socket.send(data) :], time.monotonic()
 
     def fileno(self) -> int:
         """File descriptor of the socket."""
@@ -131,24 +205,45 @@ class Connection:
 
     def close(self) -> None:
         """Say that nothing more will come, read what has come, and close."""
-        try:
+        end = time.monotonic() + _CLOSING_S
+        with suppress(OSError):  # nothing left to read, or nobody left to read from
             self._socket.shutdown(socket.SHUT_WR)
             self._socket.setblocking(False)
-            while self._socket.recv(1 << 16):
+            while self._socket.recv(1 << 16) and time.monotonic() < end:
                 pass
-        except OSError:  # nothing left to read, or nobody left to read from
-            pass
         self._reader.close()
         self._socket.close()
 
-    def _read(self, count: int) -> bytes:
+    def _read(self, count: int, silence_s: float | None = None) -> bytes:
+        """So many bytes; with ``silence_s`` they begin a message, and nothing may come for so long."""
         try:
             data = self._reader.read(count)
+            if data is None or len(data) < count:
+                data = self._wait_for(data or b"", count, silence_s)
         except (ConnectionError, io.UnsupportedOperation) as error:
-            raise Disconnected(str(error)) from error
-        if len(data) < count:
-            raise Disconnected(f"closed after {len(data)} of {count} bytes" if data else "closed")
+            raise error if isinstance(error, Disconnected) else Disconnected(str(error)) from error
         return data
+
+    def _wait_for(self, data: bytes, count: int, silence_s: float | None) -> bytes:
+        """The rest of ``count`` bytes, after those that have come."""
+        parts, missing, moved = [data], count - len(data), time.monotonic()
+        while missing:
+            if self._wire.ended:
+                raise Disconnected(f"closed after {count - missing} of {count} bytes" if missing < count else "closed")
+            now = time.monotonic()
+            if silence_s is None or missing < count:
+                self._check_message(now, moved, count)
+            elif now - moved > silence_s:
+                raise Stalled(f"the server has said nothing for {silence_s:g} s")
+            if part := self._reader.read(missing):
+                parts.append(part)
+                missing, moved = missing - len(part), now
+        return b"".join(parts)
+
+    def _check_message(self, now: float, moved: float, count: int) -> None:
+        self._began = now if self._began is None else self._began
+        if now - moved > self._message_s or now - self._began > self._message_s + count / _SLOWEST:
+            raise Stalled(f"half a message, and the rest has not come for {now - self._began:.0f} s")
 
     def _read_int(self) -> int:
         return int(np.frombuffer(self._read(4), dtype=np.int32)[0])

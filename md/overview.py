@@ -1,6 +1,5 @@
 """``rpmd info``: a run in one screen, or as numbers for scripts; changes nothing, and may look at a run that is being written."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from md.inspection import is_being_written
 from md.preparation import read_structure
 from md.progress import property_rows
 from md.properties import read_table
-from md.run_folder import FROM_IPI, INPUT, PROPERTIES, STATUS, STRUCTURE, TRAJECTORY, kind_of, own_settings
+from md.run_folder import FROM_IPI, INPUT, PROPERTIES, STRUCTURE, TRAJECTORY, check_files, kind_of, own_settings
+from md.run_status import read_status
 from md.statistics import Mean
 from md.trajectory import read_frames
 from mlcalc.errors import InputError
@@ -26,14 +26,15 @@ def overview(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: A file that is missing or cannot be read; 'rpmd check' says more of it.
     """
+    check_files(folder)
     if kind_of(folder) == FROM_IPI:
         return _converted(folder)
     settings, atoms = own_settings(folder), read_structure(folder / STRUCTURE)
     try:
-        status = json.loads((folder / STATUS).read_text(encoding="utf-8"))
-        state = _state(status["state"], is_being_written(folder))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder / STATUS}: not readable ({error}); see rpmd check {folder}") from error
+        status = read_status(folder)
+    except InputError as error:
+        raise InputError(f"{error}; see rpmd check {folder}") from error
+    state = _state(status["state"], is_being_written(folder))
     found = {
         "folder": str(folder), "kind": kind_of(folder), "state": state, "error": status.get("error"),
         "formula": atoms.get_chemical_formula(), "atoms": len(atoms), "held": int(Clamped.of(atoms).mask.sum()),
@@ -53,7 +54,7 @@ def _converted(folder: Path) -> dict[str, Any]:
     """The same of a run that i-PI has written, as far as it is known."""
     settings, atoms = read_settings(folder / INPUT, {}), read_structure(folder / STRUCTURE)
     steps, _ = read_frames(folder / TRAJECTORY)
-    status = json.loads((folder / STATUS).read_text(encoding="utf-8"))
+    status = read_status(folder)
     return {
         "folder": str(folder), "kind": FROM_IPI, "state": status.get("state"), "error": status.get("error"),
         "formula": atoms.get_chemical_formula(), "atoms": len(atoms),

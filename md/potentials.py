@@ -15,6 +15,7 @@ __all__ = [
     "Harmonic",
     "Morse",
     "Model",
+    "available_threads",
     "check_structure",
     "find_model",
     "force_disagreement",
@@ -45,6 +46,13 @@ def schnet_potential(model: Model, atoms, precision: str = "float32", backend: s
     from mlcalc.kernel import SchNetKernel
 
     return SchNetKernel(model, atoms.numbers, precision, threads or None, cell, pbc)
+
+
+def available_threads() -> int:
+    """Threads of the compiled kernel: those of NUMBA_NUM_THREADS, or one for each processor."""
+    from mlcalc.threads import check_threads
+
+    return check_threads(None)
 
 
 def single_threaded_blas():

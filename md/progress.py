@@ -23,13 +23,13 @@ class Progress:
     Args:
         settings: RunSettings with one number of beads.
         record: The RunFolder that takes log lines and status.
-        copies: How many trajectories a step moves on.
+        copies: How many trajectories a step moves on; step: Where it begins.
     """
 
-    def __init__(self, settings, record, copies: int = 1):
+    def __init__(self, settings, record, copies: int = 1, step: int = 0):
         from tqdm import tqdm
 
-        self.step, self.ns_per_day = 0, 0.0
+        self.step, self.ns_per_day = step, 0.0
         self._settings, self._record, self._copies = settings, record, copies
         self._total = settings.steps + settings.equilibration_steps
         self._bar = tqdm(total=self._total, unit="step", disable=None, desc=f"P = {settings.beads}", mininterval=0.5)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from md.received import opener
 from mlcalc.errors import InputError
 
 
@@ -16,14 +17,15 @@ class PropertiesWriter:
         length: None to make the file; bytes to cut an earlier one back to.
 
     Raises:
-        InputError: The earlier file is shorter.
+        InputError: The earlier file is shorter, or no regular file.
         OSError: No space is left (``append`` likewise); the table then ends with the line before.
     """
 
     def __init__(self, path: Path, n_beads: int, columns: list[str], length: int | None = None):
         self._columns = columns
         # Unbuffered, so that a line is one write, and nothing is left to be written when the disk is full.
-        self._file = open(path, "xb" if length is None else "r+b", buffering=0)  # noqa: SIM115 (held for the life of the run)
+        mode = "xb" if length is None else "r+b"
+        self._file = open(path, mode, buffering=0, opener=opener)  # noqa: SIM115 (held for the life of the run)
         if length is None:
             self._length = 0
             self._write(f"# ring-polymer MD, P = {n_beads}; means over beads, energies of the whole system\n")

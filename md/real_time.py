@@ -19,6 +19,7 @@ import numpy as np
 from ase import units
 
 from md.checkpoint import Checkpoint
+from md.continuation import done_steps
 from md.endings import Stopped, StopRequest
 from md.guards import check_finite
 from md.integrators import in_modes, make_laws
@@ -87,11 +88,12 @@ def run_ensemble(settings, folder: Path, prepared, stop: StopRequest, checkpoint
         for generator, known in zip(generators, checkpoint.generators, strict=True):
             generator.bit_generator.state = known
     record.open_velocities(prepared.atoms, checkpoint and checkpoint.extent)
-    record.set_status(force=True, state="running", **facts(settings, prepared.model_path, REAL_TIME))
+    done = done_steps(settings, checkpoint)
+    record.set_status(force=True, state="running", **facts(settings, prepared.model_path, REAL_TIME, done))
     record.log(
         f"started: P = {n_beads}, trajectories {first * copies} to {settings.trajectories} of {settings.steps} steps"
     )
-    progress = Progress(replace(settings, steps=batches * per_batch, equilibration_steps=0), record, copies)
+    progress = Progress(replace(settings, steps=batches * per_batch, equilibration_steps=0), record, copies, done)
     potential, guard = Copies(prepared.potential, copies), make_guard(settings, prepared, record, copies)
     all_atoms = prepared.atoms[np.tile(np.arange(len(prepared.atoms)), copies)]
     with (

@@ -18,7 +18,6 @@ run.log            what happened when
 """
 
 import fcntl
-import json
 import time
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -38,22 +37,26 @@ from md.endings import Frame
 from md.estimators import ESTIMATORS, PER_ATOM
 from md.physics import FILES, FREE, REAL_TIME, RUN
 from md.properties import PropertiesWriter
+from md.received import check_regular, one_line, opener
+from md.run_status import LARGEST as LARGEST_STATUS
+from md.run_status import STATUS, load_status
 from md.trajectory import TrajectoryWriter
 from md.velocities import VelocityWriter
-from mlcalc.errors import InputError
+from mlcalc.errors import DISK_FULL, InputError
 from mlcalc.files import write_atomically
 from mlcalc.json_text import to_json
 from mlcalc.settings import as_toml, build_settings, read_toml
 
 INPUT, STRUCTURE, MODEL = "input.toml", "structure.xyz", "model.safetensors"
 GLE, TRAJECTORY, PROPERTIES, VELOCITIES = "gle.txt", "trajectory.h5", "properties.csv", "velocities.h5"
-STATUS, LOG, LOCK, BREACH = "status.json", "run.log", ".lock", "breach.xyz"
+LOG, LOCK, BREACH = "run.log", ".lock", "breach.xyz"
 FROM_IPI = (
     "from-ipi"  # kind of a folder that 'analysis from-ipi' has made of i-PI's output: no model, nothing to go on from
 )
 _FILES = {
     INPUT, STRUCTURE, MODEL, GLE, TRAJECTORY, PROPERTIES, VELOCITIES, STATUS, LOG, BREACH, NEWEST, PREVIOUS, NEXT
 }  # fmt: skip
+_LARGEST = {INPUT: 1 << 20, STATUS: LARGEST_STATUS, GLE: 1 << 26, PROPERTIES: 1 << 32}  # bytes
 _COMMITTEE = "committee-*.safetensors"
 _STATUS_INTERVAL_S = 2.0
 _LOCK_TRIALS, _LOCK_PAUSE_S = 5, 0.02
@@ -86,6 +89,12 @@ def committee_of(folder: Path) -> list[Path]:
     return sorted(folder.glob(_COMMITTEE))
 
 
+def check_files(folder: Path) -> None:
+    """Raise InputError where a file of a run folder is a link, a named pipe or a folder, or larger than any run makes it."""
+    for path in [*(folder / name for name in sorted(_FILES | {LOCK})), *committee_of(folder)]:
+        check_regular(path, _LARGEST.get(path.name))
+
+
 class RunFolder:
     """Writer of one run folder, which nobody else may write to meanwhile.
 
@@ -95,6 +104,7 @@ class RunFolder:
 
     Raises:
         InputError: It cannot be made, or another process writes there. The lock is the system's: it goes with its process.
+        OSError: No space is left.
     """
 
     def __init__(self, folder: Path, settings):
@@ -104,8 +114,11 @@ class RunFolder:
         self._clamped = Clamped(np.zeros(0, dtype=bool), np.zeros((0, 3)))
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = open(folder / LOCK, "w")  # noqa: SIM115 (held for the life of the run)
+            # Not emptied: the lock of a folder that was received may be anything.
+            self._lock = open(folder / LOCK, "ab", opener=opener)  # noqa: SIM115 (held for the life of the run)
         except OSError as error:
+            if error.errno in DISK_FULL:
+                raise
             raise InputError(f"{folder}: cannot be written: {error.strerror}; choose another --output") from error
         for _ in range(_LOCK_TRIALS):  # 'rpmd check' may hold it for an instant
             with suppress(OSError):
@@ -137,6 +150,7 @@ class RunFolder:
 
     def note_changes(self) -> None:
         """Bring the keys of the input that a continued run may change up to date."""
+        check_files(self.folder)
         path = self.folder / INPUT
         free = {key: value for key, value in asdict(self._settings).items() if key in FREE - FILES}
         settings = build_settings(RunSettings, read_toml(path) | free, path)
@@ -155,7 +169,7 @@ class RunFolder:
         for name in (TRAJECTORY, PROPERTIES) if extent is None else ():
             (self.folder / name).unlink(missing_ok=True)
         self._tables["frames"] = TrajectoryWriter(
-            self.folder / TRAJECTORY, n_beads, len(atoms), cell, observables, frames, atoms.pbc
+            self.folder / TRAJECTORY, n_beads, len(atoms), cell, observables, frames, atoms.pbc, atoms
         )
         self._tables["bytes"] = PropertiesWriter(
             self.folder / PROPERTIES, n_beads, columns, extent["bytes"] if extent else None
@@ -213,8 +227,8 @@ class RunFolder:
 
     def log(self, message: str) -> None:
         """Add a line to the log, if that is possible: that the disk is full is said where data cannot be written."""
-        with suppress(OSError), open(self.folder / LOG, "a", encoding="utf-8") as stream:
-            stream.write(f"{datetime.now().isoformat(timespec='seconds')} {message}\n")
+        with suppress(OSError, InputError), open(self.folder / LOG, "a", encoding="utf-8", opener=opener) as stream:
+            stream.write(f"{datetime.now().isoformat(timespec='seconds')} {one_line(message)}\n")
 
     def set_status(self, force: bool = False, **entries: Any) -> None:
         """Update status.json, if that is possible: at once with ``force``, else every few seconds."""
@@ -234,20 +248,30 @@ class RunFolder:
 def kind_of(folder: Path) -> str:
     """What the run of a folder is of: physics.RUN, physics.REAL_TIME or FROM_IPI."""
     try:
-        return json.loads((folder / STATUS).read_text(encoding="utf-8"))["kind"]
-    except (OSError, ValueError, KeyError, TypeError):  # a lost status ends no run: there is another sign
-        return REAL_TIME if (folder / VELOCITIES).exists() else RUN
+        kind = load_status(folder).get("kind")
+    except (OSError, InputError):  # a lost status ends no run: there is another sign
+        kind = None
+    if kind in (RUN, REAL_TIME, FROM_IPI):
+        return kind
+    return REAL_TIME if (folder / VELOCITIES).exists() else RUN
 
 
 def own_settings(folder: Path) -> RunSettings:
     """The settings of a run, with the copies of structure, model and matrices that its folder holds.
 
     Raises:
-        InputError: Input missing or malformed, or a run of i-PI.
+        InputError: Input missing or malformed, a run of i-PI, or files that do not lie in the folder.
     """
+    check_files(folder)
     if kind_of(folder) == FROM_IPI:
         raise InputError(
             f"{folder} was written by i-PI and converted by 'analysis from-ipi': only i-PI can continue it; choose another folder"
         )
+    for key, allowed in (("structure", (STRUCTURE,)), ("gle_file", ("", GLE))):
+        value = read_toml(folder / INPUT).get(key, allowed[0])
+        if value not in allowed:
+            raise InputError(
+                f"{folder / INPUT}: {key} = {str(value)[:80]!r}: expected {allowed[-1]!r}, the copy beside it"
+            )
     own = {"model": str(folder / MODEL), "committee": [str(path) for path in committee_of(folder)]}
     return read_settings(folder / INPUT, own)

@@ -14,6 +14,7 @@ import numpy as np
 from md.averages import Ensemble
 from md.checkpoint import Checkpoint, write_checkpoint
 from md.committee import check_agreement, disagreement
+from md.continuation import done_steps
 from md.endings import Exit, SimulationError, Stopped, StopRequest
 from md.estimators import columns
 from md.guards import Guard, degrees_of_freedom, limits_of
@@ -138,10 +139,11 @@ def run_one(settings, folder: Path, prepared, stop: StopRequest, checkpoint: Che
     if checkpoint is not None:
         rng.bit_generator.state = checkpoint.generators[0]
     record.open_tables(atoms, names, checkpoint and checkpoint.extent)
-    record.set_status(force=True, state="running", **facts(settings, prepared.model_path, RUN))
+    done = done_steps(settings, checkpoint)
+    record.set_status(force=True, state="running", **facts(settings, prepared.model_path, RUN, done))
     where = f" from {checkpoint.phase}, step {checkpoint.step}" if checkpoint else ""
     record.log(f"started{where}: P = {settings.beads}, {settings.steps} steps of {settings.timestep_fs} fs")
-    progress, guard = Progress(settings, record), make_guard(settings, prepared, record)
+    progress, guard = Progress(settings, record, step=done), make_guard(settings, prepared, record)
     with (
         attempt(record, progress, stop, guard, atoms) as outcome,
         Saver(record, settings, RUN, [rng]) as saver,
@@ -202,9 +204,9 @@ def _samples(settings, law: tuple, checkpoint, progress, saver: Saver, stop: Sto
                 raise Stopped
 
 
-def facts(settings, model_path: Path, kind: str) -> dict:
-    """Provenance for status.json."""
+def facts(settings, model_path: Path, kind: str, step: int = 0) -> dict:
+    """Provenance for status.json of a run that has come to a step."""
     digest = hashlib.sha256(model_path.read_bytes()).hexdigest()
     versions = {name: version(name) for name in ("mlcalc", "numpy", "numba", "ase")}
     return {"kind": kind, "beads": settings.beads, "seed": settings.seed, "steps": settings.steps, "model": settings.model,
-            "model_sha256": digest, "versions": versions, "step": 0, "error": None}  # fmt: skip
+            "model_sha256": digest, "versions": versions, "step": step, "error": None}  # fmt: skip

@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 from md.checkpoint import NEWEST, PREVIOUS, Checkpoint, read_checkpoint
 from md.config import RunSettings
+from md.continuation import check_checkpoint
 from md.endings import StopRequest
 from md.physics import REAL_TIME, RUN, differences, physics_of
 from md.potentials import single_threaded_blas
 from md.preparation import Prepared, as_extxyz, prepare
 from md.progress import summary
 from md.real_time import check_real_time, run_ensemble
+from md.received import check_name
 from md.run_folder import RunFolder, check_removable, is_fresh, is_run_folder, kind_of, own_settings
 from md.runner import run_one
 from mlcalc.errors import InputError
@@ -49,6 +51,7 @@ def run(
     """
     if kind == REAL_TIME:
         check_real_time(settings)
+    check_name(settings.output)
     output = Path(settings.output)
     counts = settings.bead_counts
     folders = [output] if isinstance(settings.beads, int) else [output / f"P{n_beads}" for n_beads in counts]
@@ -141,11 +144,14 @@ def _checkpoint_of(folder: Path, kind: str, settings: RunSettings) -> Checkpoint
         raise InputError(f"{folder} holds a run of another input: {changes}; {hint}")
     if checkpoint and checkpoint.phase == "production" and checkpoint.step > settings.steps:
         raise InputError(f"steps = {settings.steps}: the run in {folder} has made {checkpoint.step} already; {hint}")
+    if checkpoint:
+        check_checkpoint(folder, kind, settings, checkpoint)
     return checkpoint
 
 
 def runs_in(folder: Path) -> list[Path]:
     """A run folder itself, or the run folders in a folder; InputError when there is none."""
+    check_name(folder)
     if is_run_folder(folder):
         return [folder]
     found = sorted(path for path in folder.glob("*") if is_run_folder(path))

@@ -4,18 +4,27 @@ Layout (H5MD 1.1, https://www.nongnu.org/h5md): ``/particles/trajectory/position
 bead-major order (index = bead·N + atom), ``step`` and ``time`` (fs); ``n_beads`` and ``n_atoms`` are attributes of the group. The
 potential energies of the beads, (n_frames, P) eV, lie under ``/observables/trajectory/potential_energy``, estimators per atom,
 (n_frames, N), beside them under their names; ``step`` and ``time`` of all elements are the same datasets under further names.
-A periodic system has the cell of every frame, rows are lattice vectors, under ``/particles/trajectory/box/edges``.
+A periodic system has the cell of every frame, rows are lattice vectors, under ``/particles/trajectory/box/edges``. Time-independent
+elements ``species`` (atomic numbers) and ``mass`` (u), (P·N,) each, say what the particles are; VMD's plug-in takes masses from
+files alone that list their species under ``/parameters/vmd_structure/indexOfSpecies``.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 import h5py
 import numpy as np
+from ase import Atoms
 
+from md.closed_h5 import check_closed, open_h5
 from md.committed_file import CommittedH5
 from mlcalc.errors import InputError
+
+LARGEST_A = 1e7  # no atom of a run comes so far from the origin; float32 would leave nothing of its motion
+_MOST_BEADS, _MOST_ATOMS = 1024, 1 << 31
+_WHAT = "H5MD trajectory of a ring polymer"
 
 
 class TrajectoryWriter:
@@ -27,9 +36,10 @@ class TrajectoryWriter:
         observables: Names of quantities with a value for every atom.
         n_frames: None to make the file; a number to go on with one that has at least as many frames, cut back to these.
         pbc: Which lattice vectors are periods.
+        atoms: The N atoms, for species and masses of a file to be made; None to leave them out.
 
     Raises:
-        InputError: The file to go on with is not whole.
+        InputError: The file to go on with is not whole, or leads out of its folder.
         OSError: No space is left (``append`` likewise); the file then ends with the frame before.
     """
 
@@ -42,15 +52,16 @@ class TrajectoryWriter:
         observables: Sequence[str] = (),
         n_frames: int | None = None,
         pbc: Sequence[bool] = (True, True, True),
+        atoms: Atoms | None = None,
     ):
         self._observables, self._cell, self.n_frames = observables, cell, n_frames or 0
         self._boundary = ["periodic" if cell is not None and period else "none" for period in pbc]
         if n_frames is None:
-            self._make(path, n_beads, n_atoms)
+            self._make(path, n_beads, n_atoms, atoms)
         else:
             self._reopen(path)
 
-    def _make(self, path: str | Path, n_beads: int, n_atoms: int) -> None:
+    def _make(self, path: str | Path, n_beads: int, n_atoms: int, atoms: Atoms | None) -> None:
         cell = self._cell
         self._file = CommittedH5(path, create=True)
         root = self._file.file
@@ -72,21 +83,25 @@ class TrajectoryWriter:
         time.attrs["unit"] = "fs"
         for element in others:
             element["step"], element["time"] = step, time
+        if atoms is not None:
+            _add_identities(root, atoms, n_beads)
         self._find_datasets()
         self._file.commit()
 
     def _reopen(self, path: str | Path) -> None:
         try:
             self._file = CommittedH5(path, create=False)
+            check_closed(self._file.file)
+            layout_of(self._file.file)
             self._find_datasets()
-            if min(map(len, self._datasets)) < self.n_frames:
-                raise ValueError(
-                    f"{min(map(len, self._datasets))} frames, fewer than the {self.n_frames} of the checkpoint"
-                )
+            found = min(map(len, self._datasets))
+            if found < self.n_frames:
+                raise ValueError(f"{found} frames, fewer than the {self.n_frames} of the checkpoint")
             for dataset in self._datasets:
                 dataset.resize(self.n_frames, axis=0)
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
-            raise InputError(f"{path}: not a trajectory that can be gone on with ({error})") from error
+        except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+            reason = " ".join(str(error).replace(f"{path} ", "").split())
+            raise InputError(f"{path}: not a trajectory that can be gone on with ({reason})") from error
         self._file.commit(removing=True)
 
     def _find_datasets(self) -> None:
@@ -140,20 +155,113 @@ def _element(parent: h5py.Group, name: str, shape: tuple[int, ...], dtype: str, 
     return group
 
 
+def _add_identities(root: h5py.Group, atoms: Atoms, n_beads: int) -> None:
+    """Species and masses of all particles, bead-major, as time-independent elements."""
+    numbers = atoms.numbers.astype("i4")
+    particles = root["particles/trajectory"]
+    particles["species"] = np.tile(numbers, n_beads)
+    particles["mass"] = np.tile(atoms.get_masses(), n_beads)
+    particles["mass"].attrs["unit"] = "u"
+    root["parameters/vmd_structure/indexOfSpecies"] = np.unique(numbers)
+
+
+class Layout(NamedTuple):
+    """Sizes of a trajectory: P, N and its frames, of which step, time and positions are there.
+
+    Attributes:
+        steps, times: (n_frames,), the latter in fs.
+    """
+
+    n_beads: int
+    n_atoms: int
+    n_frames: int
+    steps: np.ndarray
+    times: np.ndarray
+
+
+def layout_of(file: h5py.File) -> Layout:
+    """What a trajectory consists of, after a look at the type, shape and unit of all that is read.
+
+    Raises:
+        InputError: Something is not what TrajectoryWriter makes. KeyError: Something is missing.
+    """
+    particles = file["particles/trajectory"]
+    n_beads = _count(particles, "n_beads", _MOST_BEADS)
+    n_atoms = _count(particles, "n_atoms", _MOST_ATOMS)
+    value = _dataset(particles, "position/value", "f", (n_beads * n_atoms, 3), "Angstrom")
+    step = _dataset(particles, "position/step", "iu", ())
+    time = _dataset(particles, "position/time", "f", (), "fs")
+    # A run in progress may have written a frame's positions and not yet its time.
+    n_frames = min(len(value), len(time), len(step))
+    steps, times = step[:n_frames].astype(np.int64), time[:n_frames].astype(np.float64)
+    others = [_dataset(particles, "box/edges/value", "f", (3, 3), "Angstrom")] if "box/edges" in particles else []
+    others.append(_dataset(file, "observables/trajectory/potential_energy/value", "f", (n_beads,), "eV"))
+    for dataset in others:
+        if len(dataset) < n_frames:
+            raise InputError(f"{len(dataset)} entries of {dataset.name} for {n_frames} frames")
+    return Layout(n_beads, n_atoms, n_frames, steps, times)
+
+
+def check_order(layout: Layout) -> None:
+    """Raise InputError unless frames follow one another in steps and time."""
+    if not ((np.diff(layout.steps) > 0).all() and (layout.steps >= 0).all()):
+        raise InputError("the steps of its frames do not increase: see 'rpmd check'")
+    if not (np.isfinite(layout.times).all() and (np.diff(layout.times) >= 0).all()):
+        raise InputError("the times of its frames go back, or are not finite: see 'rpmd check'")
+
+
+def _count(group: h5py.Group, name: str, most: int) -> int:
+    value = group.attrs[name]
+    if np.ndim(value) or not isinstance(value, int | np.integer) or not 1 <= value <= most:
+        raise InputError(f"{name} = {str(value)[:40]}: expected 1 to {most}")
+    return int(value)
+
+
+def _dataset(
+    parent: h5py.Group, name: str, kinds: str, shape: tuple[int, ...], unit: str | None = None
+) -> h5py.Dataset:
+    """The dataset of entries of a shape in numbers of a kind; InputError for another thing, KeyError where there is none."""
+    found = parent[name]
+    place = f"{parent.name.rstrip('/')}/{name}"
+    if not isinstance(found, h5py.Dataset):
+        raise InputError(f"{place} is a group: expected a dataset")
+    if found.dtype.kind not in kinds or found.dtype.names or found.dtype.itemsize > 8:
+        raise InputError(f"{place} is of type {found.dtype}: expected {'a float' if kinds == 'f' else 'an integer'}")
+    if found.shape is None or len(found.shape) != len(shape) + 1 or found.shape[1:] != shape:
+        raise InputError(f"{place} is of shape {found.shape}: expected (frames, {', '.join(map(str, shape))})")
+    if unit and not np.array_equal(found.attrs.get("unit"), unit):
+        raise InputError(f"{place} is in {str(found.attrs.get('unit'))[:40]!r}: expected {unit}")
+    return found
+
+
+def open_layout(path: str | Path) -> Layout:
+    """layout_of for a file by its name; InputError when it is not such a file."""
+    with open_h5(path, _WHAT) as file:
+        return layout_of(file)
+
+
 def read_frames(path: str | Path, skip: int = 0, every: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Steps (n,) and positions (n, P, N, 3) Å of a trajectory.
 
     Raises:
         InputError: Not a trajectory of a ring polymer, or no frame left.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            particles = file["particles/trajectory"]
-            n_beads, n_atoms = int(particles.attrs["n_beads"]), int(particles.attrs["n_atoms"])
-            steps = particles["position/step"][skip::every]
-            positions = particles["position/value"][skip::every][: len(steps)]
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: not a readable H5MD trajectory of a ring polymer ({error})") from error
-    if not len(positions):
+    with open_h5(path, _WHAT) as file:
+        layout = layout_of(file)
+        check_order(layout)
+        steps = layout.steps[skip::every]
+        positions = file["particles/trajectory/position/value"][skip : layout.n_frames : every]
+    if not len(steps):
         raise InputError(f"{path}: no frames left after skipping {skip}")
-    return steps, positions.astype(np.float64).reshape(len(positions), n_beads, n_atoms, 3)
+    check_positions(positions, path)
+    return steps, positions.astype(np.float64).reshape(len(steps), layout.n_beads, layout.n_atoms, 3)
+
+
+def check_positions(positions: np.ndarray, path: str | Path) -> None:
+    """Raise InputError unless positions (n_frames, …) in Å are finite and such as a run can have."""
+    if not (positions.max(initial=0.0) < LARGEST_A and positions.min(initial=0.0) > -LARGEST_A):
+        wrong = ~(np.abs(positions) < LARGEST_A).reshape(len(positions), -1).all(axis=1)
+        raise InputError(
+            f"{path}: positions of frame {int(np.argmax(wrong))} are not finite, or beyond {LARGEST_A:g} Å: nothing can be "
+            "computed from them; see 'rpmd check'"
+        )

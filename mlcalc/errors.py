@@ -9,7 +9,8 @@ EXIT_BAD_INPUT = 2
 EXIT_DISK = 8
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_DISK = (*DISK_FULL, errno.EROFS)
 
 
 class InputError(ValueError):

@@ -61,9 +61,19 @@ def test_a_cell_that_is_too_small():
     assert "give a template with pbc" in message
 
 
-@pytest.mark.parametrize("cell", [np.zeros((3, 3)), 1e6 * np.eye(3), np.full((3, 3), np.nan), -np.eye(3) * 40.0])
+@pytest.mark.parametrize("cell", [np.zeros((3, 3)), 1e6 * np.eye(3), -np.eye(3) * 40.0])
 def test_dummy_cells_are_no_matter(cell):
     assert CellGuard(np.zeros(3, bool), 4.0).complaint(MOLECULE.positions[None], cell[None]) is None
+
+
+@pytest.mark.parametrize("what", [np.nan, np.inf, -1e300])
+@pytest.mark.parametrize("pbc", [False, True])
+def test_cells_without_sense_are_refused(what, pbc):
+    """Whatever the template: such numbers say that the server, or what it computes, is broken."""
+    cells = np.array([40.0 * np.eye(3)] * 2)
+    cells[1, 2, 0] = what
+    guard = CellGuard(np.full(3, pbc), 4.0)
+    assert "expected finite numbers below 1e+09" in guard.complaint(np.array([MOLECULE.positions] * 2), cells)
 
 
 def test_periodic_directions_may_be_wrapped():

@@ -17,9 +17,11 @@ from ase import Atoms, units
 from ase.build import molecule
 from ase.io import write
 
+import md.ipi_client
+import md.ipi_guest
 from md.ipi_client import DONE, FAILED, NO_SERVER, REFUSED, Address, run_client
 from md.ipi_guest import Guest, GuestError
-from md.ipi_protocol import Connection, Disconnected, ProtocolError
+from md.ipi_protocol import Connection, Disconnected, ProtocolError, Stalled
 from mlcalc.kernel import SchNetKernel
 from mlcalc.model_file import save_model
 from tests.conftest import SCHNETPACK_DIALECT, random_model
@@ -54,7 +56,8 @@ def batch(positions_A: np.ndarray) -> bytes:
 class Server:
     """One side of a Unix socket with a client of ours on the other, in a thread."""
 
-    def __init__(self, folder: Path, guest: Guest | None = None):
+    def __init__(self, folder: Path, guest: Guest | None = None, idle_s: float = 60.0):
+        self.idle_s = idle_s
         self.address = Address(unix="test", prefix=str(folder / "ipi_"))
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(folder / "ipi_test"))
@@ -68,7 +71,7 @@ class Server:
         self.accept()
 
     def _run(self, guest):
-        self.code = run_client(guest, self.address, 3.0, self.lines.append)
+        self.code = run_client(guest, self.address, 3.0, self.lines.append, idle_s=self.idle_s)
 
     def accept(self):
         self.socket, _ = self.listener.accept()
@@ -170,6 +173,8 @@ def test_batches(server):
         (init("batch_size:-1"), "batch_size '-1': expected 1 to"),
         (init("batch_size:1000000000"), "batch_size '1000000000': expected 1 to 65536"),
         (init("batch_size:many"), "batch_size 'many': expected 1 to"),
+        (init("batch_size:" + "9" * 10_000), "9': expected 1 to 65536"),
+        (header("INIT") + struct.pack("=ii", 0, 1 << 24), "a text of 16777216 bytes: expected 0 to 1048576"),
         (posdata(shaken(1)[0], n=5), "5 atoms from the server: expected 4, as in the template"),
         (posdata(shaken(1)[0], n=-1), "-1 atoms from the server"),
         (posdata(shaken(1)[0], n=2**31 - 1), "2147483647 atoms from the server"),
@@ -181,6 +186,159 @@ def test_nonsense_is_refused(server, data, message):
     server.send(data)
     assert server.ends_with() == REFUSED
     assert message in server.lines[-1]
+    assert len(server.lines[-1]) < 200
+
+
+@pytest.mark.parametrize("what", [np.nan, np.inf, 1e300])
+def test_a_cell_that_is_none(server, what):
+    cell = CELL.copy()
+    cell[1, 1] = what
+    message = posdata(shaken(1)[0])
+    server.send(init() + message[:12] + cell.tobytes() + message[84:] + header("GETFORCE"))
+    assert server.ends_with() == REFUSED
+    assert "expected finite numbers below 1e+09" in server.lines[-1]
+    assert server.socket.recv(1) == b""
+
+
+@pytest.mark.parametrize("what", [1e300, -1e300, 1e7])
+def test_positions_beyond_all_proportion(server, what):
+    (q,) = shaken(1)
+    q[2, 1] = what
+    server.send(init() + posdata(q) + header("GETFORCE"))
+    assert server.ends_with() == FAILED
+    assert "from the origin: expected less than 1e+06" in server.lines[-1]
+    assert server.socket.recv(1) == b""
+
+
+def test_a_server_that_accepts_and_says_nothing(tmp_path, monkeypatch):
+    """--wait-s is for the first word too."""
+    monkeypatch.setattr(md.ipi_client, "_FIRST_WORD_S", 0.1)
+    began, started = time.monotonic(), Server(tmp_path)  # looks for 3 s
+    assert started.ends_with() == NO_SERVER
+    assert "the server has said nothing for 3 s" in started.lines[-1]
+    assert time.monotonic() - began < 20.0
+    assert started.socket.recv(1) == b""
+
+
+def test_a_server_that_falls_silent(tmp_path):
+    started = Server(tmp_path, idle_s=1.0)
+    assert started.status() == "NEEDINIT"
+    assert started.ends_with() == NO_SERVER
+    assert "the server has said nothing for 1 s; 0 evaluations" in started.lines[-1]
+
+
+def test_a_server_may_be_silent_for_ever(tmp_path):
+    started = Server(tmp_path, idle_s=float("inf"))
+    assert started.status() == "NEEDINIT"
+    time.sleep(1.5)
+    assert started.status() == "NEEDINIT"
+    started.send(header("EXIT"))
+    assert started.ends_with() == DONE
+
+
+def pair(n_atoms: int = N, **limits) -> tuple[socket.socket, Connection]:
+    here, there = socket.socketpair()
+    return here, Connection(there, n_atoms, **limits)
+
+
+@pytest.mark.parametrize(
+    "sent", [b"STAT", header("POSDATA"), posdata(ACETYLENE.positions)[:200], header("INIT") + b"1234"]
+)
+def test_half_a_message_ends_the_wait(sent):
+    here, connection = pair(message_s=0.5, idle_s=60.0)
+    here.sendall(sent)
+    began = time.monotonic()
+    with pytest.raises(Stalled, match="half a message"):
+        while True:
+            name = connection.read_header()
+            connection.read_init() if name == "INIT" else connection.read_structures()
+    assert time.monotonic() - began < 10.0
+    connection.close()
+
+
+def test_a_message_that_trickles_in():
+    """Byte by byte, faster than any clock tick, and still not for ever; within the limit it arrives."""
+    for message_s, arrives in ((0.3, False), (30.0, True)):
+        here, connection = pair(message_s=message_s)
+        text = init("x" * 400)
+
+        def trickle(here=here, text=text):
+            try:
+                for byte in text:
+                    here.sendall(bytes([byte]))
+                    time.sleep(0.005)
+            except OSError:
+                pass
+
+        thread = threading.Thread(target=trickle)
+        thread.start()
+        assert connection.read_header() == "INIT"
+        if arrives:
+            assert connection.read_init() == 0
+        else:
+            with pytest.raises(Stalled, match="half a message"):
+                connection.read_init()
+        connection.close()
+        thread.join()
+
+
+def test_an_answer_that_nobody_takes():
+    n = 100_000
+    _here, connection = pair(n, message_s=0.5)
+    with pytest.raises(Stalled, match="has not taken an answer"):
+        for _ in range(20):
+            connection.write_answer(np.zeros(1), np.zeros((1, n, 3)), np.zeros((1, 3, 3)), [""])
+    connection.close()
+
+
+def test_an_answer_that_is_taken_slowly():
+    n = 100_000
+    here, connection = pair(n, message_s=30.0)
+    forces = np.random.default_rng(0).normal(size=(1, n, 3))
+    sender = threading.Thread(target=connection.write_answer, args=(np.zeros(1), forces, np.zeros((1, 3, 3)), [""]))
+    sender.start()
+    data = b""
+    while len(data) < 24 + 24 * n + 76:
+        data += here.recv(1 << 15)
+        time.sleep(0.002)
+    sender.join()
+    assert data[24 : 24 + 24 * n] == forces.tobytes()
+    connection.close()
+
+
+def test_a_server_that_never_stops_sending(tmp_path):
+    """An end is an end, though the other side goes on talking."""
+    here, connection = pair()
+    stop = threading.Event()
+
+    def talk():
+        try:
+            while not stop.is_set():
+                here.sendall(bytes(1 << 16))
+        except OSError:
+            pass
+
+    thread = threading.Thread(target=talk)
+    thread.start()
+    began = time.monotonic()
+    connection.close()
+    assert time.monotonic() - began < 10.0
+    stop.set()
+    thread.join()
+
+
+def test_large_batches_go_through_in_parts(monkeypatch):
+    """To the bit what the whole batch gives, and no call is larger than memory is meant for."""
+    guest, q = Guest(MODEL, ACETYLENE, "float64"), shaken(50) / units.Bohr
+    cells = np.repeat(CELL[None], 50, axis=0) / units.Bohr
+    whole, inner, sizes = guest(cells, q), guest.potential, []
+    monkeypatch.setattr(md.ipi_guest, "_ATOMS_AT_ONCE", 7 * N)
+    monkeypatch.setattr(md.ipi_guest, "_FEWEST_AT_ONCE", 1)
+    guest.potential = lambda positions: sizes.append(len(positions)) or inner(positions)
+    parts = guest(cells, q)
+    assert sizes == [7] * 7 + [1]
+    for name in ("energies", "forces", "virials"):
+        assert np.array_equal(getattr(parts, name), getattr(whole, name)), name
 
 
 @pytest.mark.parametrize("what", [np.nan, np.inf])
@@ -376,6 +534,9 @@ def test_bad_options(tmp_path, capsys):
         ([*good, "--port", "70000"], "--port = 70000: expected at least 1 and at most 65535"),
         ([*good, "--model", "none"], "no such file"),
         (["--template", "none.xyz", "--unix", "x"], "no such file"),
+        ([*good, "--idle-s", "nan"], "--idle-s = nan: expected at least 0 seconds"),
+        ([*good, "--wait-s", "nan"], "--wait-s = nan: expected at least 0 seconds"),
+        ([*good[:2], "--unix", "x" * 200], "is longer than the 107 bytes"),
         (good, "this model knows C"),
     ):
         assert main(["ipi-client", *options]) == 2
@@ -388,3 +549,26 @@ def md_driver_path(capsys) -> str:
 
     assert main(["ipi-driver-path"]) == 0
     return capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize(("clients", "sockets"), [(1, 1), (2, 1), (2, 3), (64, 1)])
+def test_clients_of_a_launch_share_the_threads(tmp_path, monkeypatch, clients, sockets):
+    """All of them together use no more than NUMBA_NUM_THREADS allows, unless there are more clients than threads."""
+    import numba
+
+    import md.ipi_launch
+    from md.cli import main
+
+    fields = "".join(f"<ffsocket name='f{k}' mode='unix'><address>a{k}</address></ffsocket>" for k in range(sockets))
+    (tmp_path / "input.xml").write_text(f"<simulation>{fields}</simulation>")
+    write(tmp_path / "start.xyz", ACETYLENE, format="extxyz")
+    seen = []
+    fake = type("Launch", (), {"__init__": lambda self, *arguments: seen.append(arguments), "run": lambda self: 0})
+    monkeypatch.setattr(md.ipi_launch, "Launch", fake)
+    arguments = ["--template", str(tmp_path / "start.xyz"), "--clients", str(clients)]
+    assert main(["ipi-launch", str(tmp_path / "input.xml"), *arguments]) == 0
+    (_, count, options, _), available = seen[0], numba.config.NUMBA_NUM_THREADS
+    threads = int(options[options.index("--threads") + 1])
+    assert count == clients
+    assert threads == 1 or threads * clients * sockets <= available
+    assert (threads + 1) * clients * sockets > available
