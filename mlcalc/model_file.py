@@ -28,6 +28,7 @@ from mlcalc.json_text import to_json
 FORMAT = "mlcalc-schnet"
 FORMAT_VERSION = 1
 UNITS = {"energy": "eV", "length": "Ang"}
+FILE_IN_FOLDER = "model.safetensors"  # of a training, or of a run
 MAX_FILE_BYTES = 1 << 30  # a SchNet is a few MB; anything near this is not one
 
 
@@ -210,11 +211,13 @@ def shipped_models() -> dict[str, Path]:
 
 
 def find_model(name: str | Path) -> Path:
-    """The file behind a shipped name or a path; InputError when there is none."""
+    """The file behind a shipped name, a path or a folder that 'mlcalc train' wrote; InputError when there is none."""
     shipped = shipped_models()
     if str(name) in shipped:
         return shipped[str(name)]
     path = Path(name).expanduser()
+    if path.is_dir() and (path / FILE_IN_FOLDER).is_file():
+        return path / FILE_IN_FOLDER
     if not path.is_file():
         raise InputError(
             f"model {str(name)!r}: no such file, and the shipped models are: {', '.join(shipped) or 'none'}"
@@ -242,11 +245,11 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]
 
 
 def _check_domain(domain: Any, path: Path) -> None:
-    distances = [domain[key] for key in domain if key.endswith("_A")] if isinstance(domain, dict) else [None]
+    distances = _distances(domain) if isinstance(domain, dict) else [None]
     if not all(isinstance(value, int | float) and 0 < value < np.inf for value in distances):
         raise InputError(f"{path}: unreadable domain {str(domain)[:80]}: expected distances in Å by name")
     whole = [domain[key] for key in ("charge", "multiplicity") if key in domain]
-    whole += [*domain.get("elements", ()), *domain.get("lone_elements", ())]
+    whole += [z for name in ("elements", "lone_elements", "free_elements") for z in domain.get(name, ())]
     masses = domain.get("bead_masses_u", {})
     if not all(type(value) is int for value in whole) or not all(
         type(mass) is float and mass > 0 for mass in masses.values()
@@ -254,6 +257,13 @@ def _check_domain(domain: Any, path: Path) -> None:
         raise InputError(
             f"{path}: unreadable domain {str(domain)[:80]}: expected atomic numbers, charge, multiplicity and masses"
         )
+
+
+def _distances(domain: dict[str, Any]) -> list:
+    """All distances of a domain; those by pair of elements are a table of their own."""
+    by_pair = domain.get("min_distances_A", {})
+    alone = [domain[key] for key in domain if key.endswith("_A") and key != "min_distances_A"]
+    return [*alone, *(by_pair.values() if isinstance(by_pair, dict) else [None])]
 
 
 def _config_from_header(header: dict[str, Any], path: Path) -> SchNetConfig:
