@@ -57,11 +57,24 @@ DERIVED: dict[str, Derived] = {
 }  # fmt: skip
 
 
+_FEWEST_SAMPLES = 32  # of fewer, blocking says nothing of the error of a fluctuation
+
+
+def _known(mean: Mean, n_samples: int, n_atoms: int) -> Mean:
+    """The mean of a fluctuation, NaN where there are too few samples for it: its error is as large as 3N k_B, or unknown."""
+    vague = not mean.error < 3.0 * n_atoms and not abs(mean.value) > 3.0 * mean.error
+    return Mean(np.nan, np.nan, mean.n_effective) if n_samples < _FEWEST_SAMPLES or vague else mean
+
+
 def means(series: Series, ensemble: Ensemble) -> dict[str, Mean]:
-    """Means of recorded estimators with standard errors by blocking, and the rows of DERIVED that they allow."""
+    """Means of recorded estimators with standard errors by blocking, and the rows of DERIVED that they allow.
+
+    Heat capacities of too few samples to know them are NaN.
+    """
     found = {name: block_average(values) for name, values in series.items()}
     for name, row in DERIVED.items():
         if all(column in series for column in row.needs):
-            recorded = len(series[row.needs[0]]) > 0
-            found[name] = row.function(series, ensemble) if recorded else Mean(np.nan, np.nan, 0.0)
+            n = len(series[row.needs[0]])
+            mean = row.function(series, ensemble) if n else Mean(np.nan, np.nan, 0.0)
+            found[name] = _known(mean, n, ensemble.n_atoms)
     return found

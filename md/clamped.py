@@ -66,9 +66,9 @@ class ClampedPotential:
         energies, forces = self.potential(self.clamped.with_held(positions))
         return energies, np.take(forces, self._moving, axis=1)
 
-    def smallest_distance(self) -> float:
-        """Of the last call, Å; that between two held atoms counts."""
-        return self.potential.smallest_distance()
+    def closest_pair(self, limits: np.ndarray):
+        """Of the last call, as SchNetKernel.closest_pair; atoms are those of the structure, and two held ones count."""
+        return self.potential.closest_pair(limits)
 
 
 def constraint_of(atoms: Atoms, source: object) -> FixAtoms | None:

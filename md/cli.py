@@ -68,11 +68,16 @@ def _parser() -> argparse.ArgumentParser:
         "resume", help="go on with a run",
         description="Go on with a run, or all runs that were begun in a folder, from the last checkpoint: bit for bit as if "
         "never interrupted.",
-        epilog="example:\n  rpmd resume runs/c20\n  rpmd resume runs/c20/P8 --steps 200000\n\nexit codes:\n" + describe_codes(),
+        epilog="example:\n  rpmd resume runs/c20\n  rpmd resume runs/c20/P8 --steps 200000\n"
+        "  rpmd resume runs/c20/P8 --set domain_guard=record\n\nexit codes:\n" + describe_codes(),
         formatter_class=raw,
     )  # fmt: skip
     resume.add_argument("run", metavar="RUN", type=Path)
     resume.add_argument("--steps", type=int, help="time steps of production in all (default: those of the run's input)")
+    resume.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments",
+        help="a key that leaves what was computed as it is: guards and limits, threads, checkpoints",
+    )  # fmt: skip
     _add_end_options(resume)
     resume.set_defaults(command=_resume)
     check = commands.add_parser(
@@ -110,7 +115,11 @@ def _parser() -> argparse.ArgumentParser:
     frames.add_argument("--seed", type=int, default=0, help="of the draw")
     frames.add_argument(
         "--disagreement", type=float, metavar="LIMIT",
-        help="only frames on which the run's committee disagrees by more than this, eV/Å: those worth labelling",
+        help="only beads on which the run's committee disagrees by more than this, eV/Å: those worth labelling",
+    )  # fmt: skip
+    frames.add_argument(
+        "--most", type=int, metavar="N",
+        help="at most so many, the most different ones (default: 100 with --disagreement, else all)",
     )  # fmt: skip
     frames.set_defaults(command=_frames)
     return add_completion(parser)
@@ -147,15 +156,17 @@ def _bead_list(text: str) -> tuple[int, ...]:
 
 
 def _frames(options) -> int:
-    from md.frames import bead_structures
+    from md.frames import Choice, bead_structures
     from mlcalc.labelling import write_frames
 
     if options.skip < 0 or options.every < 1:
         raise InputError(f"--skip {options.skip} --every {options.every}: expected at least 0 and at least 1")
-    structures = bead_structures(
-        Path(options.run), options.skip, options.every, options.beads_per_frame, options.seed, options.disagreement
+    choice = Choice(
+        options.skip, options.every, options.beads_per_frame, options.seed, options.disagreement, options.most
     )
+    structures, found = bead_structures(Path(options.run), choice)
     write_frames(structures, Path(options.output))
+    print(found)
     print(f"{len(structures)} structures written to {options.output}")
     return 0
 
@@ -167,8 +178,11 @@ def _run(options) -> int:
 def _resume(options) -> int:
     from md.endings import StopRequest
     from md.runs import resume
+    from mlcalc.settings import parse_assignment
 
-    return _finish("distances", options, *resume(options.run, options.steps, StopRequest(options.max_walltime)))
+    overrides = dict(parse_assignment(text) for text in options.assignments)
+    stop = StopRequest(options.max_walltime)
+    return _finish("distances", options, *resume(options.run, options.steps, stop, overrides))
 
 
 def _check(options) -> int:
@@ -210,6 +224,7 @@ def _estimators(options) -> int:
     from md.averages import DERIVED
     from md.estimators import ALWAYS, ESTIMATORS
 
+    print("columns of properties.csv and what follows from them: means over the beads, energies of the whole system\n")
     for name, row in (ESTIMATORS | DERIVED).items():
         formula = " ".join((row.function.__doc__ or "").split())
         needs = "" if row.needs == ALWAYS or isinstance(row.needs, tuple) else f" [{row.needs}]"

@@ -41,6 +41,9 @@ class RunSettings:
         committee: Models beside ``model`` that look at every record: their disagreement on forces is recorded.
         max_disagreement_eV_A: A run whose committee disagrees more on any bead of an atom stops; 0 to record alone.
         domain_guard: What to do when atoms come closer than the model can be trusted: stop, warn or record.
+        energy_guard: What to do when a bead of a molecule lies below the minimum that its start relaxes to: stop, warn,
+            record or off (md/guards.py says why and by how much).
+        bond_guard: What to do when bonds are not those of the start: stop, warn, record or off (md/bond_guard.py).
         max_force_eV_A: A run with a larger force on any bead stops.
         max_temperature_K, max_gyration_A: Likewise for temperature and width of an atom's ring polymer; 0 for the
             defaults of md/guards.py.
@@ -77,6 +80,8 @@ class RunSettings:
     committee: tuple[str, ...] = ()
     max_disagreement_eV_A: float = 0.0
     domain_guard: str = "stop"
+    energy_guard: str = "stop"
+    bond_guard: str = "warn"
     max_force_eV_A: float = 200.0
     max_temperature_K: float = 0.0
     max_gyration_A: float = 0.0
@@ -104,6 +109,8 @@ class RunSettings:
         check_choice("precision", self.precision, ("float32", "float64"))
         check_choice("backend", self.backend, ("numba", "torch"))
         check_choice("domain_guard", self.domain_guard, ("stop", "warn", "record"))
+        for name in ("energy_guard", "bond_guard"):
+            check_choice(name, getattr(self, name), ("stop", "warn", "record", "off"))
         if (self.thermostat == "GLE") != bool(self.gle_file):
             raise InputError(
                 f"thermostat = {self.thermostat!r} with gle_file = {self.gle_file!r}: the thermostat GLE, and no other, needs one"

@@ -21,6 +21,8 @@ class Exit(IntEnum):
     GYRATION = 7
     DISK = 8
     DISAGREEMENT = 9
+    ENERGY = 10
+    BONDS = 11
     WALLTIME = 75
 
 
@@ -35,6 +37,8 @@ MEANINGS = {
     Exit.GYRATION: "a ring polymer wider than max_gyration_A",
     Exit.DISK: "files cannot be written any more: disk full, quota, become read-only",
     Exit.DISAGREEMENT: "a committee that disagrees by more than max_disagreement_eV_A",
+    Exit.ENERGY: "an energy below the minimum of the start (energy_guard)",
+    Exit.BONDS: "bonds that are not those of the start (bond_guard)",
     Exit.WALLTIME: "--max-walltime is over: go on with 'rpmd resume'",
 }
 

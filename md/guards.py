@@ -5,21 +5,28 @@ Limits are generous: whatever crosses one is no thermal fluctuation. Where an in
 * temperature: 10 T (1 + 10/f) with f degrees of freedom, of probability below e⁻⁵⁰ in a canonical ensemble, or
   10 000 K, for starts that are not relaxed, whichever is more (no limit for GLE, whose momenta need not be at T);
 * radius of gyration of an atom's ring polymer: five times that of a free particle, ħ/(2 (m k_B T)^½), which bonds only
-  make narrower.
+  make narrower;
+* potential energy of a bead: 0.1 eV below the minimum that the start of a molecule relaxes to. No bead that is in the basin of
+  the start can lie below its minimum, whatever the temperature. The margin is a hundred times what rounding (float32) and a
+  relaxation to 0.02 eV/Å leave open, and more than conformers and distorted cages differ by; isomers differ by more. A run that
+  crosses it has left for a lower isomer or for a hole of the model: it stops, because the two look alike from within, and goes on
+  with ``energy_guard = "warn"`` where the isomer is meant.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from ase import units
 
 from md.endings import Exit, Frame, SimulationError
+from md.potentials import ClosestPair
 from md.ring_polymer import HBAR
 from mlcalc.compiled import njit
 
 _HOTTER, _HOT_K, _WIDER = 10.0, 10_000.0, 5.0
+_BELOW_EV = 0.1
 
 
 class Limits(NamedTuple):
@@ -27,25 +34,43 @@ class Limits(NamedTuple):
 
     Attributes:
         force: Largest force on a bead of an atom, eV/Å.
-        distance: Smallest distance of two atoms of one bead, Å.
+        distance: (E, E) Å, smallest distance of two atoms of one bead by pair of elements, in the order of the model's.
         temperature: Largest kinetic temperature, K.
         gyration: (N,) Å, largest radius of gyration of each atom's ring polymer.
+        minimum: eV, potential energy of the minimum that no bead may be much below; −∞ for none.
     """
 
     force: float
-    distance: float
+    distance: np.ndarray
     temperature: float
     gyration: np.ndarray
+    minimum: float = -math.inf
 
 
-def limits_of(settings, atoms, shortest: float) -> Limits:
-    """Limits for RunSettings with one number of beads and a model that may be asked for distances down to ``shortest`` Å."""
+class Policy(NamedTuple):
+    """What to do, "stop", "warn" or "record", when atoms are too close, and when an energy is too low; how to warn."""
+
+    domain: str = "stop"
+    energy: str = "stop"
+    warn: Callable[[str], None] = print
+
+
+_STRICT = Policy()
+
+
+def limits_of(settings, atoms, shortest: np.ndarray, minimum: float | None = None) -> Limits:
+    """Limits for RunSettings with one number of beads and a model that may be asked for distances down to ``shortest`` (E, E) Å.
+
+    Args:
+        minimum: eV, of the start once it is relaxed; None where there is none to compare with.
+    """
     masses, T = atoms.get_masses(), settings.temperature_K
     freedom = degrees_of_freedom(len(masses), settings)
     hottest = np.inf if settings.thermostat == "GLE" else max(_HOTTER * T * (1.0 + _HOTTER / freedom), _HOT_K)
     free = HBAR / (2.0 * np.sqrt(masses * units.kB * T))
     widest = np.full(len(masses), settings.max_gyration_A) if settings.max_gyration_A else _WIDER * free
-    return Limits(settings.max_force_eV_A, shortest, settings.max_temperature_K or hottest, widest)
+    lowest = -math.inf if minimum is None else minimum
+    return Limits(settings.max_force_eV_A, shortest, settings.max_temperature_K or hottest, widest, lowest)
 
 
 def degrees_of_freedom(n_atoms: int, settings) -> int:
@@ -60,24 +85,30 @@ class Guard:
 
     Args:
         limits: Limits of one molecule; freedom: its degrees of freedom.
-        smallest_distance: Gives the smallest distance of the last force call, Å; None to look at none.
-        on_close: What to do when atoms are too close: "stop", "warn" or "record".
-        warn: Called with the message of the first such step when it is "warn".
+        potential: Of the simulation. Its ``closest_pair``, if it has one, gives the closest pair of the last call, its
+            ``lowest_energy`` the lowest potential energy of a molecule where a bead holds several.
+        policy: What to do where that is too close or too low.
         copies: How many independent copies of the molecule move together.
         indices: Of the atoms that move, in the structure, for messages; None where all do.
+        symbols: Elements of all atoms of one molecule, for messages.
 
     Attributes:
         n_close: Steps with atoms that were too close; closest: the smallest distance of the simulation, Å.
+        n_low: Steps with an energy that was too low; lowest: how far below the minimum the lowest one was, eV.
     """
 
     def __init__(
-        self, limits: Limits, freedom: int, smallest_distance: Callable[[], float] | None = None, on_close="stop",
-        warn: Callable[[str], None] = print, copies: int = 1, indices: np.ndarray | None = None,
+        self, limits: Limits, freedom: int, potential=None, policy: Policy = _STRICT, copies: int = 1,
+        indices: np.ndarray | None = None, symbols: Sequence[str] = (),
     ):  # fmt: skip
-        self._limits, self._distance, self._on_close, self._warn = limits, smallest_distance, on_close, warn
-        self._freedom, self.n_close, self.closest = freedom * copies, 0, math.inf
+        self._limits, self._policy, self._freedom = limits, policy, freedom * copies
+        self._closest: Callable | None = getattr(potential, "closest_pair", None)
+        self._lowest: Callable | None = getattr(potential, "lowest_energy", None)
+        self.n_close, self.closest, self.n_low, self.lowest = 0, math.inf, 0, 0.0
         self._per_squared_gyration = 1.0 / np.tile(limits.gyration, copies) ** 2
         self._squared_force, self._indices = limits.force**2, indices
+        self._copies, self._symbols = copies, symbols
+        self._said: set[str] = set()
 
     def __call__(self, step: int, positions: np.ndarray, modes, energies: np.ndarray, forces: np.ndarray) -> None:
         """Look at beads (P, N, 3) Å, integrators.Modes, energies (P,) eV and forces (P, N, 3) eV/Å.
@@ -85,7 +116,7 @@ class Guard:
         Raises:
             SimulationError: Something is beyond its limit.
         """
-        total, squared_force, kinetic, gyration = _look(
+        total, squared_force, kinetic, gyration, lowest = _look(
             energies, forces, modes.positions, modes.momenta, modes.masses, self._per_squared_gyration
         )
         temperature = 2.0 * kinetic / (self._freedom * units.kB * len(positions))
@@ -105,22 +136,59 @@ class Guard:
                 "by default five times the width of a free particle); try a smaller timestep_fs or integrator = \"BCOCB\"",
                 Exit.GYRATION, Frame(step, positions, energies, forces),
             )  # fmt: skip
-        if self._distance is not None:
-            closest = self._distance()
-            self.closest = min(self.closest, closest)
-            if closest < self._limits.distance:
-                self._note_close(closest, Frame(step, positions, energies, forces))
+        if self._closest is not None:
+            pair = self._closest(self._limits.distance)
+            self.closest = min(self.closest, pair.smallest)
+            if pair.distance < pair.limit:
+                self._note_close(pair, Frame(step, positions, energies, forces))
+        if self._lowest is not None:
+            lowest = self._lowest()
+        if lowest < self._limits.minimum - _BELOW_EV:
+            self._note_low(lowest, Frame(step, positions, energies, forces))
 
-    def _note_close(self, closest: float, frame: Frame) -> None:
+    def seen(self) -> dict:
+        """For status.json: what was seen of distances and energies."""
+        seen = {"smallest_distance_A": round(self.closest, 4), "steps_too_close": self.n_close}
+        if math.isinf(self._limits.minimum):
+            return seen
+        depth = round(self.lowest, 4)
+        return seen | {"minimum_eV": self._limits.minimum, "steps_too_low": self.n_low, "below_minimum_eV": depth}
+
+    def resume(self, earlier: dict) -> None:
+        """Count on from what a run had seen before it was stopped."""
+        self.n_close, self.n_low = earlier.get("steps_too_close") or 0, earlier.get("steps_too_low") or 0
+        self.closest = math.inf if (known := earlier.get("smallest_distance_A")) is None else known
+        self.lowest = earlier.get("below_minimum_eV") or 0.0
+
+    def _note_close(self, pair: ClosestPair, frame: Frame) -> None:
         self.n_close += 1
-        message = (
-            f"step {frame.step}: two atoms are {closest:.3f} Å apart, closer than this model can be trusted "
-            f"(from {self._limits.distance:.3f} Å); train it on such structures, or set domain_guard to \"warn\" or \"record\""
+        first, second = (self._symbols[atom] for atom in (pair.first, pair.second))
+        self._speak(
+            self._policy.domain, Exit.DISTANCE, frame,
+            f"atoms {pair.first} ({first}) and {pair.second} ({second}) of bead {pair.replica // self._copies} are "
+            f"{pair.distance:.3f} Å apart, closer than this model can be trusted (from {pair.limit:.3f} Å for these elements); "
+            "train it on such structures", "domain_guard",
         )  # fmt: skip
-        if self._on_close == "stop":
-            raise SimulationError(message, Exit.DISTANCE, frame)
-        if self._on_close == "warn" and self.n_close == 1:
-            self._warn(message)
+
+    def _note_low(self, lowest: float, frame: Frame) -> None:
+        depth, self.n_low = self._limits.minimum - lowest, self.n_low + 1
+        self.lowest = max(self.lowest, depth)
+        self._speak(
+            self._policy.energy, Exit.ENERGY, frame,
+            f"the potential energy of a bead is {depth:.3f} eV below the minimum that the start relaxes to, where no vibration "
+            "leads: the molecule has left for another minimum, a lower isomer or a hole of the model; label it with the method "
+            "that the model was trained on (mlcalc label) and compare", "energy_guard",
+        )  # fmt: skip
+
+    def _speak(self, mode: str, code: Exit, frame: Frame, finding: str, key: str) -> None:
+        if mode == "stop":
+            raise SimulationError(
+                f"step {frame.step}: {finding} (beads in breach.xyz), or go on all the same: rpmd resume RUN --set {key}=warn",
+                code, frame,
+            )  # fmt: skip
+        if mode == "warn" and key not in self._said:
+            self._said.add(key)
+            self._policy.warn(f"step {frame.step}: {finding}")
 
 
 def check_finite(step: int, positions: np.ndarray, modes, energies: np.ndarray, forces: np.ndarray) -> None:
@@ -151,14 +219,16 @@ def _too_strong(frame: Frame, limit: float, indices: np.ndarray | None) -> Simul
 
 @njit(cache=True)
 def _look(energies, forces, q, p, masses, per_squared_gyration):
-    """A sum that is finite if all is, the largest squared force, Σ p²/2m, the largest squared radius of gyration over its limit.
+    """A sum that is finite if all is, the largest squared force, Σ p²/2m, the largest squared radius of gyration over its limit,
+    and the lowest energy.
 
     q and p in normal modes: a ring polymer's radius of gyration is that of its modes but the centroid, r_G² = (1/P) Σ_{k>0} q̃_k².
     """
     n_beads, n_atoms, _ = forces.shape
-    total, strongest, kinetic, widest = 0.0, 0.0, 0.0, 0.0
+    total, strongest, kinetic, widest, lowest = 0.0, 0.0, 0.0, 0.0, np.inf
     for energy in energies:
         total += energy
+        lowest = min(lowest, energy)
     for i in range(n_atoms):
         spread, squares = 0.0, 0.0
         for k in range(n_beads):
@@ -171,4 +241,4 @@ def _look(energies, forces, q, p, masses, per_squared_gyration):
         kinetic += squares / (2.0 * masses[i])
         if i < len(per_squared_gyration):
             widest = max(widest, spread / n_beads * per_squared_gyration[i])
-    return total, strongest, kinetic, widest
+    return total, strongest, kinetic, widest, lowest

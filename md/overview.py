@@ -16,6 +16,7 @@ from md.run_folder import FROM_IPI, INPUT, PROPERTIES, STRUCTURE, TRAJECTORY, ch
 from md.run_status import read_status
 from md.statistics import Mean
 from md.trajectory import read_frames
+from md.verdict import as_line, verdict
 from mlcalc.errors import InputError
 from mlcalc.tables import aligned
 
@@ -44,10 +45,18 @@ def overview(folder: Path) -> dict[str, Any]:
         "integrator": settings.integrator, "thermostat": settings.thermostat, "seed": settings.seed,
         "step": max(0, status.get("step", 0)), "steps": settings.steps, "ns_per_day": status.get("ns_per_day"),
         "seconds_left": status.get("seconds_left") if state == "running" else None,
-        "smallest_distance_A": status.get("smallest_distance_A"), "versions": status.get("versions"),
+        "smallest_distance_A": status.get("smallest_distance_A"), "bonds_changed": status.get("bonds_changed"),
+        "versions": status.get("versions"),
     }  # fmt: skip
-    n_moving = len(Clamped.of(atoms).moving)
-    return found | {"means": _means(folder, Ensemble(settings.bead_counts[0], n_moving, settings.temperature_K))}
+    masses = atoms.get_masses()[Clamped.of(atoms).moving]
+    ensemble = Ensemble(settings.bead_counts[0], len(masses), settings.temperature_K)
+    known = _means(folder, ensemble)
+    n_records = len(read_table(folder / PROPERTIES)["step"]) if known else 0
+    told = {name: Mean(value, error, 0.0) for name, (value, error) in known.items()}
+    return found | {
+        "means": known,
+        "verdict": as_line(verdict(told, n_records, ensemble, settings.thermostat, masses, status)) or None,
+    }
 
 
 def _converted(folder: Path) -> dict[str, Any]:
@@ -87,6 +96,8 @@ def as_text(found: dict[str, Any]) -> str:
     rows = _rows_of_ipi(found) if found["kind"] == FROM_IPI else _rows(found)
     if found["means"]:
         rows += property_rows([{name: Mean(value, error, 0.0) for name, (value, error) in found["means"].items()}])
+    if found.get("verdict"):
+        rows.append(["verdict", found["verdict"]])
     if found.get("versions"):
         rows.append(["made with", ", ".join(f"{name} {version}" for name, version in found["versions"].items())])
     return aligned([found["folder"], ""], rows, left=2)
@@ -135,4 +146,7 @@ def _rows(found: dict[str, Any]) -> list[list[str]]:
         rows.append(["speed", f"{found['ns_per_day']:.1f} ns/day{left}"])
     if found["smallest_distance_A"]:
         rows.append(["smallest distance", f"{found['smallest_distance_A']:.3f} Å"])
+    if found["bonds_changed"]:
+        n = found["bonds_changed"]["records"]
+        rows.append(["bonds", f"not those of the start in {n} records" if n else "those of the start in all records"])
     return rows

@@ -12,7 +12,8 @@ RUN, REAL_TIME = "run", "real-time"
 FILES = {"output", "structure", "model", "committee", "gle_file"}
 # Keys that leave what is computed as it is: a run may be gone on with although they are others.
 FREE = FILES | {
-    "threads", "checkpoint_every_steps", "domain_guard", "max_force_eV_A", "max_temperature_K", "max_gyration_A",
+    "threads", "checkpoint_every_steps", "domain_guard", "energy_guard", "bond_guard", "max_force_eV_A",
+    "max_temperature_K", "max_gyration_A",
     "max_disagreement_eV_A", "steps", "trajectories",
 }  # fmt: skip
 

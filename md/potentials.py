@@ -1,30 +1,64 @@
 """Potentials: anything that maps beads (P, N, 3) Å to energies (P,) eV and forces (P, N, 3) eV/Å. The one door to mlcalc."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
 
+from mlcalc import model_file
+from mlcalc.bonds import BondChange, BondWatch
 from mlcalc.cells import check_cell
 from mlcalc.committee import force_disagreement
-from mlcalc.domain import check_structure, set_bead_masses, shortest_allowed
+from mlcalc.diversity import farthest_first, fingerprints
+from mlcalc.domain import ClosestPair, check_structure, pair_limits, set_bead_masses
 from mlcalc.electronic_state import check_state, electronic_state
-from mlcalc.model_file import Model, find_model, load_model
+from mlcalc.engines import FAMILIES
+from mlcalc.errors import InputError
+from mlcalc.model_file import Model
+from mlcalc.relaxation import relax
 
 __all__ = [
     "AseForces",
+    "BondChange",
+    "BondWatch",
+    "ClosestPair",
     "Harmonic",
-    "Morse",
     "Model",
+    "Morse",
     "available_threads",
     "check_structure",
+    "electronic_state",
+    "farthest_first",
     "find_model",
+    "fingerprints",
     "force_disagreement",
     "load_model",
+    "pair_limits",
+    "relaxed",
     "schnet_potential",
     "set_bead_masses",
-    "shortest_allowed",
     "single_threaded_blas",
 ]
+
+_RELAXED_EV_A, _RELAXATION_STEPS = 0.02, 500
+
+
+def find_model(name: str | Path) -> Path:
+    """The file behind a shipped name or a path; InputError when there is none, or where the name is one of an engine."""
+    family, colon, _ = str(name).partition(":")
+    if colon and family in FAMILIES and family != "schnet":
+        raise InputError(
+            f"model {str(name)!r}: an engine, and rpmd moves networks: sample with 'mlcalc sample md STRUCTURE.xyz --engine "
+            f"{name} …' and train one on it (mlcalc train --help)"
+        )
+    return model_file.find_model(str(name).removeprefix("schnet:"))
+
+
+def load_model(name: str | Path) -> Model:
+    """The model of that file, as mlcalc.model_file.load_model."""
+    return model_file.load_model(find_model(name))
 
 
 def schnet_potential(model: Model, atoms, precision: str = "float32", backend: str = "numba", threads: int = 0):
@@ -60,6 +94,33 @@ def single_threaded_blas():
     from mlcalc.threads import single_threaded_blas
 
     return single_threaded_blas()
+
+
+class _OfPotential(Calculator):
+    """ASE calculator of one bead of a potential."""
+
+    implemented_properties = ["energy", "forces"]
+
+    def __init__(self, potential):
+        super().__init__()
+        self._potential = potential
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        """Energy and forces (ASE calls this)."""
+        super().calculate(atoms, properties, system_changes)
+        energies, forces = self._potential(self.atoms.positions[None])
+        if not (np.isfinite(energies).all() and np.isfinite(forces).all()):
+            raise CalculationFailed("energy or forces are not finite")
+        self.results = {"energy": float(energies[0]), "forces": forces[0]}
+
+
+def relaxed(potential, atoms: Atoms) -> Atoms:
+    """The minimum of a potential next to a start of which all atoms move, with its energy.
+
+    Raises:
+        InputError: None within 500 steps, or numbers that are not finite on the way.
+    """
+    return relax(atoms, _OfPotential(potential), _RELAXED_EV_A, _RELAXATION_STEPS)
 
 
 class AseForces:

@@ -8,17 +8,29 @@ from typing import NamedTuple
 import numpy as np
 from ase import Atoms, units
 
+from md.bond_guard import watches_bonds
 from md.clamped import Clamped, ClampedPotential, constraint_of
 from md.gle import read_gle
 from md.guards import degrees_of_freedom
 from md.integrators import SPLITTINGS
-from md.potentials import Model, find_model, load_model, schnet_potential, set_bead_masses, shortest_allowed
+from md.potentials import (
+    Model,
+    electronic_state,
+    find_model,
+    load_model,
+    pair_limits,
+    relaxed,
+    schnet_potential,
+    set_bead_masses,
+)
 from md.ring_polymer import HBAR
 from md.simulation import Dynamics, Potential
 from md.stability import stability_limit, stiffest_frequency
-from mlcalc.electronic_state import electronic_state
-from mlcalc.errors import InputError
+from mlcalc.errors import InputError, note
 from mlcalc.structure_files import read_last
+
+_MANY_ATOMS = 5000  # whose preparation takes more than a few seconds
+_MOST_RELAXED = 200  # atoms of a start that is relaxed for the guard of energies: tens of evaluations, seconds at most
 
 
 class Prepared(NamedTuple):
@@ -29,19 +41,23 @@ class Prepared(NamedTuple):
         moving: The atoms that move, which are all but those.
         model_path: The model file; committee_paths: Those of the committee.
         potential: By that model, of the atoms that move.
-        shortest: Å, the smallest distance that it can be asked for.
+        shortest: (E, E) Å, the smallest distances that it can be asked for, by pair of its elements.
         dynamics: For every number of beads.
         committee: Potentials by the models of the committee.
+        minimum: eV, potential energy of the start once it is relaxed; None where the guard of energies has none.
+        watches_bonds: Whether the guard of bonds looks at it.
     """
 
     atoms: Atoms
     moving: Atoms
     model_path: Path
     potential: Potential
-    shortest: float
+    shortest: np.ndarray
     dynamics: dict[int, Dynamics]
     committee_paths: tuple[Path, ...] = ()
     committee: tuple[Potential, ...] = ()
+    minimum: float | None = None
+    watches_bonds: bool = False
 
     @property
     def indices(self) -> np.ndarray | None:
@@ -58,16 +74,12 @@ def prepare(settings) -> Prepared:
     model_path = find_model(settings.model)
     model = load_model(model_path)
     atoms = read_start(settings.structure, model)
-    clamped = Clamped.of(atoms)
-    moving = atoms[clamped.moving]
+    moving = atoms[Clamped.of(atoms).moving]
     _check_keys(settings, atoms, moving)
+    if len(atoms) > _MANY_ATOMS:
+        note(f"preparing {len(atoms)} atoms: neighbours, compiled code, stiffest vibration")
     paths = tuple(find_model(name) for name in settings.committee)
-    potential, *committee = [
-        schnet_potential(member, atoms, settings.precision, settings.backend, settings.threads)
-        for member in (model, *map(load_model, paths))
-    ]
-    if clamped.mask.any():
-        potential, *committee = [ClampedPotential(member, clamped) for member in (potential, *committee)]
+    potential, *committee = potentials_of(settings, atoms, [model, *map(load_model, paths)])
     energies, forces = potential(moving.positions[None])
     if not (np.isfinite(energies).all() and np.isfinite(forces).all()):
         raise InputError(f"{settings.structure}: the model gives non-finite energy or forces for this structure")
@@ -75,8 +87,32 @@ def prepare(settings) -> Prepared:
     stiffest = stiffest_frequency(potential, moving.positions, moving.get_masses())
     for n_beads, laws in dynamics.items():
         check_stable(laws, n_beads, stiffest)
-    shortest = shortest_allowed(model.domain)
-    return Prepared(atoms, moving, model_path, potential, shortest, dynamics, paths, tuple(committee))
+    shortest = pair_limits(model.domain, model.config.elements)
+    minimum = _minimum(settings, atoms, model, potential) if len(moving) == len(atoms) else None
+    bonds = watches_bonds(settings, atoms, model.domain)
+    return Prepared(atoms, moving, model_path, potential, shortest, dynamics, paths, tuple(committee), minimum, bonds)
+
+
+def potentials_of(settings, atoms: Atoms, models: list[Model]) -> list[Potential]:
+    """Potentials of RunSettings by models, as the atoms that move see them."""
+    found = [schnet_potential(model, atoms, settings.precision, settings.backend, settings.threads) for model in models]
+    clamped = Clamped.of(atoms)
+    return [ClampedPotential(potential, clamped) for potential in found] if clamped.mask.any() else found
+
+
+def _minimum(settings, atoms: Atoms, model: Model, potential: Potential) -> float | None:
+    """eV, of the minimum next to the start of a small molecule; None, with a note, where there is none."""
+    if settings.energy_guard == "off" or atoms.pbc.any() or not 2 <= len(atoms) <= _MOST_RELAXED:
+        return None
+    if "bead_masses_u" in model.domain:
+        return None
+    try:
+        return float(relaxed(potential, atoms).get_potential_energy())
+    except InputError as error:
+        note(
+            f"{settings.structure}: {error}: energies are not guarded, and the model may not hold this molecule together"
+        )
+        return None
 
 
 def _check_keys(settings, atoms: Atoms, moving: Atoms) -> None:

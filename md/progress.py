@@ -1,10 +1,12 @@
 """What the user sees of a run: a bar on a terminal, lines elsewhere, and a table of means at the end."""
 
+import math
 import time
 
 from md.averages import DERIVED, means
 from md.estimators import ESTIMATORS
 from md.statistics import Mean
+from md.verdict import as_line
 from mlcalc.tables import aligned, with_error
 
 _LOG_INTERVAL_S = 10.0
@@ -62,15 +64,17 @@ class Progress:
 
 
 def summary(results: list[dict]) -> str:
-    """A table of means with standard errors, one column per run.
+    """A table of means with standard errors, one column per run, and a line for each run about which something is conspicuous.
 
     Args:
         results: One dict per run: ``beads``, ``ns_per_day``, and, where properties were recorded, ``ensemble`` and ``series``,
-            property name → (n,) values.
+            property name → (n,) values; ``verdict``: sentences of verdict.verdict.
     """
     rows = property_rows([means(result["series"], result["ensemble"]) for result in results if "series" in result])
     rows.append(["speed / ns/day", *(f"{result['ns_per_day']:.2f}" for result in results)])
-    return aligned(["", *(f"P = {result['beads']}" for result in results)], rows, left=1)
+    table = aligned(["", *(f"P = {result['beads']}" for result in results)], rows, left=1)
+    told = [(result["beads"], result["verdict"]) for result in results if result.get("verdict")]
+    return "\n".join([table, *(f"verdict on P = {beads}: {as_line(texts)}" for beads, texts in told)])
 
 
 def property_rows(columns: list[dict[str, Mean]]) -> list[list[str]]:
@@ -78,6 +82,9 @@ def property_rows(columns: list[dict[str, Mean]]) -> list[list[str]]:
     known = [key for key in _ROWS if columns and all(key in column for column in columns)]
     table = ESTIMATORS | DERIVED
     return [
-        [f"{table[key].label} / {table[key].unit}", *(with_error(*column[key][:2]) for column in columns)]
-        for key in known
+        [f"{table[key].label} / {table[key].unit}", *(_cell(key, column[key]) for column in columns)] for key in known
     ]
+
+
+def _cell(key: str, mean: Mean) -> str:
+    return "too few samples" if key in DERIVED and math.isnan(mean.value) else with_error(*mean[:2])

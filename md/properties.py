@@ -1,4 +1,7 @@
-"""The table of properties: comma-separated, whole lines only, comment lines start with #."""
+"""The table of properties: comma-separated, one header, whole lines only.
+
+Tables of earlier versions begin with a comment line (#), which is passed over; they are continued as they are.
+"""
 
 import os
 from pathlib import Path
@@ -13,7 +16,7 @@ class PropertiesWriter:
     """Appends lines to a table with the columns step, time_fs and those named.
 
     Args:
-        path: The file; n_beads: P, for the comment at its head; columns: Names with units.
+        path: The file; columns: Names with units.
         length: None to make the file; bytes to cut an earlier one back to.
 
     Raises:
@@ -21,14 +24,13 @@ class PropertiesWriter:
         OSError: No space is left (``append`` likewise); the table then ends with the line before.
     """
 
-    def __init__(self, path: Path, n_beads: int, columns: list[str], length: int | None = None):
+    def __init__(self, path: Path, columns: list[str], length: int | None = None):
         self._columns = columns
         # Unbuffered, so that a line is one write, and nothing is left to be written when the disk is full.
         mode = "xb" if length is None else "r+b"
         self._file = open(path, mode, buffering=0, opener=opener)  # noqa: SIM115 (held for the life of the run)
         if length is None:
             self._length = 0
-            self._write(f"# ring-polymer MD, P = {n_beads}; means over beads, energies of the whole system\n")
             self._write(",".join(["step", "time_fs", *columns]) + "\n")
         else:
             if path.stat().st_size < length:

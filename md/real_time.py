@@ -20,7 +20,7 @@ from ase import units
 
 from md.checkpoint import Checkpoint
 from md.continuation import done_steps
-from md.endings import Stopped, StopRequest
+from md.endings import Frame, Stopped, StopRequest
 from md.guards import check_finite
 from md.integrators import in_modes, make_laws
 from md.normal_modes import to_beads
@@ -28,7 +28,7 @@ from md.physics import REAL_TIME
 from md.progress import Progress
 from md.ring_polymer import RingPolymer, thermal_ring_polymer
 from md.run_folder import RunFolder
-from md.runner import Saver, attempt, facts, make_guard
+from md.runner import Saver, attempt, facts, make_guards
 from md.simulation import Dynamics, NoiseSource, simulate, standard_normal
 from mlcalc.errors import InputError
 
@@ -39,17 +39,20 @@ class Copies:
     """The potential of M independent copies of a molecule: (P, M·N, 3) Å → energies (P,) eV summed over copies, forces."""
 
     def __init__(self, potential, copies: int):
-        self.potential, self.copies = potential, copies
+        self.potential, self.copies, self._lowest = potential, copies, np.inf
+        if hasattr(potential, "closest_pair"):
+            self.closest_pair = potential.closest_pair  # atoms of different copies never meet
 
     def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Energies (P,) eV and forces (P, N, 3) eV/Å at positions (P, N, 3) Å."""
         n_beads = len(positions)
         energies, forces = self.potential(positions.reshape(n_beads * self.copies, -1, 3))
+        self._lowest = float(energies.min())
         return energies.reshape(n_beads, self.copies).sum(axis=1), forces.reshape(positions.shape)
 
-    def smallest_distance(self) -> float:
-        """Of the last call, Å; atoms of different copies never meet."""
-        return self.potential.smallest_distance()
+    def lowest_energy(self) -> float:
+        """eV, the lowest one of a bead of a copy in the last call."""
+        return self._lowest
 
 
 def check_real_time(settings) -> None:
@@ -94,16 +97,20 @@ def run_ensemble(settings, folder: Path, prepared, stop: StopRequest, checkpoint
         f"started: P = {n_beads}, trajectories {first * copies} to {settings.trajectories} of {settings.steps} steps"
     )
     progress = Progress(replace(settings, steps=batches * per_batch, equilibration_steps=0), record, copies, done)
-    potential, guard = Copies(prepared.potential, copies), make_guard(settings, prepared, record, copies)
+    potential = Copies(prepared.potential, copies)
+    guard, bonds = make_guards(settings, prepared, record, potential, checkpoint is not None)
+    # Energies and forces are not at hand where velocities are recorded.
+    unknown = np.full(state.positions.shape, np.nan)
     all_atoms = prepared.atoms[np.tile(np.arange(len(prepared.atoms)), copies)]
     with (
-        attempt(record, progress, stop, guard, all_atoms) as outcome,
+        attempt(record, progress, stop, (guard, bonds), all_atoms) as outcome,
         Saver(record, settings, REAL_TIME, generators) as saver,
     ):
         for batch in range(first, batches):
 
             def show(step: int, before: int = batch * per_batch) -> None:
                 progress.show(before + step)
+                bonds(Frame(before + step, state.positions, unknown[:, 0, 0], unknown))
                 if stop.made:
                     raise Stopped
 

@@ -8,10 +8,11 @@ structure.xyz      the start geometry
 model.safetensors  the model as used, so that the folder stands on its own; likewise committee-K.safetensors
 gle.txt            the thermostat's matrices, if it has any
 trajectory.h5      all beads, see md/trajectory.py
-properties.csv     estimators against time, whole lines only; comment lines start with #
+properties.csv     estimators against time, one header, whole lines only (older ones begin with a comment, #): means over beads,
+                   energies of the whole system; 'rpmd estimators' has their formulas
 velocities.h5      in place of these two where 'rpmd real-time' ran, see md/real_time.py
 checkpoint         the state to go on from, and checkpoint.previous the one before, see md/checkpoint.py
-breach.xyz         all beads where a guard stopped the run, with energies and forces
+breach.xyz         all beads where a guard stopped the run, with what the model says: model_energy, model_forces
 status.json        state, step, rate, time left, last error; always valid JSON
 run.log            what happened when
 =================  ==========================================================================================
@@ -27,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from md.checkpoint import NEWEST, NEXT, PREVIOUS
@@ -171,9 +171,7 @@ class RunFolder:
         self._tables["frames"] = TrajectoryWriter(
             self.folder / TRAJECTORY, n_beads, len(atoms), cell, observables, frames, atoms.pbc, atoms
         )
-        self._tables["bytes"] = PropertiesWriter(
-            self.folder / PROPERTIES, n_beads, columns, extent["bytes"] if extent else None
-        )
+        self._tables["bytes"] = PropertiesWriter(self.folder / PROPERTIES, columns, extent["bytes"] if extent else None)
 
     def open_velocities(self, atoms, extent: dict[str, int] | None = None) -> None:
         """Begin the velocities of 'rpmd real-time', or cut them back to an earlier ``extent``; InputError as open_tables."""
@@ -209,7 +207,10 @@ class RunFolder:
         self._tables["trajectories"].append(self._clamped.among_all(velocities, axis=-2))
 
     def add_breach(self, frame: Frame, atoms, reason: str) -> None:
-        """Write the beads of a frame that made the run stop, with energies and forces, as extxyz; forces on held atoms are NaN."""
+        """Write the beads of a frame that made the run stop as extxyz, with ``model_energy`` and ``model_forces``.
+
+        Forces on held atoms are NaN.
+        """
         images, clamped = [], Clamped.of(atoms)
         positions, forces = clamped.with_held(frame.positions), clamped.among_all(frame.forces, np.nan, axis=-2)
         for bead, (image_positions, energy, image_forces) in enumerate(
@@ -218,12 +219,21 @@ class RunFolder:
             image = atoms.copy()
             image.set_constraint()  # ASE would write no forces on atoms that are held
             image.positions = image_positions
-            image.info = {"step": frame.step, "bead": bead, "reason": reason}
-            image.calc = SinglePointCalculator(image, energy=energy, forces=image_forces)
+            # Not under the names of labels: nobody is to train a network on what it has said itself.
+            image.info = {"step": frame.step, "bead": bead, "reason": reason, "model_energy": float(energy)}
+            image.set_array("model_forces", image_forces)
             images.append(image)
         text = StringIO()
         write(text, images, format="extxyz")
         write_atomically(self.folder / BREACH, text.getvalue().encode())
+
+    def earlier_status(self) -> dict:
+        """What status.json says now, of the run that is gone on with; empty where it cannot be read."""
+        try:
+            found = json.loads((self.folder / STATUS).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def log(self, message: str) -> None:
         """Add a line to the log, if that is possible: that the disk is full is said where data cannot be written."""
@@ -256,8 +266,8 @@ def kind_of(folder: Path) -> str:
     return REAL_TIME if (folder / VELOCITIES).exists() else RUN
 
 
-def own_settings(folder: Path) -> RunSettings:
-    """The settings of a run, with the copies of structure, model and matrices that its folder holds.
+def own_settings(folder: Path, overrides: dict[str, Any] | None = None) -> RunSettings:
+    """The settings of a run, with the copies of structure, model and matrices that its folder holds, and overrides of other keys.
 
     Raises:
         InputError: Input missing or malformed, a run of i-PI, or files that do not lie in the folder.
@@ -274,4 +284,4 @@ def own_settings(folder: Path) -> RunSettings:
                 f"{folder / INPUT}: {key} = {str(value)[:80]!r}: expected {allowed[-1]!r}, the copy beside it"
             )
     own = {"model": str(folder / MODEL), "committee": [str(path) for path in committee_of(folder)]}
-    return read_settings(folder / INPUT, own)
+    return read_settings(folder / INPUT, own | (overrides or {}))

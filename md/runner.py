@@ -3,21 +3,24 @@
 import hashlib
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from md.averages import Ensemble
+from md.averages import Ensemble, means
+from md.bond_guard import BondGuard
 from md.checkpoint import Checkpoint, write_checkpoint
+from md.clamped import Clamped
 from md.committee import check_agreement, disagreement
 from md.continuation import done_steps
-from md.endings import Exit, SimulationError, Stopped, StopRequest
+from md.endings import Exit, Frame, SimulationError, Stopped, StopRequest
 from md.estimators import columns
-from md.guards import Guard, degrees_of_freedom, limits_of
+from md.guards import Guard, Policy, degrees_of_freedom, limits_of
 from md.heat_capacity import with_scaled_energies
 from md.integrators import make_laws
 from md.physics import RUN, physics_of
@@ -26,16 +29,17 @@ from md.properties import read_table
 from md.ring_polymer import thermal_ring_polymer
 from md.run_folder import PROPERTIES, RunFolder
 from md.simulation import Point, point_of, simulate
+from md.verdict import verdict
 from mlcalc.errors import InputError, disk_message
 
 
 @contextmanager
-def attempt(record: RunFolder, progress: Progress, stop: StopRequest, guard: Guard, atoms) -> Iterator[dict]:
-    """Around a simulation: whatever ends it, status and log say so and the files are closed.
+def attempt(record: RunFolder, progress: Progress, stop: StopRequest, guards: Sequence, atoms) -> Iterator[dict]:
+    """Around a simulation: whatever ends it, status and log say so, and what its guards have seen, and the files are closed.
 
     Yields a dict that will hold ``state`` (finished, interrupted or failed), ``error`` and the exit ``code``.
     """
-    outcome = {"state": "failed", "error": "stopped by an exception", "code": Exit.FAILED}
+    outcome: dict[str, Any] = {"state": "failed", "error": "stopped by an exception", "code": Exit.FAILED}
     try:
         yield outcome
         outcome.update(state="finished", error=None, code=Exit.FINISHED)
@@ -52,8 +56,9 @@ def attempt(record: RunFolder, progress: Progress, stop: StopRequest, guard: Gua
     finally:
         progress.close()
         outcome["step"] = progress.step
-        seen = {"smallest_distance_A": round(guard.closest, 4), "steps_too_close": guard.n_close}
+        seen = seen_by(guards)
         record.set_status(force=True, **outcome, **seen)
+        outcome["seen"] = seen
         ending = f"{outcome['state']} at step {progress.step}, {progress.ns_per_day:.2f} ns/day"
         record.log(ending + (f": {outcome['error']}" if outcome["error"] else ""))
         record.close()
@@ -108,17 +113,45 @@ class Saver:
             self._pending.result()
 
 
-def make_guard(settings, prepared, record: RunFolder, copies: int = 1) -> Guard:
-    """The guard of a run; what it warns of is printed and logged."""
+def make_guards(settings, prepared, record: RunFolder, potential, resumed: bool = False) -> tuple[Guard, Callable]:
+    """The guards of a run, of every force call and of bonds; what they warn of is printed and logged.
+
+    Args:
+        potential: Of the simulation, which may be that of several copies.
+        resumed: Whether they count on from what the status of the run folder says.
+    """
 
     def warn(message: str) -> None:
         print(f"rpmd: warning: {record.folder}: {message}", file=sys.stderr)
         record.log(f"warning: {message}")
+        record.set_status(force=True, **seen_by(guards))  # a run that is killed has said so
 
-    limits = limits_of(settings, prepared.moving, prepared.shortest)
+    atoms, copies = prepared.atoms, getattr(potential, "copies", 1)
+    limits = limits_of(settings, prepared.moving, prepared.shortest, prepared.minimum)
     freedom = degrees_of_freedom(len(prepared.moving), settings)
-    distance = getattr(prepared.potential, "smallest_distance", None)
-    return Guard(limits, freedom, distance, settings.domain_guard, warn, copies, prepared.indices)
+    policy = Policy(settings.domain_guard, settings.energy_guard, warn)
+    symbols = atoms.get_chemical_symbols()
+    guard = Guard(limits, freedom, potential, policy, copies, prepared.indices, symbols)
+    bonds: Callable = no_bonds
+    if prepared.watches_bonds:
+        bonds = BondGuard(atoms, settings.bond_guard, Clamped.of(atoms).with_held, warn, copies)
+    guards = guard, bonds
+    for one in guards if resumed else ():
+        if hasattr(one, "resume"):
+            one.resume(record.earlier_status())
+    return guards
+
+
+def no_bonds(frame) -> None:
+    """The guard of bonds where there are none to look at."""
+
+
+def seen_by(guards: Sequence) -> dict:
+    """What guards have seen, for status.json."""
+    found: dict = {}
+    for guard in guards:
+        found |= guard.seen() if hasattr(guard, "seen") else {}
+    return found
 
 
 def run_one(settings, folder: Path, prepared, stop: StopRequest, checkpoint: Checkpoint | None = None) -> dict:
@@ -139,13 +172,14 @@ def run_one(settings, folder: Path, prepared, stop: StopRequest, checkpoint: Che
     if checkpoint is not None:
         rng.bit_generator.state = checkpoint.generators[0]
     record.open_tables(atoms, names, checkpoint and checkpoint.extent)
+    guards = make_guards(settings, prepared, record, prepared.potential, checkpoint is not None)
     done = done_steps(settings, checkpoint)
     record.set_status(force=True, state="running", **facts(settings, prepared.model_path, RUN, done))
     where = f" from {checkpoint.phase}, step {checkpoint.step}" if checkpoint else ""
     record.log(f"started{where}: P = {settings.beads}, {settings.steps} steps of {settings.timestep_fs} fs")
-    progress, guard = Progress(settings, record, step=done), make_guard(settings, prepared, record)
+    progress, (guard, bonds) = Progress(settings, record, step=done), guards
     with (
-        attempt(record, progress, stop, guard, atoms) as outcome,
+        attempt(record, progress, stop, guards, atoms) as outcome,
         Saver(record, settings, RUN, [rng]) as saver,
     ):
         law = (start, prepared.potential, dynamics, rng)
@@ -155,15 +189,24 @@ def run_one(settings, folder: Path, prepared, stop: StopRequest, checkpoint: Che
                 record.add_properties(sample.step, sample.time_fs, sample.values(names))
                 if settings.max_disagreement_eV_A:
                     check_agreement(sample, settings.max_disagreement_eV_A, prepared.indices)
+                bonds(Frame(sample.step, sample.ring_polymer.positions, sample.potential_energies, sample.forces))
             if sample.step % settings.trajectory_every_steps == 0:
                 record.add_frame(sample)
+    ensemble = Ensemble(settings.beads, len(moving), settings.temperature_K)
+    # Read back, not kept: a long run must not grow in memory.
+    series = {name: values for name, values in read_table(folder / PROPERTIES).items() if name in names}
     return outcome | {
         "beads": settings.beads,
         "ns_per_day": progress.ns_per_day,
-        "ensemble": Ensemble(settings.beads, len(moving), settings.temperature_K),
-        # Read back, not kept: a long run must not grow in memory.
-        "series": {name: values for name, values in read_table(folder / PROPERTIES).items() if name in names},
+        "ensemble": ensemble,
+        "series": series,
+        "verdict": _verdict(series, ensemble, settings, moving.get_masses(), outcome["seen"]),
     }
+
+
+def _verdict(series: dict, ensemble: Ensemble, settings, masses: np.ndarray, seen: dict) -> list[str]:
+    n_records = len(next(iter(series.values())))
+    return verdict(means(series, ensemble), n_records, ensemble, settings.thermostat, masses, seen)
 
 
 def _evaluated(sample, settings, prepared):

@@ -3,13 +3,13 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from md.checkpoint import NEWEST, PREVIOUS, Checkpoint, read_checkpoint
 from md.config import RunSettings
 from md.continuation import check_checkpoint
-from md.endings import StopRequest
-from md.physics import REAL_TIME, RUN, differences, physics_of
+from md.endings import Exit, StopRequest
+from md.physics import FILES, FREE, REAL_TIME, RUN, differences, physics_of
 from md.potentials import single_threaded_blas
 from md.preparation import Prepared, as_extxyz, prepare
 from md.progress import summary
@@ -71,18 +71,22 @@ def run(
         return _in_turn(tasks, signals)
 
 
-def resume(folder: Path, steps: int | None, stop: StopRequest) -> tuple[int, list[Path]]:
+def resume(
+    folder: Path, steps: int | None, stop: StopRequest, overrides: dict[str, Any] | None = None
+) -> tuple[int, list[Path]]:
     """Go on with a run, or with all runs in the sub-folders of a folder; returns what run returns.
 
     Args:
         steps: Time steps of production in all; None for those of the run's input.
+        overrides: Keys in place of those of the input: such as leave what was computed as it is.
 
     Raises:
-        InputError: No run, no checkpoint that is whole, or an input that was changed since.
+        InputError: No run, no checkpoint that is whole, an input that was changed since, or a key that may not change.
     """
+    overrides = _free(overrides or {})
     tasks = []
     for path in runs_in(folder):
-        kind, settings = kind_of(path), own_settings(path)
+        kind, settings = kind_of(path), own_settings(path, overrides)
         if steps is not None and kind == REAL_TIME:
             raise InputError(
                 f"--steps {steps}: the trajectories of {path} have a length; start 'rpmd real-time' again with "
@@ -93,24 +97,39 @@ def resume(folder: Path, steps: int | None, stop: StopRequest) -> tuple[int, lis
     return _in_turn(tasks, stop)
 
 
+def _free(overrides: dict[str, Any]) -> dict[str, Any]:
+    """The same keys; InputError where one of them would make another run of it."""
+    allowed = sorted(FREE - FILES)
+    if fixed := [key for key in overrides if key not in allowed]:
+        raise InputError(
+            f"--set {fixed[0]}=…: a run that is gone on with keeps it; what may change: {', '.join(allowed)}; start another with "
+            "'rpmd run … --output ELSEWHERE'"
+        )
+    return overrides
+
+
 def _in_turn(tasks: list[_Task], stop: StopRequest) -> tuple[int, list[Path]]:
-    """Make runs one after the other until one does not finish, and print their summary."""
+    """Make runs one after the other and print their summary; the exit code is that of the first that did not finish.
+
+    One that a guard stops does not keep the others from being made; a request to stop, or a disk that is full, does.
+    """
     results = []
     with single_threaded_blas():
         for folder, kind, settings, prepared, checkpoint in tasks:
             results.append(_MAKE[kind](settings, folder, prepared, stop, checkpoint))
-            if results[-1]["state"] != "finished":
+            if results[-1]["state"] == "interrupted" or results[-1]["code"] == Exit.DISK:
                 break
     folders = [task.folder for task in tasks]
     print(summary(results))
     print("run folders: " + "  ".join(map(str, folders[: len(results)])))
-    last = results[-1]
-    if last["error"]:
-        print(f"rpmd: error: {folders[len(results) - 1]}: {last['error']}", file=sys.stderr)
-    elif last["code"]:
+    for folder, result in zip(folders, results, strict=False):
+        if result["error"]:
+            print(f"rpmd: error: {folder}: {result['error']}".replace(" RUN ", f" {folder} "), file=sys.stderr)
+    if results[-1]["state"] == "interrupted":
         place = folders[0] if len(folders) == 1 else folders[0].parent
         print(f"rpmd: stopped; go on with: rpmd resume {place}", file=sys.stderr)
-    return int(last["code"]), folders[: len(results)]
+    codes = [int(result["code"]) for result in results if result["code"]]
+    return codes[0] if codes else 0, folders[: len(results)]
 
 
 def _task(folder: Path, kind: str, settings: RunSettings, prepared: Prepared, overwrite: bool) -> _Task:

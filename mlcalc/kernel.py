@@ -23,6 +23,7 @@ from numba import prange
 from mlcalc import kernel_stages as stages
 from mlcalc.angular import add_angular
 from mlcalc.compiled import Threaded, njit
+from mlcalc.domain import ClosestPair
 from mlcalc.filter_table import tabulate
 from mlcalc.forks import renew_after_fork
 from mlcalc.kernel_state import Constants, Result, Workspace, make_atoms, make_network, make_result, make_workspace
@@ -186,6 +187,20 @@ def _smallest_place(n_replicas, count, knot, fraction):
     return smallest
 
 
+@njit(cache=True)
+def _closest(n_replicas, offset, count, first, second, knot, fraction, species, limits):
+    """The pair with the smallest place (in units of the spacing of knots) over its limit (n_elements, n_elements)."""
+    lowest, distance, limit, replica, i, j = np.inf, np.inf, 0.0, 0, 0, 0
+    for b in range(n_replicas):
+        for p in range(count[b]):
+            if knot[b, p] >= 0:
+                a, c = first[offset[b] + p], second[offset[b] + p]
+                place, allowed = knot[b, p] + fraction[b, p], limits[species[a], species[c]]
+                if place < lowest * allowed:
+                    lowest, distance, limit, replica, i, j = place / allowed, place, allowed, b, a, c
+    return distance, limit, replica, i, j
+
+
 class SchNetKernel:
     """A SchNet compiled for one composition.
 
@@ -218,6 +233,7 @@ class SchNetKernel:
         self._neighbours: NeighbourList | None = None
         self._work: Workspace | None = None
         self._n_replicas, self._lock = 0, threading.Lock()
+        self._limits, self._widest = np.zeros(0), 0.0
         renew_after_fork(self)
 
     def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -233,6 +249,23 @@ class SchNetKernel:
         """Å, of the last evaluation: the smallest distance of two atoms of one replica; infinite beyond the cutoff."""
         work = self._work
         return _smallest_place(self._n_replicas, self._neighbours.pairs.count, work.knot, work.fraction) * self._spacing
+
+    def closest_pair(self, limits: np.ndarray) -> ClosestPair:
+        """Of the last evaluation, by limits (n_elements, n_elements) in Å as domain.pair_limits gives them for the model."""
+        smallest = self.smallest_distance()
+        if not smallest < self._reach(limits):  # nobody is below a limit, and who is near to one is of no interest
+            return ClosestPair(smallest)
+        pairs, work = self._neighbours.pairs, self._work
+        place = self._n_replicas, pairs.offset, pairs.count, pairs.first, pairs.second, work.knot, work.fraction
+        distance, limit, *where = _closest(*place, self.atoms.species, limits / self._spacing)
+        return ClosestPair(smallest, distance * self._spacing, limit * self._spacing, *where)
+
+    def _reach(self, limits: np.ndarray) -> float:
+        """Å, the largest limit of the elements present."""
+        if self._limits is not limits:
+            self._limits, present = limits, np.unique(self.atoms.species)
+            self._widest = float(limits[np.ix_(present, present)].max())
+        return self._widest
 
     @property
     def memory(self) -> int:

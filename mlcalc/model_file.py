@@ -30,6 +30,7 @@ from mlcalc.settings import build_settings
 FORMAT = "mlcalc-schnet"
 FORMAT_VERSION = 1
 UNITS = {"energy": "eV", "length": "Ang"}
+FILE_IN_FOLDER = "model.safetensors"  # of a training, or of a run
 MAX_FILE_BYTES = 1 << 30  # a SchNet is a few MB; anything near this is not one
 _MOST_HEADER_BYTES = 1 << 22
 _MOST_WEIGHTS, _LARGEST_WEIGHT = 1 << 26, 1e12
@@ -243,11 +244,13 @@ def shipped_models() -> dict[str, Path]:
 
 
 def find_model(name: str | Path) -> Path:
-    """The file behind a shipped name or a path; InputError when there is none."""
+    """The file behind a shipped name, a path or a folder that 'mlcalc train' wrote; InputError when there is none."""
     shipped = shipped_models()
     if str(name) in shipped:
         return shipped[str(name)]
     path = Path(os.path.expanduser(name))
+    if os.path.isdir(path) and os.path.isfile(path / FILE_IN_FOLDER):
+        return path / FILE_IN_FOLDER
     if not os.path.isfile(path):
         raise InputError(
             f"model {str(name)[:200]!r}: no such file, and the shipped models are: {', '.join(shipped) or 'none'}"

@@ -31,10 +31,12 @@ def check_atomic_numbers(name: str, numbers) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Domain:
-    """The training domain: see mlcalc/training_domain.py. Distances in Å, masses in u by symbol; None for what is not recorded."""
+    """The training domain, see mlcalc/training_domain.py: distances in Å, also by pair ("C-H"), masses in u; None: not recorded."""
 
     elements: tuple[int, ...] | None = None
     lone_elements: tuple[int, ...] | None = None
+    free_elements: tuple[int, ...] | None = None
+    min_distances_A: dict | None = None
     min_distance_A: float | None = None
     max_nearest_distance_A: float | None = None
     max_distance_A: float | None = None
@@ -43,7 +45,7 @@ class Domain:
     bead_masses_u: dict | None = None
 
     def __post_init__(self):
-        for name in ("elements", "lone_elements"):
+        for name in ("elements", "lone_elements", "free_elements"):
             check_atomic_numbers(name, getattr(self, name) or ())
         distances = [self.min_distance_A, self.max_nearest_distance_A, self.max_distance_A]
         known = [distance for distance in distances if distance is not None]
@@ -52,8 +54,15 @@ class Domain:
         check_range("charge", self.charge or 0, -_MOST_CHARGE, _MOST_CHARGE)
         check_range("multiplicity", 1 if self.multiplicity is None else self.multiplicity, 1, _MOST_CHARGE)
         for symbol, mass in (self.bead_masses_u or {}).items():
-            if symbol not in atomic_numbers or symbol == "X" or not (_is_number(mass) and 0 < mass <= _HEAVIEST_U):
+            if not _is_element(symbol) or not (_is_number(mass) and 0 < mass <= _HEAVIEST_U):
                 raise InputError(f"bead_masses_u: {symbol[:20]!r} = {str(mass)[:40]}: expected masses in u by symbol")
+        for pair, distance in (self.min_distances_A or {}).items():
+            symbols = pair.split("-")
+            of_pair = len(symbols) == 2 and all(map(_is_element, symbols))
+            if not of_pair or not (_is_number(distance) and 0 < distance <= _FARTHEST_A):
+                raise InputError(
+                    f"min_distances_A: {pair[:20]!r} = {str(distance)[:40]}: expected distances in Å by pair, as C-H"
+                )
 
 
 def check_metadata(metadata: dict[str, Any], source: str) -> None:
@@ -111,6 +120,10 @@ def _check_provenance(provenance: dict[str, Any]) -> None:
     for key, kind in _ORIGIN.items():
         if key in provenance and (isinstance(provenance[key], bool) or not isinstance(provenance[key], kind)):
             raise InputError(f"{key} = {str(provenance[key])[:60]!r}: expected {_KINDS[kind]}")
+
+
+def _is_element(symbol: str) -> bool:
+    return symbol in atomic_numbers and symbol != "X"
 
 
 def _is_number(value: Any) -> bool:

@@ -51,10 +51,14 @@ def _domain(domain: dict) -> str:
     known = [f"shortest {shortest:.2f} Å"] if shortest else []
     known += [f"nearest neighbours up to {farthest:.2f} Å"] if farthest else []
     lone = ", ".join(chemical_symbols[z] for z in domain.get("lone_elements", ()))
+    free = ", ".join(chemical_symbols[z] for z in domain.get("free_elements", ()))
+    pairs = ", ".join(f"{pair} {distance:.2f}" for pair, distance in domain.get("min_distances_A", {}).items())
+    known += [f"shortest by pair {pairs} Å"] if "," in pairs else []
     masses = ", ".join(f"{symbol} {mass:g} u" for symbol, mass in domain.get("bead_masses_u", {}).items())
     parts = ["distances in training: " + ", ".join(known) if known else "distances not recorded: none will be refused"]
     parts += [f"{what} {domain[what]}" for what in ("charge", "multiplicity") if what in domain]
     parts += [f"{lone} as free atoms alone"] if lone else []
+    parts += [f"free atoms of {free}"] if free and not lone else []
     parts += [f"beads of {masses}"] if masses else []
     return "; ".join(parts)
 

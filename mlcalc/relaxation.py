@@ -13,13 +13,13 @@ from mlcalc.tables import aligned
 MAX_STEPS = 2000
 
 
-def relax(structure: Atoms, calculator: Calculator, max_force_eV_A: float) -> Atoms:
+def relax(structure: Atoms, calculator: Calculator, max_force_eV_A: float, max_steps: int = MAX_STEPS) -> Atoms:
     """A minimum (or saddle point) near a structure: positions where no force is larger, the cell as it is.
 
     Constraints are disregarded.
 
     Raises:
-        InputError: The calculator cannot serve the structure, or 2000 steps of BFGS do not suffice.
+        InputError: The calculator cannot serve the structure, or ``max_steps`` of BFGS do not suffice.
     """
     from ase.optimize import BFGS
 
@@ -27,13 +27,13 @@ def relax(structure: Atoms, calculator: Calculator, max_force_eV_A: float) -> At
     atoms.set_constraint()
     atoms.calc = calculator
     try:
-        converged = BFGS(atoms, logfile=None).run(fmax=max_force_eV_A, steps=MAX_STEPS)
+        converged = BFGS(atoms, logfile=None).run(fmax=max_force_eV_A, steps=max_steps)
     except CalculatorError as error:
         raise InputError(f"the structure cannot be relaxed: {error}") from error
     if not converged:
         strongest = np.linalg.norm(atoms.get_forces(), axis=1).max()
         raise InputError(
-            f"no minimum found: a force of {strongest:.3g} eV/Å is left after {MAX_STEPS} steps, above {max_force_eV_A:g} eV/Å"
+            f"no minimum found: a force of {strongest:.3g} eV/Å is left after {max_steps} steps, above {max_force_eV_A:g} eV/Å"
         )
     return atoms
 

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mlcalc.domain import ClosestPair
 from mlcalc.forks import renew_after_fork
 from mlcalc.model_file import Model, SchNetConfig
 from mlcalc.repulsion import ZBL_COEFFICIENTS, ZBL_EXPONENTS, screening_length, zbl_prefactor
@@ -225,7 +226,9 @@ class TorchPotential:
         self.species = torch.tensor([order[int(z)] for z in numbers])
         self.shift = self.network.energy_shift[self.species].numpy()
         self.dtype = getattr(torch, dtype)
-        self._smallest: float = np.inf
+        self._distances: list[
+            tuple[np.ndarray, ...]
+        ] = []  # of the last call: first and second atom, Å, for every replica
 
     def evaluate(self, positions: np.ndarray) -> dict[str, np.ndarray]:
         """Energies and derivatives of a batch of configurations.
@@ -238,7 +241,7 @@ class TorchPotential:
             the virial being Σ_pairs r ⊗ ∂E/∂r, so that stress = virial / volume.
         """
         evaluated: list[dict[str, Any]] = [self._evaluate_one(frame) for frame in positions]
-        self._smallest = min(result.pop("smallest_distance") for result in evaluated)
+        self._distances = [result.pop("distances") for result in evaluated]
         return {key: np.stack([result[key] for result in evaluated]) for key in evaluated[0]}
 
     def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -248,9 +251,22 @@ class TorchPotential:
 
     def smallest_distance(self) -> float:
         """Å, of the last evaluation: the smallest distance of two atoms of one replica."""
-        return self._smallest
+        return min(distance.min(initial=np.inf) for _, _, distance in self._distances)
 
-    def _evaluate_one(self, positions: np.ndarray) -> dict[str, np.ndarray]:
+    def closest_pair(self, limits: np.ndarray) -> ClosestPair:
+        """As kernel.SchNetKernel.closest_pair."""
+        found, lowest, species = ClosestPair(self.smallest_distance()), np.inf, self.species.numpy()
+        for replica, (first, second, distance) in enumerate(self._distances):
+            allowed = limits[species[first], species[second]]
+            ratios = distance / allowed
+            if ratios.min(initial=np.inf) < lowest:
+                pair = int(ratios.argmin())
+                lowest = ratios[pair]
+                which = float(distance[pair]), float(allowed[pair]), replica, int(first[pair]), int(second[pair])
+                found = ClosestPair(found.smallest, *which)
+        return found
+
+    def _evaluate_one(self, positions: np.ndarray) -> dict[str, Any]:
         from mlcalc.pairs import half_pairs
 
         pairs = half_pairs(positions, self.network.config.cutoff, self.cell, self.pbc)
@@ -268,5 +284,5 @@ class TorchPotential:
             "forces": forces.numpy(),
             "atomic_energies": atomic_energies,
             "virials": torch.einsum("pa,pb->ab", vectors, gradient).numpy(),
-            "smallest_distance": vectors.norm(dim=1).min().item() if len(vectors) else np.inf,
+            "distances": (pairs.first, pairs.second, vectors.norm(dim=1).numpy()),
         }

@@ -20,11 +20,11 @@ from mlcalc.errors import InputError
 from mlcalc.files import write_atomically
 from mlcalc.json_text import to_json
 from mlcalc.loss import batch_loss, energies_and_forces
-from mlcalc.model_file import Model, load_model, save_model
+from mlcalc.model_file import Model, SchNetConfig, load_model, save_model
 from mlcalc.muon import make_optimizers
 from mlcalc.schnet import SchNet
 from mlcalc.settings import as_toml, build_settings, read_toml
-from mlcalc.training_domain import check_known, domain_of
+from mlcalc.training_domain import automatic_repulsion, check_known, domain_of
 from mlcalc.training_settings import TrainingSettings, split_frames
 from mlcalc.training_state import load_state, save_state
 
@@ -75,7 +75,10 @@ def train(
     ]
     unseen = [read_dataset([test], [its], energy_only=True) for test, its in tests]
     _check_energies(settings, dataset)
-    trainer = Trainer(settings, dataset, load_model(init) if init else None)
+    model = load_model(init) if init else None
+    begun = output / MODEL_FILE
+    origin = load_model(begun) if resume and begun.is_file() else model
+    trainer = Trainer(settings, dataset, model, origin.config if origin else None)
     for its in unseen:  # at fault now, not after hours of training
         check_known(its, trainer.network.config.elements, trainer.domain)
     print("\n".join(str(found) for read in (dataset, *unseen) for found in read.contents))
@@ -109,7 +112,14 @@ def _check_energies(settings: TrainingSettings, dataset: Dataset) -> None:
 class Trainer:
     """One training run: network, optimiser, moving average and how far they have come."""
 
-    def __init__(self, settings: TrainingSettings, dataset: Dataset, init: Model | None = None):
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        dataset: Dataset,
+        init: Model | None = None,
+        origin: SchNetConfig | None = None,
+    ):
+        """``init``: weights to start from; ``origin``: the architecture that the training had before, or starts from."""
         torch.set_num_threads(settings.threads)
         torch.manual_seed(settings.seed)
         self.settings, self.dataset = settings, dataset
@@ -122,7 +132,10 @@ class Trainer:
         self.domain = domain_of(dataset, self.split.train, settings.cutoff_A)
         self.levels = energy_levels(dataset, settings.energy_zeros, settings.data)
         elements = sorted({int(z) for z in dataset.numbers})
-        network_config = settings.network_config(elements)
+        repulsion = (
+            automatic_repulsion(dataset, self.domain, settings.cutoff_A) if origin is None else origin.repulsion_cutoff
+        )
+        network_config = settings.network_config(elements, repulsion)
         if init is not None and init.config != network_config:
             raise InputError(f"--init: its architecture {init.config} is not the configured one {network_config}")
         network = SchNet.from_model(init, self.dtype) if init else SchNet(network_config).to(self.dtype)

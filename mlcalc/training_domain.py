@@ -1,10 +1,12 @@
 """What a training set says about where a model may be used: elements, distances, charge, multiplicity, masses of beads."""
 
+import math
+
 import numpy as np
 from ase.data import atomic_masses, chemical_symbols
 
 from mlcalc.dataset import Dataset
-from mlcalc.domain import check_elements
+from mlcalc.domain import check_elements, pair_name
 from mlcalc.electronic_state import check_state
 from mlcalc.errors import InputError
 from mlcalc.pairs import half_pairs
@@ -16,7 +18,7 @@ def domain_of(dataset: Dataset, frames: np.ndarray, cutoff: float | None) -> dic
     """The domain of a model file, from the training frames alone.
 
     Elements that have no neighbour within the cutoff in any of them are ``lone_elements``: the model knows the energy of the free
-    atom, and no more.
+    atom, and no more. ``free_elements`` are those of structures of one atom, whatever else they appear in.
 
     Raises:
         InputError: Frames of more than one charge or multiplicity, which a network that sees neither cannot tell apart.
@@ -24,8 +26,24 @@ def domain_of(dataset: Dataset, frames: np.ndarray, cutoff: float | None) -> dic
     rows = np.concatenate([np.arange(dataset.offsets[k], dataset.offsets[k + 1]) for k in frames])
     bonded = _bonded_elements(dataset, frames, cutoff)
     lone = sorted(set(dataset.numbers[rows].tolist()) - bonded)
+    alone = [k for k in frames if dataset.counts[k] == 1 and not len(_pairs(dataset, k, cutoff)[0])]
+    free = sorted({int(dataset.numbers[dataset.offsets[k]]) for k in alone})
     domain = {"elements": sorted(bonded)} | ({"lone_elements": lone} if lone else {})
+    domain |= {"free_elements": free} if free else {}
     return domain | distance_range(dataset, frames, cutoff) | state_of(dataset) | _bead_masses(dataset, rows)
+
+
+def automatic_repulsion(dataset: Dataset, domain: dict, cutoff: float) -> float | None:
+    """Å, the cutoff of the nuclear repulsion of a network that learns these energies of molecules; None for none.
+
+    The shortest distance of the training frames, rounded down to 0.01 Å: nothing that the network learns changes by it, and what
+    it has never seen is repelled. Not for periodic data, for forces alone (coarse-grained beads repel in other ways), nor for free
+    atoms.
+    """
+    shortest = domain.get("min_distance_A", math.inf)
+    if dataset.pbc.any() or not np.isfinite(dataset.energies).any() or "bead_masses_u" in domain or shortest >= cutoff:
+        return None
+    return math.floor(100.0 * shortest) / 100.0 or None
 
 
 def check_known(dataset: Dataset, elements, domain: dict) -> None:
@@ -37,9 +55,13 @@ def check_known(dataset: Dataset, elements, domain: dict) -> None:
             check_state(numbers, dataset.states[k], domain, where)
 
 
-def distance_range(dataset: Dataset, frames: np.ndarray, cutoff: float | None) -> dict[str, float]:
-    """The training domain in distances, Å: smallest pair, largest nearest neighbour, largest pair (within the cutoff)."""
-    smallest, largest, largest_nearest = np.inf, 0.0, 0.0
+def distance_range(dataset: Dataset, frames: np.ndarray, cutoff: float | None) -> dict:
+    """The training domain in distances, Å: smallest pair, largest nearest neighbour, largest pair (within the cutoff).
+
+    ``min_distances_A``: The smallest by pair of elements, of those that come within the cutoff.
+    """
+    elements = np.unique(dataset.numbers)
+    smallest, largest, largest_nearest = np.full((len(elements),) * 2, np.inf), 0.0, 0.0
     for frame in frames:
         first, second, distance = _pairs(dataset, frame, cutoff)
         if not len(first):
@@ -47,15 +69,20 @@ def distance_range(dataset: Dataset, frames: np.ndarray, cutoff: float | None) -
         nearest = np.full(dataset.counts[frame], np.inf)
         np.minimum.at(nearest, first, distance)
         np.minimum.at(nearest, second, distance)
-        smallest, largest = min(smallest, distance.min()), max(largest, distance.max())
+        species = np.searchsorted(elements, dataset.numbers[dataset.atoms_of(frame)])
+        np.minimum.at(smallest, (species[first], species[second]), distance)
+        largest = max(largest, distance.max())
         largest_nearest = max(largest_nearest, nearest[np.isfinite(nearest)].max())
-    if not np.isfinite(smallest):  # free atoms alone
+    if not np.isfinite(smallest).any():  # free atoms alone
         return {}
+    smallest = np.minimum(smallest, smallest.T)
+    kinds = zip(*np.nonzero(np.triu(smallest < (cutoff or np.inf))), strict=True)
+    of_kinds = {pair_name(elements[a], elements[b]): float(smallest[a, b]) for a, b in kinds}
     return {
-        "min_distance_A": float(smallest),
+        "min_distance_A": float(smallest.min()),
         "max_nearest_distance_A": float(largest_nearest),
         "max_distance_A": float(largest),
-    }
+    } | ({"min_distances_A": dict(sorted(of_kinds.items()))} if of_kinds else {})
 
 
 def state_of(dataset: Dataset) -> dict[str, int]:

@@ -28,6 +28,9 @@ class TrainingSettings:
         energy_unit: Unit of their energies, forces in that over Å; "" for what a file says, or eV. One for all, or a list.
         repeat: How often the frames of each file appear in an epoch.
         n_features … angle_cutoff_A: Architecture, see SchNetConfig.
+        repulsion_cutoff_A: ``"auto"`` for molecules with energies is the shortest distance of the training frames, so that the
+            repulsion acts below them alone, else none; 0 or ``"none"`` for none. A training that is resumed, or starts from
+            another model, keeps what that has.
         optimizer: ``"muon"`` (mlcalc/muon.py) for the weight matrices and AdamW for the rest, or ``"adamw"`` for all.
         energy_weight: ρ in eV⁻² per (eV/Å)⁻².
         ema_decay: Decay of the moving average of the weights, which is what is validated and saved.
@@ -51,7 +54,7 @@ class TrainingSettings:
     n_interactions: int = 3
     n_rbf: int = 32
     cutoff_A: float = 6.0
-    repulsion_cutoff_A: float | None = None
+    repulsion_cutoff_A: float | str = "auto"
     angle_strength_eV: float | None = None
     angle_cosine: float | None = None
     angle_decay_A: float | None = None
@@ -102,6 +105,10 @@ class TrainingSettings:
         # Validation decides which of the moving averages is kept.
         check_range("validation_fraction", self.validation_fraction, 0.0, 0.99999, open_low=True)
         check_choice("energy_zeros", self.energy_zeros, ("one", "engine", "file", "shared"))
+        if isinstance(self.repulsion_cutoff_A, str):
+            check_choice("repulsion_cutoff_A", self.repulsion_cutoff_A, ("auto", "none"))
+        else:
+            check_range("repulsion_cutoff_A", self.repulsion_cutoff_A, 0.0)
         check_choice("keep", self.keep, ("best", "last"))
         check_choice("optimizer", self.optimizer, ("muon", "adamw"))
         check_choice("precision", self.precision, ("float32", "float64"))
@@ -117,8 +124,9 @@ class TrainingSettings:
         )
         return [LabelNames(*names) for names in zip(*lists, strict=True)]
 
-    def network_config(self, elements) -> SchNetConfig:
-        """The architecture for these elements."""
+    def network_config(self, elements, automatic_A: float | None = None) -> SchNetConfig:
+        """The architecture for these elements, with this cutoff (Å) of the repulsion where it is ``"auto"``."""
+        repulsion = self.repulsion_cutoff_A
         return SchNetConfig(
             elements=tuple(elements),
             n_features=self.n_features,
@@ -126,7 +134,9 @@ class TrainingSettings:
             n_rbf=self.n_rbf,
             cutoff=self.cutoff_A,
             readout_hidden=max(self.n_features // 2, 1),
-            repulsion_cutoff=self.repulsion_cutoff_A,
+            repulsion_cutoff=automatic_A
+            if repulsion == "auto"
+            else float(repulsion if repulsion != "none" else 0) or None,
             angle_strength=self.angle_strength_eV,
             angle_cosine=self.angle_cosine,
             angle_decay=self.angle_decay_A,

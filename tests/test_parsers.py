@@ -326,7 +326,7 @@ def test_ipi_outputs(tmp_path_factory, damage, which):
 def test_tables_of_properties(tmp_path, damage):
     path = tmp_path / "properties.csv"
     path.unlink(missing_ok=True)
-    writer = PropertiesWriter(path, 2, ["temperature_K"])
+    writer = PropertiesWriter(path, ["temperature_K"])
     for step in range(4):
         writer.append(step, 0.5 * step, {"temperature_K": 300.0 + step})
     writer.close()

@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import io
 import json
-import math
 import statistics
 import sys
 import tempfile
@@ -63,24 +62,23 @@ def steps_per_second(beads: int, steps: int, every: int) -> float:
 
 def guard_times(beads: int, steps: int) -> list[float]:
     """Seconds of every call of the guard in a run."""
-    times, make = [], md.runner.make_guard
+    times, make = [], md.runner.make_guards
 
     def timed(*arguments):
-        guard = make(*arguments)
+        guard, bonds = make(*arguments)
 
         def look(*state):
             begin = time.perf_counter()
             guard(*state)
             times.append(time.perf_counter() - begin)
 
-        look.n_close, look.closest = 0, math.inf
-        return look
+        return look, bonds
 
-    md.runner.make_guard = timed
+    md.runner.make_guards = timed
     try:
         steps_per_second(beads, steps, 10**9)
     finally:
-        md.runner.make_guard = make
+        md.runner.make_guards = make
     return times
 
 

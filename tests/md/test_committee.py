@@ -1,5 +1,7 @@
 """The committee of a run: what it records, when it stops the run, and how its structures come to be labelled."""
 
+import re
+
 import numpy as np
 import pytest
 from ase.io import read
@@ -10,7 +12,7 @@ from md.properties import read_table
 from md.trajectory import read_frames
 from mlcalc import CommitteeCalculator
 from mlcalc.cli import main as mlcalc
-from mlcalc.model_file import save_model
+from mlcalc.model_file import load_model, save_model
 from tests.conftest import SCHNETPACK_DIALECT, random_model, rpmd_run, write_acetylene
 
 KEYS = "steps = 40\nbeads = 3\nproperties_every_steps = 5\ntrajectory_every_steps = 10\ncheckpoint_every_steps = 20\n"
@@ -95,10 +97,19 @@ def test_frames_worth_labelling(case, capsys):
     limit = float(np.median(table["disagreement_eV_A"]))
     out = case / "worth.xyz"
     assert main(["frames", str(case / "out"), "--disagreement", str(limit), "-o", str(out)]) == 0
-    above = set(table["step"][table["disagreement_eV_A"] > limit].astype(int))
-    found = {atoms.info["step"] for atoms in read(out, ":")}
-    assert found == {step for step in above if step % 10 == 0}
-    assert 0 < len(found) < 5
+    printed = capsys.readouterr().out
+    frames, models = read(out, ":"), [load_model(case / f"{name}.safetensors") for name in ("net", "other1", "other2")]
+    for atoms in frames:  # single beads, by the calculator
+        atoms.calc = CommitteeCalculator(models)
+        atoms.get_potential_energy()
+        assert atoms.calc.disagreement.forces.max() > limit * (1 - 1e-4)
+    above = re.search(r"(\d+) of 15 beads above .* eV/Å, (\d+) written", printed)
+    assert 0 < int(above[2]) == len(frames) <= int(above[1]) < 15
+    assert main(["frames", str(case / "out"), "--disagreement", str(limit), "--most", "1", "-o", str(out)]) == 0
+    assert len(read(out, ":")) == 1
+    assert main(["frames", str(case / "out"), "--disagreement", "1e3", "-o", str(case / "none.xyz")]) == 2
+    assert "0 of 15 beads above 1000 eV/Å (the largest disagreement is" in capsys.readouterr().err
+    assert not (case / "none.xyz").exists()
     assert rpmd_run(case, "--output", str(case / "alone")) == 0
     assert main(["frames", str(case / "alone"), "--disagreement", "0.1", "-o", str(out)]) == 2
     assert "recorded no disagreement; run it with a committee" in capsys.readouterr().err

@@ -22,7 +22,9 @@ GLE = "# A MATRIX: (picoseconds^-1)\n5 40\n-40 60\n"
 @pytest.fixture
 def case(tmp_path):
     """Inputs for acetylene and for a box of eight atoms on a random network."""
-    model = random_model(SCHNETPACK_DIALECT, domain={"min_distance_A": 0.9, "max_nearest_distance_A": 2.5})
+    model = random_model(
+        SCHNETPACK_DIALECT, domain={"min_distance_A": 0.9, "max_nearest_distance_A": 2.5, "free_elements": [6]}
+    )
     save_model(model, tmp_path / "net.safetensors")
     corners = np.stack(np.meshgrid([0, 1], [0, 1], [0, 1]), axis=-1).reshape(-1, 3) * 2.2
     write(tmp_path / "box.xyz", Atoms("C8", corners, cell=np.diag([4.4, 4.5, 4.6]), pbc=True), format="extxyz")

@@ -80,3 +80,23 @@ def test_stiffest_frequency_of_c20():
     exact = normal_modes(atoms, potential).energies.max() / HBAR
     assert stiffest_frequency(potential, atoms.positions, atoms.get_masses()) == pytest.approx(exact, rel=0.03)
     assert stiffest_frequency(Harmonic(0.0), atoms.positions, atoms.get_masses()) == 0.0
+
+
+def test_stiffest_frequency_in_few_evaluations():
+    """Of random Hessians, of which some have the largest eigenvalue close to the next ones, and of many equal wells."""
+    rng = np.random.default_rng(3)
+    for n_atoms in (1, 4, 300):
+        turn = np.linalg.qr(rng.normal(size=(3 * n_atoms,) * 2))[0]
+        hessian = turn @ np.diag(rng.uniform(0, 50, 3 * n_atoms)) @ turn.T
+        masses, calls = rng.uniform(1, 16, n_atoms), []
+
+        def springs(q, hessian=hessian, calls=calls):
+            calls.append(len(q))
+            return np.zeros(len(q)), -(q.reshape(len(q), -1) @ hessian).reshape(q.shape)
+
+        scale = np.repeat(1.0 / np.sqrt(masses), 3)
+        exact = np.sqrt(np.linalg.eigvalsh(scale[:, None] * hessian * scale).max())
+        assert stiffest_frequency(springs, np.zeros((n_atoms, 3)), masses) == pytest.approx(exact, rel=0.02)
+        assert len(calls) <= 25
+    wells = stiffest_frequency(Harmonic(7.0), np.zeros((50, 3)), np.full(50, 12.0))
+    assert wells == pytest.approx(np.sqrt(7.0 / 12.0), rel=1e-6)

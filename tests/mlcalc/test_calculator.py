@@ -218,10 +218,18 @@ def test_two_calculators_in_two_threads(ethanol):
 
 
 def test_isolated_atom_is_finite_and_without_force():
+    """Where the training set held such; else its energy is not known, and refused."""
     atoms = Atoms("C")
-    atoms.calc = SchNetCalculator(NETWORK)
-    assert np.isfinite(atoms.get_potential_energy())
-    assert not atoms.get_forces().any()
+    for known in ("free_elements", "lone_elements"):
+        atoms.calc = SchNetCalculator(random_model(SCHNETPACK_DIALECT, domain=DOMAIN | {known: [6]}))
+        assert np.isfinite(atoms.get_potential_energy())
+        assert not atoms.get_forces().any()
+    for domain in (DOMAIN, DOMAIN | {"free_elements": [1]}):
+        atoms.calc = SchNetCalculator(random_model(SCHNETPACK_DIALECT, domain=domain))
+        with pytest.raises(
+            AseInputError, match=r"atoms without any neighbour \(C\): this model was trained on neighbours up to"
+        ):
+            atoms.get_potential_energy()
 
 
 def stretched(factor: float) -> Atoms:

@@ -169,4 +169,4 @@ def test_help_of_train_lists_the_keys(capsys):
         main(["train", "--help"])
     printed = capsys.readouterr().out
     assert '  energy_zeros = "one"' in printed
-    assert "  repulsion_cutoff_A = not set" in printed
+    assert '  repulsion_cutoff_A = "auto"' in printed

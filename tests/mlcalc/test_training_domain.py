@@ -15,7 +15,7 @@ from mlcalc.dataset import read_dataset
 from mlcalc.domain import set_bead_masses
 from mlcalc.errors import InputError
 from mlcalc.model_file import load_model
-from mlcalc.training_domain import domain_of, state_of
+from mlcalc.training_domain import automatic_repulsion, domain_of, state_of
 
 FAST = """
 data = ["train.xyz"]
@@ -91,7 +91,7 @@ def test_neighbours_beyond_the_cutoff_do_not_count(tmp_path):
     dataset = dataset_of(tmp_path, [*ethanols(2), far, *free_atoms("N")])
     assert domain_of(dataset, np.array([2, 3]), 4.0) == {
         "elements": [], "lone_elements": [6, 7, 8], "charge": 0,
-        "min_distance_A": 5.0, "max_nearest_distance_A": 5.0, "max_distance_A": 5.0,
+        "free_elements": [7], "min_distance_A": 5.0, "max_nearest_distance_A": 5.0, "max_distance_A": 5.0,
     }  # fmt: skip
     assert domain_of(dataset, np.array([3]), 4.0)["lone_elements"] == [7]
     copper = dataset_of(tmp_path, [labelled(bulk("Cu"))])  # its neighbours are its own images
@@ -213,3 +213,51 @@ def test_frames_with_energies_alone(tmp_path, capsys):
     write(tmp_path / "train.xyz", without_energy(frames), format="extxyz")
     (tmp_path / "net").rename(tmp_path / "old")
     assert train(tmp_path, "energy_only = true\nenergy_weight = 0.0\n") == 2
+
+
+def test_shortest_distances_by_pair_of_elements(tmp_path):
+    """Against ASE's table of distances; pairs that never come within the cutoff have no entry."""
+    frames = ethanols(4) + free_atoms("O")
+    domain = domain_of(dataset_of(tmp_path, frames), np.arange(5), 2.0)
+    expected: dict = {}
+    for atoms in frames:
+        distances, symbols = atoms.get_all_distances(), atoms.get_chemical_symbols()
+        for i in range(len(atoms)):
+            for j in range(i):
+                pair = "-".join(sorted((symbols[i], symbols[j])))
+                expected[pair] = min(expected.get(pair, np.inf), distances[i, j])
+    expected = {pair: pytest.approx(value) for pair, value in expected.items() if value < 2.0}
+    assert domain["min_distances_A"] == expected
+    assert set(expected) == {"C-C", "C-H", "C-O", "H-H", "H-O"}
+    assert domain["min_distance_A"] == pytest.approx(min(domain["min_distances_A"].values()))
+    assert domain["free_elements"] == [8]
+    assert "lone_elements" not in domain
+
+
+def test_repulsion_is_on_for_molecules_and_keeps_out_of_what_is_learnt(tmp_path):
+    """ "auto" ends at the shortest training distance; forces alone and periodic data have none; what is said is done."""
+    dataset = dataset_of(tmp_path, ethanols())
+    assert train(tmp_path) == 0
+    model = load_model(tmp_path / "net")
+    shortest = model.domain["min_distance_A"]
+    assert shortest - 0.01 <= model.config.repulsion_cutoff <= shortest
+    assert automatic_repulsion(dataset_of(tmp_path, [labelled(bulk("Cu"))]), {"min_distance_A": 2.5}, 6.0) is None
+    assert automatic_repulsion(dataset, {}, 6.0) is None
+    for said, cutoff in (("0", None), ('"none"', None), ("1.2", 1.2)):
+        dataset_of(tmp_path, ethanols())
+        folder = tmp_path / f"net{cutoff}{said[-1]}"
+        (tmp_path / "train.toml").write_text(FAST + f"repulsion_cutoff_A = {said}\n")
+        assert main(["train", str(tmp_path / "train.toml"), "-o", str(folder)]) == 0
+        assert load_model(folder).config.repulsion_cutoff == cutoff
+
+
+def test_a_training_that_goes_on_keeps_its_repulsion(tmp_path):
+    """Begun without one, before that was the default, it is resumed without one; so is what starts from another model."""
+    dataset_of(tmp_path, ethanols())
+    assert train(tmp_path, "repulsion_cutoff_A = 0\n") == 0
+    (tmp_path / "train.toml").write_text(FAST.replace("steps = 20\n", "steps = 40\n", 1))
+    command = ["train", str(tmp_path / "train.toml")]
+    assert main([*command, "-o", str(tmp_path / "net"), "--resume"]) == 0
+    assert load_model(tmp_path / "net").config.repulsion_cutoff is None
+    assert main([*command, "-o", str(tmp_path / "next"), "--init", str(tmp_path / "net")]) == 0
+    assert load_model(tmp_path / "next").config.repulsion_cutoff is None
