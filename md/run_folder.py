@@ -39,7 +39,7 @@ from md.physics import FILES, FREE, REAL_TIME, RUN
 from md.properties import PropertiesWriter
 from md.received import check_regular, one_line, opener
 from md.run_status import LARGEST as LARGEST_STATUS
-from md.run_status import STATUS, load_status
+from md.run_status import STATUS, load_status, read_status
 from md.trajectory import TrajectoryWriter
 from md.velocities import VelocityWriter
 from mlcalc.errors import DISK_FULL, InputError
@@ -228,12 +228,11 @@ class RunFolder:
         write_atomically(self.folder / BREACH, text.getvalue().encode())
 
     def earlier_status(self) -> dict:
-        """What status.json says now, of the run that is gone on with; empty where it cannot be read."""
+        """What status.json says of the run that is resumed; empty where it cannot be read."""
         try:
-            found = json.loads((self.folder / STATUS).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return read_status(self.folder)
+        except InputError:
             return {}
-        return found if isinstance(found, dict) else {}
 
     def log(self, message: str) -> None:
         """Add a line to the log, if that is possible: that the disk is full is said where data cannot be written."""

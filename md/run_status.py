@@ -15,7 +15,8 @@ _FIELDS: dict[str, tuple] = {
     "state": (str,), "kind": (str,), "error": (str, type(None)), "model": (str,), "model_sha256": (str, type(None)),
     "source": (str,), "versions": (dict,), "step": (int,), "steps": (int,), "beads": (int,), "seed": (int,), "code": (int,),
     "frames": (int,), "trajectories": (int,), "steps_too_close": (int,), "ns_per_day": _NUMBER, "seconds_left": _NUMBER,
-    "smallest_distance_A": _NUMBER,
+    "smallest_distance_A": _NUMBER, "minimum_eV": _NUMBER, "below_minimum_eV": _NUMBER, "steps_too_low": (int,),
+    "bonds_changed": (dict,),
 }  # fmt: skip
 
 
@@ -57,12 +58,26 @@ def _fits(name: str, value: object) -> bool:
         return False
     if name == "state":
         return value in _STATES
+    if name == "bonds_changed":
+        return _fits_bonds(value)
     if isinstance(value, dict):
         return all(isinstance(text, str) for text in value.values())
     return isinstance(value, str | None) or abs(value) <= _LARGEST_NUMBER  # type: ignore[arg-type]
 
 
+def _fits_bonds(value) -> bool:
+    """Whether it is what md/bond_guard.py has seen."""
+    records, first, changes = (value.get(name) for name in ("records", "first_step", "changes"))
+    counts = [count for count in (records, first) if count is not None]
+    texts = isinstance(changes, list) and all(isinstance(text, str) for text in changes)
+    return (
+        texts and records is not None and all(type(count) is int and 0 <= count <= _LARGEST_NUMBER for count in counts)
+    )
+
+
 def _clean(value):
     if isinstance(value, dict):
         return {one_line(name): _clean(text) for name, text in value.items()}
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
     return one_line(value) if isinstance(value, str) else value

@@ -124,9 +124,9 @@ def _add_train(commands) -> None:
     train = commands.add_parser(
         "train", help="train a network", formatter_class=_RAW,
         description="Train a SchNet on energies and forces as a TOML file says.",
-        epilog="example (--resume takes it up where it stopped):\n  mlcalc train inputs/c20/train.toml -o runs/train\n\n"
-        + _training_keys(),
+        epilog="example (--resume takes it up where it stopped):\n  mlcalc train inputs/c20/train.toml -o runs/train", add_help=False,
     )  # fmt: skip
+    train.add_argument("-h", "--help", action=_HelpWithKeys, help="show this help message and exit")
     train.add_argument("config", metavar="CONFIG.toml")
     train.add_argument(
         "-o", "--output", metavar="FOLDER", help="default: the name of the config, in the current folder"
@@ -137,11 +137,15 @@ def _add_train(commands) -> None:
     train.set_defaults(command=_train)
 
 
-def _training_keys() -> str:
-    from mlcalc.settings import describe_keys
-    from mlcalc.training_settings import TrainingSettings
+class _HelpWithKeys(argparse._HelpAction):
+    """Help of a command with the keys of its file: to know them takes imports that other commands need not wait for."""
 
-    return f"keys of the file and their defaults:\n{describe_keys(TrainingSettings)}"
+    def __call__(self, parser, namespace, values, option_string=None):
+        from mlcalc.settings import describe_keys
+        from mlcalc.training_settings import TrainingSettings
+
+        parser.epilog += f"\n\nkeys of the file and their defaults:\n{describe_keys(TrainingSettings)}"
+        super().__call__(parser, namespace, values, option_string)
 
 
 def _train(options) -> int:
