@@ -124,7 +124,8 @@ def _add_train(commands) -> None:
     train = commands.add_parser(
         "train", help="train a network", formatter_class=_RAW,
         description="Train a SchNet on energies and forces as a TOML file says.",
-        epilog="example (--resume takes it up where it stopped):\n  mlcalc train inputs/c20/train.toml -o runs/train", add_help=False,
+        epilog="example (--resume takes it up where it stopped):\n  mlcalc train inputs/c20/train.toml -o runs/train",
+        add_help=False,
     )  # fmt: skip
     train.add_argument("-h", "--help", action=_HelpWithKeys, help="show this help message and exit")
     train.add_argument("config", metavar="CONFIG.toml")
