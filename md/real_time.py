@@ -30,6 +30,7 @@ from md.ring_polymer import RingPolymer, thermal_ring_polymer
 from md.run_folder import RunFolder
 from md.runner import Saver, attempt, facts, make_guards
 from md.simulation import Dynamics, NoiseSource, simulate, standard_normal
+from md.verdict import verdict_of_guards
 from mlcalc.errors import InputError
 
 _REAL_TIME = ("T-RPMD", "none")
@@ -119,7 +120,8 @@ def run_ensemble(settings, folder: Path, prepared, stop: StopRequest, checkpoint
             record.set_status(force=True, trajectories=(batch + 1) * copies)
             kept = {"positions": state.positions.copy(), "momenta": state.momenta.copy()}  # the next batch moves on
             saver.save("trajectories", batch + 1, kept)
-    return outcome | {"beads": n_beads, "ns_per_day": progress.ns_per_day}
+    told = verdict_of_guards(outcome["seen"])
+    return outcome | {"beads": n_beads, "ns_per_day": progress.ns_per_day, "verdict": told}
 
 
 def thermal_copies(atoms, settings, generators: list[np.random.Generator]) -> RingPolymer:

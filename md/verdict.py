@@ -31,10 +31,11 @@ def verdict(
         thermostat: Its name; masses: (N,) u, of the atoms that move.
         seen: What the guards have seen, as status.json has it.
     """
-    return [*_seen(seen), *(_means(found, ensemble, thermostat, masses) if n_records >= _FEWEST else ())]
+    return [*verdict_of_guards(seen), *(_means(found, ensemble, thermostat, masses) if n_records >= _FEWEST else ())]
 
 
-def _seen(seen: Mapping) -> list[str]:
+def verdict_of_guards(seen: Mapping) -> list[str]:
+    """What the guards of a run have seen, one sentence each."""
     texts = []
     if steps := seen.get("steps_too_low"):
         depth = seen.get("below_minimum_eV") or 0.0

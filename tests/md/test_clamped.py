@@ -170,7 +170,9 @@ def test_a_breach_has_all_atoms_and_names_the_one_of_the_structure(case, capsys)
     start = read(case / "start.xyz").positions
     assert all(np.array_equal(atoms.positions[HELD], start[HELD]) for atoms in breach)
     # What the run did not need to know of the others is not made up.
-    assert all((np.isnan(atoms.get_forces()).any(axis=1) == [True, False, False, True]).all() for atoms in breach)
+    assert all(
+        (np.isnan(atoms.arrays["model_forces"]).any(axis=1) == [True, False, False, True]).all() for atoms in breach
+    )
 
 
 def test_a_committee_looks_at_the_atoms_that_move(case):
