@@ -5,6 +5,7 @@ import itertools
 import sys
 from pathlib import Path
 
+from analysis.distances_command import add_distances
 from analysis.figure_path import figure_path
 from analysis.spectrum_command import add_spectrum
 from mlcalc.errors import InputError, run_command
@@ -21,20 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis", description="Numbers and figures from run folders.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    distances = commands.add_parser(
-        "distances",
-        help="distance distributions of ring-polymer runs",
-        description="All-pairs, bond and cage-diameter distances of runs of one molecule: table with standard "
-        "errors, figure (PNG and SVG), numbers (JSON and NPZ), and the harmonic reference of the model beside them.",
-        epilog="example:  python -m analysis distances runs/c20/P8 runs/c20/P1",
-    )
-    distances.add_argument(
-        "-o", "--output", type=Path, metavar="OUT.png",
-        help="figure; .txt, .svg, .json and .npz go beside it (default: distances.png in the folder that holds the runs, "
-        "or in the run if there is one)",
-    )  # fmt: skip
-    distances.add_argument("--model", help="model of the harmonic reference (default: that of each run's input)")
-    distances.set_defaults(command=_distances)
+    distances = add_distances(commands)
     properties = commands.add_parser(
         "properties",
         help="means of a run's properties",
@@ -183,16 +171,6 @@ def _properties(options: argparse.Namespace) -> None:
         return
     runs = properties.read_runs(options.runs, options.discard, options.pool)
     print(properties.as_json(runs) if options.json else properties.as_text(runs))
-
-
-def _distances(options: argparse.Namespace) -> None:
-    figure = figure_path(options.runs, options.output, "distances.png")
-    from analysis import report  # MDAnalysis and matplotlib load here, so that --help answers at once
-
-    analysed = report.analyse(options.runs, options.discard, options.model, options.pool)
-    print(report.as_json(analysed) if options.json else report.as_text(analysed))
-    for path in report.write_files(analysed, figure):
-        print(path, file=sys.stderr if options.json else sys.stdout)
 
 
 def _convergence(options: argparse.Namespace) -> None:
