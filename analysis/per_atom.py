@@ -3,6 +3,7 @@
 import h5py
 import numpy as np
 
+from analysis.run_files import check_frames
 from analysis.universe import Run
 from md.estimators import ESTIMATORS, PER_ATOM
 from md.statistics import Mean, block_average
@@ -19,6 +20,7 @@ def atom_means(run: Run, discard: float) -> dict[str, list[Mean]]:
     Raises:
         InputError: The run did not record them.
     """
+    check_frames(run)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in _ROWS}
     for path in run.trajectories:
         with h5py.File(path, "r") as file:

@@ -19,6 +19,7 @@ from MDAnalysis.coordinates.memory import MemoryReader
 from MDAnalysis.units import get_conversion_factor
 
 from analysis.boxes import Axes, BeadReader, axes_of, boxes, cells_in
+from analysis.run_files import check_run_folder, damage
 from md.clamped import Clamped
 from mlcalc.errors import InputError
 from mlcalc.minimum_image import joined_beads, lattice_of
@@ -110,14 +111,10 @@ def open_run(folder: str | Path) -> Run:
     """Read the small files of a run folder and the sizes of its trajectory.
 
     Raises:
-        InputError: Not a run folder; an unreadable file in it; no frames; atoms that do not fit the structure.
+        InputError: Not a run folder; no trajectory, or an unreadable file in it; atoms that do not fit the structure.
     """
     folder = Path(folder)
-    for name in ("input.toml", "structure.xyz", "trajectory.h5"):
-        if not (folder / name).is_file():
-            raise InputError(
-                f"{folder}: not a run folder of 'rpmd run' (no {name}); several runs lie in a sub-folder each"
-            )
+    check_run_folder(folder, "rpmd run", "trajectory.h5", "its first frame")
     temperature_K, model, rotates = _read_settings(folder / "input.toml")
     own_model = folder / "model.safetensors"
     structure = read_atoms(folder / "structure.xyz", format="extxyz")[-1]
@@ -277,7 +274,7 @@ def _read_sizes(path: Path) -> tuple[int, int, int, float]:
             interval = float(time[1] - time[0]) if len(time) > 1 else 0.0
             interval_ps = interval * get_conversion_factor("time", time.attrs["unit"], "ps")
     except (OSError, KeyError) as error:
-        raise InputError(f"{path}: not a readable H5MD trajectory of a ring polymer ({error})") from error
+        raise InputError(f"{path}: not a readable H5MD trajectory of a ring polymer ({damage(error)})") from error
     if shape[1:] != (n_beads * n_atoms, 3):
         raise InputError(f"{path}: positions of shape {shape} do not hold {n_beads} beads of {n_atoms} atoms")
     return n_beads, n_atoms, n_frames, interval_ps
