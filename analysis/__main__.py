@@ -5,6 +5,9 @@ import itertools
 import sys
 from pathlib import Path
 
+from analysis.distances_command import add_distances
+from analysis.figure_path import figure_path
+from analysis.spectrum_command import add_spectrum
 from mlcalc.errors import InputError, run_command
 
 _GAMMA = 0.1
@@ -19,20 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m analysis", description="Numbers and figures from run folders.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    distances = commands.add_parser(
-        "distances",
-        help="distance distributions of ring-polymer runs",
-        description="All-pairs, bond and cage-diameter distances of runs of one molecule: table with standard "
-        "errors, figure (PNG and SVG), numbers (JSON and NPZ), and the harmonic reference of the model beside them.",
-        epilog="example:  python -m analysis distances runs/c20/P8 runs/c20/P1",
-    )
-    distances.add_argument(
-        "-o", "--output", type=Path, metavar="OUT.png",
-        help="figure; .txt, .svg, .json and .npz go beside it (default: distances.png in the folder that holds the runs, "
-        "or in the run if there is one)",
-    )  # fmt: skip
-    distances.add_argument("--model", help="model of the harmonic reference (default: that of each run's input)")
-    distances.set_defaults(command=_distances)
+    distances = add_distances(commands)
     properties = commands.add_parser(
         "properties",
         help="means of a run's properties",
@@ -54,25 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         help="figure; .txt, .svg and .json go beside it (default: convergence.png in the folder that holds the runs)",
     )  # fmt: skip
     convergence.set_defaults(command=_convergence, pool=True)
-    spectrum = commands.add_parser(
-        "spectrum",
-        help="vibrational densities of states",
-        description="Densities of states from the Kubo-transformed velocity autocorrelation of 'rpmd real-time' runs of one "
-        "molecule, with standard errors over trajectories, beside the harmonic vibrations of the model.",
-        epilog="example:  python -m analysis spectrum runs/spectrum/P8 runs/spectrum/P1",
-    )
-    spectrum.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of 'rpmd real-time'")
-    spectrum.add_argument(
-        "-o", "--output", type=Path, metavar="OUT.png",
-        help="figure; .txt, .svg and .json go beside it (default: spectrum.png in the folder that holds the runs)",
-    )  # fmt: skip
-    spectrum.add_argument("--window", choices=("hann", "blackman", "none"), default="hann")
-    spectrum.add_argument(
-        "--correlation-fs", type=float, metavar="L",
-        help="longest lag: lines are 1/cL wide, 33 cm⁻¹ for 1000 fs (default: half of a trajectory)",
-    )  # fmt: skip
-    spectrum.add_argument("--json", action="store_true", help="print the numbers as JSON instead of the table")
-    spectrum.set_defaults(command=_spectrum, discard=0.0)
+    add_spectrum(commands)
     relevance = commands.add_parser(
         "relevance",
         help="what atoms, pairs and triples add to an energy",
@@ -201,33 +173,13 @@ def _properties(options: argparse.Namespace) -> None:
     print(properties.as_json(runs) if options.json else properties.as_text(runs))
 
 
-def _distances(options: argparse.Namespace) -> None:
-    figure = _figure_path(options.runs, options.output, "distances.png")
-    from analysis import report  # MDAnalysis and matplotlib load here, so that --help answers at once
-
-    analysed = report.analyse(options.runs, options.discard, options.model, options.pool)
-    print(report.as_json(analysed) if options.json else report.as_text(analysed))
-    for path in report.write_files(analysed, figure):
-        print(path, file=sys.stderr if options.json else sys.stdout)
-
-
 def _convergence(options: argparse.Namespace) -> None:
-    figure = _figure_path(options.runs, options.output, "convergence.png")
+    figure = figure_path(options.runs, options.output, "convergence.png")
     from analysis import convergence
 
     result = convergence.converge(options.runs, options.discard)
     print(convergence.as_json(result) if options.json else convergence.as_text(result))
     for path in convergence.write_files(result, figure):
-        print(path, file=sys.stderr if options.json else sys.stdout)
-
-
-def _spectrum(options: argparse.Namespace) -> None:
-    figure = _figure_path(options.runs, options.output, "spectrum.png")
-    from analysis import spectrum_report
-
-    result = spectrum_report.analyse(options.runs, options.window, options.correlation_fs)
-    print(spectrum_report.as_json(result) if options.json else spectrum_report.as_text(result))
-    for path in spectrum_report.write_files(result, figure):
         print(path, file=sys.stderr if options.json else sys.stdout)
 
 
@@ -248,7 +200,7 @@ def _relevance(options: argparse.Namespace) -> None:
 
 
 def _relevance_of_runs(options: argparse.Namespace) -> None:
-    figure = _figure_path(options.sources, options.output, "relevance.png")
+    figure = figure_path(options.sources, options.output, "relevance.png")
     from tqdm import tqdm
 
     from analysis import relevance_figure, relevance_run
@@ -269,7 +221,7 @@ def _relevance_of_runs(options: argparse.Namespace) -> None:
 
 
 def _liquid(options: argparse.Namespace) -> None:
-    figure = _figure_path(options.sources, options.output, "liquid.png")
+    figure = figure_path(options.sources, options.output, "liquid.png")
     from analysis import liquid_report, liquid_structure
 
     liquids = [liquid_structure.read_liquid(source, options.discard) for source in options.sources]
@@ -283,19 +235,6 @@ def _from_ipi(options: argparse.Namespace) -> None:
     from analysis.ipi_output import convert
 
     print(convert(options.input, options.output, options.model, options.pbc))
-
-
-def _figure_path(runs: list[Path], output: Path | None, name: str) -> Path:
-    """Where the figure goes; InputError for a place that cannot be."""
-    if output is None:
-        parents = {run.resolve().parent for run in runs}
-        shared = len(runs) > 1 and len(parents) == 1
-        return (runs[0].parent if shared else runs[0]) / name
-    if output.suffix != ".png":
-        raise InputError(f"--output {output}: expected a name that ends in .png")
-    if not output.parent.is_dir():
-        raise InputError(f"--output {output}: no such folder as {output.parent}")
-    return output
 
 
 if __name__ == "__main__":

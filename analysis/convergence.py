@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
-from ase import units
+from ase import Atoms, units
 from matplotlib.figure import Figure
 
 from analysis.harmonic import harmonic_distances, reference_modes
 from analysis.plots import OKABE_ITO, STYLE, write_beside
 from analysis.properties import Properties, read_runs
-from analysis.report import RunDistances, analyse
+from analysis.run_distances import RunDistances, analyse
+from analysis.run_pairs import PairChoice, all_bonds, choose_pairs
 from md.statistics import Mean, block_average
 from mlcalc.calculator import SchNetCalculator
 from mlcalc.errors import InputError
@@ -55,7 +56,7 @@ def converge(folders: list[Path], discard: float) -> Convergence:
         InputError: What analyse refuses; fewer than two numbers of beads, several temperatures, or no minimum.
     """
     properties = read_runs(folders, discard, pooled=True)[::-1]
-    distances = analyse(folders, discard, pooled=True)[::-1]
+    distances = analyse(folders, discard, pooled=True, choose=_all_bonds)[::-1]
     temperatures = {item.run.temperature_K for item in properties}
     beads = [item.run.n_beads for item in properties]
     if len(temperatures) > 1 or len(set(beads)) < max(2, len(beads)):
@@ -80,6 +81,10 @@ def converge(folders: list[Path], discard: float) -> Convergence:
         beads, found, _harmonic(modes, distances, beads, run.temperature_K, rotations), run.temperature_K,
         needed_beads(modes, run.temperature_K),
     )  # fmt: skip
+
+
+def _all_bonds(structure: Atoms) -> PairChoice:
+    return choose_pairs(structure, automatic=all_bonds)._replace(watch=None)
 
 
 def _energy(item: Properties, minimum: float) -> Mean:

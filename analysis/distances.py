@@ -1,7 +1,7 @@
-"""Distance distributions of a ring polymer: all pairs, nearest-neighbour bonds, cage diameters.
+"""Distance distributions of a ring polymer: all pairs, and named groups of pairs such as bonds and cage diameters.
 
 Bonds and diameters are fixed pairs of atoms, found once in the reference structure. That is right for a molecule whose
-atoms keep their neighbours (C20 at 300 K does); one that reacts or scrambles needs its pairs found anew in every frame.
+atoms keep their neighbours, as C20 does at 300 K; where they do not, analysis/exchange.py says so.
 C20's diameters join opposite atoms. Its ten largest distances are nearly, not quite, the same pairs: at the distorted
 minimum one diameter is shorter than some distances between atoms that are not opposite.
 
@@ -12,17 +12,20 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from ase import Atoms
 from MDAnalysis import Universe
 from MDAnalysis.analysis.base import AnalysisBase
 from MDAnalysis.analysis.results import ResultsGroup
 
 from analysis.boxes import lattice_of_box
-from analysis.molecules import Molecule, find_bonds, molecule_of
-from md.statistics import Mean, block_average
+from analysis.cages import diameter_pairs as diameter_pairs  # both are part of what this module offers
+from analysis.exchange import BondWatch
+from analysis.molecules import Molecule
+from analysis.molecules import bonded_pairs as bonded_pairs
+from analysis.slow_motion import careful_mean
+from md.statistics import Mean
 from md.trajectory import LARGEST_A
 from mlcalc.errors import InputError
-from mlcalc.minimum_image import joined_beads, lattice_of, minimum_images
+from mlcalc.minimum_image import joined_beads, minimum_images
 
 N_BLOCKS = 20  # contiguous blocks behind the error of a histogram bin; also the fewest frames that can be analysed
 KINDS = ("beads", "centroid")
@@ -76,41 +79,11 @@ class Moments(NamedTuple):
     std: Mean
 
 
-def bonded_pairs(atoms: Atoms) -> np.ndarray:
-    """Nearest-neighbour bonds: pairs closer than 1.25 times the sum of their covalent radii (ase.data), by nearest images.
+class PairMeans(NamedTuple):
+    """Mean distance of each pair of a group and its standard error, (n_pairs,) Å."""
 
-    A pair that is bonded through several images, as in a cell of a few atoms, has no distance of its own and is left out; so are
-    bonds of an atom with its own images.
-
-    Args:
-        atoms: Reference structure, N atoms, positions in Å.
-
-    Returns:
-        (n_bonds, 2) atom indices, i < j. 30 for C20.
-    """
-    bonds = find_bonds(atoms)
-    pairs, images = np.unique(np.stack(bonds[:2], axis=1), axis=0, return_counts=True)
-    return pairs[(images == 1) & (pairs[:, 0] != pairs[:, 1])]
-
-
-def diameter_pairs(atoms: Atoms) -> np.ndarray:
-    """Diameters of a cage: pairs of atoms of which each is the other's farthest atom.
-
-    Args:
-        atoms: Reference structure, N atoms, positions in Å.
-
-    Returns:
-        (n_diameters, 2) atom indices, i < j. 10 for C20; none unless bonds make all atoms one molecule.
-    """
-    molecule = molecule_of(atoms)
-    if molecule is None:
-        return np.empty((0, 2), dtype=int)
-    whole = atoms.copy()
-    whole.positions = molecule.whole(atoms.positions, lattice_of(atoms.cell.array, atoms.pbc))
-    farthest = whole.get_all_distances().argmax(axis=1)
-    first = np.arange(len(atoms))
-    mutual = (farthest[farthest] == first) & (first < farthest)
-    return np.stack([first[mutual], farthest[mutual]], axis=1)
+    values: np.ndarray
+    errors: np.ndarray
 
 
 class PairDistances(AnalysisBase):
@@ -124,17 +97,20 @@ class PairDistances(AnalysisBase):
         bin_width: Å.
         molecule: Keeps the atoms of one molecule together in a periodic universe: distances are then those within it, also where
             an image is nearer. None takes the nearest images.
+        watch: Bonds of the start structure whose partners are followed.
 
     After ``run()``, serially or in parallel (``backend="multiprocessing"``, ``n_workers=…``) with the same numbers:
         results.histograms: ``(group, kind)`` → Histogram, for every group and ``"all"``; kinds "beads" and "centroid".
-        results.moments: ``(group, kind)`` → Moments, for every group.
+        results.moments: ``(group, kind)`` → Moments, for every group; results.pair_means: PairMeans likewise.
+        results.exchanges: Bonds that did not stay (exchange.Exchange); empty without ``watch``.
         results.shortest: Smallest distance of two atoms in any bead, Å, periodic images included.
 
     Universes of other programs may be wrapped into their box: each bead counts at its image nearest to the atom's first bead, so
     that centroids are right.
 
     The error of a bin is that of the mean of 20 contiguous blocks, which must be longer than the correlation time. The
-    errors of mean and standard deviation come from Flyvbjerg-Petersen blocking (md.statistics), which finds that time.
+    errors of mean and standard deviation come from Flyvbjerg-Petersen blocking, which finds that time, and where it is long from
+    the autocorrelation (slow_motion.careful_mean).
     """
 
     _analysis_algorithm_is_parallelizable = True
@@ -146,10 +122,11 @@ class PairDistances(AnalysisBase):
 
     def __init__(
         self, universe: Universe, pairs: dict[str, np.ndarray], r_max: float, bin_width: float = 0.01,
-        molecule: Molecule | None = None,
+        molecule: Molecule | None = None, watch: BondWatch | None = None,
     ):  # fmt: skip
         super().__init__(universe.trajectory)
         self._atoms, self._molecule = universe.atoms, molecule
+        self._watch = watch if watch is not None and len(watch.pairs) else None
         self._n_beads = len(universe.segments)
         n_atoms = len(universe.atoms) // self._n_beads
         self._first, self._second = np.triu_indices(n_atoms, 1)
@@ -178,6 +155,9 @@ class PairDistances(AnalysisBase):
         self.results.powers = {
             name: np.zeros((len(KINDS), 2, self.n_frames, len(group))) for name, group in self._groups.items()
         }
+        n_watched = len(self._watch.pairs) if self._watch else 0
+        self.results.codes = np.zeros((self.n_frames, n_watched), dtype=np.int32)
+        self.results.beads_away = np.zeros(n_watched)
 
     def _distances(self) -> tuple[np.ndarray, float]:
         """(P+1, n_pairs) Å, of the present frame's beads and centroid, and the shortest of a bead, images included."""
@@ -187,7 +167,7 @@ class PairDistances(AnalysisBase):
         if self._molecule is not None:
             positions = self._molecule.whole(positions, lattice)
         replicas = np.concatenate([positions, positions.mean(axis=0, keepdims=True)])
-        vectors = replicas[:, self._first] - replicas[:, self._second]
+        vectors = replicas.take(self._first, axis=1) - replicas.take(self._second, axis=1)
         if lattice is None:
             distances = np.linalg.norm(vectors, axis=-1)
             return distances, float(distances[:-1].min())
@@ -205,6 +185,9 @@ class PairDistances(AnalysisBase):
                 "trajectory"
             )
         self.results.shortest = min(self.results.shortest, shortest)
+        if self._watch:
+            self.results.codes[self._frame_index], away = self._watch.codes(distances)
+            self.results.beads_away += away
         bins = np.minimum((distances / self._bin_width).astype(np.intp), self._n_bins)
         block = self._places[self._frame_index] * N_BLOCKS // self._total
         for name, group in {"all": slice(None), **self._groups}.items():
@@ -223,7 +206,12 @@ class PairDistances(AnalysisBase):
         def joined(parts: list[dict]) -> dict:
             return {name: np.concatenate([part[name] for part in parts], axis=2) for name in parts[0]}
 
-        return ResultsGroup(lookup={"counts": summed, "shortest": min, "powers": joined})
+        return ResultsGroup(
+            lookup={
+                "counts": summed, "shortest": min, "powers": joined, "codes": ResultsGroup.ndarray_vstack,
+                "beads_away": ResultsGroup.ndarray_sum,
+            }
+        )  # fmt: skip
 
     def _conclude(self):
         self.results.histograms = {
@@ -231,20 +219,36 @@ class PairDistances(AnalysisBase):
             for name, counts in self.results.counts.items()
             for k, kind in enumerate(KINDS)
         }
-        self.results.moments = {
-            (name, kind): pair_moments(*powers[k], self._origin[self._groups[name]])
-            for name, powers in self.results.powers.items()
-            for k, kind in enumerate(KINDS)
-        }
-        del self.results["counts"], self.results["powers"]
+        self.results.moments, self.results.pair_means = {}, {}
+        for name, powers in self.results.powers.items():
+            for k, kind in enumerate(KINDS):
+                origin = self._origin[self._groups[name]]
+                means = pair_means(powers[k, 0], origin)
+                self.results.pair_means[name, kind] = means
+                self.results.moments[name, kind] = pair_moments(*powers[k], origin, means.errors)
+        self.results.exchanges = []
+        if self._watch:
+            shares = self.results.beads_away / (self.n_frames * self._n_beads)
+            self.results.exchanges = self._watch.exchanges(self.results.codes, shares)
+        for name in ("counts", "powers", "codes", "beads_away"):
+            del self.results[name]
 
 
-def pair_moments(first: np.ndarray, second: np.ndarray, origin: np.ndarray) -> Moments:
-    """Mean and standard deviation of the distance, averaged over pairs, with blocked errors.
+def pair_means(first: np.ndarray, origin: np.ndarray) -> PairMeans:
+    """Mean distances of pairs with their errors; arguments as in pair_moments."""
+    errors = [careful_mean(column).error for column in first.T]
+    return PairMeans(origin + first.mean(axis=0), np.array(errors))
+
+
+def pair_moments(
+    first: np.ndarray, second: np.ndarray, origin: np.ndarray, errors: np.ndarray | None = None
+) -> Moments:
+    """Mean and standard deviation of the distance, averaged over pairs, with honest errors (slow_motion.careful_mean).
 
     Args:
         first, second: (n_frames, n_pairs) bead averages of (d − origin) and (d − origin)² in every frame.
         origin: (n_pairs,) Å.
+        errors: (n_pairs,) Å of the pairs' means, where they are known already.
 
     The error of the standard deviation is the delta method's: σ_p depends on the trajectory as the mean of
     (d − ⟨d⟩)²/2σ_p does, to first order, and that series is blocked after averaging over pairs, which keeps the pairs'
@@ -253,10 +257,10 @@ def pair_moments(first: np.ndarray, second: np.ndarray, origin: np.ndarray) -> M
     """
     means = first.mean(axis=0)
     squares = second - 2 * means * first + means**2
-    errors = np.array([block_average(column).error for column in first.T])
+    errors = pair_means(first, origin).errors if errors is None else errors
     stds = np.sqrt(squares.mean(axis=0) + errors**2)
     influence = np.divide(squares, 2 * stds, out=np.zeros_like(squares), where=stds > 0)
     return Moments(
-        mean=block_average((origin + first).mean(axis=1)),
-        std=block_average(influence.mean(axis=1))._replace(value=float(stds.mean())),
+        mean=careful_mean((origin + first).mean(axis=1)),
+        std=careful_mean(influence.mean(axis=1))._replace(value=float(stds.mean())),
     )

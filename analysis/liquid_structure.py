@@ -13,6 +13,7 @@ import numpy as np
 from ase import Atoms
 
 from analysis.pair_density import Density, distance_edges, first_minimum, pair_densities, with_scatter
+from analysis.run_files import check_frames
 from analysis.universe import bead_frames, open_run
 from analysis.wedges import ANGLE_EDGES, angles_between, wedges
 from mlcalc.errors import InputError
@@ -96,6 +97,7 @@ def read_liquid(source: Path, discard: float) -> Liquid:
 def _run_frames(folder: Path, discard: float) -> tuple[Atoms, np.ndarray, np.ndarray]:
     """Structure, positions (n_frames, P, N, 3) and cells (n_frames, 3, 3) of a run."""
     run = open_run(folder)
+    check_frames(run)
     _check_periodic(folder, run.structure)
     return run.structure, *bead_frames(run, run.kept(discard))
 

@@ -44,6 +44,23 @@ def find_bonds(atoms: Atoms) -> Bonds:
     return Bonds(*(array[bonded][order] for array in (first, second, vectors)))
 
 
+def bonded_pairs(atoms: Atoms) -> np.ndarray:
+    """Nearest-neighbour bonds: pairs closer than 1.25 times the sum of their covalent radii (ase.data), by nearest images.
+
+    A pair that is bonded through several images, as in a cell of a few atoms, has no distance of its own and is left out; so are
+    bonds of an atom with its own images.
+
+    Args:
+        atoms: Reference structure, N atoms, positions in Å.
+
+    Returns:
+        (n_bonds, 2) atom indices, i < j. 30 for C20.
+    """
+    bonds = find_bonds(atoms)
+    pairs, images = np.unique(np.stack(bonds[:2], axis=1), axis=0, return_counts=True)
+    return pairs[(images == 1) & (pairs[:, 0] != pairs[:, 1])]
+
+
 class Molecule(NamedTuple):
     """Atoms that bonds connect to one finite molecule: (N − 1,) every atom but one, and the bonded atom before it on the way there.
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from analysis.run_files import check_frames
 from analysis.universe import Run
 from md.closed_h5 import open_h5
 from md.estimators import ESTIMATORS, PER_ATOM
@@ -19,6 +20,7 @@ def atom_means(run: Run, discard: float) -> dict[str, list[Mean]]:
     Raises:
         InputError: The run did not record them.
     """
+    check_frames(run)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in _ROWS}
     for path in run.trajectories:
         with open_h5(path, "H5MD trajectory of a ring polymer") as file:

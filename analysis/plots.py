@@ -3,6 +3,7 @@
 import io
 from itertools import cycle
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import matplotlib
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 
 from analysis.distances import Histogram
 from analysis.harmonic import HarmonicDistances
-from analysis.report import RunDistances
+from analysis.run_distances import RunDistances
 from analysis.universe import Run
 from mlcalc.errors import InputError
 from mlcalc.files import write_atomically
@@ -32,6 +33,7 @@ STYLE: Any = {  # matplotlib's own type lists every key
 }
 DASHES = (0, (4, 2))
 PANELS = {"all": "All pairs", "bonds": "Nearest-neighbour bonds", "diameters": "Cage diameters"}
+_COLUMNS = 3
 
 
 def distance_figure(analysed: list[RunDistances]) -> Figure:
@@ -42,9 +44,13 @@ def distance_figure(analysed: list[RunDistances]) -> Figure:
     """
     groups = list(analysed[0].pairs)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 5.4) if groups else (7.2, 2.8), layout="constrained")
-        mosaic: Any = [["all"] * max(len(groups), 1)] + ([groups] if groups else [])
-        for letter, (name, axes) in zip("abc", figure.subplot_mosaic(mosaic).items(), strict=False):
+        mosaic = _mosaic(groups)
+        figure = Figure(
+            figsize=(7.2, (2.8, 5.4)[len(mosaic) - 1] if len(mosaic) < 3 else 2.5 * len(mosaic)), layout="constrained"
+        )
+        for letter, (name, axes) in zip(
+            cycle(ascii_lowercase), figure.subplot_mosaic(mosaic, empty_sentinel="").items()
+        ):
             factor = 1 if name == "all" else merging([item.histograms[name, "beads"] for item in analysed])
             histograms = [item.histograms[name, "beads"].coarsened(factor) for item in analysed]
             for item, histogram, color in zip(analysed, histograms, cycle(OKABE_ITO), strict=False):
@@ -54,16 +60,24 @@ def distance_figure(analysed: list[RunDistances]) -> Figure:
             zoom(axes, histograms)
             axes.set(xlabel="distance r / Å", ylabel="P(r) / Å$^{-1}$")
             pairs = f" ({len(analysed[0].pairs[name])})" if name in groups else ""
+            star = "*" if any(name in item.swapped for item in analysed) else ""
             images = ", nearest images" if name == "all" and by_images(analysed) else ""
-            axes.set_title(f"$\\bf{{{letter}}}$  {PANELS[name]}{images}{pairs}")
+            axes.set_title(f"$\\bf{{{letter}}}$  {PANELS.get(name, name)}{star}{images}{pairs}")
             if name == "all":
                 _legend(axes, any(item.harmonic for item in analysed))
     return figure
 
 
+def _mosaic(groups: list[str]) -> Any:
+    """All pairs across the top, then rows of up to three groups of pairs."""
+    columns = min(max(len(groups), 1), _COLUMNS)
+    rows = [groups[start : start + columns] for start in range(0, len(groups), columns)]
+    return [["all"] * columns, *(row + [""] * (columns - len(row)) for row in rows)]
+
+
 def by_images(analysed: list[RunDistances]) -> bool:
     """Whether distances are those of nearest periodic images, not within one molecule."""
-    return any(item.run.axes is not None and "diameters" not in item.pairs for item in analysed)
+    return any(item.nearest_images for item in analysed)
 
 
 def merging(histograms: list[Histogram]) -> int:

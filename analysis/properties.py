@@ -72,6 +72,8 @@ def read_runs(folders: list[Path], discard: float | None, pooled: bool) -> list[
 
 
 def _read(path: Path, discard: float | None) -> dict[str, np.ndarray]:
+    if not path.is_file() or not path.stat().st_size:
+        raise InputError(f"{path}: not there or empty: the run was stopped before its first line of properties")
     table = read_table(path)
     if discard is None:
         start = equilibrated_from(table["potential_eV"]) if "potential_eV" in table else 0

@@ -21,6 +21,7 @@ from analysis.lrp import trace
 from analysis.pair_density import Density, distance_edges, first_minimum, pair_density, with_scatter
 from analysis.relevance import Triples, angular_energies
 from analysis.relevance_report import Explanation, explain
+from analysis.run_files import check_frames
 from analysis.universe import Run, bead_frames
 from analysis.wedges import ANGLE_EDGES, BIN_DEGREES, angles_between
 from mlcalc.errors import InputError
@@ -129,6 +130,7 @@ def analyse(
     """
     if rdf and not run.structure.pbc.all():
         raise InputError(f"{run}: g(r) needs a cell that is periodic in all directions, and this run has none")
+    check_frames(run)
     kept = run.kept(discard)
     if frames < FEWEST_FRAMES or len(kept) < frames:
         raise InputError(

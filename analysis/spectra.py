@@ -61,6 +61,8 @@ class Spectrum:
     def position(self, low: float = 0.0, high: float = np.inf) -> Mean:
         """Mean wavenumber in cm⁻¹ between two others, weighted with I; its error to first order in the fluctuations."""
         weights, moments = self._integrals(low, high, 0), self._integrals(low, high, 1)
+        if not weights.any():  # atoms that are held have no intensity
+            return Mean(np.nan, np.nan, float(len(weights)))
         value = moments.mean() / weights.mean()
         return _mean_of((moments - value * weights) / weights.mean())._replace(value=float(value))
 
@@ -106,10 +108,17 @@ def density_of_states(correlations: np.ndarray, interval_fs: float, window: str)
     return Spectrum(wavenumbers, 4.0 * LIGHT * interval_fs * integral)
 
 
-def harmonic_correlation(wavenumbers: np.ndarray, n_lags: int, interval_fs: float) -> np.ndarray:
-    """Σ cos(2πcν̃t) over modes, (1, n_lags): C(t) of harmonic vibrations, classical and Kubo-transformed alike."""
+def harmonic_correlation(
+    wavenumbers: np.ndarray, n_lags: int, interval_fs: float, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Σ cos(2πcν̃t) over modes, (1, n_lags): C(t) of harmonic vibrations, classical and Kubo-transformed alike.
+
+    Args:
+        weights: (M,) of the modes, as the share of some atoms in them; None for 1.
+    """
     times = interval_fs * np.arange(n_lags)
-    return np.cos(2.0 * np.pi * LIGHT * np.asarray(wavenumbers)[:, None] * times).sum(axis=0)[None]
+    cosines = np.cos(2.0 * np.pi * LIGHT * np.asarray(wavenumbers)[:, None] * times)
+    return (cosines.sum(axis=0) if weights is None else weights @ cosines)[None]
 
 
 def bands(wavenumbers: np.ndarray, gap: float) -> list[tuple[float, float]]:

@@ -1,17 +1,18 @@
 """The ``spectrum`` command: densities of states of 'rpmd real-time' runs as table, figure and numbers."""
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from ase import Atoms, units
-from matplotlib.figure import Figure
 
 from analysis.harmonic import reference_modes
-from analysis.plots import OKABE_ITO, STYLE, write_beside
+from analysis.plots import write_beside
+from analysis.run_files import check_run_folder, damage
 from analysis.spectra import LIGHT, Spectrum, autocorrelations, bands, density_of_states, harmonic_correlation
+from analysis.spectrum_parts import Part
 from md.closed_h5 import open_h5
 from md.normal_modes import mode_frequencies
 from md.ring_polymer import ring_frequency
@@ -22,6 +23,7 @@ from mlcalc.json_text import to_json
 from mlcalc.model_file import find_model, load_model
 from mlcalc.structure_files import read_atoms
 from mlcalc.tables import aligned, with_error
+from mlcalc.vibrations import NormalModes
 
 _FEWEST_LAGS = 16
 _GAP = 0.05  # of the highest harmonic wavenumber: narrower gaps do not part bands
@@ -68,6 +70,7 @@ class Analysed:
         harmonic: Their spectrum with the same window; None if there are none.
         longest_lag_fs: L.
         window: Name.
+        parts: Name → the part of some atoms.
     """
 
     runs: list[RealTimeRun]
@@ -77,6 +80,7 @@ class Analysed:
     harmonic: Spectrum | None
     longest_lag_fs: float
     window: str
+    parts: dict[str, Part] = field(default_factory=dict)
 
     @property
     def resolution(self) -> float:
@@ -87,32 +91,43 @@ class Analysed:
 def open_real_time(folder: str | Path) -> RealTimeRun:
     """Read a run folder of 'rpmd real-time'; InputError when it is not one, or no trajectory came to its end."""
     folder = Path(folder)
+    check_run_folder(folder, "rpmd real-time", "velocities.h5", "the end of its first trajectory")
     check_files(folder)
     try:
         settings = tomllib.loads((folder / "input.toml").read_text(encoding="utf-8"))
+        model, thermostat = str(settings["model"]), str(settings["thermostat"])
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{folder / 'input.toml'}: not the input of 'rpmd real-time' ({error})") from error
+    structure = read_atoms(folder / "structure.xyz", format="extxyz")[-1]
+    try:
         with open_h5(folder / "velocities.h5", "file of velocities") as file:
             facts, velocities = facts_of(file), file["velocity"][:]
-        structure = read_atoms(folder / "structure.xyz", format="extxyz")[-1]
+    except InputError:
+        raise
     except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{folder}: not a run folder of 'rpmd real-time' ({error})") from error
+        raise InputError(f"{folder / 'velocities.h5'}: not velocities of 'rpmd real-time' ({damage(error)})") from error
     if not len(velocities):
         raise InputError(f"{folder}: no trajectory has come to its end yet")
     if not np.isfinite(velocities).all():
         raise InputError(f"{folder}: velocities that are not finite: no spectrum can be made of them; see 'rpmd check'")
     own = folder / "model.safetensors"
     return RealTimeRun(
-        folder, structure, str(own) if own.is_file() else settings["model"], facts.n_beads,
-        facts.temperature_K, settings["thermostat"], facts.interval_fs, velocities, facts.masses,
+        folder, structure, str(own) if own.is_file() else model, facts.n_beads, facts.temperature_K, thermostat,
+        facts.interval_fs, velocities, facts.masses,
     )  # fmt: skip
 
 
-def analyse(folders: list[Path], window: str, longest_lag_fs: float | None) -> Analysed:
+def analyse(
+    folders: list[Path], window: str, longest_lag_fs: float | None,
+    choose: Callable[[Atoms], dict[str, np.ndarray]] | None = None,
+) -> Analysed:  # fmt: skip
     """Spectra of runs of one molecule.
 
     Args:
         folders: Run folders.
         window: A name of spectra.WINDOWS.
         longest_lag_fs: L; None takes half of the shortest trajectory.
+        choose: Makes sets of atoms of the first structure, of which the parts are wanted (spectrum_parts).
 
     Raises:
         InputError: What open_real_time refuses; different molecules; a longest lag beyond a trajectory or below 16 frames.
@@ -134,21 +149,39 @@ def analyse(folders: list[Path], window: str, longest_lag_fs: float | None) -> A
         for run, n_lags in zip(runs, lags, strict=True)
     ]
     spectra = [density_of_states(c, run.interval_fs, window) for c, run in zip(correlations, runs, strict=True)]
-    wavenumbers = _harmonic(runs[0])
-    harmonic = None
-    if len(wavenumbers):
-        interval = runs[0].interval_fs
-        harmonic = density_of_states(harmonic_correlation(wavenumbers, lags[0], interval), interval, window)
-    return Analysed(runs, spectra, correlations, wavenumbers, harmonic, longest_lag_fs, window)
+    modes = _harmonic(runs[0])
+    wavenumbers = np.empty(0) if modes is None else modes.wavenumbers
+    harmonic = None if modes is None else _harmonic_spectrum(runs[0], modes, lags[0], window)
+    parts = {}
+    for name, atoms in (choose(runs[0].structure) if choose else {}).items():
+        parts[name] = _part(runs, atoms, lags, window, modes)
+    return Analysed(runs, spectra, correlations, wavenumbers, harmonic, longest_lag_fs, window, parts)
 
 
-def _harmonic(run: RealTimeRun) -> np.ndarray:
+def _part(runs: list[RealTimeRun], atoms: np.ndarray, lags: list[int], window: str, modes: NormalModes | None) -> Part:
+    spectra = []
+    for run, n_lags in zip(runs, lags, strict=True):
+        correlations = autocorrelations(run.velocities[:, :, atoms], run.masses[atoms], run.temperature_K, n_lags)
+        spectra.append(density_of_states(correlations, run.interval_fs, window))
+    if modes is None:
+        return Part(atoms, spectra, np.empty(0), None)
+    weights = np.square(modes.vectors[:, atoms]).sum(axis=(1, 2))
+    return Part(atoms, spectra, weights, _harmonic_spectrum(runs[0], modes, lags[0], window, weights))
+
+
+def _harmonic_spectrum(
+    run: RealTimeRun, modes: NormalModes, n_lags: int, window: str, weights: np.ndarray | None = None
+) -> Spectrum:
+    correlation = harmonic_correlation(modes.wavenumbers, n_lags, run.interval_fs, weights)
+    return density_of_states(correlation, run.interval_fs, window)
+
+
+def _harmonic(run: RealTimeRun) -> NormalModes | None:
+    """None for what is not one molecule, has no minimum near the start, or no such model any more: the spectrum stands without."""
     try:
-        return reference_modes(run.structure, load_model(find_model(run.model))).wavenumbers
-    except (
-        InputError
-    ):  # not one molecule, no minimum near the start, no such model any more: the spectrum stands without
-        return np.empty(0)
+        return reference_modes(run.structure, load_model(find_model(run.model)))
+    except InputError:
+        return None
 
 
 def as_text(analysed: Analysed) -> str:
@@ -158,17 +191,16 @@ def as_text(analysed: Analysed) -> str:
         gap = max(2.0 * analysed.resolution, _GAP * analysed.wavenumbers.max())
         found = bands(analysed.wavenumbers, gap)
         ranges += found if len(found) > 1 else []
-    rows = []
-    for low, high in ranges:
-        inside = analysed.wavenumbers[(analysed.wavenumbers >= low) & (analysed.wavenumbers < high)]
-        label = "all" if (low, high) == (0.0, np.inf) else f"{low:.0f}–{high:.0f}".replace("–inf", " up")
-        if len(inside):
-            rows.append([label, "harmonic", str(len(inside)), f"{inside.mean():.1f}"])
-        for run, spectrum in zip(analysed.runs, analysed.spectra, strict=True):
-            freedom, position = spectrum.freedom(low, high), spectrum.position(low, high)
-            rows.append([label, run.label, with_error(*freedom[:2]), with_error(*position[:2])])
+    rows = [row for low, high in ranges for row in _rows(analysed, low, high)]
+    header = [
+        "range / cm⁻¹",
+        *(["atoms"] if analysed.parts else []),
+        "",
+        "degrees of freedom",
+        "mean wavenumber / cm⁻¹",
+    ]
     lines = [
-        aligned(["range / cm⁻¹", "", "degrees of freedom", "mean wavenumber / cm⁻¹"], rows, left=2),
+        aligned(header, rows, left=len(header) - 2),
         "±: one standard error. harmonic: the same model with its energy quadratic about the minimum.",
         f"Lines are {analysed.resolution:.0f} cm⁻¹ wide: correlations up to {analysed.longest_lag_fs:g} fs, "
         f"window {analysed.window}.",
@@ -191,6 +223,25 @@ def as_text(analysed: Analysed) -> str:
     return "\n".join(lines)
 
 
+def _rows(analysed: Analysed, low: float, high: float) -> list[list[str]]:
+    """A row for the harmonic vibrations and one for each run between two wavenumbers; then the same of each part."""
+    inside = (analysed.wavenumbers >= low) & (analysed.wavenumbers < high)
+    label = "all" if (low, high) == (0.0, np.inf) else f"{low:.0f}–{high:.0f}".replace("–inf", " up")
+    found, rows = analysed.wavenumbers[inside], []
+    everything = Part(np.empty(0), analysed.spectra, np.ones(len(analysed.wavenumbers)), None)
+    for name, part in {"all": everything, **analysed.parts}.items():
+        place = [label, name] if analysed.parts else [label]
+        if len(found):
+            weights = part.weights[inside]
+            count = str(len(found)) if part is everything else f"{weights.sum():.2f}"
+            mean = weights @ found / weights.sum() if weights.any() else np.nan
+            rows.append([*place, "harmonic", count, f"{mean:.1f}"])
+        for run, spectrum in zip(analysed.runs, part.spectra, strict=True):
+            freedom, position = spectrum.freedom(low, high), spectrum.position(low, high)
+            rows.append([*place, run.label, with_error(*freedom[:2]), with_error(*position[:2])])
+    return rows
+
+
 def _ring_wavenumbers(run: RealTimeRun) -> np.ndarray:
     """Frequencies of the internal modes of the free ring in cm⁻¹, each once."""
     frequencies = mode_frequencies(run.n_beads, ring_frequency(run.n_beads, run.temperature_K)) * units.fs
@@ -199,7 +250,7 @@ def _ring_wavenumbers(run: RealTimeRun) -> np.ndarray:
 
 def as_json(analysed: Analysed) -> str:
     """C(t), and all spectra as far as there is intensity, with their errors; keys carry their unit."""
-    shown = [spectrum.wavenumbers <= 1.2 * _edge(analysed.spectra) for spectrum in analysed.spectra]
+    shown = [spectrum.wavenumbers <= 1.2 * edge(analysed.spectra) for spectrum in analysed.spectra]
     return to_json(
         {
             "window": analysed.window, "longest_lag_fs": analysed.longest_lag_fs, "resolution_per_cm": analysed.resolution,
@@ -214,40 +265,28 @@ def as_json(analysed: Analysed) -> str:
                     "correlation_error": (correlation.std(axis=0, ddof=1) / np.sqrt(len(correlation))).tolist()
                     if len(correlation) > 1 else None,
                     "density_cm": spectrum.mean[inside].tolist(), "density_error_cm": spectrum.error[inside].tolist(),
+                    **({"parts": {name: _part_entry(part, k, inside) for name, part in analysed.parts.items()}}
+                       if analysed.parts else {}),
                 }
-                for run, spectrum, correlation, inside in zip(
+                for k, (run, spectrum, correlation, inside) in enumerate(zip(
                     analysed.runs, analysed.spectra, analysed.correlations, shown, strict=True
-                )
+                ))
             ],
         },
         indent=None,
     )  # fmt: skip
 
 
-def spectrum_figure(analysed: Analysed) -> Figure:
-    """All spectra with bands of one standard error; the harmonic one dashed, its frequencies as ticks below."""
-    highest = analysed.wavenumbers.max() if len(analysed.wavenumbers) else _edge(analysed.spectra)
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 3.4), layout="constrained")
-        axes = figure.subplots()
-        if analysed.harmonic is not None:
-            shown = analysed.harmonic
-            axes.plot(shown.wavenumbers, shown.mean, "--", color="0.45", lw=1, label="harmonic, same model")
-            axes.plot(analysed.wavenumbers, np.zeros(len(analysed.wavenumbers)), "|", color="0.3", ms=7, clip_on=False)
-        for run, spectrum, color in zip(analysed.runs, analysed.spectra, OKABE_ITO, strict=False):
-            axes.plot(spectrum.wavenumbers, spectrum.mean, color=color, lw=1.2, label=run.label)
-            low, high = spectrum.mean - spectrum.error, spectrum.mean + spectrum.error
-            axes.fill_between(spectrum.wavenumbers, low, high, color=color, alpha=0.3, lw=0)
-        axes.fill_between([], [], [], color="0.5", alpha=0.3, lw=0, label="±1 standard error")
-        axes.set(
-            xlim=(0, 1.15 * highest), ylim=(0, None), xlabel="wavenumber / cm$^{-1}$",
-            ylabel="degrees of freedom per cm$^{-1}$",
-        )  # fmt: skip
-        axes.legend(loc="upper left")
-    return figure
+def _part_entry(part: Part, run: int, inside: np.ndarray) -> dict:
+    spectrum = part.spectra[run]
+    return {
+        "atoms": part.atoms.tolist(), "degrees_of_freedom": spectrum.freedom()._asdict(),
+        "mean_wavenumber_per_cm": spectrum.position()._asdict(),
+        "density_cm": spectrum.mean[inside].tolist(), "density_error_cm": spectrum.error[inside].tolist(),
+    }  # fmt: skip
 
 
-def _edge(spectra: list[Spectrum]) -> float:
+def edge(spectra: list[Spectrum]) -> float:
     """Where all but a thousandth of the intensity lies below."""
     total = np.cumsum(spectra[0].mean)
     return float(spectra[0].wavenumbers[np.searchsorted(total, 0.999 * total[-1])])
@@ -255,4 +294,6 @@ def _edge(spectra: list[Spectrum]) -> float:
 
 def write_files(analysed: Analysed, figure_path: Path) -> list[Path]:
     """Write figure, table and numbers beside each other (plots.write_beside); returns their paths."""
+    from analysis.spectrum_figure import spectrum_figure
+
     return write_beside(figure_path, spectrum_figure(analysed), as_text(analysed), as_json(analysed))

@@ -19,6 +19,7 @@ from MDAnalysis.coordinates.memory import MemoryReader
 from MDAnalysis.units import get_conversion_factor
 
 from analysis.boxes import Axes, BeadReader, axes_of, boxes, cells_in
+from analysis.run_files import check_run_folder
 from md.clamped import Clamped
 from md.run_folder import check_files
 from md.trajectory import check_order, check_positions, open_layout
@@ -112,15 +113,11 @@ def open_run(folder: str | Path) -> Run:
     """Read the small files of a run folder and the sizes of its trajectory.
 
     Raises:
-        InputError: Not a run folder; an unreadable file in it; no frames; atoms that do not fit the structure.
+        InputError: Not a run folder; no trajectory, or an unreadable file in it; atoms that do not fit the structure.
     """
     folder = Path(folder)
+    check_run_folder(folder, "rpmd run", "trajectory.h5", "its first frame")
     check_files(folder)
-    for name in ("input.toml", "structure.xyz", "trajectory.h5"):
-        if not (folder / name).is_file():
-            raise InputError(
-                f"{folder}: not a run folder of 'rpmd run' (no {name}); several runs lie in a sub-folder each"
-            )
     temperature_K, model, rotates = _read_settings(folder / "input.toml")
     own_model = folder / "model.safetensors"
     structure = read_atoms(folder / "structure.xyz", format="extxyz")[-1]

@@ -65,3 +65,27 @@ def dodecahedron(bond_A: float = 1.45) -> Atoms:
     corners = [np.roll([0.0, a / golden, b * golden], shift) for a, b in signs for shift in range(3)]
     corners += [np.array([a, b, c], dtype=float) for a, b in signs for c in (-1, 1)]
     return Atoms("C20", np.array(corners) * bond_A * golden / 2)  # the edge is 2/golden
+
+
+def malonaldehyde() -> Atoms:
+    """O0=C1–C2=C3–O4–H5 with its hydrogen bond to O0, as xTB has it."""
+    return Atoms(
+        "OCCCOHHHH",
+        [[-1.335, 1.093, 0], [-1.210, -0.126, 0], [0.097, -0.717, 0], [1.191, 0.086, 0], [1.180, 1.396, 0],
+         [0.243, 1.745, 0], [-2.062, -0.828, 0], [0.225, -1.783, 0], [2.200, -0.321, 0]],
+    )  # fmt: skip
+
+
+def telegraph(rng: np.random.Generator, n: int, time: float) -> np.ndarray:
+    """(n,) truth values, each as often as the other, with correlation exp(−t/time), time in frames."""
+    redrawn = rng.random(n) > np.exp(-1.0 / time)
+    redrawn[0] = True
+    return rng.choice([False, True], n)[np.maximum.accumulate(np.where(redrawn, np.arange(n), 0))]
+
+
+def proton_transfer(away: np.ndarray, n_beads: int = 1, width: float = 0.02, seed: int = 0) -> np.ndarray:
+    """(n, P, 9, 3) Å of malonaldehyde; its mirror image, with O0 and O4, C1 and C3, H6 and H8 exchanged, where away (n,)."""
+    start = malonaldehyde().positions
+    other = (start * [-1, 1, 1])[[4, 3, 2, 1, 0, 5, 8, 7, 6]]
+    frames = np.where(away[:, None, None], other, start)[:, None]
+    return frames + np.random.default_rng(seed).normal(0.0, width, (len(away), n_beads, 9, 3))

@@ -193,11 +193,11 @@ def test_what_is_left_out_is_named(tmp_path, capsys):
 
 
 def test_molecules_side_by_side_have_no_diameters():
-    one = molecule("C6H6")
+    one = dodecahedron()
     two = one.copy()
-    two.positions += [0.0, 0.0, 5.0]
-    assert len(diameter_pairs(one)) == 3 and len(diameter_pairs(one + two)) == 0
-    assert len(bonded_pairs(one + two)) == 24
+    two.positions += [0.0, 0.0, 9.0]
+    assert len(diameter_pairs(one)) == 10 and len(diameter_pairs(one + two)) == 0
+    assert len(bonded_pairs(one + two)) == 60
 
 
 def test_a_molecule_is_made_whole():

@@ -10,6 +10,10 @@ from ase.io import write
 
 from analysis.__main__ import main
 from analysis.spectra import LIGHT, WINDOWS, autocorrelations, bands, density_of_states, harmonic_correlation
+from analysis.spectrum_parts import by_atoms, by_element
+from analysis.spectrum_report import analyse
+from mlcalc.model_file import save_model
+from tests.conftest import SCHNETPACK_DIALECT, random_model
 
 INTERVAL = 2.0  # fs
 
@@ -101,6 +105,99 @@ def test_command(run, capsys):
         assert (run / "spectrum").with_suffix(suffix).stat().st_size > 100
     assert main(["spectrum", str(run), "--correlation-fs", "100", "--window", "blackman"]) == 0
     assert "Lines are 334 cm⁻¹ wide: correlations up to 100 fs, window blackman" in capsys.readouterr().out
+
+
+@pytest.fixture
+def hydride(tmp_path):
+    """CH: C moves with 500 cm⁻¹, H with 2000, each three degrees of freedom; five trajectories of random phases and amplitudes."""
+    rng, folder = np.random.default_rng(7), tmp_path / "CH"
+    folder.mkdir()
+    wavenumbers, masses = np.array([500.0, 2000.0]), np.array([12.0, 1.0])
+    angle = 2 * np.pi * LIGHT * wavenumbers[:, None] * INTERVAL * np.arange(400)[None, :, None, None]
+    angle = angle + rng.uniform(0, 2 * np.pi, (5, 1, 2, 3))
+    amplitudes = rng.normal(1.0, 0.1, (5, 1, 2, 1)) * np.sqrt(2 * units.kB * 300.0 / masses)[:, None] * units.fs
+    with h5py.File(folder / "velocities.h5", "w") as file:
+        file["velocity"] = amplitudes * np.cos(angle)
+        file["velocity"].attrs.update(interval_fs=INTERVAL, n_beads=1, temperature_K=300.0)
+        file["mass"] = masses
+    (folder / "input.toml").write_text('model = "none"\nthermostat = "none"\n')
+    write(folder / "structure.xyz", Atoms("CH", [[0, 0, 0], [0, 0, 1.1]]), format="extxyz")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (["--by", "element"], ["C", "H"]),
+        (["--atoms", "1"], ["atom 1", "other atoms"]),
+        (["--atoms", "0,1"], ["atoms 0, 1"]),
+    ],
+)
+def test_parts_add_up_to_the_whole(hydride, capsys, options, names):
+    assert main(["spectrum", str(hydride), *options, "--json"]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)["runs"]
+    assert list(entry["parts"]) == names
+    parts = entry["parts"].values()
+    assert np.sum([part["density_cm"] for part in parts], axis=0) == pytest.approx(
+        np.array(entry["density_cm"]), abs=1e-12
+    )
+    assert sum(part["degrees_of_freedom"]["value"] for part in parts) == pytest.approx(
+        entry["degrees_of_freedom"]["value"]
+    )
+    assert sorted(atom for part in parts for atom in part["atoms"]) == [0, 1]
+    assert (hydride / "spectrum.png").stat().st_size > 1000
+
+
+def test_elements_have_their_own_lines(hydride, capsys):
+    assert main(["spectrum", str(hydride), "--by", "element", "--json"]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)["runs"]
+    for name, expected in (("C", 500.0), ("H", 2000.0)):
+        part = entry["parts"][name]
+        assert part["mean_wavenumber_per_cm"]["value"] == pytest.approx(expected, abs=20.0)
+        freedom = part["degrees_of_freedom"]
+        assert abs(freedom["value"] - 3.0) < 4 * freedom["error"] < 2.0
+        assert np.all(np.array(part["density_error_cm"]) >= 0) and max(part["density_error_cm"]) > 0
+    assert main(["spectrum", str(hydride), "--by", "element"]) == 0
+    printed = capsys.readouterr().out
+    assert "atoms" in printed.splitlines()[0] and sum(" H " in line for line in printed.splitlines()) == 1
+
+
+def test_harmonic_parts(tmp_path, capsys):
+    """C2 of two isotopes: of a stretch each atom has the share of the other's mass."""
+    model = random_model(SCHNETPACK_DIALECT, seed=5)
+    save_model(model, tmp_path / "model.safetensors")
+    atoms, folder = Atoms("C2", [[0, 0, 0], [0, 0, 1.2]]), tmp_path / "run"
+    atoms.set_masses([12.0, 36.0])
+    folder.mkdir()
+    with h5py.File(folder / "velocities.h5", "w") as file:
+        file["velocity"] = 1e-3 * np.random.default_rng(1).normal(size=(3, 400, 2, 3))
+        file["velocity"].attrs.update(interval_fs=INTERVAL, n_beads=1, temperature_K=300.0)
+        file["mass"] = atoms.get_masses()
+    (folder / "input.toml").write_text(f'model = "{tmp_path / "model.safetensors"}"\nthermostat = "none"\n')
+    write(folder / "structure.xyz", atoms, format="extxyz", columns=["symbols", "positions", "masses"])
+    found = analyse([folder], "hann", None, by_element)
+    assert found.parts["C"].weights == pytest.approx([1.0])
+    found = analyse([folder], "hann", None, lambda structure: by_atoms(["0"], structure))
+    weights = [part.weights[0] for part in found.parts.values()]
+    assert weights == pytest.approx([0.75, 0.25], rel=1e-3)
+    total = sum(part.harmonic.mean for part in found.parts.values())
+    np.testing.assert_allclose(total, found.harmonic.mean, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("atoms", "message"),
+    [
+        (["0,2"], "no atom 2: expected indices from 0 to 1"),
+        (["0,x"], "expected atom indices from 0, as in 0,1,2"),
+        (["0-1"], "expected atom indices from 0"),
+        (["0,0"], "an atom twice"),
+        (["0", "1,0"], "an atom twice"),
+    ],
+)
+def test_refused_atoms(hydride, capsys, atoms, message):
+    assert main(["spectrum", str(hydride), *(f"--atoms={text}" for text in atoms)]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and not (hydride / "spectrum.png").exists()
 
 
 def test_refusals(run, tmp_path, capsys):
