@@ -36,12 +36,3 @@ def check_frames(run) -> None:
             f"{run}: 0 frames in trajectory.h5: the run was stopped before its first frame, or has only begun; "
             + _NEXT.format(folder=run.folders[0])
         )
-
-
-def damage(error: Exception) -> str:
-    """Why a file of HDF5 cannot be read, without the numbers of its library."""
-    if isinstance(error, KeyError):
-        return f"it lacks {error.args[0]}" if " " not in str(error.args[0]) else "parts of it are missing"
-    if isinstance(error, PermissionError):
-        return "no permission"
-    return "cut off, damaged, or no HDF5"

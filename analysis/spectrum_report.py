@@ -10,10 +10,10 @@ from ase import Atoms, units
 
 from analysis.harmonic import reference_modes
 from analysis.plots import write_beside
-from analysis.run_files import check_run_folder, damage
+from analysis.run_files import check_run_folder
 from analysis.spectra import LIGHT, Spectrum, autocorrelations, bands, density_of_states, harmonic_correlation
 from analysis.spectrum_parts import Part
-from md.closed_h5 import open_h5
+from md.closed_h5 import damage, open_h5
 from md.normal_modes import mode_frequencies
 from md.ring_polymer import ring_frequency
 from md.run_folder import check_files

@@ -44,7 +44,18 @@ def open_h5(path: str | Path, what: str, locking: bool | None = None) -> Iterato
         text = str(error)
         raise (error if text.startswith(str(path)) else InputError(f"{path}: {text}")) from error
     except _ERRORS as error:
-        raise InputError(f"{path}: not a readable {what} ({' '.join(str(error).split())})") from error
+        raise InputError(f"{path}: not a readable {what} ({damage(error)})") from error
+
+
+def damage(error: Exception) -> str:
+    """Why a file of HDF5 cannot be read, without the numbers of its library."""
+    if isinstance(error, KeyError):
+        return f"it lacks {error.args[0]}" if " " not in str(error.args[0]) else "parts of it are missing"
+    if isinstance(error, PermissionError):
+        return "no permission"
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    return "cut off, damaged, or no HDF5" if isinstance(error, OSError) else " ".join(str(error).split())
 
 
 def check_heaps(head: bytes) -> None:

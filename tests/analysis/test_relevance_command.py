@@ -104,7 +104,7 @@ def test_too_many(folder, capsys, monkeypatch):
 def test_refusals(folder, capsys):
     write("alien.xyz", [molecule("C2H2"), molecule("H2O")], format="extxyz")
     refused = [
-        (["alien.xyz"], "alien.xyz, structure 2: atomic number(s) [8]: this model knows 1, 6"),
+        (["alien.xyz"], "alien.xyz, structure 2: element O: this model knows H, C"),
         (["one.xyz", "--gamma", "0,1"], "expected a number of at least 0, or 3 of them"),
         (["one.xyz", "--gamma", "-1"], "gamma = -1.0"),
         (["one.xyz", "--gamma", "0", "--gamma", "1"], "--gamma: 2 times for a file of structures: expected once"),

@@ -293,7 +293,7 @@ def test_refusals(run, capsys):
         ([str(run)], "not a run folder"),
         ([str(run / "P1"), "--frames", "4", "--shell", "-1"], "--shell = -1.0: expected more than 0"),
         ([str(run / "P1"), "--frames", "4", "--workers", "0"], "--workers = 0: expected at least 1"),
-        ([str(run / "P1"), "--frames", "4", "--model", "c20"], "with the model c20: atomic number(s) [1]"),
+        ([str(run / "P1"), "--frames", "4", "--model", "c20"], "with the model c20: element H"),
         ([str(run / "P1"), "--rdf"], "g(r) needs a cell that is periodic in all directions, and this run has none"),
     ]
     for arguments, message in refused:
