@@ -11,7 +11,8 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from analysis.molecules import bonded_pairs, find_bonds
+from analysis.molecules import bonded_pairs
+from mlcalc.bonds import find_bonds
 
 # Covalent radii of single, double and triple bonds in pm. Sources: Pyykkö, Atsumi, Chem. Eur. J. 15, 186 (2009),
 # doi:10.1002/chem.200800987 and 15, 12770 (2009), doi:10.1002/chem.200901472; Pyykkö, Riedel, Patzschke, 11, 3511 (2005),

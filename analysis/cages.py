@@ -4,7 +4,8 @@ import numpy as np
 from ase import Atoms
 from scipy.spatial import ConvexHull, QhullError
 
-from analysis.molecules import find_bonds, molecule_of
+from analysis.molecules import molecule_of
+from mlcalc.bonds import find_bonds
 from mlcalc.minimum_image import lattice_of
 
 _DEPTH_A = 0.5  # how far inside the convex hull an atom of the cage may lie

@@ -12,7 +12,8 @@ import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 
-from analysis.molecules import BOND_FACTOR, bonded_pairs
+from analysis.molecules import bonded_pairs
+from mlcalc.bonds import BOND_FACTOR
 
 HYSTERESIS = 1.2
 HOME, UNDECIDED, BROKEN = -1, -2, -3  # other codes are the pair that the atom has found instead

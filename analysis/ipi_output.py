@@ -193,6 +193,4 @@ def _as_table(file: Path, steps: np.ndarray, columns: dict[str, np.ndarray], tim
         key: column[kept] for key, column in columns.items()
     }
     rows = zip(*(column.tolist() for column in table.values()), strict=True)
-    return (
-        "\n".join([f"# from {file.name} of i-PI", ",".join(table), *(",".join(map(repr, row)) for row in rows)]) + "\n"
-    )
+    return "\n".join([",".join(table), *(",".join(map(repr, row)) for row in rows)]) + "\n"

@@ -4,44 +4,16 @@ from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
-from ase.data import covalent_radii
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import breadth_first_order
 
+from mlcalc.bonds import find_bonds
 from mlcalc.errors import InputError
 from mlcalc.minimum_image import Lattice, lattice_of, minimum_images
-from mlcalc.pairs import distances_within, pairs_within
+from mlcalc.pairs import distances_within
 
-BOND_FACTOR = 1.25  # of the covalent radii's sum: 1.90 Å for C–C, between C20's bonds (< 1.6 Å) and the next (> 2.1 Å)
 _SAME_A = 1e-6  # vectors to one image of an atom
 _CLOSE_A = 0.5  # by which distances to a molecule's images may shrink
-
-
-class Bonds(NamedTuple):
-    """Bonds, of which a periodic structure may have several between one pair of atoms: (n,) first, second; (n, 3) Å vectors."""
-
-    first: np.ndarray
-    second: np.ndarray
-    vectors: np.ndarray
-
-
-def find_bonds(atoms: Atoms) -> Bonds:
-    """Pairs closer than 1.25 times the sum of their covalent radii (ase.data), periodic images included, in ascending order."""
-    radii = covalent_radii[atoms.numbers]
-    if atoms.pbc.any() and len(atoms):
-        pairs = pairs_within(atoms.positions, 2.0 * BOND_FACTOR * radii.max(), atoms.cell.array, atoms.pbc)
-        first, second, sign = (
-            np.minimum(*pairs[:2]),
-            np.maximum(*pairs[:2]),
-            np.where(pairs.first > pairs.second, -1, 1),
-        )
-        vectors = (atoms.positions[pairs.second] - atoms.positions[pairs.first] + pairs.shift) * sign[:, None]
-    else:
-        first, second = np.triu_indices(len(atoms), 1)
-        vectors = atoms.positions[second] - atoms.positions[first]
-    bonded = np.linalg.norm(vectors, axis=1) < BOND_FACTOR * (radii[first] + radii[second])
-    order = np.lexsort((second[bonded], first[bonded]))
-    return Bonds(*(array[bonded][order] for array in (first, second, vectors)))
 
 
 def bonded_pairs(atoms: Atoms) -> np.ndarray:

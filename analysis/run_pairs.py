@@ -9,8 +9,9 @@ from ase import Atoms
 from analysis.bond_names import bond_groups
 from analysis.cages import diameter_pairs
 from analysis.exchange import BondWatch
-from analysis.molecules import Molecule, bonded_pairs, find_bonds, molecule_of
+from analysis.molecules import Molecule, bonded_pairs, molecule_of
 from analysis.universe import CHUNK_FRAMES, Run, bead_frames
+from mlcalc.bonds import find_bonds
 from mlcalc.errors import InputError
 from mlcalc.minimum_image import lattice_of, minimum_images
 from mlcalc.pairs import distances_within

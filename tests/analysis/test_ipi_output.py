@@ -191,7 +191,7 @@ def test_a_continued_run_in_every_format(copy, name, tolerance_A, capsys):
     np.testing.assert_allclose(structure.get_masses(), [float(m) * electron for m in masses.split(",")], rtol=1e-6)
     assert structure.get_masses()[1] == pytest.approx(17.5)
     assert structure.pbc.all()
-    times = np.loadtxt(run / "properties.csv", delimiter=",", skiprows=2)
+    times = np.loadtxt(run / "properties.csv", delimiter=",", skiprows=1)
     assert times[:, 0].tolist() == steps.tolist()
     theirs = {row[0]: row for row in np.loadtxt(copy / "s.out")}
     np.testing.assert_allclose(times[:, 2], [theirs[k][2] for k in steps], rtol=3e-6)
