@@ -68,10 +68,10 @@ def read_regular(path: str | Path, largest: int) -> bytes:
         InputError: Not a regular file, or larger than ``largest`` bytes. OSError: It cannot be read.
     """
     with open(path, "rb", opener=opener) as stream:
-        content = stream.read(largest + 1)
-    if len(content) > largest:
-        raise InputError(f"{path}: {os.stat(path).st_size} bytes: expected at most {largest}")
-    return content
+        size = os.fstat(stream.fileno()).st_size
+        if size > largest:
+            raise InputError(f"{path}: {size} bytes: expected at most {largest}")
+        return stream.read(largest)
 
 
 def check_name(folder: str | Path) -> None:
