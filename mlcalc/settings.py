@@ -166,6 +166,11 @@ def _describe(kind: Any) -> str:
         return " or ".join(_describe(option) for option in get_args(kind) if option is not NoneType)
     if get_origin(kind) is tuple:
         return f"a list, each item {_describe(get_args(kind)[0])}"
-    return {int: "a whole number", float: "a finite number", str: "text in quotes", bool: "true or false"}.get(
-        kind, str(kind)
-    )
+    words = {
+        int: "a whole number",
+        float: "a finite number",
+        str: "text in quotes",
+        bool: "true or false",
+        dict: "a table",
+    }
+    return words.get(kind, str(kind))

@@ -85,7 +85,7 @@ def run(tmp_path):
     angle = 2 * np.pi * LIGHT * 1000.0 * INTERVAL * np.arange(200)[None, :, None, None] + phases
     with h5py.File(folder / "velocities.h5", "w") as file:
         file["velocity"] = np.sqrt(2 * units.kB * 300.0 / 12.0) * units.fs * np.cos(angle)
-        file["velocity"].attrs.update(interval_fs=INTERVAL, n_beads=2, temperature_K=300.0)
+        file["velocity"].attrs.update(unit="Angstrom fs-1", interval_fs=INTERVAL, n_beads=2, temperature_K=300.0)
         file["mass"] = np.full(2, 12.0)
     (folder / "input.toml").write_text('model = "none"\nthermostat = "none"\n')
     write(folder / "structure.xyz", Atoms("C2", [[0, 0, 0], [0, 0, 1.3]]), format="extxyz")
@@ -118,7 +118,7 @@ def hydride(tmp_path):
     amplitudes = rng.normal(1.0, 0.1, (5, 1, 2, 1)) * np.sqrt(2 * units.kB * 300.0 / masses)[:, None] * units.fs
     with h5py.File(folder / "velocities.h5", "w") as file:
         file["velocity"] = amplitudes * np.cos(angle)
-        file["velocity"].attrs.update(interval_fs=INTERVAL, n_beads=1, temperature_K=300.0)
+        file["velocity"].attrs.update(unit="Angstrom fs-1", interval_fs=INTERVAL, n_beads=1, temperature_K=300.0)
         file["mass"] = masses
     (folder / "input.toml").write_text('model = "none"\nthermostat = "none"\n')
     write(folder / "structure.xyz", Atoms("CH", [[0, 0, 0], [0, 0, 1.1]]), format="extxyz")
@@ -171,7 +171,7 @@ def test_harmonic_parts(tmp_path, capsys):
     folder.mkdir()
     with h5py.File(folder / "velocities.h5", "w") as file:
         file["velocity"] = 1e-3 * np.random.default_rng(1).normal(size=(3, 400, 2, 3))
-        file["velocity"].attrs.update(interval_fs=INTERVAL, n_beads=1, temperature_K=300.0)
+        file["velocity"].attrs.update(unit="Angstrom fs-1", interval_fs=INTERVAL, n_beads=1, temperature_K=300.0)
         file["mass"] = atoms.get_masses()
     (folder / "input.toml").write_text(f'model = "{tmp_path / "model.safetensors"}"\nthermostat = "none"\n')
     write(folder / "structure.xyz", atoms, format="extxyz", columns=["symbols", "positions", "masses"])

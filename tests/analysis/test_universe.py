@@ -86,9 +86,9 @@ def remove_trajectory(folder):
         (spoil_toml, "input.toml: not the input of a run"),
         (spoil_structure, "structure.xyz: not a readable structure"),
         (spoil_trajectory, "trajectory.h5: not a readable H5MD"),
-        (spoil_beads, "do not hold 5 beads of 3 atoms"),
+        (spoil_beads, "is of shape .30, 12, 3.: expected .frames, 15, 3."),
         (spoil_atoms, "3 atoms in trajectory.h5, but 2 in structure.xyz"),
-        (remove_trajectory, "not a run folder of 'rpmd run' .no trajectory.h5"),
+        (remove_trajectory, "no trajectory.h5: the run was stopped before its first frame"),
     ],
 )
 def test_a_bad_folder_is_refused(folder, spoil, message):

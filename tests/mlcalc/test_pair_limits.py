@@ -118,9 +118,8 @@ def test_files_keep_them_and_refuse_others(tmp_path):
     save_model(random_model(SCHNETPACK_DIALECT, domain=DOMAIN | {"free_elements": [1]}), path)
     assert load_model(path).domain["min_distances_A"] == DOMAIN["min_distances_A"]
     for bad in ([1.0], {"C-C": -1.0}, {"C-C": "1"}):
-        save_model(random_model(SCHNETPACK_DIALECT, domain=DOMAIN | {"min_distances_A": bad}), path)
-        with pytest.raises(InputError, match="unreadable domain"):
-            load_model(path)
+        with pytest.raises(InputError, match="unreadable domain.*min_distances_A"):
+            save_model(random_model(SCHNETPACK_DIALECT, domain=DOMAIN | {"min_distances_A": bad}), path)
 
 
 def test_a_folder_of_a_training_is_a_model(tmp_path):
