@@ -40,7 +40,7 @@ def overview(folder: Path) -> dict[str, Any]:
         "folder": str(folder), "kind": kind_of(folder), "state": state, "error": status.get("error"),
         "formula": atoms.get_chemical_formula(), "atoms": len(atoms), "held": int(Clamped.of(atoms).mask.sum()),
         "cell_A": atoms.cell.lengths().round(4).tolist() if atoms.pbc.any() else None,
-        "model": status.get("model"), "model_sha256": status.get("model_sha256"), "precision": settings.precision,
+        "masses_u": _masses(atoms), "model": status.get("model"), "model_sha256": status.get("model_sha256"), "precision": settings.precision,
         "beads": settings.beads, "temperature_K": settings.temperature_K, "timestep_fs": settings.timestep_fs,
         "integrator": settings.integrator, "thermostat": settings.thermostat, "seed": settings.seed,
         "step": max(0, status.get("step", 0)), "steps": settings.steps, "ns_per_day": status.get("ns_per_day"),
@@ -68,7 +68,7 @@ def _converted(folder: Path) -> dict[str, Any]:
         "folder": str(folder), "kind": FROM_IPI, "state": status.get("state"), "error": status.get("error"),
         "formula": atoms.get_chemical_formula(), "atoms": len(atoms),
         "cell_A": atoms.cell.lengths().round(4).tolist() if atoms.pbc.any() else None,
-        "masses_u": np.unique(atoms.get_masses().round(6)).tolist(), "model": settings.model, "beads": settings.beads,
+        "masses_u": _masses(atoms), "model": settings.model, "beads": settings.beads,
         "temperature_K": settings.temperature_K, "timestep_fs": settings.timestep_fs, "frames": len(steps),
         "step": int(steps[-1]), "first_step": int(steps[0]), "source": status.get("source"),
         "means": _means(folder, Ensemble(settings.bead_counts[0], len(atoms), settings.temperature_K)),
@@ -109,10 +109,19 @@ def _rows_of_ipi(found: dict[str, Any]) -> list[list[str]]:
         ["state", f"written by i-PI ({found['source']}), converted by 'analysis from-ipi'"],
         ["frames", f"{found['frames']}, {time_ps[0]:g} to {time_ps[1]:g} ps"],
         ["system", _system(found)],
-        ["masses", ", ".join(f"{mass:g}" for mass in found["masses_u"]) + " u"],
+        _masses_row(found),
         ["beads", _beads(found)],
         ["motion", "{temperature_K:g} K, {timestep_fs:g} fs a step, by i-PI".format(**found)],
     ]
+
+
+def _masses(atoms) -> list[float]:
+    """The different masses of a structure, u."""
+    return np.unique(atoms.get_masses().round(6)).tolist()
+
+
+def _masses_row(found: dict[str, Any]) -> list[str]:
+    return ["masses", ", ".join(f"{mass:g}" for mass in found["masses_u"]) + " u"]
 
 
 def _system(found: dict[str, Any]) -> str:
@@ -134,6 +143,7 @@ def _rows(found: dict[str, Any]) -> list[list[str]]:
         ["state", found["state"] + (f": {found['error']}" if found["error"] else "")],
         ["done", f"step {found['step']} of {found['steps']}, {time_ps:g} ps"],
         ["system", _system(found)],
+        _masses_row(found),
         ["model", f"{found['model']} ({(found['model_sha256'] or 'unknown')[:12]}), {found['precision']}"],
         ["beads", _beads(found)],
         [

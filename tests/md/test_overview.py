@@ -41,7 +41,14 @@ def test_a_screen(run, capsys):
     assert main(["info", str(run)]) == 0
     printed = capsys.readouterr().out
     assert len(printed.splitlines()) < 24
-    for text in ("finished", "step 40 of 40, 0.002 ps", "C2H2, 4 atoms", "50 K, PILE-L, OBABO", "temperature / K"):
+    for text in (
+        "finished",
+        "step 40 of 40, 0.002 ps",
+        "C2H2, 4 atoms",
+        "1.008, 12.011 u",
+        "50 K, PILE-L, OBABO",
+        "temperature / K",
+    ):
         assert text in printed
 
 
