@@ -47,6 +47,7 @@ def c20_runs(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_c20_relevance(c20_runs, monkeypatch):
     outputs = executed("c20_relevance", monkeypatch, MLCALC_RUNS=str(c20_runs), MLCALC_FRAMES="4")
     kinds = {kind for cell in outputs for output in cell for kind in output.get("data", {})}
@@ -90,6 +91,7 @@ def test_ipi_output(tmp_path, monkeypatch):
     assert "31 frames, one every 0.01 ps" in printed(outputs)
 
 
+@pytest.mark.slow
 def test_liquids(tmp_path, monkeypatch):
     for name in ("methane", "water"):
         short = ["--steps", "250", "--set", "equilibration_steps=0", "--set", "trajectory_every_steps=10"]
