@@ -1,7 +1,7 @@
 """Bonds of a structure in groups with the names that chemists give them: C–H, C=O, C:C.
 
 An order is inferred, not computed. A bond to an atom that has all its neighbours (H 1, C 4, N 3, O 2, F 1) is single. The others of
-one pair of elements are parted where their sorted lengths leave a gap of more than 0.045 Å, and each part has the order whose sum
+one pair of elements are split where their sorted lengths leave a gap of more than 0.045 Å, and each part has the order whose sum
 of radii is nearest to its mean length. Where this gives an atom more bonds than it can have, as in benzene, they are called
 delocalised (``:``). Elements outside the table have single bonds. So a structure that is far from a minimum may show fewer orders
 than it has, and an amide's C–N or a nitro group's N–O is single.
@@ -95,7 +95,7 @@ def _orders(atoms: Atoms, pairs: np.ndarray) -> np.ndarray:
 
 
 def _by_length(members: np.ndarray, length: np.ndarray) -> list[np.ndarray]:
-    """Members parted at gaps between their lengths."""
+    """Members split at gaps between their lengths."""
     members = members[np.argsort(length[members])]
     parts = np.split(members, np.flatnonzero(np.diff(length[members]) > _GAP_A) + 1)
     return [part for part in parts if len(part)]

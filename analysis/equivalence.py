@@ -13,7 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import chi2
 
-_LARGE = 200  # atoms; pairs of larger molecules are told apart by the colours of their atoms alone
+_LARGE = 200  # atoms; pairs of larger molecules are distinguished by the colours of their atoms alone
 _ALIKE_A = 0.05  # distances to other atoms that count as the same at the start
 SIGNIFICANT = 1e-3
 
