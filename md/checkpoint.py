@@ -74,7 +74,7 @@ def read_checkpoint(folder: Path) -> tuple[Checkpoint, str | None]:
             continue
         except (OSError, ValueError, KeyError, TypeError, RecursionError, MemoryError, SafetensorError) as error:
             reason = " ".join(str(error).replace(f"{folder / name} ", "").split())
-            problems.append(f"{folder / name} is not whole ({reason[:400] or type(error).__name__})")
+            problems.append(f"{folder / name} is damaged ({reason[:400] or type(error).__name__})")
     raise InputError("; ".join(problems) or f"{folder}: no checkpoint to go on from")
 
 

@@ -79,13 +79,13 @@ def constraint_of(atoms: Atoms, source: object) -> FixAtoms | None:
     """
     mask = np.zeros(len(atoms), dtype=bool)
     for constraint in atoms.constraints:
-        whole = isinstance(constraint, FixAtoms)
+        complete = isinstance(constraint, FixAtoms)
         if isinstance(constraint, FixCartesian | FixScaled):
             if not np.any(constraint.mask):
                 continue  # holds nothing
-            whole = bool(np.all(constraint.mask))
+            complete = bool(np.all(constraint.mask))
         try:
-            if not whole:
+            if not complete:
                 raise TypeError(type(constraint).__name__)
             mask[constraint.index] = True
         except (TypeError, IndexError):

@@ -19,7 +19,7 @@ _RUN_EXAMPLE = """examples:
   rpmd run inputs/c20/rpmd.toml --beads 32 --steps 20000 --output runs/p32
   rpmd run inputs/c20/rpmd.toml --set timestep_fs=0.25 --set integrator=BAOAB
 
-A run that the output folder holds already is gone on with, to the bit; --steps makes it longer, --overwrite begins anew.
+A run that the output folder holds already is resumed, to the bit; --steps makes it longer, --overwrite begins anew.
 
 keys of the input and their defaults (units are part of the name):
 """
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (run, converge, real_time):
         _add_run_options(command)
     resume = commands.add_parser(
-        "resume", help="go on with a run",
+        "resume", help="resume a run",
         description="Go on with a run, or all runs that were begun in a folder, from the last checkpoint: bit for bit as if "
         "never interrupted.",
         epilog="example:\n  rpmd resume runs/c20\n  rpmd resume runs/c20/P8 --steps 200000\n"

@@ -1,4 +1,4 @@
-"""Does a checkpoint belong to the files beside it? A checksum says that it is whole, not that it is this run's."""
+"""Does a checkpoint belong to the files beside it? A checksum shows that it is undamaged, not that it is this run's."""
 
 import math
 from pathlib import Path
@@ -36,7 +36,7 @@ def check_checkpoint(folder: Path, kind: str, settings, checkpoint: Checkpoint) 
             raise InputError(f"a state with {_shapes(found)}: expected {_shapes(state)}")
     except InputError as error:
         reason = str(error).replace(f"{folder}/", "")
-        raise InputError(f"{folder}: cannot be gone on with from its checkpoint: {reason}") from error
+        raise InputError(f"{folder}: cannot be resumed from its checkpoint: {reason}") from error
 
 
 def done_steps(settings, checkpoint: Checkpoint | None) -> int:

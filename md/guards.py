@@ -183,7 +183,7 @@ class Guard:
     def _speak(self, mode: str, code: Exit, frame: Frame, finding: str, key: str) -> None:
         if mode == "stop":
             raise SimulationError(
-                f"step {frame.step}: {finding} (beads in breach.xyz), or go on all the same: rpmd resume RUN --set {key}=warn",
+                f"step {frame.step}: {finding} (beads in breach.xyz), or continue with: rpmd resume RUN --set {key}=warn",
                 code, frame,
             )  # fmt: skip
         if mode == "warn" and key not in self._said:

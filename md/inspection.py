@@ -249,7 +249,7 @@ def _properties(folder: Path, settings: RunSettings, extent: dict) -> tuple[int,
     data = (folder / PROPERTIES).read_bytes()
     _check_extent(len(data), "bytes", extent)
     if not data.endswith(b"\n"):
-        raise Problem("its last line is not whole", curable=len(data) > extent.get("bytes", 0))
+        raise Problem("its last line is incomplete", curable=len(data) > extent.get("bytes", 0))
     header, *lines = [line.split(",") for line in data.decode().splitlines() if not line.startswith("#")]
     for number, line in enumerate(lines):
         if len(line) != len(header) or int(line[0]) != number * settings.properties_every_steps:
@@ -265,7 +265,7 @@ def _check_extent(found: int, name: str, extent: dict) -> None:
 
 
 def _lost(findings: list[Finding]) -> bool:
-    """Whether a run cannot be gone on with; its status may be anything."""
+    """Whether a run cannot be resumed; its status may be anything."""
     return any(not (finding.good or finding.curable or finding.part == STATUS) for finding in findings)
 
 
@@ -280,7 +280,7 @@ def _advice(folder: Path, findings: list[Finding], status: dict, writing: bool) 
     if writing:
         return "nothing to do: the run is being written"
     if _lost(findings):
-        return f"it cannot be gone on with as it is; begin anew: rpmd run {folder / INPUT} --output ELSEWHERE"
+        return f"it cannot be resumed as it is; begin anew: rpmd run {folder / INPUT} --output ELSEWHERE"
     if bad:
         return f"nothing is lost: rpmd resume {folder}"
     if status.get("state") == "finished":

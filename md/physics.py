@@ -1,4 +1,4 @@
-"""What a run must share with the one that it goes on with: all settings that its numbers depend on, and its files."""
+"""What a run must share with the one that it resumes: all settings that its numbers depend on, and its files."""
 
 import hashlib
 from dataclasses import asdict
@@ -10,7 +10,7 @@ from md.preparation import as_extxyz, read_start
 
 RUN, REAL_TIME = "run", "real-time"
 FILES = {"output", "structure", "model", "committee", "gle_file"}
-# Keys that leave what is computed as it is: a run may be gone on with although they are others.
+# Keys that leave what is computed as it is: a run may be resumed although they are others.
 FREE = FILES | {
     "threads", "checkpoint_every_steps", "domain_guard", "energy_guard", "bond_guard", "max_force_eV_A",
     "max_temperature_K", "max_gyration_A",

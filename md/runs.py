@@ -35,7 +35,7 @@ class _Task(NamedTuple):
 def run(
     settings: RunSettings, stop: StopRequest | None = None, overwrite: bool = False, kind: str = RUN
 ) -> tuple[int, list[Path]]:
-    """Make the run of every requested number of beads; those that the output folder holds are gone on with.
+    """Make the run of every requested number of beads; those that the output folder holds are resumed.
 
     Args:
         settings: Of all of them (config.read_settings).
@@ -81,7 +81,7 @@ def resume(
         overrides: Keys in place of those of the input: such as leave what was computed as it is.
 
     Raises:
-        InputError: No run, no checkpoint that is whole, an input that was changed since, or a key that may not change.
+        InputError: No run, no undamaged checkpoint, an input that was changed since, or a key that may not change.
     """
     overrides = _free(overrides or {})
     tasks = []
@@ -102,7 +102,7 @@ def _free(overrides: dict[str, Any]) -> dict[str, Any]:
     allowed = sorted(FREE - FILES)
     if fixed := [key for key in overrides if key not in allowed]:
         raise InputError(
-            f"--set {fixed[0]}=…: a run that is gone on with keeps it; what may change: {', '.join(allowed)}; start another with "
+            f"--set {fixed[0]}=…: a resumed run keeps it; what may change: {', '.join(allowed)}; start another with "
             "'rpmd run … --output ELSEWHERE'"
         )
     return overrides
@@ -148,7 +148,7 @@ def _checkpoint_of(folder: Path, kind: str, settings: RunSettings) -> Checkpoint
     """The checkpoint to go on from with these settings, None where none was written yet.
 
     Raises:
-        InputError: The folder holds another run, or one that is longer already, or no checkpoint that is whole.
+        InputError: The folder holds another run, or one that is longer already, or no undamaged checkpoint.
     """
     now = physics_of(settings, kind)
     hint = "choose another --output, or pass --overwrite to begin anew"

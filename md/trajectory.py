@@ -34,12 +34,12 @@ class TrajectoryWriter:
         path: File to be made; n_beads, n_atoms: P and N.
         cell: (3, 3) Å of a periodic structure, rows are lattice vectors; None for a molecule.
         observables: Names of quantities with a value for every atom.
-        n_frames: None to make the file; a number to go on with one that has at least as many frames, cut back to these.
+        n_frames: None to make the file; a number to resume one that has at least as many frames, cut back to these.
         pbc: Which lattice vectors are periods.
         atoms: The N atoms, for species and masses of a file to be made; None to leave them out.
 
     Raises:
-        InputError: The file to go on with is not whole, or leads out of its folder.
+        InputError: The file to resume is damaged, or leads out of its folder.
         OSError: No space is left (``append`` likewise); the file then ends with the frame before.
     """
 
@@ -101,7 +101,7 @@ class TrajectoryWriter:
                 dataset.resize(self.n_frames, axis=0)
         except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).replace(f"{path} ", "").split())
-            raise InputError(f"{path}: not a trajectory that can be gone on with ({reason})") from error
+            raise InputError(f"{path}: not a trajectory that can be resumed ({reason})") from error
         self._file.commit(removing=True)
 
     def _find_datasets(self) -> None:

@@ -17,10 +17,10 @@ class VelocityWriter:
     Attributes of the dataset: ``unit``, ``interval_fs``, ``n_beads``, ``temperature_K``; ``/mass`` (N,) in u.
 
     Args:
-        n_trajectories: None to make the file; a number to go on with one, cut back to these.
+        n_trajectories: None to make the file; a number to resume one, cut back to these.
 
     Raises:
-        InputError: The file to go on with is not whole.
+        InputError: The file to resume is damaged.
     """
 
     def __init__(self, path: Path, settings, atoms, n_trajectories: int | None = None):
@@ -38,7 +38,7 @@ class VelocityWriter:
             self._data.resize(n_trajectories, axis=0)
         except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).replace(f"{path} ", "").split())
-            raise InputError(f"{path}: not trajectories that can be gone on with ({reason})") from error
+            raise InputError(f"{path}: not trajectories that can be resumed ({reason})") from error
         self._file.commit(removing=True)
 
     def _make(self, settings, atoms) -> None:

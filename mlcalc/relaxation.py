@@ -31,7 +31,7 @@ def relax(structure: Atoms, calculator: Calculator, max_force_eV_A: float, max_s
     except CalculatorError as error:
         raise InputError(f"the structure cannot be relaxed: {error}") from error
     if not converged:
-        strongest = np.linalg.norm(atoms.get_forces(), axis=1).max()
+        strongest = np.linalg.norm(atoms.get_forces(apply_constraint=False), axis=1).max()
         raise InputError(
             f"no minimum found: a force of {strongest:.3g} eV/Å is left after {max_steps} steps, above {max_force_eV_A:g} eV/Å"
         )
@@ -42,6 +42,7 @@ def with_results(atoms: Atoms, engine: str) -> Atoms:
     """The atoms with the energy and forces of their calculator as plain numbers, and the engine that they are of."""
     energy, forces = float(atoms.get_potential_energy()), np.array(atoms.get_forces(apply_constraint=False))
     kept = atoms.copy()
+    kept.set_constraint()  # with which ASE would report no forces on atoms that are held
     kept.info["engine"] = engine
     kept.calc = SinglePointCalculator(kept, energy=energy, forces=forces)
     return kept
@@ -71,7 +72,7 @@ def relax_file(structure: Path, engine: str, output: Path, max_force_eV_A: float
     write_frames([minimum], output)
     rows = []
     for name, atoms in (("start", first), ("minimum", minimum)):
-        strongest = np.linalg.norm(atoms.get_forces(), axis=1).max()
+        strongest = np.linalg.norm(atoms.get_forces(apply_constraint=False), axis=1).max()
         rows.append([name, f"{atoms.get_potential_energy():.6f}", f"{strongest:.6f}"])
     moved = np.linalg.norm(minimum.positions - start.positions, axis=1).max()
     table = aligned([engine, "energy / eV", "largest force / eV/Å"], rows, left=1)

@@ -203,7 +203,7 @@ def sample_md(
                     "smaller one, a lower temperature or another potential"
                 )
             samples.append(_frame(atoms, moving.positions, info))
-            energy, forces = moving.get_potential_energy(), moving.get_forces()  # known: they move it on
+            energy, forces = moving.get_potential_energy(), moving.get_forces(apply_constraint=False)
             samples[-1].calc = SinglePointCalculator(samples[-1], energy=energy, forces=forces)
     return samples
 

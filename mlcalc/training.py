@@ -153,7 +153,7 @@ class Trainer:
         self.parameters = {**dict(self.network.named_parameters()), "offsets": self.offsets}
 
     def describe(self) -> str:
-        """How the frames are parted, and the zeros of energy that were fitted."""
+        """The split of the frames, and the zeros of energy that were fitted."""
         text = self.split.describe(self.dataset, self.settings.split)
         if np.isfinite(self.dataset.energies).any():
             text += "\n" + describe(self.levels, self.zeros, self.network.config.elements)

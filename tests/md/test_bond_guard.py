@@ -205,10 +205,7 @@ def test_keys_that_a_resumption_may_not_change(hollow, capsys):
     assert rpmd_run(case) == 0
     before = (case / "out" / "input.toml").read_bytes()
     assert main(["resume", str(case / "out"), "--set", "temperature_K=10"]) == 2
-    assert (
-        "--set temperature_K=…: a run that is gone on with keeps it; what may change: bond_guard"
-        in capsys.readouterr().err
-    )
+    assert "--set temperature_K=…: a resumed run keeps it; what may change: bond_guard" in capsys.readouterr().err
     assert main(["resume", str(case / "out"), "--set", "model=c20"]) == 2
     assert main(["resume", str(case / "out"), "--set", "domain_guard=of"]) == 2
     assert (case / "out" / "input.toml").read_bytes() == before

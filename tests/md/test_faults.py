@@ -197,20 +197,20 @@ def double_frame(folder: Path) -> None:
 DAMAGE = {
     "checkpoint": (lambda folder: flip(folder / NEWEST, 700), "going on from checkpoint.previous", "nothing is lost"),
     "both checkpoints": (
-        lambda folder: [flip(folder / name, 700) for name in (NEWEST, PREVIOUS)], "previous is not whole", "cannot be gone on with",
+        lambda folder: [flip(folder / name, 700) for name in (NEWEST, PREVIOUS)], "previous is damaged", "cannot be resumed",
     ),
     "status": (lambda folder: (folder / "status.json").write_text("{"), "Expecting property name", "nothing is lost"),
-    "input": (lambda folder: (folder / "input.toml").write_text("steps ="), "not valid TOML", "cannot be gone on with"),
+    "input": (lambda folder: (folder / "input.toml").write_text("steps ="), "not valid TOML", "cannot be resumed"),
     "physics": (
         lambda folder: (folder / "input.toml").write_text((folder / "input.toml").read_text().replace("seed = 0", "seed = 1")),
-        "seed = 1, was 0", "cannot be gone on with",
+        "seed = 1, was 0", "cannot be resumed",
     ),
-    "model": (lambda folder: (folder / "model.safetensors").write_bytes(b"x"), "not a readable model", "cannot be gone on with"),
-    "table": (cut_line, "its last line is not whole", "nothing is lost"),
-    "trajectory": (lambda folder: (folder / "trajectory.h5").write_bytes(b"\x89HDF"), "trajectory.h5", "cannot be gone on with"),
-    "lost frames": (lose_frames, "3 frames, fewer than the 11 of the checkpoint", "cannot be gone on with"),
-    "spoilt frame": (spoil_frame, "not finite", "cannot be gone on with"),
-    "doubled frame": (double_frame, "frame 4 is of step 6, expected 8", "cannot be gone on with"),
+    "model": (lambda folder: (folder / "model.safetensors").write_bytes(b"x"), "not a readable model", "cannot be resumed"),
+    "table": (cut_line, "its last line is incomplete", "nothing is lost"),
+    "trajectory": (lambda folder: (folder / "trajectory.h5").write_bytes(b"\x89HDF"), "trajectory.h5", "cannot be resumed"),
+    "lost frames": (lose_frames, "3 frames, fewer than the 11 of the checkpoint", "cannot be resumed"),
+    "spoilt frame": (spoil_frame, "not finite", "cannot be resumed"),
+    "doubled frame": (double_frame, "frame 4 is of step 6, expected 8", "cannot be resumed"),
 }  # fmt: skip
 
 

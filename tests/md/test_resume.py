@@ -150,7 +150,7 @@ def test_a_torn_checkpoint_falls_back_to_the_one_before(case, capsys):
         (case / "torn" / NEWEST).write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
         checkpoint, warning = read_checkpoint(case / "torn")
         assert checkpoint.step < 300
-        assert "checkpoint is not whole" in warning
+        assert "checkpoint is damaged" in warning
     for cut in (0, 1, 31, 32, 33, len(good) // 2):
         (case / "torn" / NEWEST).write_bytes(good[:cut])
         assert "going on from checkpoint.previous" in read_checkpoint(case / "torn")[1]
@@ -165,7 +165,7 @@ def test_no_checkpoint_that_is_whole(case, capsys):
     for name in (NEWEST, PREVIOUS):
         (case / "out" / name).write_bytes(b"nothing")
     assert resume(case / "out") == 2
-    assert "is not whole" in capsys.readouterr().err
+    assert "is damaged" in capsys.readouterr().err
     (case / "empty").mkdir()
     assert resume(case / "empty") == 2
     assert "not a run folder" in capsys.readouterr().err

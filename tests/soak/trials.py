@@ -170,7 +170,7 @@ def _resident_bytes(process: int | str = "self") -> int:
 
 
 def hour(place: Path, options) -> Table:
-    """Run for an hour, looking at memory and rate; then check the folder, and that it can be gone on with."""
+    """Run for an hour, looking at memory and rate; then check the folder, and that it can be resumed."""
     import json
 
     folder, seconds = place / "run", 60.0 * options.minutes
