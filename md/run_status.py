@@ -62,7 +62,7 @@ def _fits(name: str, value: object) -> bool:
         return _fits_bonds(value)
     if isinstance(value, dict):
         return all(isinstance(text, str) for text in value.values())
-    return isinstance(value, str | None) or abs(value) <= _LARGEST_NUMBER  # type: ignore[arg-type]
+    return not isinstance(value, int | float) or abs(value) <= _LARGEST_NUMBER
 
 
 def _fits_bonds(value) -> bool:

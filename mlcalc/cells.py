@@ -126,7 +126,8 @@ def _heights(vectors: np.ndarray) -> np.ndarray:
 def _periodic(pbc) -> tuple[bool, bool, bool]:
     if pbc is None:
         return (False, False, False)
-    return tuple(np.broadcast_to(np.asarray(pbc, dtype=bool), (3,)).tolist())  # type: ignore[return-value]
+    a, b, c = np.broadcast_to(np.asarray(pbc, dtype=bool), (3,)).tolist()
+    return a, b, c
 
 
 @lru_cache(maxsize=64)

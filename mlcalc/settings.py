@@ -123,7 +123,7 @@ def describe_keys(cls: type) -> str:
 
 def check_range(name: str, value: float, low: float, high: float = math.inf, *, open_low: bool = False) -> None:
     """Raise InputError unless low ≤ value ≤ high (or low < value, with ``open_low``)."""
-    if value < low or value > high or (open_low and value == low):
+    if not low <= value <= high or (open_low and value == low):  # NaN is in no range
         bound = f"more than {low}" if open_low else f"at least {low}"
         raise InputError(f"{name} = {value!r}: expected {bound}" + (f" and at most {high}" if high < math.inf else ""))
 

@@ -183,3 +183,8 @@ def test_one_assignment_is_one(tmp_path):
 def test_no_float_is_as_large_as_that():
     with pytest.raises(InputError, match="width_A = 1000.*expected a finite number"):
         build_settings(Example, {"n_steps": 1, "width_A": 10**400}, "t")
+
+
+def test_nan_is_in_no_range():
+    with pytest.raises(InputError, match="--shell = nan: expected at least 0"):
+        check_range("--shell", float("nan"), 0)
