@@ -1,6 +1,5 @@
 """The ``modes`` command: a molecule relaxed with a model, its vibrations, and what they say of path integrals."""
 
-import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 
@@ -11,7 +10,7 @@ from mlcalc.json_text import to_json
 from mlcalc.model_file import Model
 from mlcalc.relaxation import relax
 from mlcalc.tables import aligned
-from mlcalc.vibrations import NormalModes, Potential, heat_capacity, normal_modes, vibrational_energy
+from mlcalc.vibrations import NormalModes, heat_capacity, normal_modes, potential_of, vibrational_energy
 
 MAX_FORCE = 1e-4  # eV/Å left at the minimum; moves distances by under 1e-4 Å even along C20's softest mode
 _PER_LINE = 6  # frequencies
@@ -39,24 +38,10 @@ def modes_by(calculator: Calculator, structure: Atoms) -> NormalModes:
         InputError: The calculator cannot serve the structure, the relaxation does not end, or it ends in a saddle point.
     """
     atoms = relax(structure, calculator, MAX_FORCE)
-    modes = normal_modes(atoms, _potential_of(atoms))
+    modes = normal_modes(atoms, potential_of(atoms, calculator))
     if modes.energies[0] <= 0:
         raise InputError(f"no minimum found: the relaxed structure has a mode of {modes.wavenumbers[0]:.1f} cm⁻¹")
     return modes
-
-
-def _potential_of(atoms: Atoms) -> Potential:
-    """The calculator of ``atoms`` for mlcalc.vibrations (a kernel of its own would tabulate the filters anew)."""
-
-    def potential(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        displaced = atoms.copy()
-        displaced.calc = atoms.calc
-        energies, forces = np.empty(len(batch)), np.empty_like(batch)
-        for k, displaced.positions in enumerate(batch):
-            energies[k], forces[k] = displaced.get_potential_energy(), displaced.get_forces()
-        return energies, forces
-
-    return potential
 
 
 def bead_table(modes: NormalModes, temperature_K: float, beads: list[int]) -> list[dict]:

@@ -18,7 +18,7 @@ from ase.data import covalent_radii
 from mlcalc.electronic_state import electronic_state
 from mlcalc.errors import InputError
 from mlcalc.relaxation import relax, with_results
-from mlcalc.vibrations import NormalModes, Potential, normal_modes, position_variance
+from mlcalc.vibrations import NormalModes, normal_modes, position_variance, potential_of
 
 METHODS = ("normal-modes", "md", "compressed", "pushed")
 _RELAXED = 0.005  # eV/Å: within reach of float32 forces, and far below the thermal ones
@@ -267,21 +267,6 @@ def minimum_near(atoms: Atoms, calculator: Calculator, rng: np.random.Generator)
     rattled = atoms.copy()
     rattled.positions += rng.normal(scale=_RATTLE, size=rattled.positions.shape)
     return relax(rattled, calculator, _RELAXED)
-
-
-def potential_of(atoms: Atoms, calculator: Calculator) -> Potential:
-    """An ASE calculator as ``potential(q) -> (V, F)`` for positions q (P, N, 3) of these atoms."""
-    moved = atoms.copy()
-    moved.set_constraint()
-    moved.calc = calculator
-
-    def potential(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        forces, energies = np.empty_like(positions), np.empty(len(positions))
-        for bead, moved.positions in enumerate(positions):
-            forces[bead], energies[bead] = moved.get_forces(), moved.get_potential_energy()
-        return energies, forces
-
-    return potential
 
 
 def _sample(

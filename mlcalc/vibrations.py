@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms, units
+from ase.calculators.calculator import Calculator
 
 from mlcalc.errors import InputError
 
@@ -61,6 +62,21 @@ class NormalModes:
     def displacements(self) -> np.ndarray:
         """(M, N, 3) displacement in Å of the atoms per unit of each mode coordinate q (Å√u)."""
         return self.vectors / np.sqrt(self.atoms.get_masses())[:, None]
+
+
+def potential_of(atoms: Atoms, calculator: Calculator) -> Potential:
+    """An ASE calculator as ``potential(q) -> (V, F)`` for positions q (P, N, 3) of these atoms."""
+    moved = atoms.copy()
+    moved.set_constraint()
+    moved.calc = calculator
+
+    def potential(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        forces, energies = np.empty_like(positions), np.empty(len(positions))
+        for bead, moved.positions in enumerate(positions):
+            forces[bead], energies[bead] = moved.get_forces(), moved.get_potential_energy()
+        return energies, forces
+
+    return potential
 
 
 def hessian(potential: Potential, positions: np.ndarray, step_A: float = 0.005) -> np.ndarray:

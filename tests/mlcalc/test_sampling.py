@@ -13,13 +13,12 @@ from mlcalc.sampling import (
     LangevinSettings,
     SampleSettings,
     compress,
-    potential_of,
     push,
     sample_md,
     sample_normal_modes,
     sample_to_file,
 )
-from mlcalc.vibrations import normal_modes, position_covariance
+from mlcalc.vibrations import normal_modes, position_covariance, potential_of
 
 
 class Trap(Calculator):
