@@ -130,6 +130,7 @@ def adsorbed(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return energies.sum(axis=1), forces
 
 
+@pytest.mark.slow
 def test_canonical_averages(tmp_path):
     """Thirty hydrogen atoms in anharmonic wells, PILE-L at P = 8: the estimators of both programs agree within their errors."""
     pytest.importorskip("ipi")

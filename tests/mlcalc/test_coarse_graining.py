@@ -160,6 +160,7 @@ ARGON = """<ForceField>
 </ForceField>"""
 
 
+@pytest.mark.slow
 def test_noise_floor(config, tmp_path):
     """Beads that are atoms leave nothing open; of methane, orientations do."""
     coarse_grain(config, tmp_path / "methane")
@@ -179,6 +180,7 @@ def test_noise_floor(config, tmp_path):
     assert noise.rmse < 0.15 * rms  # what is left is that of the ties
 
 
+@pytest.mark.slow
 def test_noise_floor_of_light_molecules_in_long_steps(config, tmp_path):
     """Springs as stiff as they are would come apart in steps of 4 fs."""
     shutil.copy(INPUTS / "water" / "water.pdb", tmp_path)
