@@ -5,10 +5,10 @@ import itertools
 import sys
 from pathlib import Path
 
-from analysis.distances_command import add_distances
+from analysis.distances.command import add_distances
 from analysis.figure_path import figure_path
-from analysis.spectrum_command import add_spectrum
-from mlcalc.errors import InputError, run_command
+from analysis.spectrum.command import add_spectrum
+from mlcalc.common.errors import InputError, run_command
 
 _GAMMA = 0.1
 
@@ -159,8 +159,8 @@ def _checked(options: argparse.Namespace) -> None:
 
 
 def _properties(options: argparse.Namespace) -> None:
-    from analysis import per_atom, properties
-    from analysis.universe import open_run, pool
+    from analysis.runs import per_atom, properties
+    from analysis.runs.universe import open_run, pool
 
     if options.per_atom:
         if options.discard is None:
@@ -190,7 +190,7 @@ def _relevance(options: argparse.Namespace) -> None:
         raise InputError(f"{options.sources[1]}: expected run folders, or one file of structures alone")
     if len(options.gamma or []) > 1:
         raise InputError(f"--gamma: {len(options.gamma)} times for a file of structures: expected once")
-    from analysis import relevance_report
+    from analysis.relevance import explain as relevance_report
 
     (gamma,) = options.gamma or [_GAMMA]
     model = options.model or "c20"
@@ -203,8 +203,9 @@ def _relevance_of_runs(options: argparse.Namespace) -> None:
     figure = figure_path(options.sources, options.output, "relevance.png")
     from tqdm import tqdm
 
-    from analysis import relevance_figure, relevance_run
-    from analysis.universe import open_run
+    from analysis.relevance import along_run as relevance_run
+    from analysis.relevance import figure as relevance_figure
+    from analysis.runs.universe import open_run
 
     runs, found = [open_run(folder) for folder in options.sources], []
     for run, gamma in itertools.product(runs, options.gamma or [_GAMMA]):
@@ -222,7 +223,8 @@ def _relevance_of_runs(options: argparse.Namespace) -> None:
 
 def _liquid(options: argparse.Namespace) -> None:
     figure = figure_path(options.sources, options.output, "liquid.png")
-    from analysis import liquid_report, liquid_structure
+    from analysis.liquid import report as liquid_report
+    from analysis.liquid import structure as liquid_structure
 
     liquids = [liquid_structure.read_liquid(source, options.discard) for source in options.sources]
     found = liquid_structure.analyse(liquids, options.shell)
@@ -232,7 +234,7 @@ def _liquid(options: argparse.Namespace) -> None:
 
 
 def _from_ipi(options: argparse.Namespace) -> None:
-    from analysis.ipi_output import convert
+    from analysis.ipi.output import convert
 
     print(convert(options.input, options.output, options.model, options.pbc))
 

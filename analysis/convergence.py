@@ -7,18 +7,18 @@ import matplotlib
 from ase import Atoms, units
 from matplotlib.figure import Figure
 
+from analysis.distances.run_distances import RunDistances, analyse
+from analysis.distances.run_pairs import PairChoice, all_bonds, choose_pairs
+from analysis.figures import OKABE_ITO, STYLE, write_beside
 from analysis.harmonic import harmonic_distances, reference_modes
-from analysis.plots import OKABE_ITO, STYLE, write_beside
-from analysis.properties import Properties, read_runs
-from analysis.run_distances import RunDistances, analyse
-from analysis.run_pairs import PairChoice, all_bonds, choose_pairs
-from md.statistics import Mean, block_average
+from analysis.runs.properties import Properties, read_runs
+from md.observables.statistics import Mean, block_average
 from mlcalc.calculator import SchNetCalculator
-from mlcalc.errors import InputError
-from mlcalc.json_text import to_json
+from mlcalc.common.errors import InputError
+from mlcalc.common.json_text import to_json
+from mlcalc.common.tables import aligned, with_error
 from mlcalc.model_file import load_model
 from mlcalc.modes import needed_beads
-from mlcalc.tables import aligned, with_error
 from mlcalc.vibrations import NormalModes, heat_capacity, vibrational_energy
 
 # Quantity → heading with unit.
@@ -173,5 +173,5 @@ def convergence_figure(result: Convergence) -> Figure:
 
 
 def write_files(result: Convergence, figure_path: Path) -> list[Path]:
-    """Write figure, table and numbers beside each other (plots.write_beside); returns their paths."""
+    """Write figure, table and numbers beside each other (figures.write_beside); returns their paths."""
     return write_beside(figure_path, convergence_figure(result), as_text(result), as_json(result))

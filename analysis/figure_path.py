@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mlcalc.errors import InputError
+from mlcalc.common.errors import InputError
 
 
 def figure_path(runs: list[Path], output: Path | None, name: str) -> Path:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 
-from analysis.molecules import isolated
-from md.clamped import Clamped
-from mlcalc.errors import InputError
+from analysis.structure.molecules import isolated
+from md.dynamics.clamped import Clamped
+from mlcalc.common.errors import InputError
 from mlcalc.model_file import Model
 from mlcalc.modes import relaxed_modes
 from mlcalc.vibrations import NormalModes, position_covariance

@@ -10,9 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from md.ipi_cli import add_ipi_commands
-from mlcalc.completion import add_completion
-from mlcalc.errors import EXIT_INTERRUPTED, InputError, run_command
+from md.ipi.commands import add_ipi_commands
+from mlcalc.common.completion import add_completion
+from mlcalc.common.errors import EXIT_INTERRUPTED, InputError, run_command
 
 _RUN_EXAMPLE = """examples:
   rpmd run inputs/c20/rpmd.toml
@@ -32,8 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from md.config import describe_keys
-    from md.endings import describe_codes
+    from md.guards.endings import describe_codes
+    from md.runs.config import describe_keys
 
     parser = argparse.ArgumentParser(prog="rpmd", description="Ring-polymer molecular dynamics on a SchNet potential.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -156,8 +156,8 @@ def _bead_list(text: str) -> tuple[int, ...]:
 
 
 def _frames(options) -> int:
-    from md.frames import Choice, bead_structures
-    from mlcalc.labelling import write_frames
+    from md.runs.frames import Choice, bead_structures
+    from mlcalc.data.labelling import write_frames
 
     if options.skip < 0 or options.every < 1:
         raise InputError(f"--skip {options.skip} --every {options.every}: expected at least 0 and at least 1")
@@ -176,9 +176,9 @@ def _run(options) -> int:
 
 
 def _resume(options) -> int:
-    from md.endings import StopRequest
-    from md.runs import resume
-    from mlcalc.settings import parse_assignment
+    from md.guards.endings import StopRequest
+    from md.runs.start import resume
+    from mlcalc.common.settings import parse_assignment
 
     overrides = dict(parse_assignment(text) for text in options.assignments)
     stop = StopRequest(options.max_walltime)
@@ -186,9 +186,9 @@ def _resume(options) -> int:
 
 
 def _check(options) -> int:
-    from md.inspection import inspect
-    from md.runs import runs_in
-    from mlcalc.tables import aligned
+    from md.runs.inspection import inspect
+    from md.runs.start import runs_in
+    from mlcalc.common.tables import aligned
 
     good = True
     for folder in runs_in(options.run):
@@ -201,9 +201,9 @@ def _check(options) -> int:
 
 
 def _info(options) -> int:
-    from md.overview import as_text, overview
-    from md.runs import runs_in
-    from mlcalc.json_text import to_json
+    from md.runs.overview import as_text, overview
+    from md.runs.start import runs_in
+    from mlcalc.common.json_text import to_json
 
     found = [overview(folder) for folder in runs_in(options.run)]
     print(to_json(found, indent=1) if options.json else "\n\n".join(map(as_text, found)))
@@ -215,14 +215,14 @@ def _converge(options) -> int:
 
 
 def _real_time(options) -> int:
-    from md.physics import REAL_TIME
+    from md.runs.identity import REAL_TIME
 
     return _finish("spectrum", options, *_simulate(options, REAL_TIME))
 
 
 def _estimators(options) -> int:
-    from md.averages import DERIVED
-    from md.estimators import ALWAYS, ESTIMATORS
+    from md.observables.averages import DERIVED
+    from md.observables.estimators import ALWAYS, ESTIMATORS
 
     print("columns of properties.csv and what follows from them: means over the beads, energies of the whole system\n")
     for name, row in (ESTIMATORS | DERIVED).items():
@@ -233,10 +233,10 @@ def _estimators(options) -> int:
 
 
 def _simulate(options, kind: str = "run", **keys) -> tuple[int, list[Path]]:
-    from md.config import read_settings
-    from md.endings import StopRequest
-    from md.runs import run
-    from mlcalc.settings import parse_assignment
+    from md.guards.endings import StopRequest
+    from md.runs.config import read_settings
+    from md.runs.start import run
+    from mlcalc.common.settings import parse_assignment
 
     stop = StopRequest(options.max_walltime)
     named = ("model", "beads", "steps", "temperature_K", "seed", "threads", "output")
@@ -246,7 +246,7 @@ def _simulate(options, kind: str = "run", **keys) -> tuple[int, list[Path]]:
 
 
 def _wall_time(text: str) -> float:
-    from md.endings import seconds_of
+    from md.guards.endings import seconds_of
 
     try:
         return seconds_of(text)

@@ -18,9 +18,9 @@ import traceback
 import numpy as np
 from ipi.pes.dummy import Dummy_driver
 
-from md.ipi_guest import Guest, GuestError
+from md.ipi.guest import Guest, GuestError
 from md.potentials import find_model, load_model
-from md.preparation import read_structure
+from md.runs.preparation import read_structure
 
 __DRIVER_NAME__ = "mlcalc"
 __DRIVER_CLASS__ = "NetworkDriver"

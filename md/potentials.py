@@ -8,16 +8,16 @@ from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
 
 from mlcalc import model_file
-from mlcalc.bonds import BondChange, BondWatch
-from mlcalc.cells import check_cell
 from mlcalc.committee import force_disagreement
-from mlcalc.diversity import farthest_first, fingerprints
-from mlcalc.domain import ClosestPair, check_structure, pair_limits, set_bead_masses
-from mlcalc.electronic_state import check_state, electronic_state
-from mlcalc.engines import FAMILIES
-from mlcalc.errors import InputError
+from mlcalc.common.errors import InputError
+from mlcalc.data.engines import FAMILIES
+from mlcalc.data.relaxation import relax
+from mlcalc.geometry.bonds import BondChange, BondWatch
+from mlcalc.geometry.cells import check_cell
+from mlcalc.geometry.diversity import farthest_first, fingerprints
+from mlcalc.geometry.domain import ClosestPair, check_structure, pair_limits, set_bead_masses
 from mlcalc.model_file import Model
-from mlcalc.relaxation import relax
+from mlcalc.structures.electronic_state import check_state, electronic_state
 
 __all__ = [
     "AseForces",
@@ -65,8 +65,8 @@ def schnet_potential(model: Model, atoms, precision: str = "float32", backend: s
     """The network as a potential for the composition and cell of ``atoms``; the numba backend does not import torch.
 
     Raises:
-        InputError: The structure does not fit the model (mlcalc/domain.py), its charge or multiplicity not, or a cell that it
-            cannot serve.
+        InputError: The structure, its charge or its multiplicity does not fit the model (mlcalc/geometry/domain.py), or the model
+            cannot serve its cell.
     """
     periodic = bool(atoms.pbc.any())
     check_cell(atoms.cell.array, atoms.pbc, model.config.cutoff)
@@ -74,24 +74,24 @@ def schnet_potential(model: Model, atoms, precision: str = "float32", backend: s
     check_structure(atoms.numbers, atoms.positions, cell, pbc, model.config.elements, model.domain)
     check_state(atoms.numbers, electronic_state(atoms), model.domain)
     if backend == "torch":
-        from mlcalc.schnet import TorchPotential
+        from mlcalc.architectures.schnet.network import TorchPotential
 
         return TorchPotential(model, atoms.numbers, precision, cell, pbc)
-    from mlcalc.kernel import SchNetKernel
+    from mlcalc.architectures.schnet.kernel import SchNetKernel
 
     return SchNetKernel(model, atoms.numbers, precision, threads or None, cell, pbc)
 
 
 def available_threads() -> int:
     """Threads of the compiled kernel: those of NUMBA_NUM_THREADS, or one for each processor."""
-    from mlcalc.threads import check_threads
+    from mlcalc.common.threads import check_threads
 
     return check_threads(None)
 
 
 def single_threaded_blas():
     """A context for many evaluations of the numba backend: threads share beads out, not matrix products."""
-    from mlcalc.threads import single_threaded_blas
+    from mlcalc.common.threads import single_threaded_blas
 
     return single_threaded_blas()
 

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from md.estimators import Sample
-from md.gle import Gle
-from md.guards import check_finite
-from md.integrators import Laws, Modes, after_forces, before_forces, in_modes, make_laws
-from md.normal_modes import to_beads, to_modes
-from md.ring_polymer import RingPolymer
-from mlcalc.compiled import njit
+from md.dynamics.gle import Gle
+from md.dynamics.integrators import Laws, Modes, after_forces, before_forces, in_modes, make_laws
+from md.dynamics.normal_modes import to_beads, to_modes
+from md.dynamics.ring_polymer import RingPolymer
+from md.guards.limits import check_finite
+from md.observables.estimators import Sample
+from mlcalc.common.compiled import njit
 
 _NOISE_NUMBERS = 1 << 14  # drawn at once: 128 KiB, which stay in the cache
 

@@ -1,26 +1,43 @@
-"""SchNet potentials: definition, training, model files, ASE calculator.
+"""Neural-network potentials: definitions, training, model files, ASE calculators.
 
 Importing this package loads neither torch nor numba; the public names load what they need on first use.
 """
 
-from importlib import import_module
+from mlcalc.common.packages import keep_old_paths, lazy_names
 
-_PUBLIC = {
-    "SchNetCalculator": "mlcalc.calculator",
-    "CommitteeCalculator": "mlcalc.committee",
-    "InputError": "mlcalc.errors",
-    "Model": "mlcalc.model_file",
-    "load_model": "mlcalc.model_file",
-    "save_model": "mlcalc.model_file",
-}
-__all__ = sorted(_PUBLIC)
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "SchNetCalculator": "calculator",
+        "CommitteeCalculator": "committee",
+        "InputError": "common.errors",
+        "Model": "model_file",
+        "load_model": "model_file",
+        "save_model": "model_file",
+    },
+)
 
-
-def __getattr__(name: str):
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'mlcalc' has no attribute {name!r}")
-    return getattr(import_module(_PUBLIC[name]), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+# Paths of version 0.1 that documents named.
+keep_old_paths(
+    __name__,
+    {
+        "all_atom": "data.coarse_grain.all_atom",
+        "angular": "priors.angular",
+        "electronic_state": "structures.electronic_state",
+        "energy_zero": "training.energy_zero",
+        "errors": "common.errors",
+        "evaluation": "training.evaluation",
+        "force_noise": "data.coarse_grain.force_noise",
+        "kernel": "architectures.schnet.kernel",
+        "labelling": "data.labelling",
+        "labels": "structures.labels",
+        "liquid": "data.coarse_grain.liquid",
+        "minimum_image": "geometry.minimum_image",
+        "relaxation": "data.relaxation",
+        "sampling": "data.sampling",
+        "schnet": "architectures.schnet.network",
+        "structure_files": "structures.structure_files",
+        "training_domain": "training.domain",
+        "training_settings": "training.settings",
+    },
+)

@@ -18,11 +18,11 @@ from ase.calculators.calculator import (
 from ase.calculators.calculator import InputError as AseInputError
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from mlcalc.cells import check_cell
-from mlcalc.domain import check_structure
-from mlcalc.electronic_state import check_state, electronic_state
-from mlcalc.errors import InputError
+from mlcalc.common.errors import InputError
+from mlcalc.geometry.cells import check_cell
+from mlcalc.geometry.domain import check_structure
 from mlcalc.model_file import Model, load_model
+from mlcalc.structures.electronic_state import check_state, electronic_state
 
 BACKENDS = ("numba", "torch")
 PRECISIONS = ("float32", "float64")
@@ -187,11 +187,11 @@ class SchNetCalculator(Calculator):
         if key != self._potential_key:
             dtype = self.parameters["dtype"]
             if self.parameters["backend"] == "numba":
-                from mlcalc.kernel import SchNetKernel
+                from mlcalc.architectures.schnet.kernel import SchNetKernel
 
                 self._potential = SchNetKernel(self.model, atoms.numbers, dtype, self.parameters["threads"])
             else:
-                from mlcalc.schnet import TorchPotential
+                from mlcalc.architectures.schnet.network import TorchPotential
 
                 self._potential = TorchPotential(self.model, atoms.numbers, dtype)
             self._potential_key = key

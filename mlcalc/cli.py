@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from mlcalc.coarse_grain_command import add_coarse_grain
-from mlcalc.completion import add_completion
-from mlcalc.errors import InputError, run_command
-from mlcalc.import_command import add_import
-from mlcalc.json_text import to_json
+from mlcalc.commands.coarse_grain import add_coarse_grain
+from mlcalc.commands.import_model import add_import
+from mlcalc.common.completion import add_completion
+from mlcalc.common.errors import InputError, run_command
+from mlcalc.common.json_text import to_json
 
 _RAW = argparse.RawDescriptionHelpFormatter
 _ENGINES = """engines:
@@ -55,7 +55,7 @@ def _add_label(commands) -> None:
 
 
 def _label(options) -> int:
-    from mlcalc.labelling import label_file
+    from mlcalc.data.labelling import label_file
 
     report = label_file(Path(options.structures), options.engine, Path(options.output), options.jobs)
     print(
@@ -108,7 +108,7 @@ def _beads(text: str) -> int | None:
 
 
 def _sample(options) -> int:
-    from mlcalc.sampling import LangevinSettings, SampleSettings, sample_to_file
+    from mlcalc.data.sampling import LangevinSettings, SampleSettings, sample_to_file
 
     settings = SampleSettings(
         options.count, options.temperature, options.beads, options.trajectories, tuple(options.scales),
@@ -142,16 +142,16 @@ class _HelpWithKeys(argparse._HelpAction):
     """Help of a command with the keys of its file: to know them takes imports that other commands need not wait for."""
 
     def __call__(self, parser, namespace, values, option_string=None):
-        from mlcalc.settings import describe_keys
-        from mlcalc.training_settings import TrainingSettings
+        from mlcalc.common.settings import describe_keys
+        from mlcalc.training.settings import TrainingSettings
 
         parser.epilog += f"\n\nkeys of the file and their defaults:\n{describe_keys(TrainingSettings)}"
         super().__call__(parser, namespace, values, option_string)
 
 
 def _train(options) -> int:
-    from mlcalc.settings import parse_assignment
-    from mlcalc.training import train
+    from mlcalc.common.settings import parse_assignment
+    from mlcalc.training.trainer import train
 
     output = Path(options.output or Path(options.config).stem)
     overrides = dict(parse_assignment(text) for text in options.assignments)
@@ -185,11 +185,11 @@ def _add_evaluate(commands) -> None:
 
 
 def _evaluate(options) -> int:
-    from mlcalc.evaluation import as_text, evaluate, record
-    from mlcalc.labels import LabelNames
+    from mlcalc.common.settings import check_choice
     from mlcalc.model_file import find_model
-    from mlcalc.settings import check_choice
-    from mlcalc.unit_names import ENERGY_UNITS
+    from mlcalc.structures.labels import LabelNames
+    from mlcalc.structures.unit_names import ENERGY_UNITS
+    from mlcalc.training.evaluation import as_text, evaluate, record
 
     plot = (
         options.output or f"parity-{Path(options.model).stem}-{'-'.join(Path(name).stem for name in options.data)}.png"
@@ -223,11 +223,11 @@ def _add_modes(commands) -> None:
 
 
 def _modes(options) -> int:
-    from mlcalc.engines import make_calculator, set_state
+    from mlcalc.common.settings import check_range
+    from mlcalc.data.engines import make_calculator, set_state
     from mlcalc.model_file import load_model
     from mlcalc.modes import as_json, as_text, modes_by, relaxed_modes
-    from mlcalc.settings import check_range
-    from mlcalc.structure_files import drop_constraints, read_last
+    from mlcalc.structures.structure_files import drop_constraints, read_last
 
     check_range("--temperature", options.temperature, 0, open_low=True)
     for n_beads in options.beads:
@@ -260,8 +260,8 @@ def _add_relax(commands) -> None:
 
 
 def _relax(options) -> int:
-    from mlcalc.relaxation import relax_file
-    from mlcalc.settings import check_range
+    from mlcalc.common.settings import check_range
+    from mlcalc.data.relaxation import relax_file
 
     check_range("--max-force", options.max_force, 0, open_low=True)
     print(relax_file(Path(options.structure), options.engine, Path(options.output), options.max_force))

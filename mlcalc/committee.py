@@ -11,7 +11,7 @@ import numpy as np
 from ase.calculators.mixing import AverageCalculator
 
 from mlcalc.calculator import SETTINGS, SchNetCalculator, check_settings
-from mlcalc.errors import InputError
+from mlcalc.common.errors import InputError
 from mlcalc.model_file import Model
 
 

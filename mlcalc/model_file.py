@@ -5,11 +5,11 @@ The header of the safetensors file carries one entry, ``mlcalc``, whose value is
     {"format": "mlcalc-schnet", "format_version": 1,
      "units": {"energy": "eV", "length": "Ang"},
      "config": {...},            # SchNetConfig
-     "domain": {...},            # elements, distances, charge of the training set: mlcalc/training_domain.py
+     "domain": {...},            # elements, distances, charge of the training set: mlcalc/training/domain.py
      "test_errors": {...}, "provenance": {...}}
 
-Weights carry the names of the torch module's ``state_dict`` (mlcalc/schnet.py), so the file, the torch network
-and the compiled kernel read the same table. Everything in a file is in eV and Å.
+Weights carry the names of the torch module's ``state_dict`` (mlcalc/architectures/schnet/network.py), so the file, the torch
+network and the compiled kernel read the same table. Everything in a file is in eV and Å.
 """
 
 import os
@@ -20,12 +20,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from mlcalc.angular import AngularPrior
-from mlcalc.errors import InputError
-from mlcalc.files import write_atomically
-from mlcalc.json_text import from_json, to_json
+from mlcalc.common.errors import InputError
+from mlcalc.common.files import write_atomically
+from mlcalc.common.json_text import from_json, to_json
+from mlcalc.common.settings import build_settings
 from mlcalc.model_header import check_atomic_numbers, check_metadata, check_table
-from mlcalc.settings import build_settings
+from mlcalc.priors.angular import AngularPrior
 
 FORMAT = "mlcalc-schnet"
 FORMAT_VERSION = 1
@@ -52,9 +52,9 @@ class SchNetConfig:
         filter_output_activation: Whether ssp also follows the second filter layer (original SchNet: yes).
         readout_hidden: Width of the hidden readout layer.
         readout_activation: ``"ssp"`` or ``"silu"``.
-        repulsion_cutoff: Å below which a ZBL pair repulsion is added (mlcalc/repulsion.py); None for no repulsion.
+        repulsion_cutoff: Å below which a ZBL pair repulsion is added (mlcalc/priors/repulsion.py); None for no repulsion.
         angle_strength, angle_cosine, angle_decay, angle_cutoff: λ (eV), c, γ (Å) and a (Å) of the angular prior
-            (mlcalc/angular.py); all None for no such prior.
+            (mlcalc/priors/angular.py); all None for no such prior.
     """
 
     elements: tuple[int, ...]
@@ -74,7 +74,7 @@ class SchNetConfig:
 
     @property
     def angular_prior(self) -> AngularPrior | None:
-        """The numbers of mlcalc/angular.py."""
+        """The numbers of mlcalc/priors/angular.py."""
         if self.angle_cutoff is None:
             return None
         return AngularPrior(self.angle_strength, self.angle_cosine, self.angle_decay, self.angle_cutoff)
@@ -142,7 +142,7 @@ class Model:
 
     @property
     def domain(self) -> dict[str, Any]:
-        """What is recorded of the training set, see mlcalc/training_domain.py."""
+        """What is recorded of the training set, see mlcalc/training/domain.py."""
         return self.metadata.get("domain", {})
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from ase.data import atomic_numbers, chemical_symbols
 
-from mlcalc.errors import InputError
-from mlcalc.settings import build_settings, check_range
+from mlcalc.common.errors import InputError
+from mlcalc.common.settings import build_settings, check_range
 
 HEAVIEST = len(chemical_symbols) - 1  # atomic number
 _LONGEST = 8000  # characters of an architecture or a domain
@@ -31,7 +31,7 @@ def check_atomic_numbers(name: str, numbers) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Domain:
-    """The training domain, see mlcalc/training_domain.py: distances in Å, also by pair ("C-H"), masses in u; None: not recorded."""
+    """The training domain, see mlcalc/training/domain.py: distances in Å, also by pair ("C-H"), masses in u; None: not recorded."""
 
     elements: tuple[int, ...] | None = None
     lone_elements: tuple[int, ...] | None = None

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from ase.data import chemical_symbols
 
-from mlcalc.json_text import to_json
+from mlcalc.common.json_text import to_json
+from mlcalc.common.tables import aligned, with_error
 from mlcalc.model_file import Model
-from mlcalc.tables import aligned, with_error
 
 
 def describe(model: Model) -> str:

@@ -4,12 +4,12 @@ from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 
 from mlcalc.calculator import SchNetCalculator
-from mlcalc.domain import set_bead_masses
-from mlcalc.errors import InputError
-from mlcalc.json_text import to_json
+from mlcalc.common.errors import InputError
+from mlcalc.common.json_text import to_json
+from mlcalc.common.tables import aligned
+from mlcalc.data.relaxation import relax
+from mlcalc.geometry.domain import set_bead_masses
 from mlcalc.model_file import Model
-from mlcalc.relaxation import relax
-from mlcalc.tables import aligned
 from mlcalc.vibrations import NormalModes, heat_capacity, normal_modes, potential_of, vibrational_energy
 
 MAX_FORCE = 1e-4  # eV/Å left at the minimum; moves distances by under 1e-4 Å even along C20's softest mode

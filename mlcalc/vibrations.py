@@ -17,7 +17,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 
-from mlcalc.errors import InputError
+from mlcalc.common.errors import InputError
 
 Potential = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 

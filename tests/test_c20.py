@@ -9,15 +9,15 @@ from ase.calculators.calculator import InputError as AseInputError
 from ase.io import read
 from ase.optimize import BFGS
 
-from md.config import read_settings
+from md.runs.config import read_settings
 from mlcalc import InputError, SchNetCalculator, load_model
-from mlcalc.evaluation import evaluate
-from mlcalc.kernel import SchNetKernel
+from mlcalc.architectures.schnet.kernel import SchNetKernel
+from mlcalc.architectures.schnet.network import TorchPotential
+from mlcalc.common.settings import build_settings, read_toml
 from mlcalc.model_file import shipped_models
 from mlcalc.modes import relaxed_modes
-from mlcalc.schnet import TorchPotential
-from mlcalc.settings import build_settings, read_toml
-from mlcalc.training_settings import TrainingSettings
+from mlcalc.training.evaluation import evaluate
+from mlcalc.training.settings import TrainingSettings
 
 C20 = Path(__file__).parents[1] / "inputs" / "c20"
 MODELS = sorted(name for name in shipped_models() if name.startswith("c20"))

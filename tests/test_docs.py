@@ -108,7 +108,7 @@ def test_pages_build(tmp_path):
     assert done.returncode == 0, done.stderr
     reference = (tmp_path / "api.html").read_text(encoding="utf-8")
     assert "mlcalc.calculator.SchNetCalculator" in reference
-    assert "analysis.gyration.RingPolymerGyration" in reference
+    assert "analysis.distances.gyration.RingPolymerGyration" in reference
 
 
 def test_every_page_is_in_the_contents():

@@ -2,23 +2,16 @@
 
 import ast
 import subprocess
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# md meets networks in one file and its command line; these are of files and structures, and know no network.
-TOOLS_FOR_MD = {
-    "mlcalc.compiled",
-    "mlcalc.electronic_state",
-    "mlcalc.errors",
-    "mlcalc.files",
-    "mlcalc.json_text",
-    "mlcalc.settings",
-    "mlcalc.structure_files",
-    "mlcalc.tables",
-}
-DOORS_OF_MD = {"potentials.py", "cli.py"}
+PACKAGES = ("mlcalc", "md", "analysis")
+# md meets potentials in one place and its command line; the rest of mlcalc that it may know is of files and structures.
+TOOLS_FOR_MD = ("mlcalc.common", "mlcalc.structures")
+DOORS_OF_MD = {"md.potentials", "md.cli"}
 
 
 def imports(path: Path) -> set[tuple[str, str]]:
@@ -37,25 +30,74 @@ def package(module: str) -> str:
     return module.partition(".")[0]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "mlcalc").rglob("*.py")), ids=lambda path: path.name)
-def test_mlcalc_knows_nobody(path):
-    assert not {package(module) for module, _ in imports(path)} & {"md", "analysis", "tests"}
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "md").rglob("*.py")), ids=lambda path: path.name)
-def test_md_knows_mlcalc_through_its_doors(path):
-    found = imports(path)
-    assert not {package(module) for module, _ in found} & {"analysis", "tests"}
-    if path.name not in DOORS_OF_MD:
-        others = {
-            (module, name) for module, name in found if package(module) == "mlcalc" and module not in TOOLS_FOR_MD
+def modules() -> dict[str, set[str]]:
+    """Module → modules of this project that it imports, wherever in it."""
+    paths = [path.relative_to(ROOT) for name in PACKAGES for path in sorted((ROOT / name).rglob("*.py"))]
+    names = {".".join(path.with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+    return {
+        name: {
+            f"{module}.{part}" if f"{module}.{part}" in names else module
+            for module, part in imports(ROOT / path)
+            if package(module) in (*PACKAGES, "tests")
         }
-        assert not others
+        for name, path in names.items()
+        if "notebooks" not in name
+    }
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "analysis").rglob("*.py")), ids=lambda path: path.name)
-def test_analysis_imports_no_tests(path):
-    assert "tests" not in {package(module) for module, _ in imports(path)}
+MODULES = modules()
+
+
+def folder(module: str) -> str:
+    """A module's folder below its package; modules at the top of a package stand for themselves."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if len(parts) > 1 else module
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_packages_import_one_way(name):
+    known = {package(module) for module in MODULES[name]}
+    above = {"mlcalc": {"md", "analysis", "tests"}, "md": {"analysis", "tests"}, "analysis": {"tests"}}[package(name)]
+    assert not known & above
+    if package(name) == "md" and name not in DOORS_OF_MD:
+        others = {m for m in MODULES[name] if package(m) == "mlcalc" and not m.startswith(TOOLS_FOR_MD)}
+        assert not others, "md meets networks through md.potentials"
+
+
+@pytest.mark.parametrize("root", PACKAGES)
+def test_folders_import_one_way(root):
+    """No circle of folders, nor of the modules beside them."""
+    graph: dict[str, set[str]] = {}
+    for name, imported in MODULES.items():
+        if package(name) == root and folder(name) != root:
+            below = {folder(module) for module in imported if package(module) == root} - {root, folder(name)}
+            graph.setdefault(folder(name), set()).update(below)
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        circle = error.args[1]
+        ties = [
+            f"{name} → {module}"
+            for one, other in zip(circle[1:], circle[:-1], strict=True)
+            for name in sorted(MODULES)
+            for module in sorted(MODULES[name])
+            if folder(name) == one and folder(module) == other
+        ]
+        pytest.fail(f"{' ← '.join(circle)}: {'; '.join(ties)}")
+
+
+def test_nobody_imports_the_commands():
+    above = {"mlcalc.cli", "mlcalc.commands", "md.cli", "analysis.__main__"}
+    for name, imported in MODULES.items():
+        assert not {folder(module) for module in imported} & above or folder(name) in above, name
+
+
+@pytest.mark.parametrize("path", ["mlcalc.labels", "md.config", "analysis.universe", "analysis.lrp"])
+def test_old_paths_are_the_new_modules(path):
+    """Of those that documents of version 0.1 named."""
+    import importlib
+
+    assert importlib.import_module(path).__name__ in MODULES
 
 
 def tracked() -> list[Path]:

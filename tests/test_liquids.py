@@ -9,12 +9,12 @@ from ase.io import read
 from ase.md.verlet import VelocityVerlet
 
 from md.cli import main as rpmd
-from md.config import read_settings
+from md.runs.config import read_settings
 from mlcalc import SchNetCalculator, load_model
-from mlcalc.evaluation import evaluate
-from mlcalc.schnet import TorchPotential
-from mlcalc.settings import build_settings, read_toml
-from mlcalc.training_settings import TrainingSettings
+from mlcalc.architectures.schnet.network import TorchPotential
+from mlcalc.common.settings import build_settings, read_toml
+from mlcalc.training.evaluation import evaluate
+from mlcalc.training.settings import TrainingSettings
 
 ROOT = Path(__file__).parents[1]
 INPUTS = ROOT / "inputs"

@@ -52,9 +52,9 @@ def test_installed_without_a_checkout(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r})\n"
-        "import mlcalc, mlcalc.cli, analysis.universe\n"
-        "from md.config import read_settings\n"
-        "from md.preparation import prepare\n"
+        "import mlcalc, mlcalc.cli, analysis.runs.universe\n"
+        "from md.runs.config import read_settings\n"
+        "from md.runs.preparation import prepare\n"
         "assert mlcalc.__file__.startswith(sys.path[0]), mlcalc.__file__\n"
         f"prepare(read_settings({str(ROOT / 'inputs' / 'c20' / 'rpmd.toml')!r}, {{}}))\n"
         "sys.exit(mlcalc.cli.main(['info']))\n"

@@ -19,19 +19,19 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis.ipi_output import convert
-from md.checkpoint import NEWEST, Checkpoint, read_checkpoint, write_checkpoint
-from md.config import RunSettings, read_settings
-from md.gle import parse_gle
-from md.ipi_protocol import Connection, Disconnected, ProtocolError
-from md.preparation import as_extxyz, read_structure
-from md.properties import PropertiesWriter, read_table
-from mlcalc.dataset import read_dataset
-from mlcalc.errors import InputError
-from mlcalc.json_text import to_json
+from analysis.ipi.output import convert
+from md.dynamics.gle import parse_gle
+from md.files.checkpoint import NEWEST, Checkpoint, read_checkpoint, write_checkpoint
+from md.files.properties import PropertiesWriter, read_table
+from md.ipi.protocol import Connection, Disconnected, ProtocolError
+from md.runs.config import RunSettings, read_settings
+from md.runs.preparation import as_extxyz, read_structure
+from mlcalc.common.errors import InputError
+from mlcalc.common.json_text import to_json
+from mlcalc.common.settings import as_toml, parse_assignment
 from mlcalc.model_file import load_model, save_model
 from mlcalc.model_summary import as_json, as_text
-from mlcalc.settings import as_toml, parse_assignment
+from mlcalc.training.dataset import read_dataset
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
 fuzz = settings(

@@ -30,8 +30,11 @@ from ase import units
 from IPython.display import display
 from matplotlib import pyplot as plt
 
-from analysis import plots, properties, report
-from analysis.universe import bead_universe, centroid_universe, open_run
+from analysis.distances import report
+from analysis.distances.figure import distance_figure
+from analysis.figures import OKABE_ITO
+from analysis.runs import properties
+from analysis.runs.universe import bead_universe, centroid_universe, open_run
 
 # Paths are those of the repository, wherever in it the notebook is opened.
 checkout = next((folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "CITATION.cff").exists()), None)
@@ -60,7 +63,7 @@ print(properties.as_text(properties.read_runs(folders, discard=0.1, pooled=False
 # %%
 found = report.analyse(folders, discard=0.1)
 print(report.as_text(found))
-display(plots.distance_figure(found))
+display(distance_figure(found))
 
 # %% [markdown]
 # ## Why: bead, centroid, classical particle
@@ -89,8 +92,8 @@ run = open_run(folders[0])
 first, second = quantum.pairs["bonds"][0]
 _, axes = plt.subplots(figsize=(7, 2.6), layout="constrained")
 for universe, label, color in (
-    (bead_universe(run), "bead 0", plots.OKABE_ITO[0]),
-    (centroid_universe(run), "centroid", plots.OKABE_ITO[1]),
+    (bead_universe(run), "bead 0", OKABE_ITO[0]),
+    (centroid_universe(run), "centroid", OKABE_ITO[1]),
 ):
     series = [
         (step.time, np.linalg.norm(step.positions[first] - step.positions[second]))

@@ -32,12 +32,12 @@ from pathlib import Path
 
 from ase.io import read
 
-from analysis.relevance_figure import as_text as runs_as_text
-from analysis.relevance_figure import relevance_figure
-from analysis.relevance_report import as_text, explain
-from analysis.relevance_run import analyse
-from analysis.relevance_view import pair_view
-from analysis.universe import open_run
+from analysis.relevance.along_run import analyse
+from analysis.relevance.explain import as_text, explain
+from analysis.relevance.figure import as_text as runs_as_text
+from analysis.relevance.figure import relevance_figure
+from analysis.relevance.view import pair_view
+from analysis.runs.universe import open_run
 from mlcalc import SchNetCalculator, load_model
 
 # Paths are those of the repository, wherever in it the notebook is opened.

@@ -28,9 +28,10 @@ from ase.io import read
 from IPython.display import display
 from matplotlib import pyplot as plt
 
-from analysis import convergence, plots
-from md.config import read_settings
+from analysis import convergence
+from analysis.figures import OKABE_ITO
 from md.runs import run
+from md.runs.config import read_settings
 from mlcalc import load_model
 from mlcalc.modes import relaxed_modes
 from mlcalc.vibrations import vibrational_energy
@@ -56,7 +57,7 @@ limit = vibrational_energy(modes.energies, 300.0, beads=None)
 many = [1, 2, 4, 8, 16, 32, 64, 128]
 short = [1e3 * (limit - vibrational_energy(modes.energies, 300.0, p)) / 20 for p in many]
 _, axes = plt.subplots(figsize=(5, 2.8), layout="constrained")
-axes.loglog(many, short, "o-", color=plots.OKABE_ITO[0])
+axes.loglog(many, short, "o-", color=OKABE_ITO[0])
 axes.set(xlabel="beads P", ylabel="energy that is missing / meV per atom", title="C20 at 300 K, harmonic")
 axes.set_xticks(many, [str(p) for p in many])
 plt.show()

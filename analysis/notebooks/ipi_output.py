@@ -28,9 +28,11 @@ from pathlib import Path
 
 from IPython.display import display
 
-from analysis import gyration, plots, properties, report
-from analysis.ipi_output import convert
-from analysis.universe import bead_universe, open_run
+from analysis.distances import gyration, report
+from analysis.distances.figure import distance_figure
+from analysis.ipi.output import convert
+from analysis.runs import properties
+from analysis.runs.universe import bead_universe, open_run
 
 # Paths are those of the repository, wherever in it the notebook is opened.
 checkout = next((folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "CITATION.cff").exists()), None)
@@ -70,7 +72,7 @@ print(properties.as_text(properties.read_runs([folder], discard=0.2, pooled=Fals
 # %%
 found = report.analyse([folder], discard=0.2)
 print(report.as_text(found))
-display(plots.distance_figure(found))
+display(distance_figure(found))
 
 # %%
 universe = bead_universe(open_run(folder))

@@ -36,11 +36,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from analysis.liquid_structure import analyse as structure_of
-from analysis.liquid_structure import read_liquid
-from analysis.relevance_figure import as_text, relevance_figure
-from analysis.relevance_run import analyse as relevance_of
-from analysis.universe import open_run
+from analysis.liquid.structure import analyse as structure_of
+from analysis.liquid.structure import read_liquid
+from analysis.relevance.along_run import analyse as relevance_of
+from analysis.relevance.figure import as_text, relevance_figure
+from analysis.runs.universe import open_run
 
 # Paths are those of the repository, wherever in it the notebook is opened.
 checkout = next((folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "CITATION.cff").exists()), None)
@@ -89,7 +89,7 @@ compare("water")
 # %% [markdown]
 # Methane's beads are its molecules, as far as structure goes. Water's have both shells where they belong, the second one at 4.56 Å,
 # where tetrahedral neighbours are, a little less sharp than those of the atoms. A SchNet alone did not get there: under this one
-# lies an angular term, `mlcalc.angular` (`inputs/water/README.md` has the comparison).
+# lies an angular term, `mlcalc.priors.angular` (`inputs/water/README.md` has the comparison).
 #
 # ## Explanation
 #

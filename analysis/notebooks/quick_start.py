@@ -31,10 +31,13 @@ from ase.optimize import FIRE
 from IPython.display import display
 from matplotlib import pyplot as plt
 
-from analysis import gyration, plots, properties, report
-from analysis.universe import bead_universe, open_run
-from md.config import read_settings
+from analysis.distances import gyration, report
+from analysis.distances.figure import distance_figure
+from analysis.figures import OKABE_ITO
+from analysis.runs import properties
+from analysis.runs.universe import bead_universe, open_run
 from md.runs import run
+from md.runs.config import read_settings
 from mlcalc import SchNetCalculator
 
 # Paths are those of the repository, wherever in it the notebook is opened.
@@ -84,7 +87,7 @@ print(properties.as_text(properties.read_runs(folders, discard=0.1, pooled=False
 # %%
 found = report.analyse(folders, discard=0.1)
 print(report.as_text(found))
-display(plots.distance_figure(found))
+display(distance_figure(found))
 
 # %% [markdown]
 # ## The same data in MDAnalysis
@@ -96,9 +99,7 @@ universe = bead_universe(open_run(folders[0]))
 print(universe, "frames:", universe.trajectory.n_frames, "one every", universe.trajectory.dt, "ps")
 clouds = gyration.RingPolymerGyration(universe).run()
 _, axes = plt.subplots(figsize=(5, 2.6), layout="constrained")
-axes.errorbar(
-    range(1, 21), clouds.results.radius, clouds.results.error, fmt="o", ms=3, capsize=2, color=plots.OKABE_ITO[0]
-)
+axes.errorbar(range(1, 21), clouds.results.radius, clouds.results.error, fmt="o", ms=3, capsize=2, color=OKABE_ITO[0])
 axes.set(xlabel="atom", ylabel="radius of gyration / Å", title="how far each carbon nucleus is spread out")
 axes.set_xticks(range(1, 21))
 plt.show()

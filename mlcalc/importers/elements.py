@@ -2,7 +2,7 @@
 
 from ase.data import atomic_numbers
 
-from mlcalc.errors import InputError
+from mlcalc.common.errors import InputError
 
 
 def atomic_numbers_of(symbols: tuple[str, ...], n_rows: int) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from ase import units
 
-from mlcalc.errors import InputError
+from mlcalc.common.errors import InputError
 from mlcalc.importers.elements import atomic_numbers_of
 from mlcalc.importers.tf_bundle import read_tf_bundle
 from mlcalc.model_file import Model, SchNetConfig, check_weights

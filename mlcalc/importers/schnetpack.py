@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mlcalc.errors import InputError
+from mlcalc.common.errors import InputError
 from mlcalc.importers.elements import atomic_numbers_of
 from mlcalc.importers.torch_file import Hollow, read_torch_file
 from mlcalc.model_file import Model, SchNetConfig, check_weights
-from mlcalc.unit_names import ENERGY_UNITS, LENGTH_UNITS
+from mlcalc.structures.unit_names import ENERGY_UNITS, LENGTH_UNITS
 
 _MOST_NUMBERS = 1 << 26
 _ACTIVATIONS = {"shifted_softplus": "ssp", "silu": "silu"}  # of the readout

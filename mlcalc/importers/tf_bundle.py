@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlcalc.errors import InputError
+from mlcalc.common.errors import InputError
 
 _MAGIC = (0xDB4775248B80FB57).to_bytes(8, "little")
 _FOOTER_BYTES, _TRAILER_BYTES = 48, 5

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from mlcalc.errors import InputError
-from mlcalc.zip_files import open_zip
+from mlcalc.common.errors import InputError
+from mlcalc.common.zip_files import open_zip
 
 _MOST_BYTES = 1 << 27  # of a file; a SchNet is a few MB
 _MOST_PICKLE_BYTES = 1 << 20

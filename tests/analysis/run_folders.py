@@ -6,7 +6,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.io import write
 
-from md.trajectory import TrajectoryWriter
+from md.files.trajectory import TrajectoryWriter
 from mlcalc.vibrations import HBAR
 
 FRAME_FS = 10.0  # time between frames

@@ -8,9 +8,9 @@ from ase import Atoms
 from ase.build import molecule
 from ase.cluster import Icosahedron
 
-from analysis.bond_names import bond_groups, pair_name
-from analysis.cages import diameter_pairs
-from mlcalc.structure_files import read_atoms
+from analysis.structure.bond_names import bond_groups, pair_name
+from analysis.structure.cages import diameter_pairs
+from mlcalc.structures.structure_files import read_atoms
 from tests.analysis.run_folders import dodecahedron, malonaldehyde
 
 C20 = Path(__file__).parents[2] / "inputs" / "c20" / "c20.xyz"

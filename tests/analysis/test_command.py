@@ -11,9 +11,9 @@ import pytest
 from ase import Atoms, units
 
 from analysis.__main__ import main
+from mlcalc.common.tables import aligned, with_error
 from mlcalc.model_file import save_model
 from mlcalc.modes import relaxed_modes
-from mlcalc.tables import aligned, with_error
 from mlcalc.vibrations import position_variance
 from tests.analysis.run_folders import harmonic_beads, write_run
 from tests.conftest import SCHNETPACK_DIALECT, random_model

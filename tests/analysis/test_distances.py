@@ -6,8 +6,8 @@ from ase import Atoms, units
 from ase.build import molecule
 from MDAnalysis import Universe
 
-from analysis.distances import PairDistances, bonded_pairs, diameter_pairs, pair_moments
-from mlcalc.errors import InputError
+from analysis.distances.pair_distances import PairDistances, bonded_pairs, diameter_pairs, pair_moments
+from mlcalc.common.errors import InputError
 from mlcalc.vibrations import position_variance
 from tests.analysis.run_folders import autoregressive, dodecahedron, harmonic_beads
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 
-from analysis.gyration import RingPolymerGyration
-from analysis.universe import bead_universe, open_run
-from md.ring_polymer import HBAR
+from analysis.distances.gyration import RingPolymerGyration
+from analysis.runs.universe import bead_universe, open_run
+from md.dynamics.ring_polymer import HBAR
 from mlcalc.vibrations import HBAR as HBAR_OF_VIBRATIONS
 from tests.analysis.run_folders import harmonic_beads, write_run
 

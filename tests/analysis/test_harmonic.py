@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 
-from analysis.distances import bonded_pairs
+from analysis.distances.pair_distances import bonded_pairs
 from analysis.harmonic import harmonic_distances
-from mlcalc.errors import InputError
+from mlcalc.common.errors import InputError
 from mlcalc.modes import relaxed_modes
 from mlcalc.vibrations import HBAR, modes_of_hessian, position_covariance, position_variance
 from tests.analysis.run_folders import dodecahedron

@@ -15,12 +15,12 @@ import pytest
 from ase.io import read
 
 from analysis.__main__ import main
-from analysis.ipi_frames import last_copies
-from analysis.properties import read_runs
-from analysis.universe import open_run
+from analysis.ipi.frames import last_copies
+from analysis.runs.properties import read_runs
+from analysis.runs.universe import open_run
 from md.cli import main as rpmd
-from md.ipi_input import Trajectory
-from md.trajectory import read_frames
+from md.files.trajectory import read_frames
+from md.ipi.input import Trajectory
 
 ROOT = Path(__file__).parents[2]
 
@@ -360,7 +360,7 @@ def test_nothing_is_left_where_writing_fails(copy, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("analysis.ipi_output._write_trajectory", full)
+    monkeypatch.setattr("analysis.ipi.output._write_trajectory", full)
     path, before = only(copy, "pos"), sorted(copy.iterdir())
     assert main(["from-ipi", str(path), "-o", str(copy / "x")]) == 8
     assert sorted(copy.iterdir()) == sorted([*before, path]) or sorted(copy.iterdir()) == before

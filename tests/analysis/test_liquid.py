@@ -10,8 +10,8 @@ from ase.io import write
 from scipy.spatial.transform import Rotation
 
 from analysis.__main__ import main
-from analysis.liquid_structure import Liquid, analyse, jackknife, landmarks, neighbour_angles, overlaps, read_liquid
-from analysis.wedges import ANGLE_EDGES, wedge_count, wedges
+from analysis.liquid.structure import Liquid, analyse, jackknife, landmarks, neighbour_angles, overlaps, read_liquid
+from analysis.liquid.wedges import ANGLE_EDGES, wedge_count, wedges
 from tests.analysis.run_folders import write_run
 
 BOX = np.array([11.0, 12.0, 13.0])

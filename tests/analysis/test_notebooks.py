@@ -11,8 +11,8 @@ import pytest
 from ase.build import bulk, molecule
 from nbclient import NotebookClient
 
-from analysis.relevance_report import explain
-from analysis.relevance_view import LOWERS, RAISES, pair_cylinders
+from analysis.relevance.explain import explain
+from analysis.relevance.view import LOWERS, RAISES, pair_cylinders
 from md.cli import main as rpmd
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 

@@ -9,13 +9,13 @@ from ase import Atoms
 from ase.build import molecule
 
 from analysis.__main__ import main
-from analysis.distances import PairDistances, PairMeans, pair_means, pair_moments
-from analysis.equivalence import Likeness, scatter
-from analysis.exchange import BondWatch, Exchange
-from analysis.molecules import bonded_pairs
-from analysis.pair_checks import find_alike, joined_groups, scatters, slow_line, widened
-from analysis.slow_motion import SHORT, careful_mean, correlation_times
-from md.statistics import block_average
+from analysis.distances.pair_checks import find_alike, joined_groups, scatters, slow_line, widened
+from analysis.distances.pair_distances import PairDistances, PairMeans, pair_means, pair_moments
+from analysis.distances.slow_motion import SHORT, careful_mean, correlation_times
+from analysis.structure.equivalence import Likeness, scatter
+from analysis.structure.exchange import BondWatch, Exchange
+from analysis.structure.molecules import bonded_pairs
+from md.observables.statistics import block_average
 from tests.analysis.run_folders import (
     autoregressive,
     dodecahedron,

@@ -9,10 +9,10 @@ from ase.build import bulk, molecule
 from ase.neighborlist import neighbor_list
 
 from analysis.__main__ import main
-from analysis.distances import bonded_pairs, diameter_pairs
-from analysis.molecules import isolated, molecule_of
-from mlcalc.errors import InputError
-from mlcalc.minimum_image import lattice_of
+from analysis.distances.pair_distances import bonded_pairs, diameter_pairs
+from analysis.structure.molecules import isolated, molecule_of
+from mlcalc.common.errors import InputError
+from mlcalc.geometry.minimum_image import lattice_of
 from mlcalc.model_file import save_model
 from mlcalc.modes import relaxed_modes
 from tests.analysis.run_folders import autoregressive, dodecahedron, write_run

@@ -10,10 +10,10 @@ from ase.neighborlist import neighbor_list
 from MDAnalysis.lib.distances import distance_array, self_capped_distance
 from scipy.spatial.transform import Rotation
 
-from analysis.distances import PairDistances
-from analysis.gyration import RingPolymerGyration
-from analysis.universe import bead_frames, bead_universe, centroid_universe, open_run, pool
-from mlcalc.errors import InputError
+from analysis.distances.gyration import RingPolymerGyration
+from analysis.distances.pair_distances import PairDistances
+from analysis.runs.universe import bead_frames, bead_universe, centroid_universe, open_run, pool
+from mlcalc.common.errors import InputError
 from tests.analysis.run_folders import write_run
 from tests.analysis.test_distances import universe_of
 

@@ -13,19 +13,19 @@ from ase.io import read
 from ase.optimize import BFGS
 from scipy.spatial.transform import Rotation
 
-from analysis.lrp import Rules, trace
-from analysis.relevance import (
+from analysis.relevance.gamma_rule import Rules, trace
+from analysis.relevance.nbody import (
     pair_relevances,
     single_relevances,
     total_relevance,
     triple_relevances,
     triple_sets,
 )  # fmt: skip
-from analysis.walks import count_walks, walk_relevances
+from analysis.relevance.walks import count_walks, walk_relevances
 from mlcalc import InputError, SchNetCalculator, load_model
+from mlcalc.architectures.schnet.network import TorchPotential
 from mlcalc.importers.schnet_tf import import_schnet_tf
 from mlcalc.model_file import Model, save_model
-from mlcalc.schnet import TorchPotential
 from tests.benchmarks.relevance import GAMMA, relevance_of_walk
 from tests.conftest import ORIGINAL_DIALECT, SCHNETPACK_DIALECT, random_model
 

@@ -9,11 +9,11 @@ import pytest
 from ase.build import bulk, molecule
 from ase.io import write
 
-import analysis.relevance
+import analysis.relevance.nbody
 from analysis.__main__ import main
-from analysis.lrp import Rules, trace
-from analysis.relevance import pair_relevances, total_relevance, triple_relevances, triple_sets
-from analysis.walks import walk_relevances
+from analysis.relevance.gamma_rule import Rules, trace
+from analysis.relevance.nbody import pair_relevances, total_relevance, triple_relevances, triple_sets
+from analysis.relevance.walks import walk_relevances
 from mlcalc.model_file import save_model
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
@@ -90,7 +90,7 @@ def test_crystals_name_their_images(folder, capsys):
 
 def test_too_many(folder, capsys, monkeypatch):
     """Budgets: what there is, what it would take, and what to do instead."""
-    monkeypatch.setattr(analysis.relevance, "MOST_TRIPLES", 5)
+    monkeypatch.setattr(analysis.relevance.nbody, "MOST_TRIPLES", 5)
     assert relevance("one.xyz") == 2
     assert "12 pairs of neighbours make triples" in capsys.readouterr().err
     assert relevance("one.xyz", "--no-triples") == 0

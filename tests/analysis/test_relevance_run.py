@@ -12,13 +12,13 @@ from MDAnalysis.analysis.rdf import InterRDF
 from MDAnalysis.transformations import set_dimensions
 
 from analysis.__main__ import main
-from analysis.pair_density import BIN_A, Density, distance_edges, first_minimum, pair_density
-from analysis.relevance_figure import as_text, relevance_figure, write_files
-from analysis.relevance_report import explain
-from analysis.relevance_run import Binned, analyse, bonds_between, shell_angles
-from analysis.universe import open_run
+from analysis.liquid.pair_density import BIN_A, Density, distance_edges, first_minimum, pair_density
+from analysis.relevance.along_run import Binned, analyse, bonds_between, shell_angles
+from analysis.relevance.explain import explain
+from analysis.relevance.figure import as_text, relevance_figure, write_files
+from analysis.runs.universe import open_run
 from md.cli import main as rpmd
-from md.trajectory import read_frames
+from md.files.trajectory import read_frames
 from mlcalc import InputError, load_model
 from mlcalc.model_file import Model, save_model
 from tests.analysis.run_folders import write_run

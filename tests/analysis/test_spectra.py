@@ -9,9 +9,9 @@ from ase import Atoms, units
 from ase.io import write
 
 from analysis.__main__ import main
-from analysis.spectra import LIGHT, WINDOWS, autocorrelations, bands, density_of_states, harmonic_correlation
-from analysis.spectrum_parts import by_atoms, by_element
-from analysis.spectrum_report import analyse
+from analysis.spectrum.parts import by_atoms, by_element
+from analysis.spectrum.report import analyse
+from analysis.spectrum.spectra import LIGHT, WINDOWS, autocorrelations, bands, density_of_states, harmonic_correlation
 from mlcalc.model_file import save_model
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from analysis.universe import bead_universe, centroid_universe, open_run, pool
-from mlcalc.errors import InputError
+from analysis.runs.universe import bead_universe, centroid_universe, open_run, pool
+from mlcalc.common.errors import InputError
 from tests.analysis.run_folders import FRAME_FS, write_run
 
 ATOMS = Atoms("CHO", [[0, 0, 0], [1.1, 0, 0], [0, 1.2, 0]])

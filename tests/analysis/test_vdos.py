@@ -6,9 +6,9 @@ from ase import units
 from MDAnalysis import Universe
 from MDAnalysis.coordinates.memory import MemoryReader
 
-from analysis.spectra import LIGHT
-from analysis.vdos import VibrationalDensity
-from mlcalc.errors import InputError
+from analysis.spectrum.spectra import LIGHT
+from analysis.spectrum.vdos import VibrationalDensity
+from mlcalc.common.errors import InputError
 
 TEMPERATURE_K, INTERVAL_FS, FRAMES = 300.0, 2.0, 6000
 WAVENUMBERS, MASSES = np.array([400.0, 1500.0]), np.array([12.011, 1.008])

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from ase.io import read
 
-from mlcalc.files import write_atomically
-from mlcalc.tables import aligned
+from mlcalc.common.files import write_atomically
+from mlcalc.common.tables import aligned
 from tests.benchmarks.peer_process import in_agreement, run_peer
 from tests.benchmarks.problem import benchmark_model, write_problem
 

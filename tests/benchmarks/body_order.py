@@ -8,7 +8,7 @@ frames of other trajectories::
     pairs       Σ_ij c_n φ_n(r_ij)
     densities   Σ_i c_nm ρ_in ρ_im,  ρ_in = Σ_j φ_n(r_ij): what a bead knows of how many neighbours there are at which distance
     triples     Σ_i Σ_jk c_nmp φ_n(r_ij) φ_m(r_ik) cos^p θ_jik; densities are those with p = 0
-    prior       Σ_i Σ_jk h(r_ij) h(r_ik) (c_0 + c_1 cos θ_jik + c_2 cos² θ_jik), h of the angular prior (mlcalc/angular.py)
+    prior       Σ_i Σ_jk h(r_ij) h(r_ik) (c_0 + c_1 cos θ_jik + c_2 cos² θ_jik), h of the angular prior (mlcalc/priors/angular.py)
 
 A SchNet has densities, and densities of densities, of any power, but no angle to begin with: what it knows of angles it has to make
 of those, or of a prior. Where it lies in this table says how far a training has come, not how far one could. The strength of the
@@ -24,8 +24,8 @@ from ase.io import read
 from tqdm import tqdm
 
 from mlcalc import SchNetCalculator
-from mlcalc.pairs import half_pairs
-from mlcalc.tables import aligned, with_error
+from mlcalc.common.tables import aligned, with_error
+from mlcalc.geometry.pairs import half_pairs
 
 PAIR_CUTOFF_A, PAIR_FUNCTIONS = 8.0, 30
 SHORTEST_A = 2.3  # first centre of the radial functions of pairs; of triples a little farther

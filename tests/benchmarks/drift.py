@@ -14,15 +14,15 @@ import numpy as np
 from ase.io import read
 from matplotlib.figure import Figure
 
-from md.estimators import conserved
-from md.ring_polymer import RingPolymer, thermal_ring_polymer
+from md.dynamics.ring_polymer import RingPolymer, thermal_ring_polymer
+from md.observables.estimators import conserved
 from md.simulation import Dynamics, simulate
 from mlcalc import load_model
-from mlcalc.files import write_atomically
-from mlcalc.json_text import to_json
-from mlcalc.kernel import SchNetKernel
-from mlcalc.tables import aligned, with_error
-from mlcalc.threads import single_threaded_blas
+from mlcalc.architectures.schnet.kernel import SchNetKernel
+from mlcalc.common.files import write_atomically
+from mlcalc.common.json_text import to_json
+from mlcalc.common.tables import aligned, with_error
+from mlcalc.common.threads import single_threaded_blas
 
 EVERY = 20  # steps between records
 TEMPERATURE_K, TIMESTEP_FS = 300.0, 0.5

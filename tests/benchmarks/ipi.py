@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from ase.io import read
 
-from mlcalc.files import write_atomically
-from mlcalc.tables import aligned
+from mlcalc.common.files import write_atomically
+from mlcalc.common.tables import aligned
 from tests.benchmarks.problem import benchmark_model, write_problem
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +59,7 @@ class ZeroDriver(Driver):
 ZERO_CLIENT = """
 import sys
 import numpy as np
-import md.ipi_guest as guest
+import md.ipi.guest as guest
 make = guest.Guest.__init__
 def zero(self, *given, **named):
     make(self, *given, **named)

@@ -17,10 +17,10 @@ from ase.io import read
 from matplotlib.figure import Figure
 
 from mlcalc import load_model
-from mlcalc.files import write_atomically
-from mlcalc.json_text import to_json
-from mlcalc.tables import aligned
-from mlcalc.threads import check_threads
+from mlcalc.common.files import write_atomically
+from mlcalc.common.json_text import to_json
+from mlcalc.common.tables import aligned
+from mlcalc.common.threads import check_threads
 from tests.benchmarks.chart import COLORS
 from tests.benchmarks.peer_process import in_agreement, run_peer
 from tests.benchmarks.problem import write_problem

@@ -9,8 +9,8 @@ import numpy as np
 from ase import Atoms
 
 from mlcalc import load_model
-from mlcalc.errors import InputError
-from mlcalc.files import write_atomically
+from mlcalc.common.errors import InputError
+from mlcalc.common.files import write_atomically
 from mlcalc.model_file import Model
 
 

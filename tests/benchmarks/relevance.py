@@ -20,12 +20,12 @@ from ase import Atoms
 from ase.geometry import get_distances
 from threadpoolctl import threadpool_limits
 
-from analysis.lrp import Rules, Trace, trace
-from analysis.relevance import pair_relevances, single_relevances, total_relevance, triple_relevances, triple_sets
-from analysis.walks import Walks, walk_relevances
+from analysis.relevance.gamma_rule import Rules, Trace, trace
+from analysis.relevance.nbody import pair_relevances, single_relevances, total_relevance, triple_relevances, triple_sets
+from analysis.relevance.walks import Walks, walk_relevances
+from mlcalc.architectures.schnet.network import SchNet
+from mlcalc.common.tables import aligned
 from mlcalc.model_file import Model, SchNetConfig
-from mlcalc.schnet import SchNet
-from mlcalc.tables import aligned
 
 BOX_A, BEADS, CLOSEST_A = (20.768, 20.410, 17.969), 125, 3.3
 CUTOFF_A = 5.12  # not 5: so that beads at random places have as many neighbours as those of the liquid

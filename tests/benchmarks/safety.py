@@ -16,9 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import md.runner
+import md.runs.runner
 from md.cli import main as rpmd
-from mlcalc.tables import aligned
+from mlcalc.common.tables import aligned
 
 OFTEN, USUAL = 100, 1000  # steps between checkpoints
 
@@ -62,7 +62,7 @@ def steps_per_second(beads: int, steps: int, every: int) -> float:
 
 def guard_times(beads: int, steps: int) -> list[float]:
     """Seconds of every call of the guard in a run."""
-    times, make = [], md.runner.make_guards
+    times, make = [], md.runs.runner.make_guards
 
     def timed(*arguments):
         guard, bonds = make(*arguments)
@@ -74,11 +74,11 @@ def guard_times(beads: int, steps: int) -> list[float]:
 
         return look, bonds
 
-    md.runner.make_guards = timed
+    md.runs.runner.make_guards = timed
     try:
         steps_per_second(beads, steps, 10**9)
     finally:
-        md.runner.make_guards = make
+        md.runs.runner.make_guards = make
     return times
 
 

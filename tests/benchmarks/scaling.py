@@ -18,15 +18,15 @@ from ase.data import atomic_masses
 from ase.io import read
 from matplotlib.figure import Figure
 
-from md.ring_polymer import thermal_ring_polymer
+from md.dynamics.ring_polymer import thermal_ring_polymer
 from md.simulation import Dynamics, simulate
 from mlcalc import load_model
-from mlcalc.files import write_atomically
-from mlcalc.json_text import to_json
-from mlcalc.kernel import SchNetKernel
+from mlcalc.architectures.schnet.kernel import SchNetKernel
+from mlcalc.common.files import write_atomically
+from mlcalc.common.json_text import to_json
+from mlcalc.common.tables import aligned
+from mlcalc.common.threads import check_threads, single_threaded_blas
 from mlcalc.model_file import Model
-from mlcalc.tables import aligned
-from mlcalc.threads import check_threads, single_threaded_blas
 
 DENSITY = 0.1  # atoms / Å³
 DYNAMICS = Dynamics(temperature_K=300.0, timestep_fs=0.5)

@@ -9,9 +9,9 @@ from ase.build import molecule
 from ase.io import read
 
 from md.cli import main
-from md.properties import PropertiesWriter, read_table
+from md.files.properties import PropertiesWriter, read_table
 from mlcalc.cli import main as mlcalc
-from mlcalc.diversity import farthest_first, fingerprints
+from mlcalc.geometry.diversity import farthest_first, fingerprints
 from tests.conftest import rpmd_run, write_acetylene
 
 

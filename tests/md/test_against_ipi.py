@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from ase import units
 
+from md.dynamics.ring_polymer import HBAR, RingPolymer, thermal_ring_polymer
+from md.observables.statistics import block_average
 from md.potentials import Harmonic
-from md.ring_polymer import HBAR, RingPolymer, thermal_ring_polymer
 from md.simulation import Dynamics, simulate
-from md.statistics import block_average
 
 MASSES, STEPS, T, TIMESTEP_FS = np.array([12.011, 1.008]), 20, 300.0, 0.5
 ELECTRON_MASS = units._me / units._amu  # in u

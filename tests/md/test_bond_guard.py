@@ -8,14 +8,14 @@ from ase import Atoms, units
 from ase.build import molecule
 from ase.data import covalent_radii
 
-import md.preparation
-from md.averages import Ensemble, means
-from md.bond_guard import BondGuard
+import md.runs.preparation
 from md.cli import main
-from md.endings import Exit, Frame, SimulationError
-from md.statistics import Mean
-from md.verdict import verdict
-from mlcalc.bonds import BondWatch, find_bonds
+from md.guards.bonds import BondGuard
+from md.guards.endings import Exit, Frame, SimulationError
+from md.observables.averages import Ensemble, means
+from md.observables.statistics import Mean
+from md.runs.verdict import verdict
+from mlcalc.geometry.bonds import BondWatch, find_bonds
 from tests.conftest import rpmd_run, write_acetylene
 
 NONE = np.zeros(0)
@@ -64,7 +64,7 @@ def test_large_and_periodic_systems_see_what_small_ones_see(n_atoms, monkeypatch
     watch = BondWatch(boxed)
     assert watch.changes(boxed.positions) == []
     assert [tuple(change) for change in watch.changes(moved.positions + shifts)] == expected
-    monkeypatch.setattr("mlcalc.bonds._FEW_ATOMS", n_atoms % 600)  # 0: by search, as molecules of many atoms
+    monkeypatch.setattr("mlcalc.geometry.bonds._FEW_ATOMS", n_atoms % 600)  # 0: by search, as molecules of many atoms
     assert [tuple(change) for change in BondWatch(alone).changes(moved.positions)] == expected
     assert len(find_bonds(boxed).first) == len(find_bonds(alone).first) == 8
 
@@ -128,7 +128,7 @@ class Deep:
 def hollow(tmp_path, monkeypatch):
     """Runs of acetylene; ``hollow(depth)`` makes one bead lie so many eV below the minimum from step 50 on."""
     write_acetylene(tmp_path, "steps = 100\nbeads = 3\ncheckpoint_every_steps = 20\n")
-    make, relaxed = md.preparation.schnet_potential, md.preparation.relaxed
+    make, relaxed = md.runs.preparation.schnet_potential, md.runs.preparation.relaxed
 
     def prepare(depth):
         def minimum(potential, atoms):
@@ -136,8 +136,8 @@ def hollow(tmp_path, monkeypatch):
             potential.minimum = found.get_potential_energy()
             return found
 
-        monkeypatch.setattr(md.preparation, "schnet_potential", lambda *a: Deep(make(*a), depth))
-        monkeypatch.setattr(md.preparation, "relaxed", minimum)
+        monkeypatch.setattr(md.runs.preparation, "schnet_potential", lambda *a: Deep(make(*a), depth))
+        monkeypatch.setattr(md.runs.preparation, "relaxed", minimum)
         return tmp_path
 
     return prepare
@@ -174,10 +174,10 @@ def test_relaxation_finds_the_minimum_or_says_that_there_is_none(tmp_path, capsy
     """The floor is a minimum that scipy finds too; where nothing relaxes the run goes without, with a note."""
     from scipy.optimize import minimize
 
-    from md.config import read_settings
+    from md.runs.config import read_settings
 
     write_acetylene(tmp_path, "steps = 10\nbeads = 2\n")
-    prepared = md.preparation.prepare(read_settings(tmp_path / "run.toml", {"precision": "float64"}))
+    prepared = md.runs.preparation.prepare(read_settings(tmp_path / "run.toml", {"precision": "float64"}))
 
     def surface(x):
         energies, forces = prepared.potential(x.reshape(1, 4, 3))

@@ -10,10 +10,10 @@ import pytest
 from ase import units
 from ase.io import read
 
+from md.dynamics.ring_polymer import thermal_ring_polymer
+from md.observables.statistics import Mean, block_average
 from md.potentials import find_model, load_model, schnet_potential
-from md.ring_polymer import thermal_ring_polymer
 from md.simulation import Dynamics, simulate
-from md.statistics import Mean, block_average
 from mlcalc.modes import relaxed_modes
 from mlcalc.vibrations import vibrational_energy
 

@@ -12,15 +12,15 @@ from ase.io import read, write
 from ase.md.verlet import VelocityVerlet
 
 from analysis.__main__ import main as analysis
-from md.clamped import Clamped, ClampedPotential
 from md.cli import main
-from md.config import read_settings
-from md.physics import RUN, physics_of
+from md.dynamics.clamped import Clamped, ClampedPotential
+from md.dynamics.ring_polymer import HBAR, RingPolymer, thermal_ring_polymer
+from md.observables.statistics import block_average
 from md.potentials import schnet_potential
-from md.preparation import as_extxyz, read_structure
-from md.ring_polymer import HBAR, RingPolymer, thermal_ring_polymer
+from md.runs.config import read_settings
+from md.runs.identity import RUN, physics_of
+from md.runs.preparation import as_extxyz, read_structure
 from md.simulation import Dynamics, simulate
-from md.statistics import block_average
 from mlcalc.calculator import SchNetCalculator
 from mlcalc.vibrations import position_variance, vibrational_energy
 from tests.conftest import SCHNETPACK_DIALECT, random_model, rpmd_run, write_acetylene

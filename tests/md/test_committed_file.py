@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
-import md.committed_file
-from md.trajectory import TrajectoryWriter
+import md.files.committed_file
+from md.files.trajectory import TrajectoryWriter
 
 PLACE = "particles/trajectory/position"
 ENERGIES = "observables/trajectory/potential_energy/value"
@@ -40,7 +40,7 @@ class Spy:
 @pytest.fixture
 def spy(monkeypatch) -> Spy:
     spy = Spy()
-    monkeypatch.setattr(md.committed_file, "os", spy)
+    monkeypatch.setattr(md.files.committed_file, "os", spy)
     return spy
 
 
@@ -154,7 +154,7 @@ def test_left_open_at_the_end_of_a_program(tmp_path):
     import sys
 
     script = (
-        "import numpy as np; from md.trajectory import TrajectoryWriter\n"
+        "import numpy as np; from md.files.trajectory import TrajectoryWriter\n"
         f"held = TrajectoryWriter({str(tmp_path / 't.h5')!r}, 1, 2); held.append(1, 0.5, np.ones((1, 2, 3)), np.ones(1)); 1 / 0"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

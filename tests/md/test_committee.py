@@ -7,9 +7,9 @@ import pytest
 from ase.io import read
 
 from md.cli import main
-from md.endings import Exit
-from md.properties import read_table
-from md.trajectory import read_frames
+from md.files.properties import read_table
+from md.files.trajectory import read_frames
+from md.guards.endings import Exit
 from mlcalc import CommitteeCalculator
 from mlcalc.cli import main as mlcalc
 from mlcalc.model_file import load_model, save_model

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from md.config import RunSettings, describe_keys, read_settings
-from mlcalc.errors import InputError
-from mlcalc.settings import as_toml, parse_assignment
+from md.runs.config import RunSettings, describe_keys, read_settings
+from mlcalc.common.errors import InputError
+from mlcalc.common.settings import as_toml, parse_assignment
 
 
 @pytest.fixture

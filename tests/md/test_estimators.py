@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from ase import units
 
-from md.averages import DERIVED
-from md.estimators import ESTIMATORS, PER_ATOM, SCALING, Sample
-from md.heat_capacity import with_scaled_energies
+from md.dynamics.ring_polymer import HBAR, RingPolymer
+from md.observables.averages import DERIVED
+from md.observables.estimators import ESTIMATORS, PER_ATOM, SCALING, Sample
+from md.observables.heat_capacity import with_scaled_energies
 from md.potentials import Morse
-from md.ring_polymer import HBAR, RingPolymer
 
 T, P, N = 250.0, 5, 2
 BETA = 1 / (units.kB * T)

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from ase import units
 
-from md.gle import Gle
-from md.heat_capacity import with_scaled_energies
-from md.integrators import SPLITTINGS
-from md.normal_modes import to_beads, transform_matrix
+from md.dynamics.gle import Gle
+from md.dynamics.integrators import SPLITTINGS
+from md.dynamics.normal_modes import to_beads, transform_matrix
+from md.dynamics.ring_polymer import HBAR, RingPolymer
+from md.dynamics.thermostats import THERMOSTATS
+from md.observables.heat_capacity import with_scaled_energies
 from md.potentials import Harmonic
-from md.ring_polymer import HBAR, RingPolymer
 from md.simulation import Dynamics, simulate
-from md.thermostats import THERMOSTATS
 from tests.md.test_sampling_statistics import MASS, OSCILLATOR, stationary
 
 T, P, N, STARTS, STEPS, TIMESTEP_FS = 300.0, 4, 150, 30, 60, 1.0

@@ -15,14 +15,14 @@ import h5py
 import numpy as np
 import pytest
 
-import md.run_folder
-import md.runner
-import mlcalc.files
-from md.checkpoint import NEWEST, PREVIOUS, read_checkpoint
+import md.runs.run_folder
+import md.runs.runner
+import mlcalc.common.files
 from md.cli import main
-from md.run_folder import RunFolder
-from md.trajectory import read_frames
-from mlcalc.errors import InputError
+from md.files.checkpoint import NEWEST, PREVIOUS, read_checkpoint
+from md.files.trajectory import read_frames
+from md.runs.run_folder import RunFolder
+from mlcalc.common.errors import InputError
 from tests.conftest import rpmd_run, write_acetylene
 
 RPMD = [sys.executable, "-P", "-m", "md.cli"]
@@ -67,7 +67,7 @@ def test_a_disk_that_is_full_from_the_start(case, capsys, monkeypatch):
     def full(*arguments, **keys):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(mlcalc.files, "_create", full)
+    monkeypatch.setattr(mlcalc.common.files, "_create", full)
     assert rpmd_run(case) == 8
     assert capsys.readouterr().err.count("\n") == 1
     monkeypatch.undo()
@@ -94,7 +94,7 @@ def test_a_place_that_is_read_only(case, capsys, monkeypatch, number, function):
         if function == "mkdir":
             patch.setattr(Path, "mkdir", refuse)
         else:
-            patch.setattr(md.run_folder, "open", refuse, raising=False)
+            patch.setattr(md.runs.run_folder, "open", refuse, raising=False)
         assert rpmd_run(case) == 2
     error = capsys.readouterr().err
     assert f"out: cannot be written: {os.strerror(number)}; choose another --output" in error
@@ -124,7 +124,7 @@ def test_a_second_signal_aborts_at_once(case):
 
 def test_a_checkpoint_that_is_being_written_when_the_run_fails(case, monkeypatch):
     """A slow disk: the folder is given free only when the checkpoint is whole, and it is the newest."""
-    write = md.runner.write_checkpoint
+    write = md.runs.runner.write_checkpoint
     seen = []
 
     def slowly(folder, checkpoint):
@@ -134,7 +134,7 @@ def test_a_checkpoint_that_is_being_written_when_the_run_fails(case, monkeypatch
         write(folder, checkpoint)
         seen.append(checkpoint.step)
 
-    monkeypatch.setattr(md.runner, "write_checkpoint", slowly)
+    monkeypatch.setattr(md.runs.runner, "write_checkpoint", slowly)
     assert rpmd_run(case, "--set", "max_temperature_K=51") == 6  # within a few steps
     assert seen == [0, 0]  # of the equilibration and of production
     RunFolder(case / "out", None).close()
@@ -144,7 +144,7 @@ def test_a_checkpoint_that_fails_is_told(case, capsys, monkeypatch):
     def full(folder, checkpoint):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(md.runner, "write_checkpoint", full)
+    monkeypatch.setattr(md.runs.runner, "write_checkpoint", full)
     for options in ([], ["--max-walltime", "0"]):
         assert rpmd_run(case, *options, "--overwrite") == 8
         assert os.strerror(errno.ENOSPC) in capsys.readouterr().err

@@ -7,14 +7,14 @@ import pytest
 from ase import units
 from scipy.linalg import expm, solve_discrete_lyapunov
 
-from md.gle import Gle, check_gle, parse_gle, read_gle
-from md.integrators import apply_thermostat, in_modes, make_laws
-from md.normal_modes import to_modes
+from md.dynamics.gle import Gle, check_gle, parse_gle, read_gle
+from md.dynamics.integrators import apply_thermostat, in_modes, make_laws
+from md.dynamics.normal_modes import to_modes
+from md.dynamics.ring_polymer import HBAR, thermal_ring_polymer
+from md.observables.statistics import block_average
 from md.potentials import Harmonic
-from md.ring_polymer import HBAR, thermal_ring_polymer
 from md.simulation import Dynamics, simulate
-from md.statistics import block_average
-from mlcalc.errors import InputError
+from mlcalc.common.errors import InputError
 
 EXAMPLE = Path(__file__).parents[2] / "inputs" / "gle" / "example.txt"
 PIGLET = """# made up for this test

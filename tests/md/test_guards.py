@@ -7,19 +7,19 @@ import pytest
 from ase import Atoms, units
 from ase.io import read
 
-import md.preparation
-from md.checkpoint import read_checkpoint
+import md.runs.preparation
 from md.cli import main
-from md.config import RunSettings
-from md.endings import Exit, SimulationError
-from md.guards import Guard, Limits, degrees_of_freedom, limits_of
-from md.integrators import in_modes, make_laws
-from md.ring_polymer import HBAR, RingPolymer, thermal_ring_polymer
+from md.dynamics.integrators import in_modes, make_laws
+from md.dynamics.ring_polymer import HBAR, RingPolymer, thermal_ring_polymer
+from md.files.checkpoint import read_checkpoint
+from md.files.trajectory import read_frames
+from md.guards.endings import Exit, SimulationError
+from md.guards.limits import Guard, Limits, degrees_of_freedom, limits_of
+from md.runs.config import RunSettings
 from md.simulation import Dynamics, simulate
-from md.trajectory import read_frames
-from mlcalc.domain import nearest_distances
-from mlcalc.kernel import SchNetKernel
-from mlcalc.schnet import TorchPotential
+from mlcalc.architectures.schnet.kernel import SchNetKernel
+from mlcalc.architectures.schnet.network import TorchPotential
+from mlcalc.geometry.domain import nearest_distances
 from tests.conftest import SCHNETPACK_DIALECT, random_model, rpmd_run, write_acetylene
 
 WIDE = Limits(force=1e9, distance=0.0, temperature=1e9, gyration=np.full(2, 1e9))
@@ -122,7 +122,7 @@ def test_smallest_distance_of_kernel_and_network(periodic):
 
 def push(monkeypatch, strength: float, from_call: int) -> None:
     """From some call on the network pulls the two carbons together."""
-    make = md.preparation.schnet_potential
+    make = md.runs.preparation.schnet_potential
 
     class Pulled:
         calls = 0
@@ -143,7 +143,7 @@ def push(monkeypatch, strength: float, from_call: int) -> None:
         def __getattr__(self, name):
             return getattr(self.network, name)
 
-    monkeypatch.setattr(md.preparation, "schnet_potential", Pulled)
+    monkeypatch.setattr(md.runs.preparation, "schnet_potential", Pulled)
 
 
 def test_a_run_that_explodes(case, capsys, monkeypatch):
@@ -174,7 +174,7 @@ def test_a_run_that_explodes(case, capsys, monkeypatch):
 def test_atoms_that_come_too_close(case, capsys, monkeypatch):
     """The three modes of the guard of the model's domain."""
     push(monkeypatch, 60.0, from_call=0)
-    monkeypatch.setattr(md.preparation, "_minimum", lambda *_: None)  # this force is of no energy
+    monkeypatch.setattr(md.runs.preparation, "_minimum", lambda *_: None)  # this force is of no energy
     assert rpmd_run(case, "--set", "domain_guard=stop") == 5
     error = capsys.readouterr().err
     assert "closer than this model can be trusted (from 0.810 Å for these elements)" in error

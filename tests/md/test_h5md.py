@@ -8,7 +8,7 @@ from ase.io import read
 from MDAnalysis import Universe
 
 from md.cli import main
-from md.trajectory import TrajectoryWriter, read_frames
+from md.files.trajectory import TrajectoryWriter, read_frames
 from tests.conftest import rpmd_run, write_acetylene
 
 P, FRAMES = 3, 5

@@ -6,10 +6,10 @@ from ase import Atoms, units
 from ase.md.verlet import VelocityVerlet
 from scipy.linalg import solve_discrete_lyapunov
 
-from md.estimators import conserved
-from md.integrators import SPLITTINGS, Modes, apply_letters, make_laws
+from md.dynamics.integrators import SPLITTINGS, Modes, apply_letters, make_laws
+from md.dynamics.ring_polymer import RingPolymer, thermal_ring_polymer
+from md.observables.estimators import conserved
 from md.potentials import AseForces, Harmonic, Morse
-from md.ring_polymer import RingPolymer, thermal_ring_polymer
 from md.simulation import Dynamics, simulate
 from mlcalc.vibrations import HBAR, position_variance
 

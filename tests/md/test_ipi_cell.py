@@ -6,9 +6,9 @@ from ase import Atoms, units
 from ase.build import molecule
 
 from md.cli import main
-from md.ipi_cell import CellGuard
-from md.ipi_guest import CellError, Guest
-from md.ipi_input import force_fields, read_root
+from md.ipi.cell import CellGuard
+from md.ipi.guest import CellError, Guest
+from md.ipi.input import force_fields, read_root
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
 MOLECULE = molecule("C2H2")

@@ -17,12 +17,12 @@ from ase import Atoms, units
 from ase.build import molecule
 from ase.io import write
 
-import md.ipi_client
-import md.ipi_guest
-from md.ipi_client import DONE, FAILED, NO_SERVER, REFUSED, Address, run_client
-from md.ipi_guest import Guest, GuestError
-from md.ipi_protocol import Connection, Disconnected, ProtocolError, Stalled
-from mlcalc.kernel import SchNetKernel
+import md.ipi.client
+import md.ipi.guest
+from md.ipi.client import DONE, FAILED, NO_SERVER, REFUSED, Address, run_client
+from md.ipi.guest import Guest, GuestError
+from md.ipi.protocol import Connection, Disconnected, ProtocolError, Stalled
+from mlcalc.architectures.schnet.kernel import SchNetKernel
 from mlcalc.model_file import save_model
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
@@ -212,7 +212,7 @@ def test_positions_beyond_all_proportion(server, what):
 
 def test_a_server_that_accepts_and_says_nothing(tmp_path, monkeypatch):
     """--wait-s is for the first word too."""
-    monkeypatch.setattr(md.ipi_client, "_FIRST_WORD_S", 0.1)
+    monkeypatch.setattr(md.ipi.client, "_FIRST_WORD_S", 0.1)
     began, started = time.monotonic(), Server(tmp_path)  # looks for 3 s
     assert started.ends_with() == NO_SERVER
     assert "the server has said nothing for 3 s" in started.lines[-1]
@@ -332,8 +332,8 @@ def test_large_batches_go_through_in_parts(monkeypatch):
     guest, q = Guest(MODEL, ACETYLENE, "float64"), shaken(50) / units.Bohr
     cells = np.repeat(CELL[None], 50, axis=0) / units.Bohr
     whole, inner, sizes = guest(cells, q), guest.potential, []
-    monkeypatch.setattr(md.ipi_guest, "_ATOMS_AT_ONCE", 7 * N)
-    monkeypatch.setattr(md.ipi_guest, "_FEWEST_AT_ONCE", 1)
+    monkeypatch.setattr(md.ipi.guest, "_ATOMS_AT_ONCE", 7 * N)
+    monkeypatch.setattr(md.ipi.guest, "_FEWEST_AT_ONCE", 1)
     guest.potential = lambda positions: sizes.append(len(positions)) or inner(positions)
     parts = guest(cells, q)
     assert sizes == [7] * 7 + [1]
@@ -556,7 +556,7 @@ def test_clients_of_a_launch_share_the_threads(tmp_path, monkeypatch, clients, s
     """All of them together use no more than NUMBA_NUM_THREADS allows, unless there are more clients than threads."""
     import numba
 
-    import md.ipi_launch
+    import md.ipi.launch
     from md.cli import main
 
     fields = "".join(f"<ffsocket name='f{k}' mode='unix'><address>a{k}</address></ffsocket>" for k in range(sockets))
@@ -564,7 +564,7 @@ def test_clients_of_a_launch_share_the_threads(tmp_path, monkeypatch, clients, s
     write(tmp_path / "start.xyz", ACETYLENE, format="extxyz")
     seen = []
     fake = type("Launch", (), {"__init__": lambda self, *arguments: seen.append(arguments), "run": lambda self: 0})
-    monkeypatch.setattr(md.ipi_launch, "Launch", fake)
+    monkeypatch.setattr(md.ipi.launch, "Launch", fake)
     arguments = ["--template", str(tmp_path / "start.xyz"), "--clients", str(clients)]
     assert main(["ipi-launch", str(tmp_path / "input.xml"), *arguments]) == 0
     (_, count, options, _), available = seen[0], numba.config.NUMBA_NUM_THREADS

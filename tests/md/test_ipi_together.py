@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from md.cli import main
-from md.ipi_launch import STALLED, Launch, addresses, check_free
+from md.ipi.launch import STALLED, Launch, addresses, check_free
 
 EXAMPLES = Path(__file__).parents[2] / "inputs" / "ipi"
 PLUGIN = Path(__file__).parents[2] / "md" / "ipi_driver.py"
@@ -112,7 +112,7 @@ def test_a_client_whose_model_fails_leaves_its_work_to_another(place):
     steps(200)
     server, name = i_pi("pimd-socket"), addresses("pimd-socket.xml")[0].unix
     script = (
-        "import md.ipi_guest as g, sys\n"
+        "import md.ipi.guest as g, sys\n"
         "call, count = g.Guest.__call__, [0]\n"
         "def breaking(self, *given):\n"
         "    count[0] += 1\n"

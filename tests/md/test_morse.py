@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from ase import units
 
-from md.estimators import energy_scaled
-from md.heat_capacity import with_scaled_energies
-from md.integrators import SPLITTINGS, after_forces, before_forces, in_modes, make_laws
-from md.normal_modes import to_modes
-from md.ring_polymer import HBAR, thermal_ring_polymer
+from md.dynamics.integrators import SPLITTINGS, after_forces, before_forces, in_modes, make_laws
+from md.dynamics.normal_modes import to_modes
+from md.dynamics.ring_polymer import HBAR, thermal_ring_polymer
+from md.observables.estimators import energy_scaled
+from md.observables.heat_capacity import with_scaled_energies
+from md.observables.statistics import block_average
 from md.simulation import Dynamics, simulate
-from md.statistics import block_average
 
 # O–H: depth and width of a common water model; its stretch lies at about 3700 cm⁻¹.
 DEPTH, WIDTH, MASS = 5.08, 2.19, 0.9479

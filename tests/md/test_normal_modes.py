@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from md.normal_modes import cayley_propagator, exact_propagator, mode_frequencies, transform_matrix
+from md.dynamics.normal_modes import cayley_propagator, exact_propagator, mode_frequencies, transform_matrix
 
 EVERY_P = range(1, 65)
 

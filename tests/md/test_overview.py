@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from md.cli import main
-from md.properties import read_table
-from md.run_folder import RunFolder, own_settings
+from md.files.properties import read_table
+from md.runs.run_folder import RunFolder, own_settings
 from tests.conftest import rpmd_run, write_acetylene
 
 KEYS = "steps = 40\nbeads = 2\nproperties_every_steps = 2\ncheckpoint_every_steps = 20\n"

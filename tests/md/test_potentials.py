@@ -6,7 +6,7 @@ from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 
 from md.potentials import AseForces, Harmonic, Morse, schnet_potential
-from mlcalc.errors import InputError
+from mlcalc.common.errors import InputError
 from tests.conftest import ORIGINAL_DIALECT, SCHNETPACK_DIALECT, random_model
 
 BEADS = np.array([[0, 0, 0], [0.1, 0, 1.2]]) + np.random.default_rng(0).normal(0, 0.1, (3, 2, 3))

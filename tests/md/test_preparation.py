@@ -9,10 +9,10 @@ from ase.io import read, write
 from ase.units import Bohr
 
 from md.cli import main
-from md.preparation import read_start, read_structure
-from mlcalc.errors import InputError
+from md.runs.preparation import read_start, read_structure
+from mlcalc.common.errors import InputError
 from mlcalc.model_file import load_model, save_model
-from mlcalc.structure_files import read_atoms
+from mlcalc.structures.structure_files import read_atoms
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
 ROOT = Path(__file__).parents[2]

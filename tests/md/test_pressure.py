@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from ase import units
 
-from md.estimators import Sample, pressure
-from md.ring_polymer import RingPolymer
-from mlcalc.kernel import SchNetKernel
+from md.dynamics.ring_polymer import RingPolymer
+from md.observables.estimators import Sample, pressure
+from mlcalc.architectures.schnet.kernel import SchNetKernel
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
 T = 250.0

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from ase import units
 
-from analysis.spectra import autocorrelations
+from analysis.spectrum.spectra import autocorrelations
 from md.cli import main
-from md.config import RunSettings
-from md.normal_modes import to_modes, transform_matrix
+from md.dynamics.normal_modes import to_modes, transform_matrix
+from md.dynamics.ring_polymer import thermal_ring_polymer
 from md.potentials import Harmonic, Morse
-from md.real_time import Copies, stop_rigid_motion, trajectories
-from md.ring_polymer import thermal_ring_polymer
+from md.runs.config import RunSettings
+from md.runs.real_time import Copies, stop_rigid_motion, trajectories
 from md.simulation import Dynamics, simulate
 from tests.conftest import write_acetylene
 

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
 import analysis.__main__
-from analysis.universe import open_run
-from md.checkpoint import NEWEST, PREVIOUS
+from analysis.runs.universe import open_run
 from md.cli import main
-from md.received import check_name, one_line, open_regular
-from md.run_folder import RunFolder
-from md.run_status import read_status
-from md.trajectory import read_frames
-from mlcalc.errors import InputError
+from md.files.checkpoint import NEWEST, PREVIOUS
+from md.files.received import check_name, one_line, open_regular
+from md.files.run_status import read_status
+from md.files.trajectory import read_frames
+from md.runs.run_folder import RunFolder
+from mlcalc.common.errors import InputError
 from tests.conftest import rpmd_run, write_acetylene
 
 VALUE, POSITION = "particles/trajectory/position/value", "particles/trajectory/position"

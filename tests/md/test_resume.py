@@ -14,11 +14,11 @@ import h5py
 import pytest
 from ase.io import read, write
 
-from md.checkpoint import NEWEST, PREVIOUS, read_checkpoint
 from md.cli import main
-from md.endings import seconds_of
-from md.run_folder import RunFolder
-from mlcalc.errors import InputError
+from md.files.checkpoint import NEWEST, PREVIOUS, read_checkpoint
+from md.guards.endings import seconds_of
+from md.runs.run_folder import RunFolder
+from mlcalc.common.errors import InputError
 from tests.conftest import rpmd_run, write_acetylene
 
 RPMD = [sys.executable, "-P", "-m", "md.cli"]
@@ -201,7 +201,7 @@ def test_two_runs_do_not_write_to_one_folder(case, capsys):
 
 def test_the_lock_goes_with_its_process(case):
     script = (
-        "import time; from pathlib import Path; from md.run_folder import RunFolder\n"
+        "import time; from pathlib import Path; from md.runs.run_folder import RunFolder\n"
         f"held = RunFolder(Path({str(case / 'x')!r}), None); print(1, flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)

@@ -5,12 +5,12 @@ import pytest
 from ase import units
 from scipy.spatial.transform import Rotation
 
-from md.integrators import SPLITTINGS
+from md.dynamics.integrators import SPLITTINGS
+from md.dynamics.rigid_motion import inertia
+from md.dynamics.ring_polymer import thermal_ring_polymer
+from md.observables.statistics import block_average
 from md.potentials import Morse
-from md.rigid_motion import inertia
-from md.ring_polymer import thermal_ring_polymer
 from md.simulation import Dynamics, simulate
-from md.statistics import block_average
 
 MASSES = np.array([1.008, 15.999, 1.008])
 WATER = np.array([[0.0, 0.76, 0.59], [0.0, 0.0, 0.0], [0.0, -0.76, 0.59]])
@@ -73,7 +73,7 @@ def test_degrees_of_freedom(n_beads, freedom):
 
 def test_a_diatomic_keeps_five_degrees_of_freedom_of_its_centroids():
     """The third direction of rotation is carried by the spread of the beads alone."""
-    from md.estimators import _frozen
+    from md.observables.estimators import _frozen
 
     rng = np.random.default_rng(3)
     state = thermal_ring_polymer(np.array([[0, 0, 0], [0, 0, 1.3]]), np.array([12.0, 16.0]), 8, 300.0, rng)

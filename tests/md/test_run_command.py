@@ -15,9 +15,9 @@ from ase.build import molecule
 from ase.io import read
 
 from md.cli import main
-from md.config import read_settings
-from md.trajectory import read_frames
-from mlcalc.errors import InputError
+from md.files.trajectory import read_frames
+from md.runs.config import read_settings
+from mlcalc.common.errors import InputError
 from tests.conftest import rpmd_run, write_acetylene
 
 COLUMNS = (
@@ -220,7 +220,7 @@ def has_moved(folder: Path, frames: int) -> bool:
 
 def test_explosion_stops_with_the_step_and_the_bead(case, capsys, monkeypatch):
     """Forces that turn NaN in one bead: exit code 3, the reason in status and on the screen, files closed."""
-    import md.preparation
+    import md.runs.preparation
 
     class Breaking:
         calls = 0
@@ -231,7 +231,7 @@ def test_explosion_stops_with_the_step_and_the_bead(case, capsys, monkeypatch):
             forces[-1, 0, 0] = np.nan if self.calls > 29 else 0.0
             return np.zeros(len(positions)), forces
 
-    monkeypatch.setattr(md.preparation, "schnet_potential", lambda *arguments: Breaking())
+    monkeypatch.setattr(md.runs.preparation, "schnet_potential", lambda *arguments: Breaking())
     # Evaluations 1 and 2 of three beads are the starts of equilibration and production.
     assert rpmd_run(case, "--beads", "3") == 3
     assert "step 28: energy or forces of bead(s) [2] are not finite" in capsys.readouterr().err

@@ -11,8 +11,8 @@ from ase.io import read, write
 
 from analysis.__main__ import main as analysis
 from md.cli import main
-from md.config import read_settings
-from md.runs import run
+from md.runs.config import read_settings
+from md.runs.start import run
 from mlcalc.model_file import save_model
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 

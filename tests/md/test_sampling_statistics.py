@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from ase import units
 
-from md.averages import Ensemble, means
-from md.heat_capacity import with_scaled_energies
-from md.integrators import SPLITTINGS
+from md.dynamics.integrators import SPLITTINGS
+from md.dynamics.ring_polymer import HBAR, thermal_ring_polymer
+from md.observables.averages import Ensemble, means
+from md.observables.heat_capacity import with_scaled_energies
+from md.observables.statistics import block_average
 from md.potentials import Harmonic
-from md.ring_polymer import HBAR, thermal_ring_polymer
 from md.simulation import Dynamics, simulate
-from md.statistics import block_average
 from mlcalc.vibrations import heat_capacity as exact_capacity
 from mlcalc.vibrations import position_variance, vibrational_energy
 

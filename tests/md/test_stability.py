@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from ase import units
 
-from md.endings import SimulationError
+from md.dynamics.ring_polymer import HBAR, RingPolymer
+from md.dynamics.stability import stability_limit, stiffest_frequency
+from md.guards.endings import SimulationError
 from md.potentials import Harmonic
-from md.ring_polymer import HBAR, RingPolymer
 from md.simulation import Dynamics, simulate
-from md.stability import stability_limit, stiffest_frequency
 from mlcalc.vibrations import normal_modes
 
 STIFF = 1394.0 * units.invcm / HBAR

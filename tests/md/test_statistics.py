@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from md.statistics import autocorrelation_time, block_average, equilibrated_from
+from md.observables.statistics import autocorrelation_time, block_average, equilibrated_from
 
 
 def autoregressive(rng: np.random.Generator, n: int, memory: float) -> np.ndarray:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlcalc.activation import activate, softplus_and_logistic
+from mlcalc.architectures.schnet.activation import activate, softplus_and_logistic
 
 X = np.concatenate([np.linspace(-40.0, 40.0, 4001), np.geomspace(1e-8, 1e-2, 50), [0.0, -87.0, 1e4, -1e4]])
 

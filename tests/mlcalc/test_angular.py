@@ -10,11 +10,11 @@ from ase import Atoms
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 
 from mlcalc import SchNetCalculator
-from mlcalc.angular import triple_energies
-from mlcalc.kernel import SchNetKernel
+from mlcalc.architectures.schnet.kernel import SchNetKernel
+from mlcalc.architectures.schnet.network import SchNet, TorchPotential
 from mlcalc.model_file import load_model, save_model
 from mlcalc.model_summary import describe
-from mlcalc.schnet import SchNet, TorchPotential
+from mlcalc.priors.angular import triple_energies
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
 CONFIG = replace(

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlcalc import CommitteeCalculator, InputError, SchNetCalculator
-from mlcalc.cells import check_cell
-from mlcalc.neighbours import NeighbourList
-from mlcalc.pairs import half_pairs, pairs_within
+from mlcalc.geometry.cells import check_cell
+from mlcalc.geometry.neighbours import NeighbourList
+from mlcalc.geometry.pairs import half_pairs, pairs_within
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
 PAIR = np.array([[0.0, 0.0, 0.0], [1.4, 0.0, 0.0]])

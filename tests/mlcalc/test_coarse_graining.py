@@ -10,13 +10,14 @@ from ase import units
 from ase.io import read
 from scipy.optimize import approx_fprime
 
-from mlcalc import InputError, all_atom
-from mlcalc.all_atom import coarse_grain
+from mlcalc import InputError
 from mlcalc.cli import main
-from mlcalc.coarse_graining import Mapping
-from mlcalc.dataset import read_dataset
-from mlcalc.force_noise import force_autocorrelation, force_noise
-from mlcalc.liquid import make_system, read_settings, run_block
+from mlcalc.data.coarse_grain import all_atom
+from mlcalc.data.coarse_grain.all_atom import coarse_grain
+from mlcalc.data.coarse_grain.force_noise import force_autocorrelation, force_noise
+from mlcalc.data.coarse_grain.liquid import make_system, read_settings, run_block
+from mlcalc.data.coarse_grain.mapping import Mapping
+from mlcalc.training.dataset import read_dataset
 
 INPUTS = Path(__file__).parents[2] / "inputs"
 KCAL, COULOMB = 4.184, 138.935458  # kJ/mol; kJ/mol nm/e²

@@ -8,7 +8,7 @@ import sys
 CODE = """
 from numba.core.caching import CacheImpl, InTreeCacheLocator
 InTreeCacheLocator.ensure_cache_path = lambda self: (_ for _ in ()).throw(PermissionError("read-only"))
-from mlcalc.compiled import njit
+from mlcalc.common.compiled import njit
 
 @njit(cache=True, error_model="numpy")
 def twice(x):

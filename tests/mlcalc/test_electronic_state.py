@@ -5,8 +5,14 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 
-from mlcalc.electronic_state import ElectronicState, check_state, electronic_state, is_ground, state_of_results
-from mlcalc.errors import InputError
+from mlcalc.common.errors import InputError
+from mlcalc.structures.electronic_state import (
+    ElectronicState,
+    check_state,
+    electronic_state,
+    is_ground,
+    state_of_results,
+)
 
 
 def water(**info) -> Atoms:

@@ -6,12 +6,12 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from mlcalc.dataset import read_dataset
-from mlcalc.energy_zero import composition, describe, energy_levels, fit_zeros
-from mlcalc.errors import InputError
-from mlcalc.settings import build_settings
-from mlcalc.training import Trainer
-from mlcalc.training_settings import TrainingSettings, split_frames
+from mlcalc.common.errors import InputError
+from mlcalc.common.settings import build_settings
+from mlcalc.training.dataset import read_dataset
+from mlcalc.training.energy_zero import composition, describe, energy_levels, fit_zeros
+from mlcalc.training.settings import TrainingSettings, split_frames
+from mlcalc.training.trainer import Trainer
 
 ZERO = {"H": -13.6, "C": -1028.0, "O": -2041.0}
 

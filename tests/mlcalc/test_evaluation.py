@@ -9,10 +9,10 @@ from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
+from mlcalc.architectures.schnet.kernel import SchNetKernel
 from mlcalc.cli import main
-from mlcalc.evaluation import as_text, evaluate
-from mlcalc.kernel import SchNetKernel
 from mlcalc.model_file import load_model, save_model
+from mlcalc.training.evaluation import as_text, evaluate
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
 NETWORK = random_model(SCHNETPACK_DIALECT, domain={"elements": [1, 6]})

@@ -5,8 +5,8 @@ import stat
 
 import pytest
 
-from mlcalc.errors import InputError
-from mlcalc.files import write_atomically
+from mlcalc.common.errors import InputError
+from mlcalc.common.files import write_atomically
 
 
 def test_a_link_is_replaced_and_its_target_left_alone(tmp_path):

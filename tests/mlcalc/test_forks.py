@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from ase.build import molecule
 
-from mlcalc.kernel import SchNetKernel
-from mlcalc.threads import single_threaded_blas
+from mlcalc.architectures.schnet.kernel import SchNetKernel
+from mlcalc.common.threads import single_threaded_blas
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
 # A process that starts from nothing: what OpenMP, Numba and torch have done in the process of the tests must not matter. It

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlcalc.cli import main
-from mlcalc.errors import InputError
+from mlcalc.common.errors import InputError
 from mlcalc.importers.schnet_tf import import_schnet_tf
 from mlcalc.importers.schnetpack import import_schnetpack
 from mlcalc.importers.tf_bundle import read_tf_bundle

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mlcalc.cli import main
-from mlcalc.errors import InputError
+from mlcalc.common.errors import InputError
 from mlcalc.model_file import Model, SchNetConfig, find_model, load_model, save_model, shipped_models
 from mlcalc.model_summary import as_json, as_text
 from tests.conftest import SCHNETPACK_DIALECT, random_model

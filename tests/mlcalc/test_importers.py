@@ -9,11 +9,11 @@ from ase.io import read
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mlcalc.architectures.schnet.kernel import SchNetKernel
 from mlcalc.cli import main
-from mlcalc.errors import InputError
+from mlcalc.common.errors import InputError
 from mlcalc.importers.schnet_tf import import_schnet_tf
 from mlcalc.importers.tf_bundle import masked_crc32c, read_tf_bundle
-from mlcalc.kernel import SchNetKernel
 from mlcalc.model_file import load_model
 from tests.mlcalc.tf_bundles import schnet_tensors, write_bundle
 
@@ -139,7 +139,7 @@ def test_damage_is_noticed(tmp_path, suffix, where, bit, cut):
 )
 def test_the_authors_networks(name, energy, force):
     """Reference energies and forces of the original program at the supplied structure, kcal/mol(/Å), to their last digit."""
-    from mlcalc.schnet import TorchPotential
+    from mlcalc.architectures.schnet.network import TorchPotential
 
     model = import_schnet_tf(C20_NETWORKS / name)
     atoms = read(C20_NETWORKS / "C20.xyz")

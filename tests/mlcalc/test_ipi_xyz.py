@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from mlcalc.errors import InputError
-from mlcalc.ipi_xyz import image_gaps, is_lone_molecule, length_unit, read_ipi_comment
+from mlcalc.common.errors import InputError
+from mlcalc.structures.ipi_xyz import image_gaps, is_lone_molecule, length_unit, read_ipi_comment
 
 POSITIONS = np.array([[0.1, 0.2, 0.3], [1.3, 0.1, -0.4], [0.2, 4.9, 3.8]])
 ABC, GENH = "6.1 5.9 7.2 80.0 95.0 103.0", "6.0 0.5 0.3 -0.4 5.8 0.2 0.9 0.1 7.1"

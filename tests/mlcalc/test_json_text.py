@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from mlcalc.errors import InputError
-from mlcalc.json_text import from_json, to_json
+from mlcalc.common.errors import InputError
+from mlcalc.common.json_text import from_json, to_json
 
 
 def test_what_is_not_finite_becomes_null():

@@ -5,10 +5,10 @@ import pytest
 from ase.build import bulk
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from mlcalc.filter_table import exact_filters, tabulate
-from mlcalc.kernel import SchNetKernel
-from mlcalc.schnet import TorchPotential
-from mlcalc.threads import single_threaded_blas
+from mlcalc.architectures.schnet.filter_table import exact_filters, tabulate
+from mlcalc.architectures.schnet.kernel import SchNetKernel
+from mlcalc.architectures.schnet.network import TorchPotential
+from mlcalc.common.threads import single_threaded_blas
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
 # Forces follow the slope error of the table (1e-7 of the largest slope) in float64 and rounding (6e-8, over some hundred
@@ -81,7 +81,7 @@ def test_rotation_translation_permutation(model, hydrocarbon):
 @pytest.mark.parametrize("cache", [0, 1 << 40], ids=["groups of replicas", "one by one"])
 def test_batch_equals_single_and_thread_count_does_not_matter(model, replicas, cache, monkeypatch):
     numbers, positions = replicas
-    monkeypatch.setattr("mlcalc.kernel._CACHE", cache)
+    monkeypatch.setattr("mlcalc.architectures.schnet.kernel._CACHE", cache)
     import numba
 
     energies, forces = SchNetKernel(model, numbers)(positions)
@@ -110,7 +110,7 @@ def test_blocks_of_atoms_give_the_bits_of_whole_replicas(many_atoms, dtype, monk
     model = random_model(SCHNETPACK_DIALECT)
     results = []
     for block_cost in (0.0, 1e9):  # blocks always, never
-        monkeypatch.setattr("mlcalc.kernel._BLOCK_COST", block_cost)
+        monkeypatch.setattr("mlcalc.architectures.schnet.kernel._BLOCK_COST", block_cost)
         kernel = SchNetKernel(model, numbers, dtype, **box)
         results.append(kernel.evaluate(positions))
         assert kernel._neighbours.by_atom == (block_cost == 0.0)
@@ -121,7 +121,7 @@ def test_blocks_of_atoms_give_the_bits_of_whole_replicas(many_atoms, dtype, monk
 
 
 def test_blocks_of_atoms_agree_with_torch_network(many_atoms, monkeypatch):
-    monkeypatch.setattr("mlcalc.kernel._BLOCK_COST", 0.0)
+    monkeypatch.setattr("mlcalc.architectures.schnet.kernel._BLOCK_COST", 0.0)
     numbers, positions, box = many_atoms
     model = random_model(SCHNETPACK_DIALECT)
     compiled = SchNetKernel(model, numbers, "float64", **box).evaluate(positions[:1])

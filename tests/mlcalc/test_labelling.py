@@ -19,9 +19,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 from ase.io import read, write
 
-from mlcalc.engines import _read_template, engine_fingerprint, make_calculator
-from mlcalc.errors import InputError
-from mlcalc.labelling import label_file
+from mlcalc.common.errors import InputError
+from mlcalc.data.engines import _read_template, engine_fingerprint, make_calculator
+from mlcalc.data.labelling import label_file
 
 
 def copper(count, repeat=1, seed=0):
@@ -97,7 +97,7 @@ def test_a_grown_input_is_continued(structures, output):
 def test_sigkill_loses_only_what_was_in_flight(tmp_path, output):
     structures = tmp_path / "in.xyz"
     write(structures, copper(300, repeat=3))  # 15 ms each
-    program = "import sys; from pathlib import Path; from mlcalc.labelling import label_file; "
+    program = "import sys; from pathlib import Path; from mlcalc.data.labelling import label_file; "
     program += "label_file(Path(sys.argv[1]), 'ase:emt', Path(sys.argv[2]), 2)"
     run = subprocess.Popen([sys.executable, "-c", program, structures, output], cwd=Path(__file__).parents[2])
     deadline = time.monotonic() + 60

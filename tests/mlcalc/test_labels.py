@@ -10,9 +10,9 @@ from ase.constraints import FixAtoms, FixBondLength
 from ase.db import connect
 from ase.io import write
 
-from mlcalc.dataset import read_dataset
-from mlcalc.errors import InputError
-from mlcalc.labels import LabelNames
+from mlcalc.common.errors import InputError
+from mlcalc.structures.labels import LabelNames
+from mlcalc.training.dataset import read_dataset
 
 KCAL = units.kcal / units.mol
 

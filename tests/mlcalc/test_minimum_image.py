@@ -7,9 +7,9 @@ import pytest
 from ase import Atoms
 from ase.geometry import find_mic
 
-from mlcalc.errors import InputError
-from mlcalc.minimum_image import close_distances, joined_beads, lattice_of, minimum_images
-from mlcalc.pairs import distances_within
+from mlcalc.common.errors import InputError
+from mlcalc.geometry.minimum_image import close_distances, joined_beads, lattice_of, minimum_images
+from mlcalc.geometry.pairs import distances_within
 
 PERIODS = [(1, 1, 1), (1, 1, 0), (0, 1, 1), (1, 0, 1), (1, 0, 0), (0, 1, 0), (0, 0, 1)]
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save, save_file
 
-from mlcalc.errors import InputError
-from mlcalc.files import write_atomically
+from mlcalc.common.errors import InputError
+from mlcalc.common.files import write_atomically
 from mlcalc.model_file import Model, SchNetConfig, load_model, save_model
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
-from mlcalc.errors import InputError
-from mlcalc.neighbours import NeighbourList
+from mlcalc.common.errors import InputError
+from mlcalc.geometry.neighbours import NeighbourList
 
 CUTOFF, SKIN = 3.0, 0.8
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlcalc.errors import InputError
-from mlcalc.npz_files import _read
-from mlcalc.structure_files import read_atoms
+from mlcalc.common.errors import InputError
+from mlcalc.structures.npz_files import _read
+from mlcalc.structures.structure_files import read_atoms
 
 R = np.array([[[0.0, 0.0, 0.0], [0.0, 0.0, 0.74]], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.8]]])
 GOOD = {"R": R, "z": np.array([1, 1]), "E": np.array([-1.0, -2.0]), "F": np.ones((2, 2, 3)), "Q": np.array(0)}

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mlcalc.repulsion import ZBL_COEFFICIENTS, zbl_pair
-from mlcalc.schnet import SchNet
+from mlcalc.architectures.schnet.network import SchNet
+from mlcalc.priors.repulsion import ZBL_COEFFICIENTS, zbl_pair
 from tests.conftest import SCHNETPACK_DIALECT
 
 

@@ -8,8 +8,8 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.io import read, write
 
-from mlcalc.errors import InputError
-from mlcalc.sampling import (
+from mlcalc.common.errors import InputError
+from mlcalc.data.sampling import (
     LangevinSettings,
     SampleSettings,
     compress,

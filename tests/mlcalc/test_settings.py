@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlcalc.errors import InputError, run_command
-from mlcalc.settings import (
+from mlcalc.common.errors import InputError, run_command
+from mlcalc.common.settings import (
     as_toml,
     build_settings,
     check_choice,

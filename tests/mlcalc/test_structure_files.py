@@ -19,9 +19,9 @@ from ase.io import read, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import mlcalc.structure_files
-from mlcalc.errors import InputError
-from mlcalc.structure_files import drop_constraints, read_atoms, read_last
+import mlcalc.structures.structure_files
+from mlcalc.common.errors import InputError
+from mlcalc.structures.structure_files import drop_constraints, read_atoms, read_last
 
 
 @pytest.mark.parametrize("name", ["a.xyz", "a.extxyz", "a.cif", "POSCAR", "a.traj"])
@@ -66,7 +66,7 @@ def test_too_large_or_missing(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="no such file"):
         read_atoms(tmp_path / "a.xyz")
     write(tmp_path / "a.xyz", molecule("CH4"))
-    monkeypatch.setattr(mlcalc.structure_files, "_LARGEST", 10)
+    monkeypatch.setattr(mlcalc.structures.structure_files, "_LARGEST", 10)
     with pytest.raises(InputError, match="bytes, more than the 10"):
         read_atoms(tmp_path / "a.xyz")
 

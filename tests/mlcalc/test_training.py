@@ -11,15 +11,15 @@ from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
+from mlcalc.architectures.schnet.kernel import SchNetKernel
 from mlcalc.cli import main
-from mlcalc.dataset import read_dataset
-from mlcalc.evaluation import evaluate
-from mlcalc.kernel import SchNetKernel
+from mlcalc.common.settings import build_settings, read_toml
 from mlcalc.model_file import load_model
-from mlcalc.settings import build_settings, read_toml
-from mlcalc.training import Errors, Trainer
-from mlcalc.training_domain import distance_range
-from mlcalc.training_settings import TrainingSettings, split_frames
+from mlcalc.training.dataset import read_dataset
+from mlcalc.training.domain import distance_range
+from mlcalc.training.evaluation import evaluate
+from mlcalc.training.settings import TrainingSettings, split_frames
+from mlcalc.training.trainer import Errors, Trainer
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
 TEACHER = random_model(replace(SCHNETPACK_DIALECT, repulsion_cutoff=None))
@@ -107,7 +107,7 @@ def test_parts_do_not_share_trajectories(folder):
 
 def test_resuming_changes_nothing(folder, tmp_path):
     """Killed after a checkpoint and resumed: the same weights, to the bit, as in one go."""
-    import mlcalc.training as training
+    import mlcalc.training.trainer as training
 
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     training.train(folder / "net.toml", whole)
@@ -129,7 +129,7 @@ def test_resuming_changes_nothing(folder, tmp_path):
 
 def test_orthogonal_factors_keep_the_singular_vectors():
     """Newton–Schulz pushes all singular values to about one and turns nothing: Uᵀ(result)V is near the unit matrix."""
-    from mlcalc.muon import orthogonal_factors
+    from mlcalc.training.muon import orthogonal_factors
 
     rng = np.random.default_rng(0)
     for shape in ((8, 8), (12, 5), (5, 12)):
@@ -145,7 +145,7 @@ def test_orthogonal_factors_keep_the_singular_vectors():
 
 def test_batched_muon_is_torchs_muon():
     """Ten steps from the same gradients, against torch.optim.Muon, which iterates in bfloat16 (three digits)."""
-    from mlcalc.muon import Muon
+    from mlcalc.training.muon import Muon
 
     if not hasattr(torch.optim, "Muon"):
         pytest.skip("needs torch 2.9 for torch.optim.Muon")

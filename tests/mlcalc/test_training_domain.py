@@ -11,11 +11,11 @@ from ase.io import write
 
 from mlcalc import SchNetCalculator
 from mlcalc.cli import main
-from mlcalc.dataset import read_dataset
-from mlcalc.domain import set_bead_masses
-from mlcalc.errors import InputError
+from mlcalc.common.errors import InputError
+from mlcalc.geometry.domain import set_bead_masses
 from mlcalc.model_file import load_model
-from mlcalc.training_domain import automatic_repulsion, domain_of, state_of
+from mlcalc.training.dataset import read_dataset
+from mlcalc.training.domain import automatic_repulsion, domain_of, state_of
 
 FAST = """
 data = ["train.xyz"]

@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms, units
 from ase.build import molecule
 
-from mlcalc.errors import InputError
+from mlcalc.common.errors import InputError
 from mlcalc.vibrations import (
     HBAR,
     heat_capacity,

@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mlcalc.tables import aligned
+from mlcalc.common.tables import aligned
 from tests.soak import trials
 
 TRIALS = {

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from md.checkpoint import NEWEST, read_checkpoint
+from md.files.checkpoint import NEWEST, read_checkpoint
 
 RPMD = [sys.executable, "-P", "-m", "md.cli"]
 INPUTS = Path(__file__).parents[2] / "inputs" / "c20"

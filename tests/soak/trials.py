@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from md.checkpoint import NEWEST, read_checkpoint
+from md.files.checkpoint import NEWEST, read_checkpoint
 from tests.soak.runs import CASES, INPUTS, RPMD, Case, compare, finish, killed_run
 
 Table = tuple[list[str], list[list[str]], bool]

@@ -11,7 +11,7 @@ STEPS_PER_CALL = 20
 
 
 def make_energy(problem: Problem):
-    """Energy of all replicas: positions (P, N, 3) → scalar; half pairs, as the definition in mlcalc/schnet.py."""
+    """Energy of all replicas: positions (P, N, 3) → scalar; half pairs, as mlcalc/architectures/schnet/network.py."""
     w = {name: jnp.asarray(array, jnp.float32) for name, array in problem.weights.items()}
     config = problem.config
     first, second = np.triu_indices(len(problem.numbers), 1)

@@ -5,11 +5,11 @@ from importlib.metadata import version
 import numpy as np
 from common import CENTROID_TIME_FS, TEMPERATURE_K, TIMESTEP_FS, Problem, measure, options, report
 
-from md.ring_polymer import thermal_ring_polymer
+from md.dynamics.ring_polymer import thermal_ring_polymer
 from md.simulation import Dynamics, simulate
-from mlcalc.kernel import SchNetKernel
+from mlcalc.architectures.schnet.kernel import SchNetKernel
+from mlcalc.common.threads import single_threaded_blas
 from mlcalc.model_file import Model, SchNetConfig
-from mlcalc.threads import single_threaded_blas
 
 STEPS_PER_SAMPLE = 10
 

@@ -20,7 +20,7 @@ STEPS_PER_SAMPLE = 10
 
 
 class Repulsion(torch.nn.Module):
-    """Adds the model's repulsion between nuclei of one element (Ziegler, Biersack, Littmark; see mlcalc/repulsion.py)."""
+    """Adds the model's repulsion between nuclei of one element (Ziegler, Biersack, Littmark; see mlcalc/priors/repulsion.py)."""
 
     def __init__(self, z: int, cutoff: float):
         super().__init__()

@@ -5,8 +5,8 @@ import torch
 from common import Problem, measure, options, report
 from torch.func import grad
 
+from mlcalc.architectures.schnet.network import SchNet
 from mlcalc.model_file import Model, SchNetConfig
-from mlcalc.schnet import SchNet
 
 
 def main() -> None:

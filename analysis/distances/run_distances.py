@@ -1,0 +1,224 @@
+"""Distances along runs, and what is to be known of them; analysis/distances/report.py makes tables and files of these."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from analysis.distances.pair_checks import (
+    Likes,
+    exchange_lines,
+    find_alike,
+    joined_groups,
+    scatter_lines,
+    scatters,
+    slow_line,
+    widened,
+)
+from analysis.distances.pair_distances import KINDS, N_BLOCKS, Histogram, Moments, PairDistances
+from analysis.distances.run_pairs import PairChoice, choose_pairs, shortest_pair
+from analysis.harmonic import HarmonicDistances, harmonic_distances, reference_modes
+from analysis.runs.run_files import check_frames
+from analysis.runs.universe import Run, bead_universe, model_content, open_run, pool
+from analysis.structure.exchange import Exchange
+from md.observables.statistics import Mean
+from mlcalc.common.errors import InputError
+from mlcalc.model_file import load_model
+from mlcalc.vibrations import NormalModes
+
+NAMES = {"bonds": "bonds", "diameters": "cage diameters"}
+
+
+def title(name: str) -> str:
+    """Of a group of pairs, as in tables."""
+    return NAMES.get(name, name)
+
+
+@dataclass(frozen=True)
+class RunDistances:
+    """One run's part of the report.
+
+    Attributes:
+        run: The run.
+        frames: Frames used, after those discarded.
+        time_ps: (first, last) time used, of the first and last folder.
+        pairs: Group name → (n_pairs, 2) atom indices.
+        histograms, moments: As in PairDistances.results; empty for a periodic run without pairs, whose distances are those of g(r).
+        shortest: Smallest distance of two atoms in any bead, Å, periodic images included.
+        pairs_note: Which pairs are left out, and where else their distances are found, or "".
+        harmonic: ``(group, kind)`` → harmonic reference at the run's temperature and beads; empty if there is none.
+        harmonic_note: Why there is none, or "".
+        exchanges: Bonds of the start structure that did not stay.
+        swapped: Groups with pairs that such exchanges make alike: their distances have several wells.
+        warnings: Sentences on exchanges, motion too slow for the run, and equivalent pairs that differ.
+        nearest_images: Whether distances are those of nearest periodic images, not within one molecule.
+    """
+
+    run: Run
+    frames: int
+    time_ps: tuple[float, float]
+    pairs: dict[str, np.ndarray]
+    histograms: dict[tuple[str, str], Histogram]
+    moments: dict[tuple[str, str], Moments]
+    shortest: float
+    pairs_note: str
+    harmonic: dict[tuple[str, str], HarmonicDistances]
+    harmonic_note: str
+    exchanges: tuple[Exchange, ...] = ()
+    swapped: frozenset[str] = frozenset()
+    warnings: tuple[str, ...] = ()
+    nearest_images: bool = False
+
+    @property
+    def length_ps(self) -> float:
+        """Time that the frames stand for."""
+        return self.frames * self.run.frame_interval_ps
+
+
+def analyse(
+    folders: list[Path], discard: float, model_name: str | None = None, pooled: bool = False,
+    choose: Callable[[Atoms], PairChoice] = choose_pairs,
+) -> list[RunDistances]:  # fmt: skip
+    """Analyse runs of one molecule; most beads first.
+
+    Args:
+        folders: Run folders.
+        discard: Share of the frames left out at the start, in [0, 1).
+        model_name: Model of the harmonic reference of all runs. None takes each run's own, and goes without where that
+            cannot be used.
+        pooled: Take runs of the same kind as one (universe.pool).
+        choose: Makes the groups of pairs of the first run's structure.
+
+    Raises:
+        InputError: What open_run refuses; runs of different molecules; a single atom; fewer than 20 frames left; a
+            ``model_name`` that cannot be used.
+    """
+    runs = sorted((open_run(folder) for folder in folders), key=lambda run: -run.n_beads)
+    for run in runs[1:]:
+        _check_same_atoms(run, runs[0])
+    runs = pool(runs) if pooled else runs
+    structure = runs[0].structure
+    for run in runs:
+        _check_length(run, discard)
+    choice = choose(structure)
+    measured = [_measure(run, choice, discard) for run in runs]
+    exchanges = [item for found in measured if found for item in found.results.exchanges]
+    likes = find_alike(structure, choice.pairs, exchanges)
+    joined = joined_groups(structure, choice.pairs, likes) if choice.join else {}
+    if joined:  # known only now
+        choice = choice._replace(pairs=choice.pairs | joined)
+        measured = [_measure(run, choice, discard) for run in runs]
+    modes: dict = {}
+    result = []
+    for run, found in zip(
+        runs, measured, strict=True
+    ):  # each keeps a copy of its model: the same content is relaxed once
+        content = model_content(model_name or run.model)
+        if content not in modes:
+            wanted = choice.pairs or model_name
+            modes[content] = _modes(model_name or run.model, structure, model_name) if wanted else (None, "")
+        item = _collect(run, choice, found, *modes[content]) if found else _without_pairs(run, choice, discard)
+        result.append(_checked(item, structure, found, likes) if found else item)
+    return result
+
+
+def _check_same_atoms(run: Run, other: Run) -> None:
+    if not np.array_equal(run.structure.numbers, other.structure.numbers):
+        raise InputError(
+            f"{run} holds {run.structure.get_chemical_formula('reduce')} and {other} "
+            f"{other.structure.get_chemical_formula('reduce')}: expected the same atoms in the same order in all runs"
+        )
+
+
+def _check_length(run: Run, discard: float) -> None:
+    check_frames(run)
+    used = len(run.kept(discard))
+    if used < N_BLOCKS:
+        raise InputError(
+            f"{run}: {run.n_frames} frames, {used} after discarding the first {discard:.0%}; expected at least {N_BLOCKS}"
+        )
+    if len(run.structure) < 2:
+        raise InputError(f"{run}: a single atom has no distances; expected at least two")
+
+
+def _modes(model_name: str, structure: Atoms, required: str | None) -> tuple[NormalModes | None, str]:
+    """Normal modes of a model, or None and the reason why not; InputError if the model was asked for by name."""
+    try:
+        return reference_modes(structure, load_model(model_name)), ""
+    except InputError as error:
+        if required is not None:
+            raise
+        return None, str(error)
+
+
+def _measure(run: Run, choice: PairChoice, discard: float) -> PairDistances | None:
+    """None for a periodic run without pairs: its distances are those of g(r)."""
+    if run.axes is not None and not choice.pairs:
+        return None
+    analysis = PairDistances(
+        bead_universe(run), choice.pairs, choice.r_max, molecule=choice.molecule, watch=choice.watch
+    )
+    return analysis.run(frames=run.kept(discard))
+
+
+def _without_pairs(run: Run, choice: PairChoice, discard: float) -> RunDistances:
+    kept, trajectory = run.kept(discard), bead_universe(run).trajectory
+    times = [float(trajectory[frame].time) for frame in kept[[0, -1]].tolist()]
+    return RunDistances(
+        run=run, frames=len(kept), time_ps=(times[0], times[1]), pairs={}, histograms={}, moments={},
+        shortest=shortest_pair(run, kept), pairs_note=choice.note, harmonic={}, harmonic_note="", nearest_images=True,
+    )  # fmt: skip
+
+
+def _collect(
+    run: Run, choice: PairChoice, analysis: PairDistances, modes: NormalModes | None, note: str
+) -> RunDistances:
+    harmonic = {}
+    if modes is not None:
+        for name, group in choice.pairs.items():
+            for kind, beads in zip(KINDS, (run.n_beads, 1), strict=True):  # a centroid spreads classically
+                harmonic[name, kind] = harmonic_distances(modes, group, run.temperature_K, beads)
+    results = analysis.results
+    return RunDistances(
+        run=run, frames=analysis.n_frames, time_ps=(float(analysis.times[0]), float(analysis.times[-1])), pairs=choice.pairs,
+        histograms=results.histograms, moments=results.moments, shortest=results.shortest, pairs_note=choice.note,
+        harmonic=harmonic, harmonic_note=note, exchanges=tuple(results.exchanges),
+        nearest_images=run.axes is not None and choice.molecule is None,
+    )  # fmt: skip
+
+
+def _checked(item: RunDistances, structure: Atoms, analysis: PairDistances, likes: Likes) -> RunDistances:
+    """With the errors that pairs that are alike ask for, and with what else is to be said."""
+    groups, results = item.pairs, analysis.results
+    found = {kind: scatters(likes, groups, {name: results.pair_means[name, kind] for name in groups}) for kind in KINDS}
+    moments = {(name, kind): widened(value, groups[name], found[kind]) for (name, kind), value in item.moments.items()}
+    warnings = [
+        *exchange_lines(structure, list(item.exchanges), likes),
+        *slow_line({name: title(name) for name in groups}, item.moments, item.length_ps),
+        *scatter_lines(structure, found["beads"]),
+    ]
+    swapped = frozenset(name for name, group in groups.items() if likes.several_wells(group))
+    return replace(item, moments=moments, swapped=swapped, warnings=tuple(warnings))
+
+
+def broadening(quantum: RunDistances, classical: RunDistances, group: str) -> tuple[Mean, float | None]:
+    """Ratio of the bead standard deviations of two independent runs with its error, and the harmonic ratio if known."""
+    a, b = quantum.moments[group, "beads"].std, classical.moments[group, "beads"].std
+    ratio = a.value / b.value
+    error = ratio * float(np.hypot(a.error / a.value, b.error / b.value))
+    harmonic = None
+    if quantum.harmonic and classical.harmonic:
+        harmonic = quantum.harmonic[group, "beads"].std / classical.harmonic[group, "beads"].std
+    return Mean(ratio, error, min(a.n_effective, b.n_effective)), harmonic
+
+
+def comparisons(analysed: list[RunDistances]) -> list[tuple[RunDistances, RunDistances]]:
+    """Pairs (more beads, fewest beads) of runs at one temperature."""
+    fewest = analysed[-1]
+    return [
+        (item, fewest)
+        for item in analysed
+        if item.run.n_beads > fewest.run.n_beads and item.run.temperature_K == fewest.run.temperature_K
+    ]

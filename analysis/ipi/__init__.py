@@ -1,0 +1,1 @@
+"""What i-PI has written, as a run folder."""

@@ -1,0 +1,1 @@
+"""Structure of liquids: g(r), angles."""

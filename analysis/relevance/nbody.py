@@ -1,0 +1,190 @@
+"""n-body relevances of a SchNet: what single atoms, pairs and triples add to its energy.
+
+A walk visits one node per layer, from the readout back to the embedding; its order is the number of different nodes on it, a
+periodic image of an atom being another node than the atom. The relevance of a set of nodes is the sum over all walks that visit
+each of them and no other. It needs no enumeration: carried along is one vector of features for every set and every node of it where
+such a walk may stand. A walk enters a set either from within or from the set without the node that it enters, so that triples build
+on pairs and pairs on atoms; the cost is linear in the number of layers, and nothing cancels.
+
+Energies in eV. Sources: analysis/relevance/gamma_rule.py.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from analysis.liquid.wedges import wedge_count, wedges
+from analysis.relevance.gamma_rule import Rules, Trace
+from mlcalc.common.errors import InputError
+from mlcalc.priors.angular import triple_energies
+
+MOST_TRIPLES = 5_000_000
+_SETS_AT_ONCE = 4096
+
+
+class Triples(NamedTuple):
+    """Sets of three nodes.
+
+    Attributes:
+        atoms: (n_sets, 3); images: (n_sets, 3, 3) cells of the nodes, the first in that of its atom.
+        edges: (n_sets, 3, 3) number of the edge u → v: 2k from first to second atom of half pair k, 2k + 1 back, −1 for none.
+    """
+
+    atoms: np.ndarray
+    images: np.ndarray
+    edges: np.ndarray
+
+
+class _Sets(NamedTuple):
+    """Sets of k nodes on top of those of k − 1: their states are numbered by rows, k for each set.
+
+    Attributes:
+        atoms: (n_sets, k); edges: (n_sets, k, k) as in Triples.
+        below: (n_sets, k, k) by w, u ≠ w: row of the state "at u, all but w visited" of the sets of k − 1, −1 for none.
+    """
+
+    atoms: np.ndarray
+    edges: np.ndarray
+    below: np.ndarray
+
+
+def total_relevance(rules: Rules) -> float:
+    """ΣR over all walks and the priors, eV: one pass through the network, whatever the number of walks."""
+    trace, everybody = rules.trace, np.arange(len(rules.trace.embedding))
+    m = rules.readout
+    for layer in reversed(range(len(trace.blocks))):
+        block, q = trace.blocks[layer], rules.effective_gradient(layer, everybody, m)
+        gathered = np.zeros_like(q)
+        np.add.at(gathered, trace.second, block.filters * q[trace.first])
+        np.add.at(gathered, trace.first, block.filters * q[trace.second])
+        m = m + gathered @ block.in2f.T
+    return float((m * trace.embedding).sum() + trace.repulsion.sum() + trace.angular)
+
+
+def single_relevances(rules: Rules) -> np.ndarray:
+    """(N,) eV: walks that stay where they began."""
+    return (rules.readout * rules.trace.embedding).sum(axis=1)
+
+
+def pair_relevances(rules: Rules) -> np.ndarray:
+    """(n_pairs,) eV of the half pairs of the trace; the nuclear repulsion of a pair is part of it."""
+    relevances, _ = _relevances(rules, _pairs(rules.trace), _at_single_atoms(rules))
+    return relevances + rules.trace.repulsion
+
+
+def triple_relevances(rules: Rules, triples: Triples) -> np.ndarray:
+    """(n_sets,) eV of sets of three nodes; the angular prior at each of their corners is part of them."""
+    _, at_pairs = _relevances(rules, _pairs(rules.trace), _at_single_atoms(rules))
+    parts = []
+    for begin in range(0, len(triples.atoms), _SETS_AT_ONCE):
+        atoms, _, edges = (array[begin : begin + _SETS_AT_ONCE] for array in triples)
+        below = np.full_like(edges, -1)
+        for u, v, w in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+            # The state at u of the pair uv has the number of the edge u → v.
+            below[:, w, u], below[:, w, v] = edges[:, u, v], edges[:, v, u]
+        parts.append(_relevances(rules, _Sets(atoms, edges, below), at_pairs)[0])
+    relevances = np.concatenate(parts) if parts else np.zeros(0)
+    return relevances if rules.trace.prior is None else relevances + angular_energies(rules.trace, triples)
+
+
+def angular_energies(trace: Trace, triples: Triples) -> np.ndarray:
+    """(n_sets,) eV that the angular prior gives to sets of three nodes."""
+    energies = np.zeros(len(triples.atoms))
+    for apex, one, two in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        edges = triples.edges[:, apex, [one, two]]
+        whole = np.flatnonzero((edges >= 0).all(axis=1))
+        # Odd edges lead from the second atom of a half pair back to the first.
+        sides = trace.vectors[edges[whole] // 2] * np.where(edges[whole] % 2, -1.0, 1.0)[:, :, None]
+        energies[whole] += triple_energies(sides[:, 0], sides[:, 1], trace.prior)
+    return energies
+
+
+def _at_single_atoms(rules: Rules) -> list[np.ndarray]:
+    """By block: q (N, F) of walks that have not left their atom."""
+    atoms = np.arange(len(rules.trace.embedding))
+    return [rules.effective_gradient(layer, atoms, rules.readout) for layer in range(len(rules.trace.blocks))]
+
+
+def _relevances(rules: Rules, sets: _Sets, q_below: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Relevances (n_sets,), and by block the effective gradients q (k·n_sets, F) that sets of k + 1 build on."""
+    trace, (n_sets, k) = rules.trace, sets.atoms.shape
+    n_blocks, n_features = len(trace.blocks), trace.embedding.shape[1]
+    standing = sets.atoms.ravel()
+    m, q_all = np.zeros((n_sets * k, n_features)), [np.zeros((n_sets * k, n_features))] * n_blocks
+    relevances = np.zeros(n_sets)
+    for layer in reversed(range(n_blocks)):
+        block, steps_made = trace.blocks[layer], n_blocks - 1 - layer
+        if steps_made < k - 2:
+            continue  # nobody has seen k − 1 nodes yet
+        if steps_made > k - 2:
+            q_all[layer] = rules.effective_gradient(layer, standing, m)
+        q = q_all[layer].reshape(n_sets, k, -1)
+        arriving = np.zeros((n_sets, k, n_features))
+        for w in range(k):
+            for u in range(k):
+                if u != w:
+                    edge = sets.edges[:, u, w, None]
+                    entering = np.where(sets.below[:, w, u, None] >= 0, q_below[layer][sets.below[:, w, u]], 0.0)
+                    filters = np.where(edge >= 0, block.filters[edge[:, 0] // 2], 0.0)
+                    arriving[:, w] += filters * (q[:, u] + entering)
+        if layer > 0:
+            m = m + arriving.reshape(m.shape) @ block.in2f.T
+        else:  # W_in of the embedding is known: the messages
+            ends = (m * trace.embedding[standing]).reshape(arriving.shape) + arriving * block.messages[sets.atoms]
+            relevances = ends.sum(axis=(1, 2))
+    return relevances, q_all
+
+
+def _pairs(trace: Trace) -> _Sets:
+    """The half pairs as sets of two nodes, each at an end of its only edge."""
+    atoms = np.stack([trace.first, trace.second], axis=1)
+    edges, below = np.full((2, len(atoms), 2, 2), -1)
+    edges[:, 0, 1] = 2 * np.arange(len(atoms))
+    edges[:, 1, 0] = edges[:, 0, 1] + 1
+    below[:, 1, 0], below[:, 0, 1] = trace.first, trace.second
+    return _Sets(atoms, edges, below)
+
+
+def triple_sets(trace: Trace) -> Triples:
+    """All sets of three nodes of which at least two pairs are within the cutoff; no walk visits any other three.
+
+    Raises:
+        InputError: There are more than MOST_TRIPLES.
+    """
+    target = np.stack([trace.second, trace.first], axis=1).ravel()  # of edges, by number
+    shift = np.stack([trace.images, -trace.images], axis=1).reshape(-1, 3)
+    source = target.reshape(-1, 2)[:, ::-1].ravel()
+    count = wedge_count(source)
+    if count > MOST_TRIPLES:
+        raise InputError(
+            f"{count} pairs of neighbours make triples, {count * 300 / 1e9:.2g} GB, where {MOST_TRIPLES} are allowed: leave the "
+            "triples out (--no-triples), or take fewer atoms"
+        )
+    one, two = wedges(source)
+    third = _edge_numbers(source, target, shift, (target[one], target[two], shift[two] - shift[one]))
+    # A triangle is met at each of its corners: it is kept where its pair of edges comes first.
+    corners = np.sort([[one, two], [one ^ 1, third], [two ^ 1, third ^ 1]], axis=1)
+    ranks = corners[:, 0] * len(source) + corners[:, 1]
+    keep = (third < 0) | (ranks.argmin(axis=0) == 0)
+    one, two, third = one[keep], two[keep], third[keep]
+    atoms = np.stack([source[one], target[one], target[two]], axis=1)
+    images = np.stack([np.zeros_like(shift[one]), shift[one], shift[two]], axis=1)
+    edges = np.full((len(one), 3, 3), -1)
+    for (u, v), edge in (((0, 1), one), ((0, 2), two), ((1, 2), third)):
+        edges[:, u, v], edges[:, v, u] = edge, np.where(edge >= 0, edge ^ 1, -1)
+    return Triples(atoms, images, edges)
+
+
+def _edge_numbers(source: np.ndarray, target: np.ndarray, shift: np.ndarray, wanted: tuple) -> np.ndarray:
+    """Numbers of the edges (source, target, shift) that are ``wanted``, −1 for those that do not exist."""
+    reach = 2 * int(np.abs(shift).max(initial=0)) + 1  # of differences of two shifts, and a bit
+    n_atoms = int(source.max(initial=0)) + 1
+
+    def keys(source, target, shift):
+        cells = np.ravel_multi_index(tuple((shift + reach).T), (2 * reach + 1,) * 3)
+        return (source * n_atoms + target) * (2 * reach + 1) ** 3 + cells
+
+    known, asked = keys(source, target, shift), keys(*wanted)
+    order = np.argsort(known)
+    row = order[np.minimum(np.searchsorted(known[order], asked), len(order) - 1)] if len(order) else asked
+    return np.where(known[row] == asked, row, -1) if len(order) else np.full(len(asked), -1)

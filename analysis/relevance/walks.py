@@ -1,0 +1,123 @@
+"""Walks through a SchNet one by one: each is a path of nodes from the readout to the embedding, with a relevance of its own.
+
+Their number grows like neighbours to the power of interaction blocks; sums over atoms, pairs and triples need none of them
+(analysis/relevance/nbody.py). Energies in eV. Sources: analysis/relevance/gamma_rule.py.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from analysis.relevance.gamma_rule import Rules, Trace
+from mlcalc.common.errors import InputError
+
+_WALKS_AT_ONCE = 100_000
+
+
+class Walks(NamedTuple):
+    """Walks from the readout to the embedding: atoms (n, T + 1), images (n, T + 1, 3), relevance (n,) eV."""
+
+    atoms: np.ndarray
+    images: np.ndarray
+    relevance: np.ndarray
+
+    @property
+    def order(self) -> np.ndarray:
+        """(n,) number of different nodes."""
+        order = np.zeros(len(self.atoms), dtype=int)
+        for step in range(self.atoms.shape[1]):
+            new = np.ones(len(order), dtype=bool)
+            for earlier in range(step):
+                same = (self.images[:, earlier] == self.images[:, step]).all(axis=1)
+                new &= ~(same & (self.atoms[:, earlier] == self.atoms[:, step]))
+            order += new
+        return order
+
+    def strongest(self, number: int) -> "Walks":
+        """Those with the largest relevances of either sign, the strongest first."""
+        rows = np.argsort(-np.abs(self.relevance), kind="stable")[:number]
+        return Walks(*(array[rows] for array in self))
+
+
+def count_walks(trace: Trace) -> int:
+    """The number of walks: of ways to stay or to go to a neighbour, once per interaction block."""
+    return int(_counts(trace).sum())
+
+
+def _counts(trace: Trace) -> np.ndarray:
+    """(N,) walks that begin at each atom, exact whole numbers of any size."""
+    ways = np.ones(len(trace.embedding), dtype=object)
+    for _ in trace.blocks:
+        more = ways.copy()
+        np.add.at(more, trace.first, ways[trace.second])
+        np.add.at(more, trace.second, ways[trace.first])
+        ways = more
+    return ways
+
+
+def walk_relevances(rules: Rules, budget: int = 10_000_000) -> Walks:
+    """Every walk by itself, by the atom that it begins at.
+
+    Args:
+        budget: Number of walks that may be made.
+
+    Raises:
+        InputError: There are more; the message says how many, what they would take, and what to use instead.
+    """
+    counts, n_nodes = _counts(rules.trace), len(rules.trace.blocks) + 1
+    total = int(counts.sum())
+    if total > budget:
+        raise InputError(
+            f"{total} walks, {total * (8 + 8 * 4 * n_nodes) / 1e9:.3g} GB, with a budget of {budget}: sums over pairs and triples "
+            "of atoms need no walks (pair_relevances, triple_relevances), or raise the budget"
+        )
+    step, parts = _Steps(rules.trace), []
+    groups = np.cumsum(counts.astype(np.int64)) // _WALKS_AT_ONCE
+    for group in np.unique(groups):
+        parts.append(_walks_from(rules, step, np.flatnonzero(groups == group)))
+    return Walks(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def _walks_from(rules: Rules, step: "_Steps", starts: np.ndarray) -> Walks:
+    """All walks that begin at these atoms; they share what they have in common: the last step of each costs F operations."""
+    trace = rules.trace
+    atoms, images = starts[:, None], np.zeros((len(starts), 1, 3), dtype=int)
+    m = rules.readout[starts]
+    for layer in reversed(range(len(trace.blocks))):
+        block, here = trace.blocks[layer], atoms[:, -1]
+        q = rules.effective_gradient(layer, here, m)
+        parent, target, shift, pair = step(here)
+        moved = block.filters[pair] * q[parent]
+        if layer > 0:
+            m = np.concatenate([m, moved @ block.in2f.T])
+        else:  # W_in of the embedding is known: the messages
+            ends = np.einsum("nf,nf->n", m, trace.embedding[here]), np.einsum("nf,nf->n", moved, block.messages[target])
+            relevance = np.concatenate(ends)
+        onward = images[parent, -1:] + shift[:, None]
+        atoms = np.concatenate([_extended(atoms, here[:, None]), _extended(atoms[parent], target[:, None])])
+        images = np.concatenate([_extended(images, images[:, -1:]), _extended(images[parent], onward)])
+    return Walks(atoms, images, relevance)
+
+
+def _extended(walks: np.ndarray, last: np.ndarray) -> np.ndarray:
+    return np.concatenate([walks, last], axis=1)
+
+
+class _Steps:
+    """Where a walk can go from a node: the neighbours of all atoms, in compressed rows."""
+
+    def __init__(self, trace: Trace):
+        sources = np.concatenate([trace.first, trace.second])
+        order = np.argsort(sources, kind="stable")
+        self._target = np.concatenate([trace.second, trace.first])[order]
+        self._shift = np.concatenate([trace.images, -trace.images])[order]
+        self._pair = np.concatenate([np.arange(len(trace.first))] * 2)[order]
+        self._begin = np.concatenate([[0], np.cumsum(np.bincount(sources, minlength=len(trace.embedding)))])
+
+    def __call__(self, atoms: np.ndarray) -> tuple[np.ndarray, ...]:
+        """For walks that stand at ``atoms`` (n,): number of the walk, target atom, shift and half pair of every move."""
+        counts = self._begin[atoms + 1] - self._begin[atoms]
+        parent = np.repeat(np.arange(len(atoms)), counts)
+        within = np.arange(len(parent)) - np.repeat(np.cumsum(counts) - counts, counts)
+        row = self._begin[atoms][parent] + within
+        return parent, self._target[row], self._shift[row], self._pair[row]

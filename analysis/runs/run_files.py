@@ -1,0 +1,38 @@
+"""What a run folder must hold before it can be analysed, and sentences for what it lacks."""
+
+from pathlib import Path
+
+from mlcalc.common.errors import InputError
+
+_NEXT = "'rpmd check {folder}' says how to go on"
+
+
+def check_run_folder(folder: Path, command: str, data: str, first: str) -> None:
+    """Refuse a folder without the files of a run.
+
+    Args:
+        command: That makes such runs; data: File with its results, and ``first`` what the run had not yet made where it is missing.
+    """
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: not a run folder of '{command}' ({'a file' if folder.exists() else 'no such folder'})"
+        )
+    for name in ("input.toml", "structure.xyz"):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder}: not a run folder of '{command}' (no {name}); several runs lie in a sub-folder each"
+            )
+    if not (folder / data).is_file():
+        raise InputError(
+            f"{folder}: no {data}: the run was stopped before {first}, or is one of another command than '{command}'; "
+            + _NEXT.format(folder=folder)
+        )
+
+
+def check_frames(run) -> None:
+    """Refuse a run (universe.Run) without a frame."""
+    if not run.n_frames:
+        raise InputError(
+            f"{run}: 0 frames in trajectory.h5: the run was stopped before its first frame, or has only begun; "
+            + _NEXT.format(folder=run.folders[0])
+        )

@@ -1,0 +1,1 @@
+"""Vibrational spectra of trajectories in real time."""

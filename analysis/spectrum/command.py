@@ -1,0 +1,57 @@
+"""The arguments of ``python -m analysis spectrum``."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from analysis.figure_path import figure_path
+
+
+def add_spectrum(commands) -> None:
+    """Add the command to the sub-parsers."""
+    command = commands.add_parser(
+        "spectrum", help="vibrational densities of states", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Densities of states from the Kubo-transformed velocity autocorrelation of 'rpmd real-time' runs of one\n"
+        "molecule, with standard errors over trajectories, beside the harmonic vibrations of the model. --by and --atoms show the\n"
+        "parts of elements and atoms, which add up to the whole.",
+        epilog="examples:\n"
+        "  python -m analysis spectrum runs/spectrum/P8 runs/spectrum/P1\n"
+        "  python -m analysis spectrum runs/spectrum/P8 --by element\n"
+        "  python -m analysis spectrum runs/spectrum/P8 --atoms 0,1,2 --atoms 5   (indices from 0; the others make a part too)",
+    )  # fmt: skip
+    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of 'rpmd real-time'")
+    command.add_argument(
+        "-o", "--output", type=Path, metavar="OUT.png",
+        help="figure; .txt, .svg and .json go beside it (default: spectrum.png in the folder that holds the runs)",
+    )  # fmt: skip
+    parts = command.add_mutually_exclusive_group()
+    parts.add_argument("--by", choices=("element",), help="the part of each element as well")
+    parts.add_argument(
+        "--atoms", action="append", metavar="I,J,…", help="the part of these atoms (indices from 0); may be repeated"
+    )
+    command.add_argument("--window", choices=("hann", "blackman", "none"), default="hann")
+    command.add_argument(
+        "--correlation-fs", type=float, metavar="L",
+        help="longest lag: lines are 1/cL wide, 33 cm⁻¹ for 1000 fs (default: half of a trajectory)",
+    )  # fmt: skip
+    command.add_argument("--json", action="store_true", help="print the numbers as JSON instead of the table")
+    command.set_defaults(command=_spectrum, discard=0.0)
+
+
+def _spectrum(options: argparse.Namespace) -> None:
+    figure = figure_path(options.runs, options.output, "spectrum.png")
+    from analysis.spectrum import parts as spectrum_parts
+    from analysis.spectrum import report as spectrum_report
+
+    choose = None
+    if options.by:
+        choose = spectrum_parts.by_element
+    elif options.atoms:
+
+        def choose(structure):
+            return spectrum_parts.by_atoms(options.atoms, structure)
+
+    result = spectrum_report.analyse(options.runs, options.window, options.correlation_fs, choose)
+    print(spectrum_report.as_json(result) if options.json else spectrum_report.as_text(result))
+    for path in spectrum_report.write_files(result, figure):
+        print(path, file=sys.stderr if options.json else sys.stdout)

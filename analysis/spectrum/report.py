@@ -1,0 +1,299 @@
+"""The ``spectrum`` command: densities of states of 'rpmd real-time' runs as table, figure and numbers."""
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms, units
+
+from analysis.figures import write_beside
+from analysis.harmonic import reference_modes
+from analysis.runs.run_files import check_run_folder
+from analysis.spectrum.parts import Part
+from analysis.spectrum.spectra import LIGHT, Spectrum, autocorrelations, bands, density_of_states, harmonic_correlation
+from md.dynamics.normal_modes import mode_frequencies
+from md.dynamics.ring_polymer import ring_frequency
+from md.files.closed_h5 import damage, open_h5
+from md.files.velocities import facts_of
+from md.runs.run_folder import check_files
+from mlcalc.common.errors import InputError
+from mlcalc.common.json_text import to_json
+from mlcalc.common.tables import aligned, with_error
+from mlcalc.model_file import find_model, load_model
+from mlcalc.structures.structure_files import read_atoms
+from mlcalc.vibrations import NormalModes
+
+_FEWEST_LAGS = 16
+_GAP = 0.05  # of the highest harmonic wavenumber: narrower gaps do not part bands
+_LABELS = {"T-RPMD": "T-RPMD", "none": "RPMD"}
+
+
+@dataclass(frozen=True)
+class RealTimeRun:
+    """A run of 'rpmd real-time'.
+
+    Attributes:
+        folder: Its folder.
+        structure: Start geometry; model: name or path.
+        n_beads, temperature_K, thermostat: As in its input.
+        interval_fs: Between frames.
+        velocities: (n, n_frames, N, 3) Å/fs.
+        masses: (N,) u.
+    """
+
+    folder: Path
+    structure: Atoms
+    model: str
+    n_beads: int
+    temperature_K: float
+    thermostat: str
+    interval_fs: float
+    velocities: np.ndarray
+    masses: np.ndarray
+
+    @property
+    def label(self) -> str:
+        """What kind of dynamics it is."""
+        return "classical" if self.n_beads == 1 else f"{_LABELS[self.thermostat]}, P = {self.n_beads}"
+
+
+@dataclass(frozen=True)
+class Analysed:
+    """Spectra of runs of one molecule.
+
+    Attributes:
+        runs, spectra: Side by side.
+        correlations: C(t) of every trajectory, (n, n_lags) for each run.
+        wavenumbers: (M,) cm⁻¹ of the harmonic vibrations of the first run's model; empty if it has no minimum to relax to.
+        harmonic: Their spectrum with the same window; None if there are none.
+        longest_lag_fs: L.
+        window: Name.
+        parts: Name → the part of some atoms.
+    """
+
+    runs: list[RealTimeRun]
+    spectra: list[Spectrum]
+    correlations: list[np.ndarray]
+    wavenumbers: np.ndarray
+    harmonic: Spectrum | None
+    longest_lag_fs: float
+    window: str
+    parts: dict[str, Part] = field(default_factory=dict)
+
+    @property
+    def resolution(self) -> float:
+        """Width of a line in cm⁻¹, 1/cL."""
+        return 1.0 / (LIGHT * self.longest_lag_fs)
+
+
+def open_real_time(folder: str | Path) -> RealTimeRun:
+    """Read a run folder of 'rpmd real-time'; InputError when it is not one, or no trajectory came to its end."""
+    folder = Path(folder)
+    check_run_folder(folder, "rpmd real-time", "velocities.h5", "the end of its first trajectory")
+    check_files(folder)
+    try:
+        settings = tomllib.loads((folder / "input.toml").read_text(encoding="utf-8"))
+        model, thermostat = str(settings["model"]), str(settings["thermostat"])
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{folder / 'input.toml'}: not the input of 'rpmd real-time' ({error})") from error
+    structure = read_atoms(folder / "structure.xyz", format="extxyz")[-1]
+    try:
+        with open_h5(folder / "velocities.h5", "file of velocities") as file:
+            facts, velocities = facts_of(file), file["velocity"][:]
+    except InputError:
+        raise
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{folder / 'velocities.h5'}: not velocities of 'rpmd real-time' ({damage(error)})") from error
+    if not len(velocities):
+        raise InputError(f"{folder}: no trajectory has come to its end yet")
+    if not np.isfinite(velocities).all():
+        raise InputError(f"{folder}: velocities that are not finite: no spectrum can be made of them; see 'rpmd check'")
+    own = folder / "model.safetensors"
+    return RealTimeRun(
+        folder, structure, str(own) if own.is_file() else model, facts.n_beads, facts.temperature_K, thermostat,
+        facts.interval_fs, velocities, facts.masses,
+    )  # fmt: skip
+
+
+def analyse(
+    folders: list[Path], window: str, longest_lag_fs: float | None,
+    choose: Callable[[Atoms], dict[str, np.ndarray]] | None = None,
+) -> Analysed:  # fmt: skip
+    """Spectra of runs of one molecule.
+
+    Args:
+        folders: Run folders.
+        window: A name of spectra.WINDOWS.
+        longest_lag_fs: L; None takes half of the shortest trajectory.
+        choose: Makes sets of atoms of the first structure, of which the parts are wanted (spectrum_parts).
+
+    Raises:
+        InputError: What open_real_time refuses; different molecules; a longest lag beyond a trajectory or below 16 frames.
+    """
+    runs = [open_real_time(folder) for folder in folders]
+    for run in runs[1:]:
+        if run.structure.get_chemical_symbols() != runs[0].structure.get_chemical_symbols():
+            raise InputError(f"{run.folder}: other atoms than {runs[0].folder}: expected runs of one molecule")
+    shortest = min(run.interval_fs * (run.velocities.shape[1] - 1) for run in runs)
+    longest_lag_fs = 0.5 * shortest if longest_lag_fs is None else longest_lag_fs
+    lags = [round(longest_lag_fs / run.interval_fs) + 1 for run in runs]
+    if longest_lag_fs > shortest or min(lags) < _FEWEST_LAGS:
+        raise InputError(
+            f"--correlation-fs {longest_lag_fs:g}: expected at least {(_FEWEST_LAGS - 1) * max(r.interval_fs for r in runs):g} "
+            f"({_FEWEST_LAGS} frames) and at most {shortest:g} (the shortest trajectory)"
+        )
+    correlations = [
+        autocorrelations(run.velocities, run.masses, run.temperature_K, n_lags)
+        for run, n_lags in zip(runs, lags, strict=True)
+    ]
+    spectra = [density_of_states(c, run.interval_fs, window) for c, run in zip(correlations, runs, strict=True)]
+    modes = _harmonic(runs[0])
+    wavenumbers = np.empty(0) if modes is None else modes.wavenumbers
+    harmonic = None if modes is None else _harmonic_spectrum(runs[0], modes, lags[0], window)
+    parts = {}
+    for name, atoms in (choose(runs[0].structure) if choose else {}).items():
+        parts[name] = _part(runs, atoms, lags, window, modes)
+    return Analysed(runs, spectra, correlations, wavenumbers, harmonic, longest_lag_fs, window, parts)
+
+
+def _part(runs: list[RealTimeRun], atoms: np.ndarray, lags: list[int], window: str, modes: NormalModes | None) -> Part:
+    spectra = []
+    for run, n_lags in zip(runs, lags, strict=True):
+        correlations = autocorrelations(run.velocities[:, :, atoms], run.masses[atoms], run.temperature_K, n_lags)
+        spectra.append(density_of_states(correlations, run.interval_fs, window))
+    if modes is None:
+        return Part(atoms, spectra, np.empty(0), None)
+    weights = np.square(modes.vectors[:, atoms]).sum(axis=(1, 2))
+    return Part(atoms, spectra, weights, _harmonic_spectrum(runs[0], modes, lags[0], window, weights))
+
+
+def _harmonic_spectrum(
+    run: RealTimeRun, modes: NormalModes, n_lags: int, window: str, weights: np.ndarray | None = None
+) -> Spectrum:
+    correlation = harmonic_correlation(modes.wavenumbers, n_lags, run.interval_fs, weights)
+    return density_of_states(correlation, run.interval_fs, window)
+
+
+def _harmonic(run: RealTimeRun) -> NormalModes | None:
+    """None for what is not one molecule, has no minimum near the start, or no such model any more: the spectrum stands without."""
+    try:
+        return reference_modes(run.structure, load_model(find_model(run.model)))
+    except InputError:
+        return None
+
+
+def as_text(analysed: Analysed) -> str:
+    """Degrees of freedom and mean wavenumbers, in all and band by band, beside the harmonic ones."""
+    ranges = [(0.0, np.inf)]
+    if analysed.harmonic is not None:
+        gap = max(2.0 * analysed.resolution, _GAP * analysed.wavenumbers.max())
+        found = bands(analysed.wavenumbers, gap)
+        ranges += found if len(found) > 1 else []
+    rows = [row for low, high in ranges for row in _rows(analysed, low, high)]
+    header = [
+        "range / cm⁻¹",
+        *(["atoms"] if analysed.parts else []),
+        "",
+        "degrees of freedom",
+        "mean wavenumber / cm⁻¹",
+    ]
+    lines = [
+        aligned(header, rows, left=len(header) - 2),
+        "±: one standard error. harmonic: the same model with its energy quadratic about the minimum.",
+        f"Lines are {analysed.resolution:.0f} cm⁻¹ wide: correlations up to {analysed.longest_lag_fs:g} fs, "
+        f"window {analysed.window}.",
+    ]
+    for run in analysed.runs:
+        n, frames = run.velocities.shape[:2]
+        length = 1e-3 * run.interval_fs * (frames - 1)
+        lines.append(f"{run.label}: {n} trajectories of {length:g} ps at {run.temperature_K:g} K, {run.folder}")
+        rings = _ring_wavenumbers(run)
+        if (
+            run.thermostat == "none"
+            and len(rings)
+            and len(analysed.wavenumbers)
+            and rings[0] < 2.0 * analysed.wavenumbers[-1]
+        ):
+            lines.append(
+                f"{run.label}: modes of the free ring, from {rings[0]:.0f} cm⁻¹ on, may show as false peaks near vibrations that "
+                "they meet; T-RPMD damps them."
+            )
+    return "\n".join(lines)
+
+
+def _rows(analysed: Analysed, low: float, high: float) -> list[list[str]]:
+    """A row for the harmonic vibrations and one for each run between two wavenumbers; then the same of each part."""
+    inside = (analysed.wavenumbers >= low) & (analysed.wavenumbers < high)
+    label = "all" if (low, high) == (0.0, np.inf) else f"{low:.0f}–{high:.0f}".replace("–inf", " up")
+    found, rows = analysed.wavenumbers[inside], []
+    everything = Part(np.empty(0), analysed.spectra, np.ones(len(analysed.wavenumbers)), None)
+    for name, part in {"all": everything, **analysed.parts}.items():
+        place = [label, name] if analysed.parts else [label]
+        if len(found):
+            weights = part.weights[inside]
+            count = str(len(found)) if part is everything else f"{weights.sum():.2f}"
+            mean = weights @ found / weights.sum() if weights.any() else np.nan
+            rows.append([*place, "harmonic", count, f"{mean:.1f}"])
+        for run, spectrum in zip(analysed.runs, part.spectra, strict=True):
+            freedom, position = spectrum.freedom(low, high), spectrum.position(low, high)
+            rows.append([*place, run.label, with_error(*freedom[:2]), with_error(*position[:2])])
+    return rows
+
+
+def _ring_wavenumbers(run: RealTimeRun) -> np.ndarray:
+    """Frequencies of the internal modes of the free ring in cm⁻¹, each once."""
+    frequencies = mode_frequencies(run.n_beads, ring_frequency(run.n_beads, run.temperature_K)) * units.fs
+    return np.unique(np.round(frequencies[1:] / (2.0 * np.pi * LIGHT), 6))
+
+
+def as_json(analysed: Analysed) -> str:
+    """C(t), and all spectra as far as there is intensity, with their errors; keys carry their unit."""
+    shown = [spectrum.wavenumbers <= 1.2 * edge(analysed.spectra) for spectrum in analysed.spectra]
+    return to_json(
+        {
+            "window": analysed.window, "longest_lag_fs": analysed.longest_lag_fs, "resolution_per_cm": analysed.resolution,
+            "harmonic_wavenumbers_per_cm": analysed.wavenumbers.tolist(),
+            "runs": [
+                {
+                    "folder": str(run.folder), "dynamics": run.label, "beads": run.n_beads, "temperature_K": run.temperature_K,
+                    "trajectories": len(run.velocities), "degrees_of_freedom": spectrum.freedom()._asdict(),
+                    "mean_wavenumber_per_cm": spectrum.position()._asdict(),
+                    "wavenumber_per_cm": np.round(spectrum.wavenumbers[inside], 4).tolist(),
+                    "correlation_interval_fs": run.interval_fs, "correlation": correlation.mean(axis=0).tolist(),
+                    "correlation_error": (correlation.std(axis=0, ddof=1) / np.sqrt(len(correlation))).tolist()
+                    if len(correlation) > 1 else None,
+                    "density_cm": spectrum.mean[inside].tolist(), "density_error_cm": spectrum.error[inside].tolist(),
+                    **({"parts": {name: _part_entry(part, k, inside) for name, part in analysed.parts.items()}}
+                       if analysed.parts else {}),
+                }
+                for k, (run, spectrum, correlation, inside) in enumerate(zip(
+                    analysed.runs, analysed.spectra, analysed.correlations, shown, strict=True
+                ))
+            ],
+        },
+        indent=None,
+    )  # fmt: skip
+
+
+def _part_entry(part: Part, run: int, inside: np.ndarray) -> dict:
+    spectrum = part.spectra[run]
+    return {
+        "atoms": part.atoms.tolist(), "degrees_of_freedom": spectrum.freedom()._asdict(),
+        "mean_wavenumber_per_cm": spectrum.position()._asdict(),
+        "density_cm": spectrum.mean[inside].tolist(), "density_error_cm": spectrum.error[inside].tolist(),
+    }  # fmt: skip
+
+
+def edge(spectra: list[Spectrum]) -> float:
+    """Where all but a thousandth of the intensity lies below."""
+    total = np.cumsum(spectra[0].mean)
+    return float(spectra[0].wavenumbers[np.searchsorted(total, 0.999 * total[-1])])
+
+
+def write_files(analysed: Analysed, figure_path: Path) -> list[Path]:
+    """Write figure, table and numbers beside each other (figures.write_beside); returns their paths."""
+    from analysis.spectrum.figure import spectrum_figure
+
+    return write_beside(figure_path, spectrum_figure(analysed), as_text(analysed), as_json(analysed))

@@ -1,0 +1,1 @@
+"""Molecules, bonds, cages and boxes of structures."""

@@ -1,0 +1,1 @@
+"""The ring polymer and its laws of motion."""

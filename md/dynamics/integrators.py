@@ -1,0 +1,316 @@
+"""Splitting integrators: words of three letters, each an exactly solved piece of the motion.
+
+=======  ==========================================================================
+letter   piece
+=======  ==========================================================================
+A        free ring polymer: normal modes rotate, the centroid flies
+C        the same by the Cayley map, which keeps a step stable at any number of beads
+B        kick by the physical forces
+O        Ornstein–Uhlenbeck step of every normal mode's momentum, and of extra momenta if there are any (the thermostat)
+=======  ==========================================================================
+
+A letter that appears n times in a word covers Δt/n each time. Forces are evaluated once per step, after the last A or C:
+``SPLITTINGS`` gives the letters before and after it. P = 1 turns the same words into classical Langevin dynamics.
+
+BCOCB samples positions of a harmonic system without any error of the time step, BAOAB with a small one; the price is momenta
+that are colder than they should be at the end of a step, by (ωΔt/2)² of a mode with frequency ω. OBABO spreads its error.
+
+The state lives in normal modes, where every letter acts on each mode alone; a step transforms nothing but the new positions to
+beads and their forces to modes.
+
+Sources: OBABO Bussi, Parrinello, Phys. Rev. E 75, 056707 (2007), doi:10.1103/PhysRevE.75.056707; BAOAB Leimkuhler, Matthews,
+J. Chem. Phys. 138, 174102 (2013), doi:10.1063/1.4802990; for path integrals Liu, Li, Liu, J. Chem. Phys. 145, 024103 (2016),
+doi:10.1063/1.4954990; BCOCB Korol, Rosa-Raíces, Bou-Rabee, Miller, J. Chem. Phys. 152, 104102 (2020), doi:10.1063/1.5134810.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from ase import units
+from scipy.linalg import expm
+
+from md.dynamics.normal_modes import (
+    cayley_propagator,
+    exact_propagator,
+    mode_frequencies,
+    to_beads,
+    to_modes,
+    transform_matrix,
+)
+from md.dynamics.rigid_motion import add_thermal_rotation, centre_of_mass_part, remove_rotation
+from md.dynamics.ring_polymer import RingPolymer, ring_frequency
+from md.dynamics.thermostats import THERMOSTATS
+from mlcalc.common.compiled import njit
+
+SPLITTINGS = {"OBABO": ("OBA", "BO"), "BAOAB": ("BAOA", "B"), "BCOCB": ("BCOC", "B")}
+_CODES = {"A": 0, "B": 1, "O": 2}
+
+
+class Modes(NamedTuple):
+    """A ring polymer and the forces on it in normal modes; laws of motion change the arrays in place.
+
+    Attributes:
+        positions, momenta, forces: (P, N, 3), units as in RingPolymer; forces in eV/Å.
+        masses: (N,) u.
+        auxiliary: (P, A, N, 3) extra momenta, see RingPolymer.
+    """
+
+    positions: np.ndarray
+    momenta: np.ndarray
+    forces: np.ndarray
+    masses: np.ndarray
+    auxiliary: np.ndarray
+
+
+class Laws(NamedTuple):
+    """Everything that a step needs beside the state, computed once.
+
+    Attributes:
+        before, after: Letter codes before and after the force evaluation; without friction there is no O among them.
+        transform: (P, P) normal-mode matrix C.
+        propagator: (P, 2, 2) of one A.
+        kick: Duration of one B, ASE time.
+        damping, noise: (P, 1 + A, 1 + A) matrices T = exp(−D t_O) and S, S Sᵀ = P k_B T (Σ − T Σ Tᵀ), of one O; D and Σ are those
+            of thermostats.Thermostat. White noise has A = 0, T = exp(−γ_k t_O).
+        rescaling: exp(−t_O/τ) of the centroid's stochastic rescaling; 1 for none.
+        thermal_energy: P k_B T, eV.
+        remove_com, remove_rotation: Whether O keeps the total momentum and the total angular momentum at zero.
+    """
+
+    before: np.ndarray
+    after: np.ndarray
+    transform: np.ndarray
+    propagator: np.ndarray
+    kick: float
+    damping: np.ndarray
+    noise: np.ndarray
+    rescaling: float
+    thermal_energy: float
+    remove_com: bool
+    remove_rotation: bool
+
+    @property
+    def auxiliaries(self) -> int:
+        """A, the number of extra momenta of every degree of freedom."""
+        return self.damping.shape[1] - 1
+
+    def draws(self, n_atoms: int) -> tuple[int, int]:
+        """Normal numbers of a step: the number of O's, and what each takes."""
+        times = (self.before == _CODES["O"]).sum() + (self.after == _CODES["O"]).sum()
+        return int(times), self.damping[:, 0].size * 3 * n_atoms + 3 * self.remove_rotation
+
+
+def make_laws(dynamics, n_beads: int) -> Laws:
+    """Laws of motion for simulation.Dynamics and P beads."""
+    words: Sequence[str] = SPLITTINGS[dynamics.integrator]
+    propagator = cayley_propagator if "C" in dynamics.integrator else exact_propagator
+    words = [word.replace("C", "A") for word in words]  # one piece of code, another propagator
+    timestep = dynamics.timestep_fs * units.fs
+    share = {letter: timestep / max("".join(words).count(letter), 1) for letter in _CODES}
+    frequencies = mode_frequencies(n_beads, ring_frequency(n_beads, dynamics.temperature_K))
+    thermostat = THERMOSTATS[dynamics.thermostat](frequencies, dynamics)
+    if thermostat.is_idle:
+        words = [word.replace("O", "") for word in words]
+    codes = (np.array([_CODES[letter] for letter in word], dtype=np.int64) for word in words)
+    thermal_energy = n_beads * units.kB * dynamics.temperature_K
+    damping, noise = _ornstein_uhlenbeck(thermostat, share["O"], thermal_energy)
+    return Laws._make((
+        *codes, transform_matrix(n_beads), propagator(frequencies, share["A"]), share["B"],
+        damping, noise, math.exp(-share["O"] / thermostat.rescaling_time),
+        thermal_energy, dynamics.remove_com, dynamics.remove_rotation,
+    ))  # fmt: skip
+
+
+def _ornstein_uhlenbeck(thermostat, duration: float, thermal_energy: float) -> tuple[np.ndarray, np.ndarray]:
+    """T and S of Laws; S is the symmetric root."""
+    damping = expm(-duration * thermostat.drift)
+    gained = thermostat.covariance - damping @ thermostat.covariance @ damping.transpose(0, 2, 1)
+    squares, axes = np.linalg.eigh(gained)
+    roots = np.sqrt(thermal_energy * np.maximum(squares, 0.0))  # the noise may have rank one: zeros come as ±rounding
+    return damping, np.ascontiguousarray((axes * roots[:, None, :]) @ axes.transpose(0, 2, 1))
+
+
+def in_modes(ring_polymer: RingPolymer, laws: Laws) -> Modes:
+    """The normal modes of a ring polymer, new arrays but for the extra momenta; the forces are still to come.
+
+    Raises:
+        ValueError: The ring polymer has not as many extra momenta as the thermostat asks for.
+    """
+    q, p, masses, auxiliary = ring_polymer
+    shape = (len(q), laws.auxiliaries, *q.shape[1:])
+    if laws.auxiliaries == 0:
+        auxiliary = np.zeros(shape)
+    elif auxiliary.shape != shape:
+        raise ValueError(f"auxiliary momenta of shape {auxiliary.shape}: this thermostat needs {shape}")
+    modes = Modes(np.empty_like(q), np.empty_like(p), np.zeros_like(q), masses, auxiliary)
+    to_modes(laws.transform, q, modes.positions)
+    to_modes(laws.transform, p, modes.momenta)
+    _stop_rigid_motion(modes, laws)
+    return modes
+
+
+@njit(cache=True)
+def before_forces(modes, laws, normals, beads):
+    """The part of a step up to the force evaluation; returns the energy (eV) that the thermostat took out.
+
+    Args:
+        modes: Modes, changed in place; laws: Laws; normals: Standard normal numbers of this step, of shape ``laws.draws``.
+        beads: (P, N, 3) Å, receives the new positions.
+    """
+    taken = apply_letters(laws.before, modes, laws, normals)
+    to_beads(laws.transform, modes.positions, beads)
+    return taken
+
+
+@njit(cache=True)
+def after_forces(modes, laws, normals, forces):
+    """The rest of the step with the new forces (P, N, 3) eV/Å; normals as in before_forces. Returns the energy taken out."""
+    to_modes(laws.transform, forces, modes.forces)
+    used = 0
+    for letter in laws.before:
+        used += letter == 2
+    return apply_letters(laws.after, modes, laws, normals[used:])
+
+
+@njit(cache=True)
+def apply_letters(letters, modes, laws, normals):
+    """Apply letters in turn, each O with the next row of normals; returns the energy (eV) that left the system."""
+    taken, used = 0.0, 0
+    for letter in letters:
+        if letter == 0:
+            free_motion(modes, laws.propagator)
+        elif letter == 1:
+            kick(modes, laws.kick)
+        else:
+            taken += apply_thermostat(modes, laws, normals[used])
+            used += 1
+    return taken
+
+
+@njit(cache=True)
+def free_motion(modes, propagator):
+    """A: exact motion of the free ring polymer."""
+    q, p, masses = modes.positions, modes.momenta, modes.masses
+    for k in range(q.shape[0]):
+        qq, qv, vq, vv = propagator[k, 0, 0], propagator[k, 0, 1], propagator[k, 1, 0], propagator[k, 1, 1]
+        for i in range(q.shape[1]):
+            m = masses[i]
+            qp, pq = qv / m, vq * m
+            for axis in range(3):
+                position, momentum = q[k, i, axis], p[k, i, axis]
+                q[k, i, axis] += qq * position + qp * momentum
+                p[k, i, axis] += pq * position + vv * momentum
+
+
+@njit(cache=True)
+def kick(modes, duration):
+    """B: momenta change by force times duration."""
+    p, f = modes.momenta, modes.forces
+    for k in range(p.shape[0]):
+        for i in range(p.shape[1]):
+            for axis in range(3):
+                p[k, i, axis] += duration * f[k, i, axis]
+
+
+@njit(cache=True)
+def apply_thermostat(modes, laws, normals):
+    """O: the exact motion of thermostats.py over its share of the time step; returns the kinetic energy (eV) that left."""
+    p, masses = modes.momenta, modes.masses
+    n_beads, n_atoms, _ = p.shape
+    size = laws.damping.shape[1]
+    used = n_beads * size * n_atoms * 3
+    noise = normals[:used].reshape(n_beads, size, n_atoms, 3)
+    before = ring_polymer_kinetic_energy(modes)
+    if laws.remove_rotation:
+        add_thermal_rotation(modes.positions, p, masses, laws.thermal_energy, normals[used:])
+    if size == 1:
+        add_white_noise(modes, laws, noise)
+    else:
+        add_coloured_noise(modes, laws, noise)
+    if laws.rescaling < 1.0:
+        rescale_centroid(modes, laws, noise[0, 0])
+    _stop_rigid_motion(modes, laws)
+    return before - ring_polymer_kinetic_energy(modes)
+
+
+@njit(cache=True)
+def _stop_rigid_motion(modes, laws):
+    if laws.remove_com:
+        modes.momenta[0] -= centre_of_mass_part(modes.momenta[0], modes.masses)
+    if laws.remove_rotation:
+        remove_rotation(modes.positions, modes.momenta, modes.masses)
+
+
+@njit(cache=True)
+def add_white_noise(modes, laws, noise):
+    """p̃_k ← T p̃_k + S √m ξ with normals ξ (P, 1, N, 3)."""
+    p = modes.momenta
+    for i in range(p.shape[1]):
+        root = np.sqrt(modes.masses[i])
+        for k in range(p.shape[0]):
+            damping, strength = laws.damping[k, 0, 0], laws.noise[k, 0, 0] * root
+            for axis in range(3):
+                p[k, i, axis] = damping * p[k, i, axis] + strength * noise[k, 0, i, axis]
+
+
+@njit(cache=True)
+def add_coloured_noise(modes, laws, noise):
+    """x ← T x + S √m ξ for x = (p̃_k, its extra momenta), with normals ξ (P, 1 + A, N, 3)."""
+    p, extra = modes.momenta, modes.auxiliary
+    n_beads, size, n_atoms, _ = noise.shape
+    x = np.empty(size)
+    for i in range(n_atoms):
+        root = np.sqrt(modes.masses[i])
+        for k in range(n_beads):
+            for axis in range(3):
+                x[0] = p[k, i, axis]
+                for a in range(1, size):
+                    x[a] = extra[k, a - 1, i, axis]
+                for a in range(size):
+                    new = 0.0
+                    for b in range(size):
+                        new += laws.damping[k, a, b] * x[b] + laws.noise[k, a, b] * root * noise[k, b, i, axis]
+                    if a == 0:
+                        p[k, i, axis] = new
+                    else:
+                        extra[k, a - 1, i, axis] = new
+
+
+@njit(cache=True)
+def rescale_centroid(modes, laws, normals):
+    """Stochastic velocity rescaling of the centroid with normals (N, 3), as many of them as it has degrees of freedom."""
+    p, masses = modes.momenta[0], modes.masses
+    twice_kinetic = 0.0
+    for i in range(len(masses)):
+        for axis in range(3):
+            twice_kinetic += p[i, axis] ** 2 / masses[i]
+    freedom = normals.size - 3 * laws.remove_com
+    if twice_kinetic == 0.0 or freedom < 1:
+        return
+    squares, used = 0.0, 0
+    for normal in normals.flat:
+        if used < freedom:
+            squares += normal**2
+            used += 1
+    c, first = laws.rescaling, normals[0, 0]
+    share = (1.0 - c) * laws.thermal_energy / twice_kinetic
+    scale = np.sqrt(c + share * squares + 2.0 * first * np.sqrt(c * share))
+    if first + np.sqrt(c / share) < 0.0:
+        scale = -scale
+    p *= scale
+
+
+@njit(cache=True)
+def ring_polymer_kinetic_energy(state):
+    """Σ p²/2m over all beads, or equally all modes, eV: that of the ring polymer, not of the quantum nuclei."""
+    p, masses = state.momenta, state.masses
+    total = 0.0
+    for i in range(p.shape[1]):
+        squares = 0.0
+        for j in range(p.shape[0]):
+            for axis in range(3):
+                squares += p[j, i, axis] ** 2
+        total += squares / (2.0 * masses[i])
+    return total

@@ -1,0 +1,80 @@
+"""The table of properties: comma-separated, one header, whole lines only.
+
+Tables of earlier versions begin with a comment line (#), which is passed over; they are continued as they are.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from md.files.received import opener
+from mlcalc.common.errors import InputError
+
+
+class PropertiesWriter:
+    """Appends lines to a table with the columns step, time_fs and those named.
+
+    Args:
+        path: The file; columns: Names with units.
+        length: None to make the file; bytes to cut an earlier one back to.
+
+    Raises:
+        InputError: The earlier file is shorter, or no regular file.
+        OSError: No space is left (``append`` likewise); the table then ends with the line before.
+    """
+
+    def __init__(self, path: Path, columns: list[str], length: int | None = None):
+        self._columns = columns
+        # Unbuffered, so that a line is one write, and nothing is left to be written when the disk is full.
+        mode = "xb" if length is None else "r+b"
+        self._file = open(path, mode, buffering=0, opener=opener)  # noqa: SIM115 (held for the life of the run)
+        if length is None:
+            self._length = 0
+            self._write(",".join(["step", "time_fs", *columns]) + "\n")
+        else:
+            if path.stat().st_size < length:
+                raise InputError(f"{path}: {path.stat().st_size} bytes, fewer than the {length} of the checkpoint")
+            self._length = self._file.truncate(length)
+            self._file.seek(length)
+
+    def append(self, step: int, time_fs: float, values: dict[str, float]) -> None:
+        """Add a line."""
+        numbers = [repr(values[name]) for name in self._columns]
+        self._write(",".join([str(step), f"{time_fs:.6g}", *numbers]) + "\n")
+
+    def __len__(self) -> int:
+        """Bytes."""
+        return self._length
+
+    def sync(self) -> None:
+        """Wait until all lines are on disk."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _write(self, line: str) -> None:
+        data = line.encode()
+        try:
+            done = self._file.write(data)
+            while done < len(data):
+                done += self._file.write(data[done:])
+        except OSError:
+            self._file.truncate(self._length)
+            raise
+        self._length += len(data)
+
+
+def read_table(path: Path) -> dict[str, np.ndarray]:
+    """The columns of a table by name, step and time among them; InputError when it is none."""
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+        header = lines[0].split(",")
+        values = np.array([line.split(",") for line in lines[1:]], dtype=float).reshape(-1, len(header))
+        if len(values) != len(lines) - 1:
+            raise ValueError(f"{len(header)} columns announced, others found")
+    except (OSError, ValueError, IndexError) as error:
+        raise InputError(f"{path}: not a table of properties ({error})") from error
+    return dict(zip(header, values.T, strict=True))

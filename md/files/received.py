@@ -1,0 +1,94 @@
+"""Files of run folders, which others may have made or changed: regular files alone are opened, and no link is followed.
+
+A folder that was received may hold a symbolic link in place of a file, which would lead out of it, or a named pipe, which would be
+waited for without end. Hard links cannot be distinguished from files.
+"""
+
+import errno
+import os
+import stat
+import unicodedata
+from pathlib import Path
+
+from mlcalc.common.errors import InputError
+
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+}  # fmt: skip
+_HINT = "a run folder holds regular files alone; copy what it stands for into its place, or remove it"
+# Controls, surrogates and separators of lines: no name in a log, on a terminal or in TOML can hold them.
+_UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
+_TURNING = set("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # the direction of what is shown
+
+
+def open_regular(path: str | Path, flags: int = os.O_RDONLY, mode: int = 0o644) -> int:
+    """Descriptor of a regular file, as os.open gives it.
+
+    Raises:
+        InputError: It is a symbolic link, a named pipe, a folder or a device.
+        OSError: What os.open raises otherwise.
+    """
+    try:
+        # Without O_NONBLOCK a named pipe would wait for its other end; of regular files it changes nothing.
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            check_regular(path)
+        raise
+    kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+    if kind != stat.S_IFREG:
+        os.close(descriptor)
+        raise InputError(f"{path} is {_KINDS.get(kind, 'no file')}: {_HINT}")
+    return descriptor
+
+
+def opener(path: str, flags: int) -> int:
+    """open_regular, as the ``opener`` of ``open``."""
+    return open_regular(path, flags)
+
+
+def check_regular(path: str | Path, largest: int | None = None) -> None:
+    """Raise InputError where there is something else than a regular file of at most ``largest`` bytes; nothing at all is right."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    kind = stat.S_IFMT(found.st_mode)
+    if kind != stat.S_IFREG:
+        raise InputError(f"{path} is {_KINDS.get(kind, 'no file')}: {_HINT}")
+    if largest is not None and found.st_size > largest:
+        raise InputError(f"{path}: {found.st_size} bytes: expected at most {largest}")
+
+
+def read_regular(path: str | Path, largest: int) -> bytes:
+    """The content of a regular file.
+
+    Raises:
+        InputError: Not a regular file, or larger than ``largest`` bytes. OSError: It cannot be read.
+    """
+    with open(path, "rb", opener=opener) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > largest:
+            raise InputError(f"{path}: {size} bytes: expected at most {largest}")
+        return stream.read(largest)
+
+
+def check_name(folder: str | Path) -> None:
+    """Raise InputError for a name that no line of a log or of TOML can hold: control characters, and bytes that are not UTF-8."""
+    bad = [character for character in str(folder) if _is_unprintable(character)]
+    if bad:
+        name = ascii(str(folder))
+        name = name if len(name) <= 100 else name[:100] + "…"
+        raise InputError(
+            f"output {name}: {ascii(bad[0])} in its name: expected characters that can be printed; choose another name"
+        )
+
+
+def one_line(text: object) -> str:
+    """Text for a line of a log or of a terminal: what is not printable is written as its escape."""
+    return "".join(ascii(character)[1:-1] if _is_unprintable(character) else character for character in str(text))
+
+
+def _is_unprintable(character: str) -> bool:
+    return character in _TURNING or unicodedata.category(character) in _UNPRINTABLE

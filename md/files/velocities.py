@@ -1,0 +1,116 @@
+"""The file of velocities in real time."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+
+from md.files.closed_h5 import check_closed, open_h5
+from md.files.committed_file import CommittedH5
+from mlcalc.common.errors import InputError
+
+
+class VelocityWriter:
+    """``velocities.h5``: ``/velocity`` (n_trajectories, n_frames, N, 3) float32 in Å/fs, whole batches at a time.
+
+    Attributes of the dataset: ``unit``, ``interval_fs``, ``n_beads``, ``temperature_K``; ``/mass`` (N,) in u.
+
+    Args:
+        n_trajectories: None to make the file; a number to resume one, cut back to these.
+
+    Raises:
+        InputError: The file to resume is damaged.
+    """
+
+    def __init__(self, path: Path, settings, atoms, n_trajectories: int | None = None):
+        if n_trajectories is None:
+            self._file = CommittedH5(path, create=True)
+            self._make(settings, atoms)
+            return
+        try:
+            self._file = CommittedH5(path, create=False)
+            check_closed(self._file.file)
+            facts_of(self._file.file)
+            self._data = self._file.file["velocity"]
+            if len(self._data) < n_trajectories:
+                raise ValueError(f"{len(self._data)} trajectories, fewer than the {n_trajectories} of the checkpoint")
+            self._data.resize(n_trajectories, axis=0)
+        except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+            reason = " ".join(str(error).replace(f"{path} ", "").split())
+            raise InputError(f"{path}: not trajectories that can be resumed ({reason})") from error
+        self._file.commit(removing=True)
+
+    def _make(self, settings, atoms) -> None:
+        shape = (settings.steps // settings.velocities_every_steps + 1, len(atoms), 3)
+        self._data = self._file.file.create_dataset(
+            "velocity", (0, *shape), "f4", maxshape=(None, *shape), chunks=(1, *shape)
+        )
+        self._data.attrs.update(
+            unit="Angstrom fs-1", interval_fs=settings.timestep_fs * settings.velocities_every_steps,
+            n_beads=settings.beads, temperature_K=settings.temperature_K,
+        )  # fmt: skip
+        self._file.file["mass"] = atoms.get_masses()
+        self._file.commit()
+
+    def append(self, velocities: np.ndarray) -> None:
+        """Add trajectories (M, n_frames, N, 3) in Å/fs."""
+        n = len(self._data)
+        self._data.resize(n + len(velocities), axis=0)
+        self._data[n:] = velocities
+        self._file.commit()
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def sync(self) -> None:
+        """Wait until all trajectories are on disk."""
+        self._file.sync()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class Velocities(NamedTuple):
+    """What a file of velocities says of itself.
+
+    Attributes:
+        shape: (n_trajectories, n_frames, N, 3); masses: (N,) u.
+        interval_fs: Between frames; n_beads: P; temperature_K: Of the thermalised starts.
+    """
+
+    shape: tuple[int, ...]
+    masses: np.ndarray
+    interval_fs: float
+    n_beads: int
+    temperature_K: float
+
+
+def facts_of(file: h5py.File) -> Velocities:
+    """What a file of velocities says of itself; InputError for what VelocityWriter does not make, KeyError for what is missing."""
+    data, mass = file["velocity"], file["mass"]
+    for found, rank in ((data, 4), (mass, 1)):
+        if not isinstance(found, h5py.Dataset) or found.dtype.kind != "f" or len(found.shape or ()) != rank:
+            raise InputError(f"{found.name} is no array of floats with {rank} dimensions")
+    n_atoms = len(mass)
+    if not (n_atoms and data.shape[1] and data.shape[2:] == (n_atoms, 3)):
+        raise InputError(f"velocities of shape {data.shape} for {n_atoms} atoms")
+    numbers = {name: data.attrs[name] for name in ("interval_fs", "n_beads", "temperature_K")}
+    for name, value in numbers.items():
+        if np.ndim(value) or not isinstance(value, int | float | np.number) or not 0 < value < 1e18:
+            raise InputError(f"{name} = {str(value)[:40]}: expected a number above 0")
+    if not np.array_equal(data.attrs.get("unit"), "Angstrom fs-1"):
+        raise InputError(f"velocities in {str(data.attrs.get('unit'))[:40]!r}: expected Angstrom fs-1")
+    masses = mass[:].astype(np.float64)
+    if not (np.isfinite(masses) & (masses > 0)).all():
+        raise InputError("masses that are not above 0")
+    return Velocities(
+        data.shape, masses, float(numbers["interval_fs"]), int(numbers["n_beads"]), float(numbers["temperature_K"])
+    )
+
+
+def open_velocities(path: str | Path) -> Velocities:
+    """facts_of for a file by its name; InputError when it is not such a file."""
+    with open_h5(path, "file of velocities") as file:
+        return facts_of(file)

@@ -1,0 +1,1 @@
+"""What a run looks out for while it moves, and how runs end."""

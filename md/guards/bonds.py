@@ -1,0 +1,97 @@
+"""The guard of bonds: does a run keep the molecule that it was started with?
+
+Bonds of the centroids are compared with those of the start at every record, with the hysteresis of mlcalc/geometry/bonds.py.
+A reaction may be what a run is for, and may as well be a network at the end of what it knows: the run says so once for every
+kind of change and counts, or stops (``bond_guard``).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from md.guards.endings import Exit, Frame, SimulationError
+from md.potentials import BondChange, BondWatch
+
+_MOST_ATOMS = 2000  # beyond, the search would be felt
+_NAMED = 20  # changes that status.json names
+
+
+class BondGuard:
+    """Follows the bonds of one molecule, or of several copies that move side by side.
+
+    Args:
+        atoms: The start of one; mode: "stop", "warn" or "record".
+        with_held: Positions (…, N, 3) Å of all atoms from those of the atoms that move.
+        warn: Called with the message of the first change of each kind (two elements, made or broken).
+
+    Attributes:
+        records: How many records had other bonds than the start; first: the step of the first; changes: what changed, in order.
+    """
+
+    def __init__(
+        self, atoms, mode: str, with_held: Callable[[np.ndarray], np.ndarray], warn: Callable[[str], None] = print,
+        copies: int = 1,
+    ):  # fmt: skip
+        self._mode, self._with_held, self._warn = mode, with_held, warn
+        self._symbols, self._copies = atoms.get_chemical_symbols(), copies
+        self._watches = [BondWatch(atoms) for _ in range(copies)]
+        self._said: set[tuple] = set()
+        self.records = 0
+        self.first: int | None = None
+        self.changes: list[str] = []
+
+    def __call__(self, frame: Frame) -> None:
+        """Look at the centroids of a frame with the positions of all copies.
+
+        Raises:
+            SimulationError: Bonds have changed, and the run is to stop.
+        """
+        centroids = frame.positions.mean(axis=0).reshape(self._copies, -1, 3)
+        found = [
+            change
+            for watch, centroid in zip(self._watches, centroids, strict=True)
+            for change in watch.changes(self._with_held(centroid))
+        ]
+        if not found:
+            return
+        self.records += 1
+        self.first = frame.step if self.first is None else self.first
+        kinds = {self._kind(change): change for change in reversed(found)}
+        fresh = [change for kind, change in kinds.items() if kind not in self._said]
+        self._said |= kinds.keys()
+        names = dict.fromkeys([*self.changes, *map(self._name, found)])
+        self.changes = list(names)[:_NAMED]
+        if self._mode == "stop":
+            raise SimulationError(self._message(frame.step, found), Exit.BONDS, frame)
+        if self._mode == "warn" and fresh:
+            self._warn(self._message(frame.step, fresh))
+
+    def seen(self) -> dict:
+        """For status.json."""
+        return {"bonds_changed": {"records": self.records, "first_step": self.first, "changes": self.changes}}
+
+    def resume(self, earlier: dict) -> None:
+        """Count on from what a run had seen before it was stopped."""
+        known = earlier.get("bonds_changed") or {}
+        self.records, self.first = known.get("records", 0), known.get("first_step")
+        self.changes = list(known.get("changes", []))
+
+    def _kind(self, change: BondChange) -> tuple:
+        return change.made, *sorted(self._symbols[atom] for atom in change[:2])
+
+    def _name(self, change: BondChange) -> str:
+        first, second = (f"{self._symbols[atom]}{atom}" for atom in change[:2])
+        return f"{first}-{second} {'made' if change.made else 'broken'}"
+
+    def _message(self, step: int, changes: list[BondChange]) -> str:
+        named = ", ".join(map(self._name, changes[:4])) + (" …" if len(changes) > 4 else "")
+        return (
+            f"step {step}: bonds are not those of the start (by element and index of the atoms: {named}): a reaction, or a model "
+            "that does not hold the molecule together; label frames of it (rpmd frames, mlcalc label) and compare, or set "
+            'bond_guard to "record" or "off" if bonds may change (rpmd resume RUN --set bond_guard=record)'
+        )
+
+
+def watches_bonds(settings, atoms, domain: dict) -> bool:
+    """Whether there are bonds to look at: not of coarse-grained beads, nor of very many atoms."""
+    return settings.bond_guard != "off" and "bead_masses_u" not in domain and 2 <= len(atoms) <= _MOST_ATOMS

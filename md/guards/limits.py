@@ -1,0 +1,244 @@
+"""Guards: what every force call is looked over for, so that a run that has gone wrong stops within a few steps.
+
+Limits are generous: whatever crosses one is no thermal fluctuation. Where an input leaves them to us they are, for a temperature T,
+
+* temperature: 10 T (1 + 10/f) with f degrees of freedom, of probability below e⁻⁵⁰ in a canonical ensemble, or
+  10 000 K, for starts that are not relaxed, whichever is more (no limit for GLE, whose momenta need not be at T);
+* radius of gyration of an atom's ring polymer: five times that of a free particle, ħ/(2 (m k_B T)^½), which bonds only
+  make narrower;
+* potential energy of a bead: 0.1 eV below the minimum that the start of a molecule relaxes to. No bead that is in the basin of
+  the start can lie below its minimum, whatever the temperature. The margin is a hundred times what rounding (float32) and a
+  relaxation to 0.02 eV/Å leave open, and more than conformers and distorted cages differ by; isomers differ by more. A run that
+  crosses it has left for a lower isomer or for a hole of the model: it stops, because the two look alike from within, and goes on
+  with ``energy_guard = "warn"`` where the isomer is meant.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from ase import units
+
+from md.dynamics.ring_polymer import HBAR
+from md.guards.endings import Exit, Frame, SimulationError
+from md.potentials import ClosestPair
+from mlcalc.common.compiled import njit
+
+_HOTTER, _HOT_K, _WIDER = 10.0, 10_000.0, 5.0
+_BELOW_EV = 0.1
+
+
+class Limits(NamedTuple):
+    """What is allowed.
+
+    Attributes:
+        force: Largest force on a bead of an atom, eV/Å.
+        distance: (E, E) Å, smallest distance of two atoms of one bead by pair of elements, in the order of the model's.
+        temperature: Largest kinetic temperature, K.
+        gyration: (N,) Å, largest radius of gyration of each atom's ring polymer.
+        minimum: eV, potential energy of the minimum that no bead may be much below; −∞ for none.
+    """
+
+    force: float
+    distance: np.ndarray
+    temperature: float
+    gyration: np.ndarray
+    minimum: float = -math.inf
+
+
+class Policy(NamedTuple):
+    """What to do, "stop", "warn" or "record", when atoms are too close, and when an energy is too low; how to warn."""
+
+    domain: str = "stop"
+    energy: str = "stop"
+    warn: Callable[[str], None] = print
+
+
+_STRICT = Policy()
+
+
+def limits_of(settings, atoms, shortest: np.ndarray, minimum: float | None = None) -> Limits:
+    """Limits for RunSettings with one number of beads and a model that may be asked for distances down to ``shortest`` (E, E) Å.
+
+    Args:
+        minimum: eV, of the start once it is relaxed; None where there is none to compare with.
+    """
+    masses, T = atoms.get_masses(), settings.temperature_K
+    freedom = degrees_of_freedom(len(masses), settings)
+    hottest = np.inf if settings.thermostat == "GLE" else max(_HOTTER * T * (1.0 + _HOTTER / freedom), _HOT_K)
+    free = HBAR / (2.0 * np.sqrt(masses * units.kB * T))
+    widest = np.full(len(masses), settings.max_gyration_A) if settings.max_gyration_A else _WIDER * free
+    lowest = -math.inf if minimum is None else minimum
+    return Limits(settings.max_force_eV_A, shortest, settings.max_temperature_K or hottest, widest, lowest)
+
+
+def degrees_of_freedom(n_atoms: int, settings) -> int:
+    """Of the momenta of all beads of the atoms that move, less translation and rotation where they are at rest."""
+    points = n_atoms * settings.beads
+    turning = {1: 0, 2: 2}.get(points, 3)  # directions in which so many points can turn
+    return 3 * points - 3 * settings.remove_com - turning * settings.remove_rotation
+
+
+class Guard:
+    """Looks over every force call of a simulation.
+
+    Args:
+        limits: Limits of one molecule; freedom: its degrees of freedom.
+        potential: Of the simulation. Its ``closest_pair``, if it has one, gives the closest pair of the last call, its
+            ``lowest_energy`` the lowest potential energy of a molecule where a bead holds several.
+        policy: What to do where that is too close or too low.
+        copies: How many independent copies of the molecule move together.
+        indices: Of the atoms that move, in the structure, for messages; None where all do.
+        symbols: Elements of all atoms of one molecule, for messages.
+
+    Attributes:
+        n_close: Steps with atoms that were too close; closest: the smallest distance of the simulation, Å.
+        n_low: Steps with an energy that was too low; lowest: how far below the minimum the lowest one was, eV.
+    """
+
+    def __init__(
+        self, limits: Limits, freedom: int, potential=None, policy: Policy = _STRICT, copies: int = 1,
+        indices: np.ndarray | None = None, symbols: Sequence[str] = (),
+    ):  # fmt: skip
+        self._limits, self._policy, self._freedom = limits, policy, freedom * copies
+        self._closest: Callable | None = getattr(potential, "closest_pair", None)
+        self._lowest: Callable | None = getattr(potential, "lowest_energy", None)
+        self.n_close, self.closest, self.n_low, self.lowest = 0, math.inf, 0, 0.0
+        self._per_squared_gyration = 1.0 / np.tile(limits.gyration, copies) ** 2
+        self._squared_force, self._indices = limits.force**2, indices
+        self._copies, self._symbols = copies, symbols
+        self._said: set[str] = set()
+
+    def __call__(self, step: int, positions: np.ndarray, modes, energies: np.ndarray, forces: np.ndarray) -> None:
+        """Look at beads (P, N, 3) Å, integrators.Modes, energies (P,) eV and forces (P, N, 3) eV/Å.
+
+        Raises:
+            SimulationError: Something is beyond its limit.
+        """
+        total, squared_force, kinetic, gyration, lowest = _look(
+            energies, forces, modes.positions, modes.momenta, modes.masses, self._per_squared_gyration
+        )
+        temperature = 2.0 * kinetic / (self._freedom * units.kB * len(positions))
+        if not math.isfinite(total):
+            raise _not_finite(Frame(step, positions, energies, forces))
+        if squared_force > self._squared_force:
+            raise _too_strong(Frame(step, positions, energies, forces), self._limits.force, self._indices)
+        if temperature > self._limits.temperature:
+            raise SimulationError(
+                f"step {step}: the temperature is {temperature:.4g} K, above the limit of {self._limits.temperature:.4g} K; try a "
+                "smaller timestep_fs or a relaxed start, or set max_temperature_K",
+                Exit.TEMPERATURE, Frame(step, positions, energies, forces),
+            )  # fmt: skip
+        if gyration > 1.0:
+            raise SimulationError(
+                f"step {step}: the ring polymer of an atom is {math.sqrt(gyration):.3g} times as wide as allowed (max_gyration_A, "
+                "by default five times the width of a free particle); try a smaller timestep_fs or integrator = \"BCOCB\"",
+                Exit.GYRATION, Frame(step, positions, energies, forces),
+            )  # fmt: skip
+        if self._closest is not None:
+            pair = self._closest(self._limits.distance)
+            self.closest = min(self.closest, pair.smallest)
+            if pair.distance < pair.limit:
+                self._note_close(pair, Frame(step, positions, energies, forces))
+        if self._lowest is not None:
+            lowest = self._lowest()
+        if lowest < self._limits.minimum - _BELOW_EV:
+            self._note_low(lowest, Frame(step, positions, energies, forces))
+
+    def seen(self) -> dict:
+        """For status.json: what was seen of distances and energies."""
+        seen = {"smallest_distance_A": round(self.closest, 4), "steps_too_close": self.n_close}
+        if math.isinf(self._limits.minimum):
+            return seen
+        depth = round(self.lowest, 4)
+        return seen | {"minimum_eV": self._limits.minimum, "steps_too_low": self.n_low, "below_minimum_eV": depth}
+
+    def resume(self, earlier: dict) -> None:
+        """Count on from what a run had seen before it was stopped."""
+        self.n_close, self.n_low = earlier.get("steps_too_close") or 0, earlier.get("steps_too_low") or 0
+        self.closest = math.inf if (known := earlier.get("smallest_distance_A")) is None else known
+        self.lowest = earlier.get("below_minimum_eV") or 0.0
+
+    def _note_close(self, pair: ClosestPair, frame: Frame) -> None:
+        self.n_close += 1
+        first, second = (self._symbols[atom] for atom in (pair.first, pair.second))
+        self._speak(
+            self._policy.domain, Exit.DISTANCE, frame,
+            f"atoms {pair.first} ({first}) and {pair.second} ({second}) of bead {pair.replica // self._copies} are "
+            f"{pair.distance:.3f} Å apart, closer than this model can be trusted (from {pair.limit:.3f} Å for these elements); "
+            "train it on such structures", "domain_guard",
+        )  # fmt: skip
+
+    def _note_low(self, lowest: float, frame: Frame) -> None:
+        depth, self.n_low = self._limits.minimum - lowest, self.n_low + 1
+        self.lowest = max(self.lowest, depth)
+        self._speak(
+            self._policy.energy, Exit.ENERGY, frame,
+            f"the potential energy of a bead is {depth:.3f} eV below the minimum that the start relaxes to, where no vibration "
+            "leads: the molecule has left for another minimum, a lower isomer or a hole of the model; label it with the method "
+            "that the model was trained on (mlcalc label) and compare", "energy_guard",
+        )  # fmt: skip
+
+    def _speak(self, mode: str, code: Exit, frame: Frame, finding: str, key: str) -> None:
+        if mode == "stop":
+            raise SimulationError(
+                f"step {frame.step}: {finding} (beads in breach.xyz), or continue with: rpmd resume RUN --set {key}=warn",
+                code, frame,
+            )  # fmt: skip
+        if mode == "warn" and key not in self._said:
+            self._said.add(key)
+            self._policy.warn(f"step {frame.step}: {finding}")
+
+
+def check_finite(step: int, positions: np.ndarray, modes, energies: np.ndarray, forces: np.ndarray) -> None:
+    """The least that a simulation looks at; arguments and error as those of Guard."""
+    if not math.isfinite(_look(energies, forces, modes.positions, modes.momenta, modes.masses, np.zeros(0))[0]):
+        raise _not_finite(Frame(step, positions, energies, forces))
+
+
+def _not_finite(frame: Frame) -> SimulationError:
+    bad = ~(np.isfinite(frame.energies) & np.isfinite(frame.forces).all(axis=(1, 2)))
+    return SimulationError(
+        f"step {frame.step}: energy or forces of bead(s) {np.flatnonzero(bad).tolist()} are not finite; "
+        "try a smaller timestep_fs, or a start closer to a minimum of the model",
+        Exit.NOT_FINITE, frame,
+    )  # fmt: skip
+
+
+def _too_strong(frame: Frame, limit: float, indices: np.ndarray | None) -> SimulationError:
+    strengths = np.linalg.norm(frame.forces, axis=2)
+    bead, atom = np.unravel_index(strengths.argmax(), strengths.shape)
+    atom = atom if indices is None else indices[atom % len(indices)]
+    return SimulationError(
+        f"step {frame.step}: the force on atom {atom} in bead {bead} is {strengths.max():.4g} eV/Å, above max_force_eV_A = "
+        f"{limit:g}; try a smaller timestep_fs, or a start closer to a minimum of the model",
+        Exit.FORCE, frame,
+    )  # fmt: skip
+
+
+@njit(cache=True)
+def _look(energies, forces, q, p, masses, per_squared_gyration):
+    """A sum that is finite if all is, the largest squared force, Σ p²/2m, the largest squared radius of gyration over its limit,
+    and the lowest energy.
+
+    q and p in normal modes: a ring polymer's radius of gyration is that of its modes but the centroid, r_G² = (1/P) Σ_{k>0} q̃_k².
+    """
+    n_beads, n_atoms, _ = forces.shape
+    total, strongest, kinetic, widest, lowest = 0.0, 0.0, 0.0, 0.0, np.inf
+    for energy in energies:
+        total += energy
+        lowest = min(lowest, energy)
+    for i in range(n_atoms):
+        spread, squares = 0.0, 0.0
+        for k in range(n_beads):
+            force = forces[k, i, 0] ** 2 + forces[k, i, 1] ** 2 + forces[k, i, 2] ** 2
+            total += force
+            strongest = max(strongest, force)
+            squares += p[k, i, 0] ** 2 + p[k, i, 1] ** 2 + p[k, i, 2] ** 2
+            if k > 0:
+                spread += q[k, i, 0] ** 2 + q[k, i, 1] ** 2 + q[k, i, 2] ** 2
+        kinetic += squares / (2.0 * masses[i])
+        if i < len(per_squared_gyration):
+            widest = max(widest, spread / n_beads * per_squared_gyration[i])
+    return total, strongest, kinetic, widest, lowest

@@ -1,0 +1,34 @@
+"""The committee of a run: models that look on while another one moves the atoms, and the run that stops where they disagree.
+
+The run's model moves the atoms alone, so that a run with a committee is, to the bit, the run without one; the others are
+evaluated at every record.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from md.guards.endings import Exit, Frame, SimulationError
+from md.observables.estimators import Sample
+from md.potentials import force_disagreement
+from md.simulation import Potential
+
+
+def disagreement(sample: Sample, committee: Sequence[Potential]) -> np.ndarray:
+    """(P, N) eV/Å, of the run's model and its committee on the force on every bead of every atom."""
+    positions = sample.ring_polymer.positions
+    return force_disagreement(np.array([sample.forces, *(potential(positions)[1] for potential in committee)]))
+
+
+def check_agreement(sample: Sample, limit: float, indices: np.ndarray | None = None) -> None:
+    """Raise SimulationError where a sample's disagreement is above the limit, eV/Å; indices as of guards.Guard."""
+    bead, atom = np.unravel_index(sample.disagreement.argmax(), sample.disagreement.shape)
+    largest = sample.disagreement[bead, atom]
+    if not largest <= limit:
+        atom = atom if indices is None else indices[atom]
+        raise SimulationError(
+            f"step {sample.step}: the committee disagrees by {largest:.4g} eV/Å on atom {atom} in bead {bead}, above "
+            f"max_disagreement_eV_A = {limit:g}; label breach.xyz (mlcalc label), train on it too, and run again",
+            Exit.DISAGREEMENT,
+            Frame(sample.step, sample.ring_polymer.positions.copy(), sample.potential_energies, sample.forces),
+        )

@@ -1,0 +1,154 @@
+"""The input of a run: a flat TOML table with units in the keys, overrides from the command line, all validated."""
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from mlcalc.common.errors import InputError
+from mlcalc.common.settings import build_settings, check_choice, check_range, read_toml, toml_value
+
+INTEGRATOR_NAMES = ("OBABO", "BAOAB", "BCOCB")
+THERMOSTAT_NAMES = ("PILE-L", "PILE-G", "T-RPMD", "centroid", "GLE", "none")
+_NOT_CANONICAL = ("T-RPMD", "none")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Keys of a run's TOML.
+
+    Attributes:
+        structure: Start geometry (any format ASE reads), relative to the TOML; Å.
+        model: Shipped model name or path of a model file.
+        beads: Number of replicas P, or a list: each P then gets a sub-folder of its own.
+        output: Folder to write, relative to the current one.
+        temperature_K, timestep_fs: T and Δt.
+        steps: Time steps of production; equilibration_steps come before and are not recorded.
+        seed: Of the random numbers; same seed, same bits.
+        integrator, thermostat: Names, see md/dynamics/integrators.py and md/dynamics/thermostats.py.
+        centroid_time_fs: Relaxation time τ₀ of the centroid's momenta.
+        friction_scale: λ; internal modes feel the friction 2λω_k (T-RPMD: λω_k).
+        gle_file: Matrices of the thermostat GLE, raw format of gle4md.org (md/dynamics/gle.py), relative to the TOML.
+        remove_com: Hold the centre of mass at rest; false where a constraint of the structure (FixAtoms) holds atoms.
+        remove_rotation: Hold the angular momentum of a molecule at zero.
+        precision: Arithmetic of the network, float32 or float64; positions and momenta are float64 always.
+        backend: numba (compiled kernel) or torch.
+        threads: Threads of the numba backend; 0 takes all.
+        heat_capacity: Record what the heat capacity needs: two more evaluations of the network at every record.
+        pressure: Record the pressure of a structure that is periodic in all three directions: one more evaluation at every record.
+        per_atom: Record kinetic energy, radius of gyration and isotope derivative of every atom with every frame.
+        properties_every_steps, trajectory_every_steps: Intervals of recording.
+        checkpoint_every_steps: Interval of the states that 'rpmd resume' goes on from.
+        committee: Models beside ``model`` that look at every record: their disagreement on forces is recorded.
+        max_disagreement_eV_A: A run whose committee disagrees more on any bead of an atom stops; 0 to record alone.
+        domain_guard: What to do when atoms come closer than the model can be trusted: stop, warn or record.
+        energy_guard: What to do when a bead of a molecule lies below the minimum that its start relaxes to: stop, warn,
+            record or off (md/guards/limits.py says why and by how much).
+        bond_guard: What to do when bonds are not those of the start: stop, warn, record or off (md/guards/bonds.py).
+        max_force_eV_A: A run with a larger force on any bead stops.
+        max_temperature_K, max_gyration_A: Likewise for temperature and width of an atom's ring polymer; 0 for the
+            defaults of md/guards/limits.py.
+        trajectories, trajectories_at_once: Of 'rpmd real-time': how many, each of ``steps`` after a thermalisation of
+            ``equilibration_steps``, and how many of them move as one batch.
+        velocities_every_steps: Interval of its recording.
+    """
+
+    structure: str
+    model: str = "c20"
+    beads: int | tuple[int, ...] = 1
+    output: str = "run"
+    temperature_K: float = 300.0
+    timestep_fs: float = 0.5
+    steps: int = 1000
+    equilibration_steps: int = 0
+    seed: int = 0
+    integrator: str = "OBABO"
+    thermostat: str = "PILE-L"
+    centroid_time_fs: float = 100.0
+    friction_scale: float = 1.0
+    gle_file: str = ""
+    remove_com: bool = True
+    remove_rotation: bool = False
+    precision: str = "float32"
+    backend: str = "numba"
+    threads: int = 0
+    heat_capacity: bool = False
+    pressure: bool = False
+    per_atom: bool = False
+    properties_every_steps: int = 10
+    trajectory_every_steps: int = 20
+    checkpoint_every_steps: int = 10_000
+    committee: tuple[str, ...] = ()
+    max_disagreement_eV_A: float = 0.0
+    domain_guard: str = "stop"
+    energy_guard: str = "stop"
+    bond_guard: str = "warn"
+    max_force_eV_A: float = 200.0
+    max_temperature_K: float = 0.0
+    max_gyration_A: float = 0.0
+    trajectories: int = 64
+    trajectories_at_once: int = 16
+    velocities_every_steps: int = 4
+
+    def __post_init__(self):
+        for n_beads in self.bead_counts:
+            check_range("beads", n_beads, 1, 1024)
+        if not self.bead_counts or len(set(self.bead_counts)) < len(self.bead_counts):
+            raise InputError(f"beads = {list(self.bead_counts)}: expected different numbers, at least one")
+        for name, high in (("temperature_K", 1e5), ("centroid_time_fs", 1e9), ("friction_scale", 100.0)):
+            check_range(name, getattr(self, name), 0, high, open_low=True)
+        check_range("timestep_fs", self.timestep_fs, 0, 20.0)
+        check_range("max_force_eV_A", self.max_force_eV_A, 0, open_low=True)
+        limits = ("max_temperature_K", "max_gyration_A", "max_disagreement_eV_A")
+        for name in ("steps", "equilibration_steps", "seed", "threads", *limits):
+            check_range(name, getattr(self, name), 0)
+        intervals = [f.name for f in fields(self) if f.name.endswith("_every_steps")]
+        for name in (*intervals, "trajectories", "trajectories_at_once"):
+            check_range(name, getattr(self, name), 1)
+        check_choice("integrator", self.integrator, INTEGRATOR_NAMES)
+        check_choice("thermostat", self.thermostat, THERMOSTAT_NAMES)
+        check_choice("precision", self.precision, ("float32", "float64"))
+        check_choice("backend", self.backend, ("numba", "torch"))
+        check_choice("domain_guard", self.domain_guard, ("stop", "warn", "record"))
+        for name in ("energy_guard", "bond_guard"):
+            check_choice(name, getattr(self, name), ("stop", "warn", "record", "off"))
+        if (self.thermostat == "GLE") != bool(self.gle_file):
+            raise InputError(
+                f"thermostat = {self.thermostat!r} with gle_file = {self.gle_file!r}: the thermostat GLE, and no other, needs one"
+            )
+        if self.max_disagreement_eV_A and not self.committee:
+            raise InputError(
+                f"max_disagreement_eV_A = {self.max_disagreement_eV_A:g} without a committee: nobody disagrees"
+            )
+        if self.heat_capacity and self.thermostat in _NOT_CANONICAL:
+            raise InputError(
+                f"heat_capacity with thermostat = {self.thermostat!r}: its fluctuations are not those at constant temperature; "
+                f"expected one of {', '.join(name for name in THERMOSTAT_NAMES if name not in _NOT_CANONICAL)}"
+            )
+
+    @property
+    def bead_counts(self) -> tuple[int, ...]:
+        """All requested P."""
+        return (self.beads,) if isinstance(self.beads, int) else self.beads
+
+    def for_beads(self, n_beads: int) -> "RunSettings":
+        """The settings of the run with this P alone."""
+        return replace(self, beads=n_beads)
+
+
+def read_settings(path: str | Path, overrides: dict[str, Any]) -> RunSettings:
+    """Settings from a TOML file and overrides of its keys.
+
+    Raises:
+        InputError: Missing or malformed file, unknown key (the nearest is named), value out of range.
+    """
+    path = Path(path)
+    values = read_toml(path) | overrides
+    for key in ("structure", "gle_file"):
+        if key not in overrides and isinstance(values.get(key), str) and values[key]:
+            values[key] = str(path.parent / values[key])
+    return build_settings(RunSettings, values, path)
+
+
+def describe_keys() -> str:
+    """One line per key with its default, for ``--help``."""
+    return "\n".join(f"  {f.name} = {toml_value(f.default)}" for f in fields(RunSettings) if f.name != "structure")

@@ -1,0 +1,145 @@
+"""Snapshots of single beads of a run, for labelling."""
+
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from md.dynamics.clamped import Clamped
+from md.runs.config import RunSettings, read_settings
+from md.potentials import electronic_state, farthest_first, fingerprints, force_disagreement, load_model
+from md.runs.preparation import potentials_of, read_start, read_structure
+from md.runs.run_folder import (
+    FROM_IPI,
+    INPUT,
+    MODEL,
+    STRUCTURE,
+    TRAJECTORY,
+    check_files,
+    is_run_folder,
+    kind_of,
+    own_settings,
+)
+from md.files.trajectory import read_frames
+from mlcalc.common.errors import InputError
+
+_MOST_UNCERTAIN = 100  # beads on which a committee disagrees, where nobody says how many
+_LEAST_A = 0.01  # beads whose distances differ by less, root mean square, are one structure to a label
+
+
+class Choice(NamedTuple):
+    """Which beads of which frames.
+
+    Attributes:
+        skip, every: Frames to leave out at the start, and the stride.
+        beads_per_frame: How many beads of each frame, drawn at random with ``seed``; None for all.
+        disagreement: Only beads on which the run's committee disagrees on the force on an atom by more than this, eV/Å.
+        most: At most so many, the most different ones; None for 100 with ``disagreement``, else all.
+    """
+
+    skip: int = 0
+    every: int = 1
+    beads_per_frame: int | None = None
+    seed: int = 0
+    disagreement: float | None = None
+    most: int | None = None
+
+
+def bead_structures(folder: Path, choice: Choice) -> tuple[list, str]:
+    """Snapshots of single beads of a run as ASE Atoms, for labelling, and how many there were to choose from.
+
+    Where there are more than ``most``, those are taken that differ most in the distances of their atoms: first the one that the
+    committee is least sure of, then again and again the one that is farthest from all that were taken.
+
+    Returns:
+        Structures centred at the origin; ``info`` says temperature_K, beads, trajectory, step, bead and sampling, and charge and
+        multiplicity where the start says them.
+
+    Raises:
+        InputError: Not a run folder, a number out of range, or no bead left.
+    """
+    if not is_run_folder(folder):
+        raise InputError(f"{folder} is not a run folder of 'rpmd run' (no {INPUT}, {STRUCTURE} or {MODEL})")
+    check_files(folder)
+    if choice.most is not None and choice.most < 1:
+        raise InputError(f"--most {choice.most}: expected at least 1")
+    steps, positions = read_frames(folder / TRAJECTORY, choice.skip, choice.every)
+    n_beads = positions.shape[1]
+    if choice.beads_per_frame is not None and not 1 <= choice.beads_per_frame <= n_beads:
+        raise InputError(f"--beads-per-frame {choice.beads_per_frame}: expected 1 to {n_beads}")
+    settings, atoms = read_settings(folder / INPUT, {}), read_structure(folder / STRUCTURE)
+    uncertain, found = np.ones(positions.shape[:2]), f"{positions.shape[0] * n_beads} beads"
+    chosen = uncertain > 0.0
+    if choice.disagreement is not None:
+        uncertain = _disagreement(folder, positions)
+        chosen = uncertain > choice.disagreement
+        found = f"{chosen.sum()} of {chosen.size} beads above {choice.disagreement:g} eV/Å"
+        if not chosen.any():
+            raise InputError(f"{found} (the largest disagreement is {uncertain.max():.4g}): nothing to write")
+    chosen = _drawn(chosen, choice)
+    frames, beads = _thinned(chosen, positions, uncertain, atoms, choice)
+    structures = [
+        _snapshot(
+            atoms, positions[frame, bead], _facts(folder, settings) | {"step": int(steps[frame]), "bead": int(bead)}
+        )
+        for frame, bead in zip(frames, beads, strict=True)
+    ]
+    return structures, f"{found}, {len(structures)} written"
+
+
+def _disagreement(folder: Path, positions: np.ndarray) -> np.ndarray:
+    """(n_frames, P) eV/Å, largest over the atoms that move, of the run's model and its committee at positions of its frames."""
+    settings = None if kind_of(folder) == FROM_IPI else own_settings(folder)
+    if settings is None or not settings.committee:
+        raise InputError(f"{folder}: recorded no disagreement; run it with a committee")
+    models = [load_model(name) for name in (settings.model, *settings.committee)]
+    atoms = read_start(folder / STRUCTURE, models[0], quiet=True)
+    potentials = potentials_of(settings, atoms, models)
+    moving = Clamped.of(atoms).moving
+    found = np.empty(positions.shape[:2])
+    for frame, beads in zip(found, positions, strict=True):
+        forces = np.array([potential(np.ascontiguousarray(beads[:, moving]))[1] for potential in potentials])
+        frame[:] = force_disagreement(forces).max(axis=1)
+    return found
+
+
+def _drawn(chosen: np.ndarray, choice: Choice) -> np.ndarray:
+    """The same (n_frames, P), with ``beads_per_frame`` of those that are True in each frame, drawn at random."""
+    if choice.beads_per_frame is None:
+        return chosen
+    rng, drawn = np.random.default_rng(choice.seed), np.zeros_like(chosen)
+    for row, candidates in zip(drawn, map(np.flatnonzero, chosen), strict=True):
+        row[rng.choice(candidates, min(choice.beads_per_frame, len(candidates)), replace=False)] = True
+    return drawn
+
+
+def _thinned(chosen: np.ndarray, positions: np.ndarray, uncertain: np.ndarray, atoms, choice: Choice) -> np.ndarray:
+    """(2, n) frames and beads of at most ``most`` that are the most different, in the order of the run."""
+    frames, beads = np.nonzero(chosen)
+    most = choice.most or (None if choice.disagreement is None else _MOST_UNCERTAIN)
+    if most is None or not len(frames):
+        return np.array([frames, beads])
+    prints = fingerprints(positions[frames, beads], atoms.cell.array, atoms.pbc)
+    worst = int(uncertain[frames, beads].argmax())
+    kept = sorted(islice(farthest_first(prints, worst, _LEAST_A), most))
+    return np.array([frames[kept], beads[kept]])
+
+
+def _facts(folder: Path, settings: RunSettings) -> dict:
+    n_beads = settings.bead_counts[0]
+    return {
+        "sampling": f"ring-polymer MD, model {Path(settings.model).stem}",
+        "temperature_K": settings.temperature_K,
+        "beads": n_beads,
+        "trajectory": f"{folder.name}-T{settings.temperature_K:g}-P{n_beads}-seed{settings.seed}",
+    }
+
+
+def _snapshot(atoms, positions: np.ndarray, facts: dict):
+    """One bead as a structure."""
+    snapshot = atoms.copy()
+    snapshot.set_constraint()  # ASE would report no forces on atoms that are held, and labels need them
+    snapshot.positions = positions - (0 if atoms.pbc.any() else positions.mean(axis=0))
+    snapshot.info = electronic_state(atoms).info | facts
+    return snapshot

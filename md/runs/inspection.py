@@ -1,0 +1,289 @@
+"""``rpmd check``: is everything in a run folder what it should be, and how does one go on?
+
+Nothing is changed, and a run that is being written may be looked at.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+
+from md.files.checkpoint import NEWEST, PREVIOUS, Checkpoint, read_checkpoint
+from md.files.closed_h5 import open_h5
+from md.runs.config import RunSettings, read_settings
+from md.runs.continuation import check_checkpoint, wrong_time
+from md.runs.identity import REAL_TIME, differences, physics_of
+from md.runs.preparation import read_structure
+from md.files.properties import read_table
+from md.files.received import one_line, open_regular
+from md.runs.run_folder import (
+    BREACH,
+    FROM_IPI,
+    INPUT,
+    LOCK,
+    PROPERTIES,
+    STATUS,
+    STRUCTURE,
+    TRAJECTORY,
+    VELOCITIES,
+    check_files,
+    kind_of,
+    own_settings,
+)  # fmt: skip
+from md.files.run_status import read_status
+from md.files.trajectory import LARGEST_A, Layout, layout_of
+from md.files.velocities import facts_of
+from mlcalc.common.errors import InputError
+
+_ROWS_AT_ONCE = 1 << 24  # bytes of a dataset
+_TRAJECTORY = "H5MD trajectory of a ring polymer"
+_LARGEST = 1e12  # eV, Å/fs: no number of a run is so large
+
+
+class Finding(NamedTuple):
+    """What was found in one part of a run folder; curable says that 'rpmd resume' makes it good."""
+
+    part: str
+    good: bool
+    text: str
+    curable: bool = True
+
+
+class Problem(Exception):
+    """Something is wrong with a part."""
+
+    def __init__(self, text: str, curable: bool = False):
+        super().__init__(text)
+        self.curable = curable
+
+
+def inspect(folder: Path) -> tuple[list[Finding], str]:
+    """Look at every part of a run folder; returns what was found, and how to go on."""
+    findings: list[Finding] = []
+
+    def look(part: str, check: Callable):
+        """The value of a check that returns it with what to say of it; None when there is a problem."""
+        try:
+            value, text = check()
+        except (Problem, InputError, OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
+            text = one_line(" ".join(str(problem).replace(f"{folder}/", "").removeprefix(f"{folder}: ").split()))
+            findings.append(Finding(part, False, text, getattr(problem, "curable", False)))
+            return None
+        findings.append(Finding(part, True, text))
+        return value
+
+    try:
+        check_files(folder)
+    except InputError as error:  # nothing else may be opened
+        problem = one_line(str(error).replace(f"{folder}/", ""))
+        return [Finding("files", False, problem, False)], f"do not use it as it is: {folder} was not left so by rpmd"
+    writing = is_being_written(folder)
+    status, kind = look(STATUS, lambda: _status(folder, writing)) or {}, kind_of(folder)
+    settings = look(INPUT, lambda: _settings(folder))
+    n_atoms = look(STRUCTURE, lambda: _structure(folder))
+    if kind == FROM_IPI:
+        if settings and n_atoms:
+            look(TRAJECTORY, lambda: _trajectory_of_ipi(folder, settings, n_atoms))
+        if (folder / PROPERTIES).exists():
+            look(PROPERTIES, lambda: _properties_of_ipi(folder))
+        return findings, _advice_of_ipi(folder, findings, status)
+    physics = look("model and input files", lambda: _physics(settings, kind)) if settings else None
+    checkpoint = look(NEWEST, lambda: _checkpoint(folder))
+    if checkpoint and physics:
+        look("input since the checkpoint", lambda: _unchanged(checkpoint.physics, physics))
+    extent = checkpoint.extent if checkpoint else {}
+    if settings and n_atoms and kind == REAL_TIME:
+        look(VELOCITIES, lambda: _velocities(folder, settings, extent))
+    elif settings and n_atoms:
+        look(TRAJECTORY, lambda: _trajectory(folder, settings, n_atoms, extent))
+        look(PROPERTIES, lambda: _properties(folder, settings, extent))
+    if checkpoint and settings and not _lost(findings):
+        look("checkpoint and files", lambda: _fitting(folder, kind, settings, checkpoint))
+    return findings, _advice(folder, findings, status, writing)
+
+
+def is_being_written(folder: Path) -> bool:
+    """Whether a process holds the lock of a run folder."""
+    try:
+        descriptor = open_regular(folder / LOCK)
+    except (FileNotFoundError, InputError):
+        return False
+    with os.fdopen(descriptor) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def _status(folder: Path, writing: bool) -> tuple[dict, str]:
+    status = read_status(folder)
+    state, step = status["state"], status["step"]
+    if status.get("kind") == FROM_IPI:
+        return status, "written by i-PI, converted by 'analysis from-ipi'"
+    if writing:
+        return status, f"being written, step {step}"
+    if state == "running":
+        state = "killed"
+    error = f": {status['error']}" if status.get("error") else ""
+    return status, f"{state}, step {step} of {status.get('steps', '?')}{error}"
+
+
+def _settings(folder: Path) -> tuple[RunSettings, str]:
+    if kind_of(folder) == FROM_IPI:
+        settings = read_settings(folder / INPUT, {})
+        return settings, f"P = {settings.beads}, steps of {settings.timestep_fs:g} fs"
+    settings = own_settings(folder)
+    return settings, f"P = {settings.beads}, {settings.steps} steps of {settings.timestep_fs:g} fs"
+
+
+def _structure(folder: Path) -> tuple[int, str]:
+    atoms = read_structure(folder / STRUCTURE)
+    return len(atoms), f"{atoms.get_chemical_formula()}, {len(atoms)} atoms"
+
+
+def _physics(settings: RunSettings, kind: str) -> tuple[dict, str]:
+    from md.potentials import load_model
+
+    model = load_model(settings.model)
+    return physics_of(settings, kind), f"model of {len(model.config.elements)} elements, whole"
+
+
+def _checkpoint(folder: Path) -> tuple[Checkpoint | None, str]:
+    if not any((folder / name).exists() for name in (NEWEST, PREVIOUS)):
+        return None, "none yet"
+    checkpoint, warning = read_checkpoint(folder)
+    if warning:
+        raise Problem(warning, curable=True)
+    return checkpoint, f"{checkpoint.phase}, step {checkpoint.step}"
+
+
+def _fitting(folder: Path, kind: str, settings: RunSettings, checkpoint: Checkpoint) -> tuple[None, str]:
+    check_checkpoint(folder, kind, settings, checkpoint)
+    return None, "state, step and tables belong together"
+
+
+def _unchanged(then: dict, now: dict) -> tuple[None, str]:
+    if changes := differences(then, now):
+        raise Problem(changes)
+    return None, "the same"
+
+
+def _trajectory(folder: Path, settings: RunSettings, n_atoms: int, extent: dict) -> tuple[int, str]:
+    with open_h5(folder / TRAJECTORY, _TRAJECTORY, locking=False) as file:
+        layout, every = layout_of(file), settings.trajectory_every_steps
+        _check_sizes(layout, settings, n_atoms)
+        expected = np.arange(layout.n_frames) * every
+        if not np.array_equal(layout.steps, expected):
+            at = int(np.argmax(layout.steps != expected))
+            raise Problem(
+                f"frame {at} is of step {layout.steps[at]}, expected {expected[at]}", at >= extent.get("frames", 0)
+            )
+        _check_times(layout, settings)
+        _check_extent(layout.n_frames, "frames", extent)
+        limits = {
+            "particles/trajectory/position/value": LARGEST_A,
+            "observables/trajectory/potential_energy/value": _LARGEST,
+        }
+        bad = [name for name, limit in limits.items() if not _all_below(limit, file[name], layout.n_frames)]
+        if bad:
+            raise Problem(f"{bad[0]} holds numbers that are not finite, or out of all proportion")
+    return layout.n_frames, f"{layout.n_frames} frames, all finite"
+
+
+def _check_sizes(layout: Layout, settings: RunSettings, n_atoms: int) -> None:
+    if (layout.n_beads, layout.n_atoms) != (settings.beads, n_atoms):
+        raise Problem(f"{layout.n_beads} beads of {layout.n_atoms} atoms, expected {settings.beads} of {n_atoms}")
+
+
+def _check_times(layout: Layout, settings: RunSettings) -> None:
+    if wrong := wrong_time(layout.times, layout.steps * settings.timestep_fs):
+        raise Problem(wrong)
+
+
+def _trajectory_of_ipi(folder: Path, settings: RunSettings, n_atoms: int) -> tuple[int, str]:
+    with open_h5(folder / TRAJECTORY, _TRAJECTORY, locking=False) as file:
+        layout = layout_of(file)
+        _check_sizes(layout, settings, n_atoms)
+        if (np.diff(layout.steps) != settings.trajectory_every_steps).any():
+            raise Problem(f"frames that are not all {settings.trajectory_every_steps} steps apart")
+        _check_times(layout, settings)
+        if not _all_below(LARGEST_A, file["particles/trajectory/position/value"], layout.n_frames):
+            raise Problem("positions that are not finite, or out of all proportion")
+    return layout.n_frames, f"{layout.n_frames} frames, all finite"
+
+
+def _properties_of_ipi(folder: Path) -> tuple[int, str]:
+    steps = read_table(folder / PROPERTIES)["step"]
+    if (np.diff(steps) <= 0).any():
+        raise Problem("steps that go back")
+    return len(steps), f"{len(steps)} whole lines"
+
+
+def _velocities(folder: Path, settings: RunSettings, extent: dict) -> tuple[int, str]:
+    with open_h5(folder / VELOCITIES, "file of velocities", locking=False) as file:
+        found = facts_of(file)
+        facts = found.interval_fs, found.n_beads, found.temperature_K
+        expected = settings.timestep_fs * settings.velocities_every_steps, settings.beads, settings.temperature_K
+        if not np.allclose(facts, expected, rtol=1e-9):
+            raise Problem(f"{facts} as interval in fs, beads and temperature in K, expected {expected}")
+        n = found.shape[0]
+        _check_extent(n, "trajectories", extent)
+        if not _all_below(_LARGEST, file["velocity"], n):
+            raise Problem("velocities that are not finite, or out of all proportion")
+    return n, f"{n} of {settings.trajectories} trajectories, all finite"
+
+
+def _all_below(limit: float, dataset: h5py.Dataset, n: int) -> bool:
+    """Whether the first n entries are finite, and smaller than a limit."""
+    block = max(1, _ROWS_AT_ONCE // max(1, dataset.dtype.itemsize * int(np.prod(dataset.shape[1:]))))
+    parts = (dataset[begin : min(begin + block, n)] for begin in range(0, n, block))
+    return all(part.size == 0 or (part.max() < limit and part.min() > -limit) for part in parts)
+
+
+def _properties(folder: Path, settings: RunSettings, extent: dict) -> tuple[int, str]:
+    data = (folder / PROPERTIES).read_bytes()
+    _check_extent(len(data), "bytes", extent)
+    if not data.endswith(b"\n"):
+        raise Problem("its last line is incomplete", curable=len(data) > extent.get("bytes", 0))
+    header, *lines = [line.split(",") for line in data.decode().splitlines() if not line.startswith("#")]
+    for number, line in enumerate(lines):
+        if len(line) != len(header) or int(line[0]) != number * settings.properties_every_steps:
+            raise Problem(f"line {number} is {','.join(line)[:60]!r}")
+    if lines and not np.isfinite(np.array(lines, dtype=float)).all():
+        raise Problem("numbers that are not finite")
+    return len(lines), f"{len(lines)} whole lines"
+
+
+def _check_extent(found: int, name: str, extent: dict) -> None:
+    if found < extent.get(name, 0):
+        raise Problem(f"{found} {name}, fewer than the {extent[name]} of the checkpoint")
+
+
+def _lost(findings: list[Finding]) -> bool:
+    """Whether a run cannot be resumed; its status may be anything."""
+    return any(not (finding.good or finding.curable or finding.part == STATUS) for finding in findings)
+
+
+def _advice_of_ipi(folder: Path, findings: list[Finding], status: dict) -> str:
+    if all(finding.good for finding in findings):
+        return f"nothing to do; only i-PI can continue this run; analyse it: python -m analysis properties {folder}"
+    return f"convert it again: python -m analysis from-ipi {status.get('source', 'INPUT.xml')} -o ELSEWHERE"
+
+
+def _advice(folder: Path, findings: list[Finding], status: dict, writing: bool) -> str:
+    bad = [finding for finding in findings if not finding.good]
+    if writing:
+        return "nothing to do: the run is being written"
+    if _lost(findings):
+        return f"it cannot be resumed as it is; begin anew: rpmd run {folder / INPUT} --output ELSEWHERE"
+    if bad:
+        return f"nothing is lost: rpmd resume {folder}"
+    if status.get("state") == "finished":
+        return f"nothing to do; to make it longer: rpmd resume {folder} --steps N"
+    why = f" (after a look at {BREACH})" if (folder / BREACH).exists() else ""
+    return f"go on: rpmd resume {folder}{why}"

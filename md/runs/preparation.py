@@ -1,0 +1,211 @@
+"""From settings to what a simulation needs; everything about them is checked here, before anything is written."""
+
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from ase import Atoms, units
+
+from md.guards.bonds import watches_bonds
+from md.dynamics.clamped import Clamped, ClampedPotential, constraint_of
+from md.dynamics.gle import read_gle
+from md.guards.limits import degrees_of_freedom
+from md.dynamics.integrators import SPLITTINGS
+from md.potentials import (
+    Model,
+    electronic_state,
+    find_model,
+    load_model,
+    pair_limits,
+    relaxed,
+    schnet_potential,
+    set_bead_masses,
+)
+from md.dynamics.ring_polymer import HBAR
+from md.simulation import Dynamics, Potential
+from md.dynamics.stability import stability_limit, stiffest_frequency
+from mlcalc.common.errors import InputError, note
+from mlcalc.structures.structure_files import read_last
+
+_MANY_ATOMS = 5000  # whose preparation takes more than a few seconds
+_MOST_RELAXED = 200  # atoms of a start that is relaxed for the guard of energies: tens of evaluations, seconds at most
+
+
+class Prepared(NamedTuple):
+    """What a simulation starts from.
+
+    Attributes:
+        atoms: The start, as its run folder will hold it; those that a constraint holds among them.
+        moving: The atoms that move, which are all but those.
+        model_path: The model file; committee_paths: Those of the committee.
+        potential: By that model, of the atoms that move.
+        shortest: (E, E) Å, the smallest distances that it can be asked for, by pair of its elements.
+        dynamics: For every number of beads.
+        committee: Potentials by the models of the committee.
+        minimum: eV, potential energy of the start once it is relaxed; None where the guard of energies has none.
+        watches_bonds: Whether the guard of bonds looks at it.
+    """
+
+    atoms: Atoms
+    moving: Atoms
+    model_path: Path
+    potential: Potential
+    shortest: np.ndarray
+    dynamics: dict[int, Dynamics]
+    committee_paths: tuple[Path, ...] = ()
+    committee: tuple[Potential, ...] = ()
+    minimum: float | None = None
+    watches_bonds: bool = False
+
+    @property
+    def indices(self) -> np.ndarray | None:
+        """Of the atoms that move, in ``atoms``; None where all do."""
+        return Clamped.of(self.atoms).moving if len(self.moving) < len(self.atoms) else None
+
+
+def prepare(settings) -> Prepared:
+    """Structure, model, potential and dynamics of RunSettings.
+
+    Raises:
+        InputError: A file that is missing or does not fit; a time step that is not stable; a key that does not fit the structure.
+    """
+    model_path = find_model(settings.model)
+    model = load_model(model_path)
+    atoms = read_start(settings.structure, model)
+    moving = atoms[Clamped.of(atoms).moving]
+    _check_keys(settings, atoms, moving)
+    if len(atoms) > _MANY_ATOMS:
+        note(f"preparing {len(atoms)} atoms: neighbours, compiled code, stiffest vibration")
+    paths = tuple(find_model(name) for name in settings.committee)
+    potential, *committee = potentials_of(settings, atoms, [model, *map(load_model, paths)])
+    energies, forces = potential(moving.positions[None])
+    if not (np.isfinite(energies).all() and np.isfinite(forces).all()):
+        raise InputError(f"{settings.structure}: the model gives non-finite energy or forces for this structure")
+    dynamics = {n_beads: dynamics_of(settings, n_beads) for n_beads in settings.bead_counts}
+    stiffest = stiffest_frequency(potential, moving.positions, moving.get_masses())
+    for n_beads, laws in dynamics.items():
+        check_stable(laws, n_beads, stiffest)
+    shortest = pair_limits(model.domain, model.config.elements)
+    minimum = _minimum(settings, atoms, model, potential) if len(moving) == len(atoms) else None
+    bonds = watches_bonds(settings, atoms, model.domain)
+    return Prepared(atoms, moving, model_path, potential, shortest, dynamics, paths, tuple(committee), minimum, bonds)
+
+
+def potentials_of(settings, atoms: Atoms, models: list[Model]) -> list[Potential]:
+    """Potentials of RunSettings by models, as the atoms that move see them."""
+    found = [schnet_potential(model, atoms, settings.precision, settings.backend, settings.threads) for model in models]
+    clamped = Clamped.of(atoms)
+    return [ClampedPotential(potential, clamped) for potential in found] if clamped.mask.any() else found
+
+
+def _minimum(settings, atoms: Atoms, model: Model, potential: Potential) -> float | None:
+    """eV, of the minimum next to the start of a small molecule; None, with a note, where there is none."""
+    if settings.energy_guard == "off" or atoms.pbc.any() or not 2 <= len(atoms) <= _MOST_RELAXED:
+        return None
+    if "bead_masses_u" in model.domain:
+        return None
+    try:
+        return float(relaxed(potential, atoms).get_potential_energy())
+    except InputError as error:
+        note(
+            f"{settings.structure}: {error}: energies are not guarded, and the model may not hold this molecule together"
+        )
+        return None
+
+
+def _check_keys(settings, atoms: Atoms, moving: Atoms) -> None:
+    """Raise InputError where RunSettings ask for what a structure cannot have."""
+    held, pbc = len(atoms) - len(moving), atoms.pbc.tolist()
+    if settings.remove_rotation and any(pbc):
+        raise InputError(
+            "remove_rotation = true with a periodic structure: its cell holds it, only a molecule can turn"
+        )
+    if settings.pressure and not any(pbc):
+        raise InputError(f"pressure = true, but {settings.structure} is not periodic: a molecule has none")
+    if settings.pressure and not (all(pbc) and atoms.cell.rank == 3):
+        raise InputError(
+            f"pressure = true, but {settings.structure} has pbc = {pbc} and {atoms.cell.rank} cell vectors: a volume, and so a "
+            "pressure, is defined where all three directions are periodic"
+        )
+    if held and not len(moving):
+        raise InputError(f"{settings.structure}: a constraint holds all {held} atoms, and no degree of freedom is left")
+    for key, why in (
+        ("remove_com", "their centre of mass is not free to be held as well"),
+        ("remove_rotation", "they keep the molecule from turning"),
+        ("pressure", "they do not move with the cell"),
+    ):
+        if held and getattr(settings, key):
+            raise InputError(
+                f"{settings.structure}: a constraint holds {held} of {len(atoms)} atoms, and {key} = true: {why}; set {key} = false"
+            )
+    if len(moving) and degrees_of_freedom(len(moving), settings.for_beads(1)) < 1:
+        held_at_rest = "centre of mass and rotation" if settings.remove_rotation else "centre of mass"
+        raise InputError(
+            f"{settings.structure}: {len(moving)} atom, its {held_at_rest} at rest: no degree of freedom is left; "
+            "set remove_com = false"
+        )
+
+
+def dynamics_of(settings, n_beads: int) -> Dynamics:
+    """The Dynamics of RunSettings for P beads; reads the thermostat's matrices."""
+    gle = read_gle(settings.gle_file, n_beads, settings.temperature_K) if settings.gle_file else None
+    return Dynamics(
+        settings.temperature_K, settings.timestep_fs, settings.integrator, settings.thermostat, settings.centroid_time_fs,
+        settings.friction_scale, settings.remove_com, settings.remove_rotation, gle,
+    )  # fmt: skip
+
+
+def check_stable(dynamics: Dynamics, n_beads: int, stiffest: float) -> None:
+    """Raise InputError when the time step is above the limit of the splitting; Ω = ``stiffest`` in 1 / ASE time."""
+    limit = stability_limit(dynamics, n_beads, stiffest)
+    if limit == np.inf:
+        return
+    others = {name: stability_limit(replace(dynamics, integrator=name), n_beads, stiffest) for name in SPLITTINGS}
+    fitting = [name for name, value in others.items() if value == np.inf]
+    raise InputError(
+        f"timestep_fs = {dynamics.timestep_fs:g}: {dynamics.integrator} with {n_beads} beads at {dynamics.temperature_K:g} K is "
+        f"stable up to {limit:.3g} (stiffest vibration of the start {HBAR * stiffest / units.invcm:.0f} cm⁻¹)"
+        + (f"; {' or '.join(fitting)} would be stable" if fitting else "")
+    )
+
+
+def read_start(structure: str | Path, model: Model, quiet: bool = False) -> Atoms:
+    """The structure that a run of a model starts from: read_structure, with the masses of the model's beads where it says none."""
+    atoms = read_structure(structure, quiet)
+    set_bead_masses(atoms, model.domain, quiet)
+    return _rounded(atoms)
+
+
+def read_structure(path: str | Path, quiet: bool = False) -> Atoms:
+    """What a structure in any format that ASE reads says, as a run folder holds it.
+
+    Elements, positions, masses, cell, held atoms, charge and multiplicity; the last structure of several, which a note says unless
+    ``quiet``.
+
+    Raises:
+        InputError: The file is missing or malformed, contradicts itself, or has a constraint other than FixAtoms.
+    """
+    found = read_last(path, quiet)
+    bare = Atoms(
+        found.numbers, found.positions, masses=found.arrays.get("masses"), cell=found.cell, pbc=found.pbc,
+        constraint=constraint_of(found, path), info=electronic_state(found, str(path)).info,
+    )  # fmt: skip
+    return _rounded(bare)
+
+
+def _rounded(atoms: Atoms) -> Atoms:
+    """The structure as its text has it."""
+    from ase.io import iread
+
+    return next(iread(StringIO(as_extxyz(atoms)), format="extxyz")) if len(atoms) else atoms
+
+
+def as_extxyz(atoms: Atoms) -> str:
+    """Text of a structure, as it lies in run folders; read_structure changes nothing about it."""
+    from ase.io import write
+
+    text = StringIO()
+    write(text, atoms, format="extxyz")
+    return text.getvalue()

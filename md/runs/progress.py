@@ -1,0 +1,90 @@
+"""What the user sees of a run: a bar on a terminal, lines elsewhere, and a table of means at the end."""
+
+import math
+import time
+
+from md.observables.averages import DERIVED, means
+from md.observables.estimators import ESTIMATORS
+from md.observables.statistics import Mean
+from md.runs.verdict import as_line
+from mlcalc.common.tables import aligned, with_error
+
+_LOG_INTERVAL_S = 10.0
+
+# Columns of properties.csv and what follows from them that make rows of the table.
+_ROWS = (
+    "temperature_K", "potential_eV", "kinetic_virial_eV", "kinetic_primitive_eV", "gyration_radius_A", "pressure_GPa",
+    "disagreement_eV_A",
+    "heat_capacity_kB", "heat_capacity_fluctuation_kB",
+)  # fmt: skip
+
+
+class Progress:
+    """Follows one run and keeps its status.json up to date.
+
+    Args:
+        settings: RunSettings with one number of beads.
+        record: The RunFolder that takes log lines and status.
+        copies: How many trajectories a step moves on; step: Where it begins.
+    """
+
+    def __init__(self, settings, record, copies: int = 1, step: int = 0):
+        from tqdm import tqdm
+
+        self.step, self.ns_per_day = step, 0.0
+        self._settings, self._record, self._copies = settings, record, copies
+        self._total = settings.steps + settings.equilibration_steps
+        self._bar = tqdm(total=self._total, unit="step", disable=None, desc=f"P = {settings.beads}", mininterval=0.5)
+        self._began: float | None = None
+
+    def show(self, step: int) -> None:
+        """Note the step of production; negative steps are equilibration."""
+        now, done = time.monotonic(), step + self._settings.equilibration_steps
+        if not self._bar.disable:
+            self._bar.update(done - self._bar.n)
+        self.step = step
+        if self._began is None:  # the first call comes after compilation, which is not speed
+            self._began, self._logged, self._first = now, now, done
+            return
+        steps_per_second = (done - self._first) / max(now - self._began, 1e-9)
+        self.ns_per_day = steps_per_second * self._copies * self._settings.timestep_fs * 1e-6 * 86400
+        left = (self._total - done) / steps_per_second if steps_per_second > 0 else float("nan")
+        self._bar.set_postfix_str(f"{self.ns_per_day:.1f} ns/day", refresh=False)
+        self._record.set_status(step=step, ns_per_day=round(self.ns_per_day, 3), seconds_left=round(left, 1))
+        if now - self._logged > _LOG_INTERVAL_S:
+            self._logged = now
+            line = f"step {step} of {self._settings.steps}, {self.ns_per_day:.2f} ns/day, {left:.0f} s left"
+            self._record.log(line)
+            if self._bar.disable:
+                print(f"P = {self._settings.beads}: {line}", flush=True)
+
+    def close(self) -> None:
+        """Finish the bar."""
+        self._bar.close()
+
+
+def summary(results: list[dict]) -> str:
+    """A table of means with standard errors, one column per run, and a line for each run about which something is conspicuous.
+
+    Args:
+        results: One dict per run: ``beads``, ``ns_per_day``, and, where properties were recorded, ``ensemble`` and ``series``,
+            property name → (n,) values; ``verdict``: sentences of verdict.verdict.
+    """
+    rows = property_rows([means(result["series"], result["ensemble"]) for result in results if "series" in result])
+    rows.append(["speed / ns/day", *(f"{result['ns_per_day']:.2f}" for result in results)])
+    table = aligned(["", *(f"P = {result['beads']}" for result in results)], rows, left=1)
+    told = [(result["beads"], result["verdict"]) for result in results if result.get("verdict")]
+    return "\n".join([table, *(f"verdict on P = {beads}: {as_line(texts)}" for beads, texts in told)])
+
+
+def property_rows(columns: list[dict[str, Mean]]) -> list[list[str]]:
+    """Rows of a table with a column for each dict of property name → mean: a label, then value ± error."""
+    known = [key for key in _ROWS if columns and all(key in column for column in columns)]
+    table = ESTIMATORS | DERIVED
+    return [
+        [f"{table[key].label} / {table[key].unit}", *(_cell(key, column[key]) for column in columns)] for key in known
+    ]
+
+
+def _cell(key: str, mean: Mean) -> str:
+    return "too few samples" if key in DERIVED and math.isnan(mean.value) else with_error(*mean[:2])

@@ -1,0 +1,196 @@
+"""Real-time ring-polymer MD: many independent trajectories from thermalised starts, moved as one batch.
+
+Every trajectory starts from a thermalisation with PILE-L and then moves under T-RPMD, which leaves the centroid free, or at
+constant energy (RPMD; at P = 1 both are classical dynamics). The velocities of the centroids are what Kubo-transformed velocity
+autocorrelation functions are made of (analysis/spectrum/spectra.py).
+
+M copies of a molecule are one ring polymer of M·N atoms whose potential is a sum over copies: the laws of motion need not know,
+and the network sees P·M replicas at once.
+
+Source: Craig, Manolopoulos, J. Chem. Phys. 121, 3368 (2004), doi:10.1063/1.1777575; T-RPMD: Rossi, Ceriotti, Manolopoulos,
+J. Chem. Phys. 140, 234116 (2014), doi:10.1063/1.4883861.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from ase import units
+
+from md.files.checkpoint import Checkpoint
+from md.runs.continuation import done_steps
+from md.guards.endings import Frame, Stopped, StopRequest
+from md.guards.limits import check_finite
+from md.dynamics.integrators import in_modes, make_laws
+from md.dynamics.normal_modes import to_beads
+from md.runs.identity import REAL_TIME
+from md.runs.progress import Progress
+from md.dynamics.ring_polymer import RingPolymer, thermal_ring_polymer
+from md.runs.run_folder import RunFolder
+from md.runs.runner import Saver, attempt, facts, make_guards
+from md.simulation import Dynamics, NoiseSource, simulate, standard_normal
+from md.runs.verdict import verdict_of_guards
+from mlcalc.common.errors import InputError
+
+_REAL_TIME = ("T-RPMD", "none")
+
+
+class Copies:
+    """The potential of M independent copies of a molecule: (P, M·N, 3) Å → energies (P,) eV summed over copies, forces."""
+
+    def __init__(self, potential, copies: int):
+        self.potential, self.copies, self._lowest = potential, copies, np.inf
+        if hasattr(potential, "closest_pair"):
+            self.closest_pair = potential.closest_pair  # atoms of different copies never meet
+
+    def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Energies (P,) eV and forces (P, N, 3) eV/Å at positions (P, N, 3) Å."""
+        n_beads = len(positions)
+        energies, forces = self.potential(positions.reshape(n_beads * self.copies, -1, 3))
+        self._lowest = float(energies.min())
+        return energies.reshape(n_beads, self.copies).sum(axis=1), forces.reshape(positions.shape)
+
+    def lowest_energy(self) -> float:
+        """eV, the lowest one of a bead of a copy in the last call."""
+        return self._lowest
+
+
+def check_real_time(settings) -> None:
+    """Raise InputError unless RunSettings ask for motion in real time."""
+    if settings.thermostat not in _REAL_TIME:
+        raise InputError(
+            f"thermostat = {settings.thermostat!r} disturbs motion in real time: expected one of {', '.join(_REAL_TIME)}"
+        )
+    if settings.committee:
+        raise InputError("committee: 'rpmd real-time' records velocities alone, no disagreement; leave it out")
+    if settings.trajectories % settings.trajectories_at_once:
+        raise InputError(
+            f"trajectories = {settings.trajectories}: expected a multiple of "
+            f"trajectories_at_once = {settings.trajectories_at_once}"
+        )
+    if settings.steps < settings.velocities_every_steps:
+        raise InputError(
+            f"steps = {settings.steps}: expected at least velocities_every_steps = {settings.velocities_every_steps}"
+        )
+
+
+def run_ensemble(settings, folder: Path, prepared, stop: StopRequest, checkpoint: Checkpoint | None = None) -> dict:
+    """All trajectories of one number of beads, from the batch after the checkpoint; returns what run_one does, but no properties.
+
+    ``velocities.h5`` in the folder holds the trajectories that came to their end, whole.
+    """
+    copies, n_beads = settings.trajectories_at_once, settings.beads
+    batches, per_batch = settings.trajectories // copies, settings.equilibration_steps + settings.steps
+    generators = [np.random.default_rng(seed) for seed in np.random.SeedSequence(settings.seed).spawn(copies)]
+    state = thermal_copies(prepared.moving, settings, generators)
+    record, first = RunFolder(folder, settings), 0
+    record.note_changes()
+    if checkpoint is not None:
+        first = checkpoint.step
+        state.positions[:], state.momenta[:] = checkpoint.state["positions"], checkpoint.state["momenta"]
+        for generator, known in zip(generators, checkpoint.generators, strict=True):
+            generator.bit_generator.state = known
+    record.open_velocities(prepared.atoms, checkpoint and checkpoint.extent)
+    done = done_steps(settings, checkpoint)
+    record.set_status(force=True, state="running", **facts(settings, prepared.model_path, REAL_TIME, done))
+    record.log(
+        f"started: P = {n_beads}, trajectories {first * copies} to {settings.trajectories} of {settings.steps} steps"
+    )
+    progress = Progress(replace(settings, steps=batches * per_batch, equilibration_steps=0), record, copies, done)
+    potential = Copies(prepared.potential, copies)
+    guard, bonds = make_guards(settings, prepared, record, potential, checkpoint is not None)
+    # Energies and forces are not at hand where velocities are recorded.
+    unknown = np.full(state.positions.shape, np.nan)
+    all_atoms = prepared.atoms[np.tile(np.arange(len(prepared.atoms)), copies)]
+    with (
+        attempt(record, progress, stop, (guard, bonds), all_atoms) as outcome,
+        Saver(record, settings, REAL_TIME, generators) as saver,
+    ):
+        for batch in range(first, batches):
+
+            def show(step: int, before: int = batch * per_batch) -> None:
+                progress.show(before + step)
+                bonds(Frame(before + step, state.positions, unknown[:, 0, 0], unknown))
+                if stop.made:
+                    raise Stopped
+
+            law = (potential, prepared.dynamics[n_beads], side_by_side(generators, n_beads))
+            record.add_velocities(trajectories(state, *law, settings, show, guard))
+            record.set_status(force=True, trajectories=(batch + 1) * copies)
+            kept = {"positions": state.positions.copy(), "momenta": state.momenta.copy()}  # the next batch moves on
+            saver.save("trajectories", batch + 1, kept)
+    told = verdict_of_guards(outcome["seen"])
+    return outcome | {"beads": n_beads, "ns_per_day": progress.ns_per_day, "verdict": told}
+
+
+def thermal_copies(atoms, settings, generators: list[np.random.Generator]) -> RingPolymer:
+    """Thermal ring polymers of a molecule, side by side, each drawn from its own generator."""
+    copies = [
+        thermal_ring_polymer(atoms.positions, atoms.get_masses(), settings.beads, settings.temperature_K, generator)
+        for generator in generators
+    ]
+    positions, momenta = (np.concatenate([copy[n] for copy in copies], axis=1) for n in range(2))
+    return RingPolymer(positions, momenta, np.concatenate([copy.masses for copy in copies]))
+
+
+def side_by_side(generators: list[np.random.Generator], n_beads: int) -> NoiseSource:
+    """Noise for copies of which each has a generator: a copy meets the same numbers whatever moves beside it."""
+    sources = [standard_normal(generator) for generator in generators]
+
+    def fill(numbers: np.ndarray) -> None:
+        if not numbers.size:
+            return
+        shares = numbers.reshape(*numbers.shape[:2], n_beads, len(sources), -1)
+        for copy, source in enumerate(sources):
+            share = np.empty_like(shares[:, :, :, copy], order="C")
+            source(share)
+            shares[:, :, :, copy] = share
+
+    return fill
+
+
+def trajectories(
+    state: RingPolymer,
+    potential: Copies,
+    dynamics: Dynamics,
+    noise: NoiseSource,
+    settings,
+    show: Callable[[int], None],
+    guard: Callable = check_finite,
+) -> np.ndarray:
+    """Thermalise M copies and follow them: velocities of their centroids, (M, n_frames, N, 3) float32 in Å/fs.
+
+    Args:
+        state: The M copies as one ring polymer, moved in place.
+        dynamics: Of the motion in real time; thermalised starts come from PILE-L with the same time step.
+        settings: RunSettings with equilibration_steps, steps, velocities_every_steps.
+        show: Called with the number of steps made so far.
+        guard: As simulate takes it.
+    """
+    every, warm_up = settings.velocities_every_steps, settings.equilibration_steps
+    canonical = replace(dynamics, thermostat="PILE-L", remove_com=False, remove_rotation=False)
+    for sample in simulate(state, potential, canonical, noise, warm_up, every, guard=guard):
+        show(sample.step)
+    stop_rigid_motion(state, potential.copies, dynamics)
+    # Motion keeps both at rest, but for the rotation that noise on the internal modes adds.
+    free = replace(dynamics, remove_com=False, remove_rotation=False)
+    n_atoms = len(state.masses) // potential.copies
+    frames = np.empty((potential.copies, settings.steps // every + 1, n_atoms, 3), dtype=np.float32)
+    for sample in simulate(state, potential, free, noise, settings.steps, every, guard=guard):
+        velocities = state.momenta.mean(axis=0) / state.masses[:, None] * units.fs
+        frames[:, sample.step // every] = velocities.reshape(potential.copies, n_atoms, 3)
+        show(warm_up + sample.step)
+    return frames
+
+
+def stop_rigid_motion(state: RingPolymer, copies: int, dynamics: Dynamics) -> None:
+    """Take momentum, and angular momentum if ``dynamics`` says so, out of every copy."""
+    laws = make_laws(dynamics, len(state.positions))
+    for begin in range(0, len(state.masses), len(state.masses) // copies):
+        atoms = slice(begin, begin + len(state.masses) // copies)
+        positions, momenta = (np.ascontiguousarray(x[:, atoms]) for x in (state.positions, state.momenta))
+        copy = RingPolymer(positions, momenta, state.masses[atoms])
+        modes = in_modes(copy, laws)
+        to_beads(laws.transform, modes.momenta, copy.momenta)
+        state.momenta[:, atoms] = copy.momenta

@@ -1,0 +1,286 @@
+"""Everything a run leaves on disk: one folder per bead count.
+
+=================  ==========================================================================================
+file               content
+=================  ==========================================================================================
+input.toml         the settings as used, overrides included
+structure.xyz      the start geometry
+model.safetensors  the model as used, so that the folder stands on its own; likewise committee-K.safetensors
+gle.txt            the thermostat's matrices, if it has any
+trajectory.h5      all beads, see md/files/trajectory.py
+properties.csv     estimators against time, one header, whole lines only (older ones begin with a comment, #): means over beads,
+                   energies of the whole system; 'rpmd estimators' has their formulas
+velocities.h5      in place of these two where 'rpmd real-time' ran, see md/runs/real_time.py
+checkpoint         the state to go on from, and checkpoint.previous the one before, see md/files/checkpoint.py
+breach.xyz         all beads where a guard stopped the run, with what the model says: model_energy, model_forces
+status.json        state, step, rate, time left, last error; always valid JSON
+run.log            what happened when
+=================  ==========================================================================================
+"""
+
+import fcntl
+import time
+from contextlib import suppress
+from dataclasses import asdict, replace
+from datetime import datetime
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.io import write
+
+from md.files.checkpoint import NEWEST, NEXT, PREVIOUS
+from md.dynamics.clamped import Clamped
+from md.runs.config import RunSettings, read_settings
+from md.guards.endings import Frame
+from md.observables.estimators import ESTIMATORS, PER_ATOM
+from md.runs.identity import FILES, FREE, REAL_TIME, RUN
+from md.files.properties import PropertiesWriter
+from md.files.received import check_regular, one_line, opener
+from md.files.run_status import LARGEST as LARGEST_STATUS
+from md.files.run_status import STATUS, load_status, read_status
+from md.files.trajectory import TrajectoryWriter
+from md.files.velocities import VelocityWriter
+from mlcalc.common.errors import DISK_FULL, InputError
+from mlcalc.common.files import write_atomically
+from mlcalc.common.json_text import to_json
+from mlcalc.common.settings import as_toml, build_settings, read_toml
+
+INPUT, STRUCTURE, MODEL = "input.toml", "structure.xyz", "model.safetensors"
+GLE, TRAJECTORY, PROPERTIES, VELOCITIES = "gle.txt", "trajectory.h5", "properties.csv", "velocities.h5"
+LOG, LOCK, BREACH = "run.log", ".lock", "breach.xyz"
+FROM_IPI = (
+    "from-ipi"  # kind of a folder that 'analysis from-ipi' has made of i-PI's output: no model, nothing to go on from
+)
+_FILES = {
+    INPUT, STRUCTURE, MODEL, GLE, TRAJECTORY, PROPERTIES, VELOCITIES, STATUS, LOG, BREACH, NEWEST, PREVIOUS, NEXT
+}  # fmt: skip
+_LARGEST = {INPUT: 1 << 20, STATUS: LARGEST_STATUS, GLE: 1 << 26, PROPERTIES: 1 << 32}  # bytes
+_COMMITTEE = "committee-*.safetensors"
+_STATUS_INTERVAL_S = 2.0
+_LOCK_TRIALS, _LOCK_PAUSE_S = 5, 0.02
+
+
+def check_removable(folder: Path) -> None:
+    """Raise InputError unless --overwrite may take a folder: it is new, empty, or one that rpmd wrote."""
+    if not (is_fresh(folder) or (is_run_folder(folder) and kind_of(folder) != FROM_IPI)):
+        raise InputError(f"{folder} is not a folder that rpmd wrote: --overwrite does not touch it")
+
+
+def is_fresh(folder: Path) -> bool:
+    """Whether a run can begin in a folder: it is not there, or empty, or was left by one that was killed before it began."""
+    if not folder.exists():
+        return True
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
+    known = _FILES | {LOCK} | {path.name for path in committee_of(folder)}
+    return not names or (LOCK in names and INPUT not in names and names <= known)
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether a run has begun in a folder (which so may be overwritten), or one of i-PI was converted into it (which may not)."""
+    if not all((folder / name).is_file() for name in (INPUT, STRUCTURE)):
+        return False
+    return (folder / MODEL).is_file() or kind_of(folder) == FROM_IPI
+
+
+def committee_of(folder: Path) -> list[Path]:
+    """The models of a run's committee, in order."""
+    return sorted(folder.glob(_COMMITTEE))
+
+
+def check_files(folder: Path) -> None:
+    """Raise InputError where a file of a run folder is a link, a named pipe or a folder, or larger than any run makes it."""
+    for path in [*(folder / name for name in sorted(_FILES | {LOCK})), *committee_of(folder)]:
+        check_regular(path, _LARGEST.get(path.name))
+
+
+class RunFolder:
+    """Writer of one run folder, which nobody else may write to meanwhile.
+
+    Args:
+        folder: Made if it is not there.
+        settings: RunSettings with one number of beads.
+
+    Raises:
+        InputError: It cannot be made, or another process writes there. The lock is the system's: it goes with its process.
+        OSError: No space is left.
+    """
+
+    def __init__(self, folder: Path, settings):
+        self.folder, self._settings, self._status_time = folder, settings, -_STATUS_INTERVAL_S
+        self._status: dict = {}
+        self._tables: dict = {}
+        self._clamped = Clamped(np.zeros(0, dtype=bool), np.zeros((0, 3)))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # Not emptied: the lock of a folder that was received may be anything.
+            self._lock = open(folder / LOCK, "ab", opener=opener)  # noqa: SIM115 (held for the life of the run)
+        except OSError as error:
+            if error.errno in DISK_FULL:
+                raise
+            raise InputError(f"{folder}: cannot be written: {error.strerror}; choose another --output") from error
+        for _ in range(_LOCK_TRIALS):  # 'rpmd check' may hold it for an instant
+            with suppress(OSError):
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(_LOCK_PAUSE_S)
+        self._lock.close()
+        raise InputError(f"{folder}: another run is writing there; wait for it, or choose another --output")
+
+    def begin(self, structure: str, model_path: Path, committee: list[Path], kind: str) -> None:
+        """Remove an old run and write what a new one starts from; the input comes last, it makes the folder that of a run.
+
+        Args:
+            structure: The start as extxyz; model_path: The model file; committee: Those of the committee.
+            kind: physics.RUN or physics.REAL_TIME.
+        """
+        copies = replace(self._settings, structure=STRUCTURE, gle_file=GLE if self._settings.gle_file else "")
+        # All is read before anything is removed: the input may be that of the run that is replaced.
+        contents = {STRUCTURE: structure.encode(), MODEL: model_path.read_bytes()}
+        if self._settings.gle_file:
+            contents[GLE] = Path(self._settings.gle_file).read_bytes()
+        for k, path in enumerate(committee):
+            contents[_COMMITTEE.replace("*", f"{k:03d}")] = path.read_bytes()
+        for name in [INPUT, *_FILES, *(path.name for path in committee_of(self.folder))]:
+            (self.folder / name).unlink(missing_ok=True)
+        self.set_status(force=True, state="begun", kind=kind, step=0, error=None)
+        for name, content in (contents | {INPUT: as_toml(copies).encode()}).items():
+            write_atomically(self.folder / name, content)
+
+    def note_changes(self) -> None:
+        """Bring the keys of the input that a continued run may change up to date."""
+        check_files(self.folder)
+        path = self.folder / INPUT
+        free = {key: value for key, value in asdict(self._settings).items() if key in FREE - FILES}
+        settings = build_settings(RunSettings, read_toml(path) | free, path)
+        write_atomically(path, as_toml(settings).encode())
+
+    def open_tables(self, atoms, columns: list[str], extent: dict[str, int] | None = None) -> None:
+        """Begin trajectory and properties, with these columns beside step and time, or cut them back to an earlier ``extent``.
+
+        Raises:
+            InputError: There is less of them than ``extent`` says, or they are not what they should be.
+        """
+        n_beads, per_atom = self._settings.beads, self._settings.per_atom
+        observables = [name for name, row in ESTIMATORS.items() if row.needs == PER_ATOM] if per_atom else []
+        cell, self._clamped = atoms.cell.array if atoms.pbc.any() else None, Clamped.of(atoms)
+        frames = extent["frames"] if extent else None
+        for name in (TRAJECTORY, PROPERTIES) if extent is None else ():
+            (self.folder / name).unlink(missing_ok=True)
+        self._tables["frames"] = TrajectoryWriter(
+            self.folder / TRAJECTORY, n_beads, len(atoms), cell, observables, frames, atoms.pbc, atoms
+        )
+        self._tables["bytes"] = PropertiesWriter(self.folder / PROPERTIES, columns, extent["bytes"] if extent else None)
+
+    def open_velocities(self, atoms, extent: dict[str, int] | None = None) -> None:
+        """Begin the velocities of 'rpmd real-time', or cut them back to an earlier ``extent``; InputError as open_tables."""
+        self._clamped = Clamped.of(atoms)
+        if extent is None:
+            (self.folder / VELOCITIES).unlink(missing_ok=True)
+        n = extent["trajectories"] if extent else None
+        self._tables["trajectories"] = VelocityWriter(self.folder / VELOCITIES, self._settings, atoms, n)
+
+    @property
+    def extent(self) -> dict[str, int]:
+        """Frames in the trajectory, bytes of the table of properties or number of trajectories by now."""
+        return {name: len(table) for name, table in self._tables.items()}
+
+    def sync(self) -> None:
+        """Wait until they are on disk."""
+        for table in self._tables.values():
+            table.sync()
+
+    def add_properties(self, step: int, time_fs: float, values: dict[str, float]) -> None:
+        """Append one line to the table."""
+        self._tables["bytes"].append(step, time_fs, values)
+
+    def add_frame(self, sample) -> None:
+        """Append one frame of all beads of an estimators.Sample; atoms that are held, which it does not have, are added."""
+        observables = sample.per_atom if self._settings.per_atom else {}
+        observables = {name: self._clamped.among_all(values) for name, values in observables.items()}
+        positions = self._clamped.with_held(sample.ring_polymer.positions)
+        self._tables["frames"].append(sample.step, sample.time_fs, positions, sample.potential_energies, observables)
+
+    def add_velocities(self, velocities: np.ndarray) -> None:
+        """Append trajectories (M, n_frames, n, 3) in Å/fs of the atoms that move."""
+        self._tables["trajectories"].append(self._clamped.among_all(velocities, axis=-2))
+
+    def add_breach(self, frame: Frame, atoms, reason: str) -> None:
+        """Write the beads of a frame that made the run stop as extxyz, with ``model_energy`` and ``model_forces``.
+
+        Forces on held atoms are NaN.
+        """
+        images, clamped = [], Clamped.of(atoms)
+        positions, forces = clamped.with_held(frame.positions), clamped.among_all(frame.forces, np.nan, axis=-2)
+        for bead, (image_positions, energy, image_forces) in enumerate(
+            zip(positions, frame.energies, forces, strict=True)
+        ):
+            image = atoms.copy()
+            image.set_constraint()  # ASE would write no forces on atoms that are held
+            image.positions = image_positions
+            # Not under the names of labels: nobody is to train a network on what it has said itself.
+            image.info = {"step": frame.step, "bead": bead, "reason": reason, "model_energy": float(energy)}
+            image.set_array("model_forces", image_forces)
+            images.append(image)
+        text = StringIO()
+        write(text, images, format="extxyz")
+        write_atomically(self.folder / BREACH, text.getvalue().encode())
+
+    def earlier_status(self) -> dict:
+        """What status.json says of the run that is resumed; empty where it cannot be read."""
+        try:
+            return read_status(self.folder)
+        except InputError:
+            return {}
+
+    def log(self, message: str) -> None:
+        """Add a line to the log, if that is possible: that the disk is full is said where data cannot be written."""
+        with suppress(OSError, InputError), open(self.folder / LOG, "a", encoding="utf-8", opener=opener) as stream:
+            stream.write(f"{datetime.now().isoformat(timespec='seconds')} {one_line(message)}\n")
+
+    def set_status(self, force: bool = False, **entries: Any) -> None:
+        """Update status.json, if that is possible: at once with ``force``, else every few seconds."""
+        self._status |= entries
+        if force or time.monotonic() - self._status_time > _STATUS_INTERVAL_S:
+            with suppress(OSError, InputError):
+                write_atomically(self.folder / STATUS, (to_json(self._status, indent=1) + "\n").encode())
+            self._status_time = time.monotonic()
+
+    def close(self) -> None:
+        """Close the files and let others write."""
+        for table in self._tables.values():
+            table.close()
+        self._lock.close()
+
+
+def kind_of(folder: Path) -> str:
+    """What the run of a folder is of: physics.RUN, physics.REAL_TIME or FROM_IPI."""
+    try:
+        kind = load_status(folder).get("kind")
+    except (OSError, InputError):  # a lost status ends no run: there is another sign
+        kind = None
+    if kind in (RUN, REAL_TIME, FROM_IPI):
+        return kind
+    return REAL_TIME if (folder / VELOCITIES).exists() else RUN
+
+
+def own_settings(folder: Path, overrides: dict[str, Any] | None = None) -> RunSettings:
+    """The settings of a run, with the copies of structure, model and matrices that its folder holds, and overrides of other keys.
+
+    Raises:
+        InputError: Input missing or malformed, a run of i-PI, or files that do not lie in the folder.
+    """
+    check_files(folder)
+    if kind_of(folder) == FROM_IPI:
+        raise InputError(
+            f"{folder} was written by i-PI and converted by 'analysis from-ipi': only i-PI can continue it; choose another folder"
+        )
+    for key, allowed in (("structure", (STRUCTURE,)), ("gle_file", ("", GLE))):
+        value = read_toml(folder / INPUT).get(key, allowed[0])
+        if value not in allowed:
+            raise InputError(
+                f"{folder / INPUT}: {key} = {str(value)[:80]!r}: expected {allowed[-1]!r}, the copy beside it"
+            )
+    own = {"model": str(folder / MODEL), "committee": [str(path) for path in committee_of(folder)]}
+    return read_settings(folder / INPUT, own | (overrides or {}))

@@ -1,0 +1,179 @@
+"""The runs of an input, one for each number of beads: which begin, which go on, and in which order they are made."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from md.files.checkpoint import NEWEST, PREVIOUS, Checkpoint, read_checkpoint
+from md.runs.config import RunSettings
+from md.runs.continuation import check_checkpoint
+from md.guards.endings import Exit, StopRequest
+from md.runs.identity import FILES, FREE, REAL_TIME, RUN, differences, physics_of
+from md.potentials import single_threaded_blas
+from md.runs.preparation import Prepared, as_extxyz, prepare
+from md.runs.progress import summary
+from md.runs.real_time import check_real_time, run_ensemble
+from md.files.received import check_name
+from md.runs.run_folder import RunFolder, check_removable, is_fresh, is_run_folder, kind_of, own_settings
+from md.runs.runner import run_one
+from mlcalc.common.errors import InputError
+
+_MAKE = {RUN: run_one, REAL_TIME: run_ensemble}
+
+
+class _Task(NamedTuple):
+    """A run to be made, from a checkpoint or from its start."""
+
+    folder: Path
+    kind: str
+    settings: RunSettings
+    prepared: Prepared
+    checkpoint: Checkpoint | None
+
+
+def run(
+    settings: RunSettings, stop: StopRequest | None = None, overwrite: bool = False, kind: str = RUN
+) -> tuple[int, list[Path]]:
+    """Make the run of every requested number of beads; those that the output folder holds are resumed.
+
+    Args:
+        settings: Of all of them (config.read_settings).
+        stop: The requests to stop; None for signals alone.
+        overwrite: Begin anew where there is one.
+        kind: physics.RUN or physics.REAL_TIME.
+
+    Returns:
+        Exit code (endings.Exit) and the run folders.
+
+    Raises:
+        InputError: Structure, model and output are checked before anything is written.
+    """
+    if kind == REAL_TIME:
+        check_real_time(settings)
+    check_name(settings.output)
+    output = Path(settings.output)
+    counts = settings.bead_counts
+    folders = [output] if isinstance(settings.beads, int) else [output / f"P{n_beads}" for n_beads in counts]
+    prepared = prepare(settings)
+    tasks = [
+        _task(folder, kind, settings.for_beads(n), prepared, overwrite)
+        for n, folder in zip(counts, folders, strict=True)
+    ]
+    for task in tasks:
+        if overwrite or is_fresh(task.folder):
+            record = RunFolder(task.folder, task.settings)
+            record.begin(as_extxyz(prepared.atoms), prepared.model_path, list(prepared.committee_paths), kind)
+            record.close()
+    if stop is not None:
+        return _in_turn(tasks, stop)
+    with StopRequest() as signals:
+        return _in_turn(tasks, signals)
+
+
+def resume(
+    folder: Path, steps: int | None, stop: StopRequest, overrides: dict[str, Any] | None = None
+) -> tuple[int, list[Path]]:
+    """Go on with a run, or with all runs in the sub-folders of a folder; returns what run returns.
+
+    Args:
+        steps: Time steps of production in all; None for those of the run's input.
+        overrides: Keys in place of those of the input: such as leave what was computed as it is.
+
+    Raises:
+        InputError: No run, no undamaged checkpoint, an input that was changed since, or a key that may not change.
+    """
+    overrides = _free(overrides or {})
+    tasks = []
+    for path in runs_in(folder):
+        kind, settings = kind_of(path), own_settings(path, overrides)
+        if steps is not None and kind == REAL_TIME:
+            raise InputError(
+                f"--steps {steps}: the trajectories of {path} have a length; start 'rpmd real-time' again with "
+                "--set trajectories=… for more of them"
+            )
+        settings = settings if steps is None else replace(settings, steps=steps)
+        tasks.append(_Task(path, kind, settings, prepare(settings), _checkpoint_of(path, kind, settings)))
+    return _in_turn(tasks, stop)
+
+
+def _free(overrides: dict[str, Any]) -> dict[str, Any]:
+    """The same keys; InputError where one of them would make another run of it."""
+    allowed = sorted(FREE - FILES)
+    if fixed := [key for key in overrides if key not in allowed]:
+        raise InputError(
+            f"--set {fixed[0]}=…: a resumed run keeps it; what may change: {', '.join(allowed)}; start another with "
+            "'rpmd run … --output ELSEWHERE'"
+        )
+    return overrides
+
+
+def _in_turn(tasks: list[_Task], stop: StopRequest) -> tuple[int, list[Path]]:
+    """Make runs one after the other and print their summary; the exit code is that of the first that did not finish.
+
+    One that a guard stops does not keep the others from being made; a request to stop, or a disk that is full, does.
+    """
+    results = []
+    with single_threaded_blas():
+        for folder, kind, settings, prepared, checkpoint in tasks:
+            results.append(_MAKE[kind](settings, folder, prepared, stop, checkpoint))
+            if results[-1]["state"] == "interrupted" or results[-1]["code"] == Exit.DISK:
+                break
+    folders = [task.folder for task in tasks]
+    print(summary(results))
+    print("run folders: " + "  ".join(map(str, folders[: len(results)])))
+    for folder, result in zip(folders, results, strict=False):
+        if result["error"]:
+            print(f"rpmd: error: {folder}: {result['error']}".replace(" RUN ", f" {folder} "), file=sys.stderr)
+    if results[-1]["state"] == "interrupted":
+        place = folders[0] if len(folders) == 1 else folders[0].parent
+        print(f"rpmd: stopped; go on with: rpmd resume {place}", file=sys.stderr)
+    codes = [int(result["code"]) for result in results if result["code"]]
+    return codes[0] if codes else 0, folders[: len(results)]
+
+
+def _task(folder: Path, kind: str, settings: RunSettings, prepared: Prepared, overwrite: bool) -> _Task:
+    """What is to be done in a folder that was asked for; InputError when it holds something else."""
+    checkpoint = None
+    if overwrite:
+        check_removable(folder)
+    elif is_run_folder(folder):
+        checkpoint = _checkpoint_of(folder, kind, settings)
+    elif not is_fresh(folder):
+        raise InputError(f"{folder} exists already and is no run of rpmd: choose another --output")
+    return _Task(folder, kind, settings, prepared, checkpoint)
+
+
+def _checkpoint_of(folder: Path, kind: str, settings: RunSettings) -> Checkpoint | None:
+    """The checkpoint to go on from with these settings, None where none was written yet.
+
+    Raises:
+        InputError: The folder holds another run, or one that is longer already, or no undamaged checkpoint.
+    """
+    now = physics_of(settings, kind)
+    hint = "choose another --output, or pass --overwrite to begin anew"
+    if not any((folder / name).exists() for name in (NEWEST, PREVIOUS)):
+        checkpoint, then = None, physics_of(own_settings(folder), kind_of(folder))
+    else:
+        checkpoint, warning = read_checkpoint(folder)
+        then = checkpoint.physics
+        if warning:
+            print(f"rpmd: warning: {warning}", file=sys.stderr)
+    if changes := differences(then, now):
+        raise InputError(f"{folder} holds a run of another input: {changes}; {hint}")
+    if checkpoint and checkpoint.phase == "production" and checkpoint.step > settings.steps:
+        raise InputError(f"steps = {settings.steps}: the run in {folder} has made {checkpoint.step} already; {hint}")
+    if checkpoint:
+        check_checkpoint(folder, kind, settings, checkpoint)
+    return checkpoint
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """A run folder itself, or the run folders in a folder; InputError when there is none."""
+    check_name(folder)
+    if is_run_folder(folder):
+        return [folder]
+    found = sorted(path for path in folder.glob("*") if is_run_folder(path))
+    if not found:
+        raise InputError(f"{folder}: not a run folder of 'rpmd run', nor a folder of such")
+    return found

@@ -1,0 +1,100 @@
+"""What is conspicuous about a run, in plain words: means that no molecule has, and what its guards have seen.
+
+A run may end well and its numbers be worthless, where a network has left what it knows. Nothing here is subtle: what is named is
+beyond anything that a healthy run gives.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from ase import units
+
+from md.observables.averages import Ensemble
+from md.dynamics.ring_polymer import HBAR
+from md.observables.statistics import Mean
+
+_ERRORS = 5.0  # standard errors that chance does not reach
+_SLACK = 0.03  # of a kinetic temperature, by the time step
+_CANONICAL = ("PILE-L", "PILE-G", "centroid")  # thermostats that hold the momenta at T; those of GLE need not be there
+_SURE_ERRORS, _ABSURD = 2.0, 2.0
+_FEWEST = 32  # records: of fewer, no standard error is known
+
+
+def verdict(
+    found: Mapping[str, Mean], n_records: int, ensemble: Ensemble, thermostat: str, masses: np.ndarray, seen: Mapping
+) -> list[str]:
+    """What is conspicuous, one sentence each; empty where nothing is.
+
+    Args:
+        found: Means of the run (averages.means); n_records: of how many lines.
+        thermostat: Its name; masses: (N,) u, of the atoms that move.
+        seen: What the guards have seen, as status.json has it.
+    """
+    return [*verdict_of_guards(seen), *(_means(found, ensemble, thermostat, masses) if n_records >= _FEWEST else ())]
+
+
+def verdict_of_guards(seen: Mapping) -> list[str]:
+    """What the guards of a run have seen, one sentence each."""
+    texts = []
+    if steps := seen.get("steps_too_low"):
+        depth = seen.get("below_minimum_eV") or 0.0
+        texts.append(
+            f"beads were up to {depth:.2f} eV below the minimum of the start ({_times(steps, 'step')}): "
+            "the molecule has left it for another minimum, or for a hole of the model"
+        )
+    bonds = seen.get("bonds_changed") or {}
+    if records := bonds.get("records"):
+        named = bonds.get("changes", [])
+        more = " …" if len(named) > 4 else ""
+        texts.append(
+            f"bonds were not those of the start in {_times(records, 'record')}, from step {bonds.get('first_step')} on "
+            f"({', '.join(named[:4])}{more})"
+        )
+    if steps := seen.get("steps_too_close"):
+        texts.append(
+            f"atoms came closer than the model can be trusted in {_times(steps, 'step')}, down to "
+            f"{seen.get('smallest_distance_A') or math.nan:.3f} Å"
+        )
+    return texts
+
+
+def _times(count: int, what: str) -> str:
+    return f"{count} {what}" + ("s" if count > 1 else "")
+
+
+def _means(found: Mapping[str, Mean], ensemble: Ensemble, thermostat: str, masses: np.ndarray) -> list[str]:
+    texts, T = [], ensemble.temperature_K
+    classical = 3.0 * ensemble.n_atoms
+    for name in ("heat_capacity_kB", "heat_capacity_fluctuation_kB"):
+        value, error = found.get(name, Mean(math.nan, math.nan, 0.0))[:2]
+        if value - _SURE_ERRORS * error > _ABSURD * classical:
+            texts.append(
+                f"the heat capacity of {value:.0f} ± {error:.0f} k_B is more than twice the classical one of vibrations (3N = "
+                f"{classical:.0f} k_B): the energy drifts or jumps between states"
+            )
+        elif value < -_ERRORS * error:
+            texts.append(
+                f"the heat capacity of {value:.1f} ± {error:.1f} k_B is negative: the run is not at equilibrium"
+            )
+    if "temperature_K" in found and thermostat in _CANONICAL:
+        value, error = found["temperature_K"][:2]
+        if abs(value - T) > _ERRORS * error and abs(value - T) > _SLACK * T:
+            texts.append(
+                f"the temperature of {value:.4g} ± {error:.2g} K is not that of the thermostat, {T:g} K: not at equilibrium "
+                "(more equilibration_steps), or too large a timestep_fs"
+            )
+    if "gyration_radius_A" in found and ensemble.n_beads > 1:
+        value, error = found["gyration_radius_A"][:2]
+        free = math.sqrt(float((HBAR**2 / (4.0 * masses * units.kB * T)).mean()))
+        if value - _ERRORS * error > (1.0 + _SLACK) * free:
+            texts.append(
+                f"ring polymers are wider ({value:.4f} ± {error:.4f} Å, root mean square) than those of free particles "
+                f"({free:.4f} Å): nothing holds the atoms"
+            )
+    return texts
+
+
+def as_line(texts: list[str]) -> str:
+    """One line."""
+    return "; ".join(texts)

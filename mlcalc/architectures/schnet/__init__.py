@@ -1,0 +1,1 @@
+"""SchNet: continuous-filter convolutions on distances."""

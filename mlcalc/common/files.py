@@ -1,0 +1,90 @@
+"""Files that are whole or not there."""
+
+import errno
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from mlcalc.common.errors import InputError
+
+_REFUSED = (
+    errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG,
+    errno.ELOOP,
+)  # fmt: skip
+
+
+def check_regular(path: str | Path) -> Path:
+    """A path to a regular file, which ends and does not make its reader wait; InputError for folders, pipes and devices too."""
+    path = Path(path)
+    try:
+        if path.is_file():
+            return path
+        found = path.exists()
+    except (OSError, ValueError) as error:  # a loop of links, no right to look, a name too long or with NUL
+        raise InputError(f"{str(path)[:200]!r}: cannot be read: {error}") from error
+    if "\0" in str(path):
+        raise InputError(f"{str(path)!r}: expected a name without NUL")
+    raise InputError(f"{path}: not a regular file" if found else f"{path}: no such file")
+
+
+def write_atomically(path: str | Path, data: bytes) -> None:
+    """Write a file that is either the old one or the whole new one: temporary file, fsync, rename, fsync of the folder.
+
+    A symbolic link at the path is replaced; what it points to is left alone. The file gets the permissions of the one that it
+    replaces, and those that the umask leaves where there was none.
+
+    Raises:
+        InputError: No such folder, no right to write there, a name too long, or something there that is no file.
+        OSError: No space left; the old file is untouched.
+    """
+    path = Path(path)
+    temporary = path.parent / f".{path.name[:40]}.{secrets.token_hex(8)}"
+    try:
+        old = _mode(path)
+        descriptor = _create(temporary, 0o666 if old is None else old)
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        raise InputError(
+            f"{path}: cannot be written: {error.strerror}; expected a file in an existing folder of yours"
+        ) from error
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            if old is not None:
+                os.fchmod(descriptor, old)
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def _create(path: Path, mode: int) -> int:
+    """Descriptor of a new file; what has its name already, be it a link, is an error."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+
+
+def _mode(path: Path) -> int | None:
+    """Permissions of the file at a path; None where there is none, or a link."""
+    try:
+        found = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(found):
+        raise IsADirectoryError(errno.EISDIR, "a folder has this name", str(path))
+    if not stat.S_ISREG(found) and not stat.S_ISLNK(found):
+        raise FileExistsError(errno.EEXIST, "a device, pipe or socket has this name", str(path))
+    return stat.S_IMODE(found) if stat.S_ISREG(found) else None
+
+
+def sync_folder(folder: str | Path) -> None:
+    """Wait until the names in a folder are on disk: without it a rename may be lost when the power goes."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

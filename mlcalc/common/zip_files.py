@@ -1,0 +1,49 @@
+"""Zip archives of others, opened after a look at what they declare."""
+
+import zipfile
+from pathlib import Path
+
+from mlcalc.common.errors import InputError
+
+# The record that ends an archive; before it, in some, one with wider numbers (56 bytes) and the locator of that (20).
+_END, _END_BYTES, _LOCATOR64, _END64_BYTES = b"PK\5\6", 22, b"PK\6\7", 76
+_MOST_DIRECTORY_BYTES = 1 << 20  # some ten thousand members
+
+
+def open_zip(path: Path, most: int) -> zipfile.ZipFile:
+    """An archive to read, of at most ``most`` bytes and with names that differ; close it.
+
+    Raises:
+        InputError: Not a zip archive, a damaged one, a larger one, or one with an outsized table of contents.
+    """
+    size = path.stat().st_size
+    if size > most:
+        raise InputError(f"{size} bytes: expected at most {most}")
+    if _directory_bytes(path, size) > _MOST_DIRECTORY_BYTES:
+        raise InputError("a zip archive with an outsized table of contents")
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
+        raise InputError(f"not a readable zip archive: {error}") from error
+    names = archive.namelist()
+    if len(set(names)) < len(names):
+        archive.close()
+        raise InputError("a zip archive that holds two members of one name")
+    return archive
+
+
+def _directory_bytes(path: Path, size: int) -> int:
+    """Size of the table of contents, which zipfile reads before anything can be asked; as zipfile finds it."""
+    with path.open("rb") as stream:
+        stream.seek(max(size - (1 << 16) - _END_BYTES - _END64_BYTES, 0))
+        tail = stream.read()
+    at = len(tail) - _END_BYTES
+    if not (tail[at : at + 4] == _END and tail.endswith(b"\0\0")):
+        at = tail.rfind(_END)
+    if at < 0:
+        raise InputError("not a zip archive")
+    found = int.from_bytes(tail[at + 12 : at + 16], "little")
+    if tail[max(at - 20, 0) : at].startswith(_LOCATOR64):
+        at -= _END64_BYTES
+        found = int.from_bytes(tail[at + 40 : at + 48], "little")
+    return found

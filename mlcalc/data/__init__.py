@@ -1,0 +1,1 @@
+"""Structures to learn from: engines that label, samples, minima."""

@@ -1,0 +1,164 @@
+"""All-atom molecular dynamics of a liquid with OpenMM, mapped onto one bead for each molecule: data for force matching.
+
+Trajectories advance block by block. A block is a function of the state before it and of a seed of its own, and is written as one
+whole file with the state behind it: whatever stops the work, the same command goes on with it and ends with the same frames.
+"""
+
+import io
+import json
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import asdict
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from mlcalc.common.errors import InputError
+from mlcalc.common.files import write_atomically
+from mlcalc.common.settings import check_range
+from mlcalc.data.coarse_grain.liquid import AllAtomSettings, make_system, read_settings, run_block
+from mlcalc.data.coarse_grain.mapping import Mapping
+
+BLOCK_FRAMES = 50
+SETTINGS_FILE, FRAMES_FILE = "settings.json", "frames.xyz"
+
+
+def coarse_grain(
+    config: Path, folder: Path, jobs: int = 1, overrides: dict | None = None, show=lambda done, total: None
+) -> Path:
+    """Make the frames that a TOML file asks for, or go on with them.
+
+    Args:
+        folder: For settings, blocks and, in the end, ``frames.xyz`` with beads, forces and trajectories; made if need be.
+        jobs: Processes; overrides: Keys in place of those of the file.
+        show: Called with the numbers of blocks done and to do.
+
+    Returns:
+        The path of ``frames.xyz``.
+
+    Raises:
+        InputError: OpenMM is not there, settings that cannot be used, or a folder of other settings.
+    """
+    check_range("--jobs", jobs, 1)
+    settings = read_settings(config, overrides or {})
+    make_system(settings)  # what is wrong with the molecule or its force field shows before anything is written
+    _claim(folder, settings)
+    total = _blocks_each(settings) * settings.trajectories
+    done = sum(
+        1 for t in range(settings.trajectories) for b in range(_blocks_each(settings)) if _block(folder, t, b).exists()
+    )
+    show(done, total)
+    for trajectory, block, arrays in _advance(settings, folder, jobs):
+        stream = io.BytesIO()
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
+        write_atomically(_block(folder, trajectory, block), stream.getvalue())
+        done += 1
+        show(done, total)
+    return _join(settings, folder)
+
+
+def _claim(folder: Path, settings: AllAtomSettings) -> None:
+    """Note the settings in a new folder; InputError where the folder holds frames of others."""
+    if (folder / SETTINGS_FILE).exists():
+        check_same(folder, settings)
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder}: is not empty, and no folder of mlcalc coarse-grain; choose another --output")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / SETTINGS_FILE, json.dumps(_facts(settings), indent=1).encode())
+
+
+def check_same(folder: Path, settings: AllAtomSettings) -> None:
+    """Raise InputError where a folder does not hold frames of these settings."""
+    try:
+        theirs = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: no folder of mlcalc coarse-grain ({error})") from error
+    mine = _facts(settings)
+    if other := [name for name in mine if theirs.get(name) != mine[name]]:
+        raise InputError(f"{folder}: holds frames of another {', '.join(other)}; choose another --output")
+
+
+def _facts(settings: AllAtomSettings) -> dict:
+    """What all frames of a folder share: settings, with files by their contents."""
+    paths = ("molecule", "force_field")
+    facts = {name: value for name, value in asdict(settings).items() if name not in (*paths, "frames")}
+    return facts | {"box_A": list(settings.box_A), **{name: _contents(getattr(settings, name)) for name in paths}}
+
+
+def _contents(names: str | tuple[str, ...]) -> list[str]:
+    paths = [Path(name) for name in ([names] if isinstance(names, str) else names)]
+    return [path.read_text(encoding="utf-8") if path.is_file() else str(path) for path in paths]
+
+
+def _block(folder: Path, trajectory: int, block: int) -> Path:
+    return folder / f"trajectory-{trajectory}-block-{block:04d}.npz"
+
+
+def read_block(path: Path) -> dict[str, np.ndarray]:
+    """As liquid.run_block returned it."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def blocks_of(folder: Path) -> list[Path]:
+    """The blocks that a folder holds, by trajectory and time."""
+    return sorted(folder.glob("trajectory-*-block-*.npz"))
+
+
+def _blocks_each(settings: AllAtomSettings) -> int:
+    """Of a trajectory."""
+    return -(-settings.frames // (settings.trajectories * BLOCK_FRAMES))
+
+
+def _advance(settings: AllAtomSettings, folder: Path, jobs: int) -> Iterator[tuple[int, int, dict[str, np.ndarray]]]:
+    """Blocks that are not there yet, those of a trajectory in their order."""
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        running = {}
+
+        def begin(trajectory: int, block: int, state: dict[str, np.ndarray] | None) -> None:
+            if block < _blocks_each(settings):
+                future = pool.submit(run_block, settings, BLOCK_FRAMES, trajectory, block, state)
+                running[future] = trajectory, block
+
+        try:
+            for trajectory in range(settings.trajectories):
+                block = 0
+                while _block(folder, trajectory, block).exists():
+                    block += 1
+                begin(trajectory, block, read_block(_block(folder, trajectory, block - 1)) if block else None)
+            while running:
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    (trajectory, block), arrays = running.pop(future), future.result()
+                    begin(trajectory, block + 1, arrays)
+                    yield trajectory, block, arrays
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _join(settings: AllAtomSettings, folder: Path) -> Path:
+    """All blocks as extxyz, whole or not at all."""
+    from mlcalc.data.labelling import write_frames
+
+    _, mapping, _ = make_system(settings)
+    per_trajectory, frames = -(-settings.frames // settings.trajectories), []
+    for trajectory in range(settings.trajectories):
+        mine: list = []
+        for block in range(_blocks_each(settings)):
+            arrays = read_block(_block(folder, trajectory, block))
+            mine += zip(arrays["positions"], arrays["forces"], strict=True)
+        frames += [_frame(settings, mapping, x, f, f"{trajectory}") for x, f in mine[:per_trajectory]]
+    write_frames(frames[: settings.frames], folder / FRAMES_FILE)
+    return folder / FRAMES_FILE
+
+
+def _frame(settings, mapping: Mapping, positions: np.ndarray, forces: np.ndarray, trajectory: str) -> Atoms:
+    atoms = Atoms(
+        [settings.bead] * settings.count, positions, cell=settings.box_A, pbc=True, masses=mapping.bead_masses,
+        info={"trajectory": trajectory, "temperature_K": settings.temperature_K},
+    )  # fmt: skip
+    atoms.calc = SinglePointCalculator(atoms, forces=forces)
+    return atoms

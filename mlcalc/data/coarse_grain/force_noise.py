@@ -1,0 +1,170 @@
+"""The noise floor of force matching: how much forces on beads scatter while the beads stand still.
+
+A force on a bead depends on all atoms; a coarse model knows the beads alone and can at best give its average. What it misses is
+the spread of the forces at fixed beads. Here it is measured: molecules are tied to where they are by stiff springs on their centres
+of mass, and turn and vibrate as the liquid lets them. Errors of a trained model on the frames cannot fall below these numbers,
+but for what the ties themselves add: beads that move by σ along an axis scatter their forces by about σ⟨F²⟩/kT, in squares.
+
+In the cage that fixed neighbours make, molecules are slow to turn: hydrogen bonds that a frame has found are kept. One simulation
+of it would see too little. So there are two for each arrangement of beads: one goes on from the frame, whose orientations are a
+fair draw, the other forgets them in the heat and is cooled again. f and f′ being forces of the one and of the other::
+
+    RMSE² = ½⟨(f − f′)²⟩,   MAE = RMSE ⟨|f − f̄|⟩ / √⟨(f − f̄)²⟩
+
+with f̄ the mean of both: of the few simulations it is too near them to tell how wide forces scatter, but tells the shape.
+
+Whether frames are far enough apart to count one by one shows in the same forces: their autocorrelation over one interval.
+
+Source: Noid et al., J. Chem. Phys. 128, 244114 (2008), doi:10.1063/1.2938860, eq. 26.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from ase import units
+
+from mlcalc.common.errors import InputError
+from mlcalc.common.settings import check_range
+from mlcalc.data.coarse_grain.all_atom import blocks_of, check_same, read_block
+from mlcalc.data.coarse_grain.liquid import KJ, NM, AllAtomSettings, advance, context_of, make_system
+
+_TIED_A = 0.01  # standard deviation of a centre of mass along an axis: far below the scale on which forces change
+_STEP = 0.5  # time step times the angular frequency of a tied bead, at most: Langevin dynamics are stable below 2
+_SETTLE_PS, _INTERVAL_PS = 2.0, 0.2
+_HEAT, _STAGES = 2.0, 8  # annealing: from that many times the temperature, linearly in so many stages
+_KJ_PER_K = units.kB / KJ
+_LIQUID, _TIES = 0, 1  # force groups
+
+
+class ForceNoise(NamedTuple):
+    """Spread of the forces on still beads, eV/Å by component, with its standard error over configurations.
+
+    Attributes:
+        rmse, rmse_error: Root mean square deviation from the mean force.
+        mae, mae_error: Mean absolute deviation from it.
+        configurations: Arrangements of beads that were looked at.
+    """
+
+    rmse: float
+    rmse_error: float
+    mae: float
+    mae_error: float
+    configurations: int
+
+
+def force_noise(
+    settings: AllAtomSettings, folder: Path, configurations: int = 8, samples: int = 50, anneal_ps: float = 32.0
+) -> ForceNoise:
+    """Measure it at configurations that a folder of ``mlcalc coarse-grain`` holds.
+
+    Args:
+        samples: Of the forces in each of the two simulations of a configuration, 0.2 ps apart.
+        anneal_ps: For how long the second of them is cooled.
+
+    Raises:
+        InputError: A folder of other settings; fewer than two configurations or samples, or fewer blocks in the folder.
+    """
+    check_range("--samples", samples, 2)
+    check_same(folder, settings)
+    blocks = blocks_of(folder)
+    if not 2 <= configurations <= len(blocks):
+        raise InputError(
+            f"{folder}: {configurations} configurations of {len(blocks)} blocks: expected 2 to {len(blocks)}"
+        )
+    chosen = [blocks[k] for k in np.linspace(0, len(blocks) - 1, configurations).round().astype(int)]
+    spreads = np.array([_spread(settings, path, samples, anneal_ps) for path in chosen])
+    squares, absolutes = spreads.T
+    rmse = np.sqrt(squares.mean())
+    n = len(chosen)
+    return ForceNoise(
+        float(rmse), float(squares.std(ddof=1) / np.sqrt(n) / (2.0 * rmse)),
+        float(absolutes.mean()), float(absolutes.std(ddof=1) / np.sqrt(n)), n,
+    )  # fmt: skip
+
+
+def force_autocorrelation(settings: AllAtomSettings, folder: Path) -> tuple[float, float]:
+    """Correlation, 1 at most, of the force on a bead with that on it one frame later, and its standard error, from blocks.
+
+    Raises:
+        InputError: A folder of other settings; fewer than two blocks in it.
+    """
+    check_same(folder, settings)
+    blocks = blocks_of(folder)
+    if len(blocks) < 2:
+        raise InputError(f"{folder}: {len(blocks)} blocks: expected at least 2")
+    products, squares = np.array([_one_frame_apart(read_block(path)["forces"]) for path in blocks]).T
+    ratio = products.sum() / squares.sum()
+    # Of a ratio of means, to first order.
+    return float(ratio), float((products - ratio * squares).std(ddof=1) / np.sqrt(len(blocks)) / squares.mean())
+
+
+def _one_frame_apart(forces: np.ndarray) -> tuple[float, float]:
+    """Mean product of components of forces (n_frames, n_beads, 3) one frame apart, and mean square, (eV/Å)²."""
+    return float((forces[1:] * forces[:-1]).mean()), float(np.square(forces).mean())
+
+
+def _spread(settings: AllAtomSettings, block: Path, samples: int, anneal_ps: float) -> tuple[float, float]:
+    """Mean square and mean absolute deviation, (eV/Å)² and eV/Å, of forces on beads that stay where a block has ended."""
+    system, mapping, _ = make_system(settings)
+    settings = replace(settings, timestep_fs=min(settings.timestep_fs, _longest_step_fs(settings, mapping)))
+    state = read_block(block)
+    _tie(system, mapping, state["atoms"], settings.temperature_K)
+
+    def forces(seed: int, anneal_ps: float) -> np.ndarray:
+        context = context_of(system, settings, seed)
+        context.setPositions(state["atoms"])
+        context.setVelocities(state["velocities"])
+        _anneal(context, settings, anneal_ps)
+        return np.array([_next_forces(context, settings, mapping) for _ in range(samples)])
+
+    pair = np.stack([forces(1 + settings.seed, 0.0), forces(2 + settings.seed, anneal_ps)])
+    square = np.square(pair[0] - pair[1]).mean() / 2.0
+    deviation = pair - pair.mean(axis=(0, 1))
+    return float(square), float(np.abs(deviation).mean() * np.sqrt(square / np.square(deviation).mean()))
+
+
+def _anneal(context, settings: AllAtomSettings, anneal_ps: float) -> None:
+    """Heat and cool what turns; the ties tighten with the heat, so that beads move no further. Then settle."""
+    integrator, temperature = context.getIntegrator(), settings.temperature_K
+    if anneal_ps > 0.0:
+        for hot in np.linspace(_HEAT * temperature, temperature, _STAGES):
+            integrator.setTemperature(hot)
+            context.setParameter("k", _stiffness(hot))
+            advance(integrator, settings.steps_in(anneal_ps / _STAGES))
+    advance(integrator, settings.steps_in(_SETTLE_PS))
+
+
+def _next_forces(context, settings: AllAtomSettings, mapping) -> np.ndarray:
+    """Forces of the liquid on the beads, eV/Å, an interval later."""
+    advance(context.getIntegrator(), settings.steps_in(_INTERVAL_PS))
+    atomic = context.getState(forces=True, groups={_LIQUID}).getForces(asNumpy=True)._value
+    return mapping.forces(atomic) * KJ / NM
+
+
+def _stiffness(temperature_K: float) -> float:
+    """Of a tie, kJ/mol/nm²."""
+    return _KJ_PER_K * temperature_K / (_TIED_A / NM) ** 2
+
+
+def _longest_step_fs(settings: AllAtomSettings, mapping) -> float:
+    """At which the springs of _tie are integrated well."""
+    inverse_frequency = np.sqrt(mapping.bead_masses.min() / (units.kB * settings.temperature_K)) * _TIED_A
+    return _STEP * inverse_frequency / units.fs
+
+
+def _tie(system, mapping, atoms: np.ndarray, temperature_K: float) -> None:
+    """Springs from the centre of mass of every molecule to the place where it is."""
+    import openmm
+
+    ties = openmm.CustomCentroidBondForce(1, "0.5*k*((x1-x0)^2+(y1-y0)^2+(z1-z0)^2)")
+    ties.addGlobalParameter("k", _stiffness(temperature_K))
+    for name in ("x0", "y0", "z0"):
+        ties.addPerBondParameter(name)
+    for bead, place in enumerate(mapping.positions(atoms)):
+        members = np.flatnonzero(mapping.beads == bead)
+        ties.addGroup(members.tolist(), mapping.masses[members].tolist())
+        ties.addBond([bead], place.tolist())
+    ties.setForceGroup(_TIES)
+    system.addForce(ties)

@@ -1,0 +1,1 @@
+"""Cells, pairs and neighbours: who is near whom, and is it allowed."""

@@ -1,0 +1,40 @@
+"""Which of many structures of one composition are the most different: what is worth a label beside what is chosen already."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from mlcalc.geometry.minimum_image import lattice_of, minimum_images
+
+_MOST_NUMBERS = 512  # of a fingerprint
+
+
+def fingerprints(positions: np.ndarray, cell=None, pbc=False) -> np.ndarray:
+    """(M, D) Å: sorted distances of all pairs in structures (M, N, 3) Å, the nearest images where there are any.
+
+    They do not change with rotation or the order of atoms of one element. Of more than 512 pairs, as many quantiles.
+    """
+    lattice = lattice_of(cell, pbc) if np.any(pbc) else None
+    first, second = np.triu_indices(positions.shape[1], 1)
+    kept = np.unique(np.linspace(0, len(first) - 1, min(len(first), _MOST_NUMBERS)).round().astype(int))
+    found = np.empty((len(positions), len(kept)))
+    for row, structure in zip(found, positions, strict=True):
+        vectors = structure[second] - structure[first]
+        if lattice is not None:
+            vectors = minimum_images(vectors, lattice)
+        row[:] = np.sort(np.linalg.norm(vectors, axis=1))[kept]
+    return found
+
+
+def farthest_first(prints: np.ndarray, first: int, least: float) -> Iterator[int]:
+    """Indices of structures in the order of greedy farthest-point sampling, from ``first`` on.
+
+    Ends where every structure is within ``least`` Å (root of the mean squared difference of fingerprints) of one that was chosen.
+    """
+    scale, chosen = max(prints.shape[1], 1), first
+    apart = np.full(len(prints), np.inf)
+    while apart[chosen] > least**2:
+        yield chosen
+        apart = np.minimum(apart, ((prints - prints[chosen]) ** 2).sum(axis=1) / scale)
+        apart[chosen] = 0.0
+        chosen = int(apart.argmax())

@@ -1,0 +1,1 @@
+"""Terms of physics that lie under a network."""

@@ -1,0 +1,1 @@
+"""What files say of structures: elements, positions, labels, units, charge and spin."""

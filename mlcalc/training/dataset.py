@@ -1,0 +1,169 @@
+"""Labelled structures (extxyz) to arrays, and arrays to training batches."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlcalc.geometry.pairs import half_pairs
+from mlcalc.structures.electronic_state import ElectronicState, electronic_state
+from mlcalc.structures.labels import Contents, LabelNames, read_labels
+from mlcalc.structures.structure_files import drop_constraints, read_atoms
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Frames of one or several files; frame k owns atoms ``offsets[k]:offsets[k + 1]``.
+
+    Attributes:
+        numbers: (n_atoms,) atomic numbers of all frames, one after the other.
+        positions: (n_atoms, 3) Å; forces: (n_atoms, 3) eV/Å, NaN in frames that have none.
+        energies: (n_frames,) eV; NaN where a frame has none (forces alone can be matched).
+        offsets: (n_frames + 1,).
+        cells: (n_frames, 3, 3) Å; pbc: (n_frames, 3).
+        trajectories: (n_frames,) text that frames of one trajectory share.
+        sources: (n_frames,) index of the file that a frame came from.
+        info: The ``info`` of each frame, for grouping.
+        states: Charge and multiplicity that each frame says.
+        masses: (n_atoms,) u, NaN in frames that say none.
+        files: SHA-256 of each file by its name.
+        contents: What was found in each file.
+    """
+
+    numbers: np.ndarray
+    positions: np.ndarray
+    forces: np.ndarray
+    energies: np.ndarray
+    offsets: np.ndarray
+    cells: np.ndarray
+    pbc: np.ndarray
+    trajectories: np.ndarray
+    sources: np.ndarray
+    info: list[dict]
+    states: list[ElectronicState]
+    masses: np.ndarray
+    files: dict[str, str]
+    contents: list[Contents]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def atoms_of(self, frame: int) -> slice:
+        """The rows of the per-atom arrays that belong to a frame."""
+        return slice(self.offsets[frame], self.offsets[frame + 1])
+
+    @property
+    def counts(self) -> np.ndarray:
+        """(n_frames,) atoms of each frame."""
+        return np.diff(self.offsets)
+
+
+def read_dataset(
+    paths: Sequence[str | Path], names: Sequence[LabelNames] | None = None, energy_only: bool = False
+) -> Dataset:
+    """Read structures with forces and, where they have them, energies, from files in any format that ASE reads, or MD17's NPZ.
+
+    Args:
+        names: Where the labels of each file are; None for the defaults of mlcalc/structures/labels.py.
+        energy_only: Whether structures with an energy may lack forces.
+
+    Raises:
+        InputError: A missing, empty or malformed file; what labels.read_labels refuses; a charge or multiplicity that is none.
+    """
+    frames, sources, files, labels = [], [], {}, []
+    for source, path in enumerate(map(Path, paths)):
+        read = read_atoms(path)
+        labels.append(read_labels(read, path, names[source] if names else LabelNames(), energy_only))
+        drop_constraints(read, path, "labels")
+        files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        frames += read
+        sources += [source] * len(read)
+    return Dataset(
+        numbers=np.concatenate([atoms.numbers for atoms in frames]),
+        positions=np.concatenate([atoms.positions for atoms in frames]),
+        forces=np.concatenate([forces for found in labels for forces in found.forces]),
+        energies=np.concatenate([found.energies for found in labels]),
+        offsets=np.concatenate([[0], np.cumsum([len(atoms) for atoms in frames])]),
+        cells=np.array([atoms.cell.array for atoms in frames]),
+        pbc=np.array([atoms.pbc for atoms in frames]),
+        # A frame that names no trajectory stands alone.
+        trajectories=np.array([str(atoms.info.get("trajectory", f"frame {k}")) for k, atoms in enumerate(frames)]),
+        sources=np.array(sources),
+        info=[atoms.info for atoms in frames],
+        states=[electronic_state(atoms) for atoms in frames],
+        masses=np.concatenate([atoms.arrays.get("masses", np.full(len(atoms), np.nan)) for atoms in frames]),
+        files=files,
+        contents=[found.contents for found in labels],
+    )
+
+
+class Batch(NamedTuple):
+    """Frames flattened into one graph; network precision, except the energies.
+
+    ``vectors`` (n_pairs, 3) Å are r_j − r_i + shift, ``frame`` (n_atoms,) numbers each atom's frame from 0.
+    """
+
+    species: Tensor
+    first: Tensor
+    second: Tensor
+    vectors: Tensor
+    frame: Tensor
+    energies: Tensor  # (B,) eV relative to the zero of the level
+    forces: Tensor  # (n_atoms, 3) eV/Å
+    levels: Tensor  # (B,) which zero of energy, mlcalc/training/energy_zero.py
+
+
+class Batches:
+    """Makes batches of a dataset for a network; keeps pair lists of frames where there is nothing periodic to them.
+
+    Args:
+        dataset: The frames; elements: Atomic numbers in embedding order; cutoff: Å or None.
+        levels: (n_frames,) level of each frame; reference: (n_frames,) eV to subtract from its energy, so that it fits float32.
+    """
+
+    def __init__(
+        self, dataset: Dataset, elements, cutoff: float | None, levels: np.ndarray, reference: np.ndarray, dtype, device="cpu"
+    ):  # fmt: skip
+        self.dataset, self.cutoff, self.dtype, self.device = dataset, cutoff, dtype, device
+        self.levels = levels
+        row = {z: k for k, z in enumerate(elements)}
+        self.species = np.array([row[z] for z in dataset.numbers.tolist()])
+        self.relative = dataset.energies - reference
+        self._molecules: dict[int, tuple] = {}
+
+    def make(self, frames: np.ndarray) -> Batch:
+        """The batch of the given frame indices."""
+        data = self.dataset
+        rows = np.concatenate([np.arange(data.offsets[k], data.offsets[k + 1]) for k in frames])
+        counts = data.counts[frames]
+        starts = np.cumsum(counts) - counts
+        lists = [self._pairs(k) for k in frames]
+        first = np.concatenate([pairs.first + start for pairs, start in zip(lists, starts, strict=True)])
+        second = np.concatenate([pairs.second + start for pairs, start in zip(lists, starts, strict=True)])
+        positions = data.positions[rows]
+        vectors = positions[second] - positions[first] + np.concatenate([pairs.shift for pairs in lists])
+
+        def real(array):
+            return torch.as_tensor(array, dtype=self.dtype, device=self.device)
+
+        def whole(array):
+            return torch.as_tensor(array, dtype=torch.int64, device=self.device)
+
+        return Batch(
+            whole(self.species[rows]), whole(first), whole(second), real(vectors),
+            whole(np.repeat(np.arange(len(frames)), counts)), real(self.relative[frames]),
+            real(data.forces[rows]), whole(self.levels[frames]),
+        )  # fmt: skip
+
+    def _pairs(self, frame: int):
+        positions = self.dataset.positions[self.dataset.atoms_of(frame)]
+        if self.dataset.pbc[frame].any():
+            return half_pairs(positions, self.cutoff, self.dataset.cells[frame], self.dataset.pbc[frame])
+        if len(positions) not in self._molecules:
+            self._molecules[len(positions)] = half_pairs(positions, self.cutoff)
+        return self._molecules[len(positions)]

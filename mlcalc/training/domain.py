@@ -1,0 +1,149 @@
+"""What a training set says about where a model may be used: elements, distances, charge, multiplicity, masses of beads."""
+
+import math
+
+import numpy as np
+from ase.data import atomic_masses, chemical_symbols
+
+from mlcalc.common.errors import InputError
+from mlcalc.geometry.domain import check_elements, pair_name
+from mlcalc.geometry.pairs import half_pairs
+from mlcalc.structures.electronic_state import check_state
+from mlcalc.training.dataset import Dataset
+
+_ISOTOPE_U = 0.1  # a bead whose mass is nearer than this to that of its element may as well be an atom
+
+
+def domain_of(dataset: Dataset, frames: np.ndarray, cutoff: float | None) -> dict:
+    """The domain of a model file, from the training frames alone.
+
+    Elements that have no neighbour within the cutoff in any of them are ``lone_elements``: the model knows the energy of the free
+    atom, and no more. ``free_elements`` are those of structures of one atom, whatever else they appear in.
+
+    Raises:
+        InputError: Frames of more than one charge or multiplicity, which a network that sees neither cannot tell apart.
+    """
+    rows = np.concatenate([np.arange(dataset.offsets[k], dataset.offsets[k + 1]) for k in frames])
+    bonded = _bonded_elements(dataset, frames, cutoff)
+    lone = sorted(set(dataset.numbers[rows].tolist()) - bonded)
+    alone = [k for k in frames if dataset.counts[k] == 1 and not len(_pairs(dataset, k, cutoff)[0])]
+    free = sorted({int(dataset.numbers[dataset.offsets[k]]) for k in alone})
+    domain = {"elements": sorted(bonded)} | ({"lone_elements": lone} if lone else {})
+    domain |= {"free_elements": free} if free else {}
+    return domain | distance_range(dataset, frames, cutoff) | state_of(dataset) | _bead_masses(dataset, rows)
+
+
+def automatic_repulsion(dataset: Dataset, domain: dict, cutoff: float) -> float | None:
+    """Å, the cutoff of the nuclear repulsion of a network that learns these energies of molecules; None for none.
+
+    The shortest distance of the training frames, rounded down to 0.01 Å: nothing that the network learns changes by it, and what
+    it has never seen is repelled. Not for periodic data, for forces alone (coarse-grained beads repel in other ways), nor for free
+    atoms.
+    """
+    shortest = domain.get("min_distance_A", math.inf)
+    if dataset.pbc.any() or not np.isfinite(dataset.energies).any() or "bead_masses_u" in domain or shortest >= cutoff:
+        return None
+    return math.floor(100.0 * shortest) / 100.0 or None
+
+
+def check_known(dataset: Dataset, elements, domain: dict) -> None:
+    """Raise InputError for structures that a model does not serve; distances may be any: errors on them are what is asked for."""
+    for k, count in enumerate(dataset.counts):
+        where, numbers = f"{dataset.contents[0].name}: structure {k + 1}", dataset.numbers[dataset.atoms_of(k)]
+        check_elements(numbers, elements, domain, where)
+        if count > 1:  # free atoms have states of their own
+            check_state(numbers, dataset.states[k], domain, where)
+
+
+def distance_range(dataset: Dataset, frames: np.ndarray, cutoff: float | None) -> dict:
+    """The training domain in distances, Å: smallest pair, largest nearest neighbour, largest pair (within the cutoff).
+
+    ``min_distances_A``: The smallest by pair of elements, of those that come within the cutoff.
+    """
+    elements = np.unique(dataset.numbers)
+    smallest, largest, largest_nearest = np.full((len(elements),) * 2, np.inf), 0.0, 0.0
+    for frame in frames:
+        first, second, distance = _pairs(dataset, frame, cutoff)
+        if not len(first):
+            continue
+        nearest = np.full(dataset.counts[frame], np.inf)
+        np.minimum.at(nearest, first, distance)
+        np.minimum.at(nearest, second, distance)
+        species = np.searchsorted(elements, dataset.numbers[dataset.atoms_of(frame)])
+        np.minimum.at(smallest, (species[first], species[second]), distance)
+        largest = max(largest, distance.max())
+        largest_nearest = max(largest_nearest, nearest[np.isfinite(nearest)].max())
+    if not np.isfinite(smallest).any():  # free atoms alone
+        return {}
+    smallest = np.minimum(smallest, smallest.T)
+    kinds = zip(*np.nonzero(np.triu(smallest < (cutoff or np.inf))), strict=True)
+    of_kinds = {pair_name(elements[a], elements[b]): float(smallest[a, b]) for a, b in kinds}
+    return {
+        "min_distance_A": float(smallest.min()),
+        "max_nearest_distance_A": float(largest_nearest),
+        "max_distance_A": float(largest),
+    } | ({"min_distances_A": dict(sorted(of_kinds.items()))} if of_kinds else {})
+
+
+def state_of(dataset: Dataset) -> dict[str, int]:
+    """The charge, and the multiplicity where all frames say the same one; free atoms have states of their own and do not count.
+
+    Raises:
+        InputError: See domain_of.
+    """
+    states = [state for state, count in zip(dataset.states, dataset.counts, strict=True) if count > 1]
+    charges = [state.charge or 0 for state in states]
+    if len(set(charges)) > 1:
+        counts = ", ".join(f"charge {q} in {charges.count(q)}" for q in sorted(set(charges)))
+        raise InputError(f"{counts} structures: this network knows no charges; train a model for each")
+    said = {state.multiplicity for state in states} - {None}
+    spins: dict[tuple, set] = {}
+    for k, count in enumerate(dataset.counts):
+        if count > 1 and dataset.states[k].multiplicity is not None:
+            spins.setdefault(tuple(np.sort(dataset.numbers[dataset.atoms_of(k)])), set()).add(
+                dataset.states[k].multiplicity
+            )
+    if mixed := next((sorted(found) for found in spins.values() if len(found) > 1), None):
+        raise InputError(
+            f"structures of one composition with the multiplicities {' and '.join(map(str, mixed))}: this network knows no spins; "
+            "train a model for each"
+        )
+    domain = {"charge": charges[0]} if charges else {}
+    return domain | ({"multiplicity": said.pop()} if len(said) == 1 else {})
+
+
+def _bonded_elements(dataset: Dataset, frames: np.ndarray, cutoff: float | None) -> set[int]:
+    found: set[int] = set()
+    everything = set(dataset.numbers.tolist())
+    for frame in frames:
+        if found == everything:
+            break
+        first, second, distance = _pairs(dataset, frame, cutoff)
+        near = distance < (cutoff or np.inf)
+        numbers = dataset.numbers[dataset.atoms_of(frame)]
+        found |= set(numbers[first[near]].tolist()) | set(numbers[second[near]].tolist())
+    return found
+
+
+def _pairs(dataset: Dataset, frame: int, cutoff: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    positions = dataset.positions[dataset.atoms_of(frame)]
+    pairs = half_pairs(positions, cutoff, dataset.cells[frame], dataset.pbc[frame])
+    distance = np.linalg.norm(positions[pairs.second] - positions[pairs.first] + pairs.shift, axis=1)
+    return pairs.first, pairs.second, distance
+
+
+def _bead_masses(dataset: Dataset, rows: np.ndarray) -> dict[str, dict[str, float]]:
+    """Masses (u) of beads, which formats without masses lose: those of data without energies, as force matching has them.
+
+    Masses beside energies are isotopes: they are the dynamics' affair and no property of a potential.
+    """
+    if np.isfinite(dataset.energies).any() or np.isnan(dataset.masses[rows]).any():
+        return {}
+    found = {}
+    for z in np.unique(dataset.numbers[rows]):
+        masses = dataset.masses[rows][dataset.numbers[rows] == z]
+        if np.ptp(masses) > 1e-6:
+            return {}
+        found[chemical_symbols[z]] = float(masses[0])
+    differ = any(abs(mass - atomic_masses[chemical_symbols.index(name)]) > _ISOTOPE_U for name, mass in found.items())
+    return {"bead_masses_u": found} if differ else {}

@@ -1,0 +1,92 @@
+"""Zeros of energy: one for each level of theory in a training set, and none of their own for files.
+
+Energies of one level differ by energies, those of two levels by a constant as well, and where compositions differ by one for each
+element. A constant that is free where it need not be takes the energy between conformers with it: the forces cannot tell.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from mlcalc.common.errors import InputError
+from mlcalc.training.dataset import Dataset
+
+_FRAMES = 500  # of each level, spread over all, are enough to fit a constant
+
+
+class Levels(NamedTuple):
+    """Which frames share a zero of energy.
+
+    Attributes:
+        of_frame: (n_frames,) level of each frame; 0 is that of the first frame, whose zero becomes the network's.
+        names: What each level is called.
+    """
+
+    of_frame: np.ndarray
+    names: list[str]
+
+
+def energy_levels(dataset: Dataset, zeros: str, files: tuple[str, ...]) -> Levels:
+    """Levels as the key ``energy_zeros`` asks for them.
+
+    Args:
+        zeros: "one": of all frames, refused where they say more than one ``engine``; "shared": of all, whatever they say; "engine":
+            one for each engine; "file": one for each file.
+        files: Their names.
+
+    Raises:
+        InputError: More than one engine for one zero.
+    """
+    if zeros == "file":
+        return Levels(dataset.sources, list(files))
+    if zeros == "shared":
+        return Levels(np.zeros(len(dataset), dtype=int), ["all frames"])
+    engines = [str(info.get("engine", "no engine")) for info in dataset.info]
+    names = list(dict.fromkeys(engines))
+    if zeros == "one" and len(names) > 1:
+        counts = ", ".join(f"{name} in {engines.count(name)}" for name in names)
+        raise InputError(
+            f'energies of more than one engine ({counts} structures): set energy_zeros = "engine" to fit a constant for each, or '
+            '"shared" where they are one level of theory'
+        )
+    return Levels(np.array([names.index(engine) for engine in engines]), names)
+
+
+def fit_zeros(dataset: Dataset, levels: Levels, frames: np.ndarray, elements, predict) -> np.ndarray:
+    """Energies of free atoms, (n_levels, n_elements) eV, with which a network fits each level on average.
+
+    Args:
+        frames: Frames to fit; elements: atomic numbers, in the order of the columns.
+        predict: Frame indices to the network's energies without any zero, eV.
+
+    The first level fits all elements; the others as little beside it as explains them (least squares of least norm), which for
+    molecules of one composition is a constant.
+    """
+    zeros = np.zeros((len(levels.names), len(elements)))
+    for level in range(len(levels.names)):
+        zeros[level] = zeros[0]
+        mine = frames[(levels.of_frame[frames] == level) & np.isfinite(dataset.energies[frames])]
+        mine = mine[:: max(1, len(mine) // _FRAMES)][:_FRAMES]
+        if not len(mine):
+            continue
+        counts = composition(dataset, mine, elements)
+        residual = dataset.energies[mine] - predict(mine) - counts @ zeros[0]
+        zeros[level] += np.linalg.lstsq(counts, residual, rcond=None)[0]
+    return zeros
+
+
+def composition(dataset: Dataset, frames: np.ndarray, elements) -> np.ndarray:
+    """(n_frames, n_elements) atoms of each element."""
+    return np.array([[np.sum(dataset.numbers[dataset.atoms_of(k)] == z) for z in elements] for k in frames])
+
+
+def describe(levels: Levels, zeros: np.ndarray, elements) -> str:
+    """What was fitted, a line for each level."""
+    lines = []
+    for level, name in enumerate(levels.names):
+        shifts = zeros[level] - (zeros[0] if level else 0.0)
+        listed = ", ".join(f"{chemical_symbols[z]} {shift:+.4f}" for z, shift in zip(elements, shifts, strict=True))
+        of = f"{np.sum(levels.of_frame == level)} frames of {name}"
+        lines.append(f"zero of energy: {listed} eV an atom" + (" beside the first" if level else "") + f", {of}")
+    return "\n".join(lines)

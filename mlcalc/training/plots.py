@@ -1,0 +1,57 @@
+"""Figures of training and evaluation. They are drawn without a display and written whole or not at all."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mlcalc.common.files import write_atomically
+
+_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "0.6"  # Okabe and Ito's, told apart by all kinds of colour vision
+_PARITY_POINTS = 20_000  # drawn at most; more only make the file larger
+
+
+def plot_learning_curve(log_path: str | Path, png_path: str | Path) -> None:
+    """Validation errors and the loss against the step, from the JSON-lines log of a training."""
+    records = [json.loads(line) for line in Path(log_path).read_text(encoding="utf-8").splitlines()]
+    steps = [record["step"] for record in records]
+    figure = Figure(figsize=(5.2, 4.6), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    for key, label, color in (("mae", "MAE", _BLUE), ("rmse", "RMSE", _ORANGE)):
+        forces = np.array([record[f"validation_force_{key}_eV_per_A"] for record in records], dtype=float)
+        upper.plot(steps, 1e3 * forces, color=color, label=f"{label} (validation)")
+    upper.set(yscale="log", ylabel="force error / meV Å$^{-1}$")
+    upper.legend(frameon=False)
+    lower.plot(steps, [record["loss"] for record in records], color=_GREY)
+    lower.set(yscale="log", xlabel="step", ylabel="training loss / (eV/Å)$^2$")
+    _save(figure, png_path)
+
+
+def plot_parity(energies: np.ndarray, forces: np.ndarray, title: str, png_path: str | Path) -> None:
+    """Predicted against reference energies and force components.
+
+    Args:
+        energies: (n, 2) reference and predicted, eV, both relative to the same zero.
+        forces: (m, 2) reference and predicted components, eV/Å.
+    """
+    figure = Figure(figsize=(7.2, 3.5), layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    panels = ((energies, "energy", "eV"), (forces, "force component", "eV Å$^{-1}$"))
+    for axes, (pairs, name, unit) in zip(figure.subplots(1, 2), panels, strict=True):
+        if not len(pairs):
+            axes.set_title(f"no {name} in the data", fontsize=9)
+            continue
+        shown = pairs[:: max(1, len(pairs) // _PARITY_POINTS)]
+        ends = [pairs.min(), pairs.max()]
+        axes.plot(ends, ends, color=_GREY, lw=0.8, zorder=0)
+        axes.plot(shown[:, 0], shown[:, 1], ".", color=_BLUE, ms=2, alpha=0.4, rasterized=True)
+        axes.set(xlabel=f"reference {name} / {unit}", ylabel=f"predicted {name} / {unit}", aspect="equal")
+    _save(figure, png_path)
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=160)
+    write_atomically(path, image.getvalue())

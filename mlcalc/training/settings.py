@@ -1,0 +1,188 @@
+"""Training keys, and the split into frames for training, validation and testing."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlcalc.common.errors import InputError
+from mlcalc.common.settings import check_choice, check_range
+from mlcalc.model_file import SchNetConfig
+from mlcalc.structures.labels import LabelNames
+from mlcalc.structures.unit_names import ENERGY_UNITS
+
+_MOST_HELD_OUT = 1 / 3  # of the frames, where the groups are so few that the fractions cannot be met
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Keys of a training TOML.
+
+    Attributes:
+        data: Files of structures with labels, extended XYZ or any format that ASE reads.
+        energy_key, forces_key: Names of energies and forces in these files and those of test_data, where they are not ``energy``
+            (or ``free_energy``) and ``forces``: one for all, or a list with one for each, data first, "" for the usual.
+        energy_only: Whether structures may have an energy and no forces (those of one atom always may).
+        energy_zeros: ``"one"`` zero of energy for all frames, which then have to be of one ``engine``; ``"engine"``: one for each;
+            ``"file"``: one for each file; ``"shared"``: one, whatever engines the frames name. The first sets the network's zero.
+        energy_unit: Unit of their energies, forces in that over Å; "" for what a file says, or eV. One for all, or a list.
+        repeat: How often the frames of each file appear in an epoch.
+        n_features … angle_cutoff_A: Architecture, see SchNetConfig.
+        repulsion_cutoff_A: ``"auto"`` for molecules with energies is the shortest distance of the training frames, so that the
+            repulsion acts below them alone, else none; 0 or ``"none"`` for none. A training that is resumed, or starts from
+            another model, keeps what that has.
+        optimizer: ``"muon"`` (mlcalc/training/muon.py) for the weight matrices and AdamW for the rest, or ``"adamw"`` for all.
+        energy_weight: ρ in eV⁻² per (eV/Å)⁻².
+        ema_decay: Decay of the moving average of the weights, which is what is validated and saved.
+        test_data: Files of unseen trajectories; the final model's errors on them go into its metadata.
+        split: ``"trajectory"`` keeps frames that share ``info["trajectory"]`` together; ``"random"`` does not.
+        patience: Validations without progress before training stops.
+        keep: Which weights end up in the model file: ``"best"`` by validation, or ``"last"``, for data with a few far-out
+            structures that would sway the choice (the learning rate has decayed by then anyway).
+        threads: CPU threads of torch; device: ``"auto"`` takes CUDA when present.
+    """
+
+    data: tuple[str, ...]
+    repeat: tuple[int, ...] = ()
+    test_data: tuple[str, ...] = ()
+    energy_key: str | tuple[str, ...] = ""
+    forces_key: str | tuple[str, ...] = ""
+    energy_unit: str | tuple[str, ...] = ""
+    energy_only: bool = False
+    energy_zeros: str = "one"
+    n_features: int = 64
+    n_interactions: int = 3
+    n_rbf: int = 32
+    cutoff_A: float = 6.0
+    repulsion_cutoff_A: float | str = "auto"
+    angle_strength_eV: float | None = None
+    angle_cosine: float | None = None
+    angle_decay_A: float | None = None
+    angle_cutoff_A: float | None = None
+    precision: str = "float32"
+    batch_size: int = 8
+    steps: int = 100_000
+    optimizer: str = "muon"
+    learning_rate: float = 1e-3
+    warmup_steps: int = 500
+    weight_decay: float = 0.0
+    energy_weight: float = 0.05
+    gradient_clip: float = 10.0
+    ema_decay: float = 0.999
+    split: str = "trajectory"
+    validation_fraction: float = 0.05
+    test_fraction: float = 0.05
+    validation_every_steps: int = 2000
+    patience: int = 50
+    keep: str = "best"
+    seed: int = 0
+    compile: bool = True
+    threads: int = 1
+    device: str = "auto"
+
+    def __post_init__(self):
+        if not self.data:
+            raise InputError("data = []: expected at least one extxyz file")
+        if self.repeat and (len(self.repeat) != len(self.data) or min(self.repeat) < 1):
+            raise InputError(
+                f"repeat = {list(self.repeat)}: expected one whole number of at least 1 for each data file"
+            )
+        n_files = len(self.data) + len(self.test_data)
+        for name in ("energy_key", "forces_key", "energy_unit"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and len(value) != n_files:
+                raise InputError(f"{name} = {list(value)}: expected one text, or one for each of the {n_files} files")
+        for unit in {names.unit for names in self.label_names} - {""}:
+            check_choice("energy_unit", unit, ENERGY_UNITS)
+        for name in ("batch_size", "steps", "validation_every_steps", "patience", "threads"):
+            check_range(name, getattr(self, name), 1)
+        for name in ("learning_rate", "gradient_clip"):
+            check_range(name, getattr(self, name), 0.0, open_low=True)
+        for name in ("energy_weight", "weight_decay", "warmup_steps", "seed"):
+            check_range(name, getattr(self, name), 0)
+        for name in ("ema_decay", "test_fraction"):
+            check_range(name, getattr(self, name), 0.0, 0.99999)
+        # Validation decides which of the moving averages is kept.
+        check_range("validation_fraction", self.validation_fraction, 0.0, 0.99999, open_low=True)
+        check_choice("energy_zeros", self.energy_zeros, ("one", "engine", "file", "shared"))
+        if isinstance(self.repulsion_cutoff_A, str):
+            check_choice("repulsion_cutoff_A", self.repulsion_cutoff_A, ("auto", "none"))
+        else:
+            check_range("repulsion_cutoff_A", self.repulsion_cutoff_A, 0.0)
+        check_choice("keep", self.keep, ("best", "last"))
+        check_choice("optimizer", self.optimizer, ("muon", "adamw"))
+        check_choice("precision", self.precision, ("float32", "float64"))
+        check_choice("split", self.split, ("trajectory", "random"))
+        check_choice("device", self.device, ("auto", "cpu", "cuda"))
+
+    @property
+    def label_names(self) -> list[LabelNames]:
+        """Where the labels of each file are, those of data first."""
+        n_files = len(self.data) + len(self.test_data)
+        lists = (
+            (x,) * n_files if isinstance(x, str) else x for x in (self.energy_key, self.forces_key, self.energy_unit)
+        )
+        return [LabelNames(*names) for names in zip(*lists, strict=True)]
+
+    def network_config(self, elements, automatic_A: float | None = None) -> SchNetConfig:
+        """The architecture for these elements, with this cutoff (Å) of the repulsion where it is ``"auto"``."""
+        repulsion = self.repulsion_cutoff_A
+        return SchNetConfig(
+            elements=tuple(elements),
+            n_features=self.n_features,
+            n_interactions=self.n_interactions,
+            n_rbf=self.n_rbf,
+            cutoff=self.cutoff_A,
+            readout_hidden=max(self.n_features // 2, 1),
+            repulsion_cutoff=automatic_A
+            if repulsion == "auto"
+            else float(repulsion if repulsion != "none" else 0) or None,
+            angle_strength=self.angle_strength_eV,
+            angle_cosine=self.angle_cosine,
+            angle_decay=self.angle_decay_A,
+            angle_cutoff=self.angle_cutoff_A,
+        )
+
+
+@dataclass(frozen=True)
+class Split:
+    """Frame indices of the three parts."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+    def describe(self, dataset, by: str) -> str:
+        """How many frames are in each part, in one line."""
+        parts = {"to train on": self.train, "for validation": self.validation, "for testing": self.test}
+        text = "frames: " + ", ".join(f"{len(frames)} {what}" for what, frames in parts.items())
+        groups = [len(np.unique(dataset.trajectories[frames])) for frames in parts.values()]
+        return text + (f" ({', '.join(map(str, groups))} trajectories)" if by == "trajectory" else "")
+
+
+def split_frames(dataset, settings: TrainingSettings) -> Split:
+    """Part the frames at random, by trajectories or one by one.
+
+    Raises:
+        InputError: Nothing would be left to train on, or a third of the frames held out, because there are few trajectories.
+    """
+    rng = np.random.default_rng(settings.seed)
+    keys = dataset.trajectories if settings.split == "trajectory" else np.arange(len(dataset))
+    groups = rng.permutation(np.unique(keys))
+    n_test = math.ceil(settings.test_fraction * len(groups))
+    n_validation = math.ceil(settings.validation_fraction * len(groups))
+    hint = "use split = 'random' or other fractions"
+    if len(groups) <= n_test + n_validation:
+        raise InputError(
+            f"{len(groups)} {settings.split} group(s) of {len(dataset)} frames leave nothing to train on beside "
+            f"{n_validation} for validation and {n_test} for testing; {hint}"
+        )
+    test, validation, train = np.split(groups, [n_test, n_test + n_validation])
+    split = Split(*(np.flatnonzero(np.isin(keys, part)) for part in (train, validation, test)))
+    asked = settings.validation_fraction + settings.test_fraction
+    if 1.0 - len(split.train) / len(dataset) > max(_MOST_HELD_OUT, 1.5 * asked):
+        raise InputError(
+            f"{len(split.validation)} of {len(dataset)} frames for validation and {len(split.test)} for testing, where "
+            f"{asked:.0%} were asked for: there are {len(groups)} {settings.split} groups of them; {hint}"
+        )
+    return split

@@ -1,0 +1,327 @@
+"""Training: energies and forces of labelled structures to a model file."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from mlcalc.architectures.schnet.network import SchNet
+from mlcalc.common.errors import InputError
+from mlcalc.common.files import write_atomically
+from mlcalc.common.json_text import to_json
+from mlcalc.common.settings import as_toml, build_settings, read_toml
+from mlcalc.model_file import Model, SchNetConfig, load_model, save_model
+from mlcalc.training.dataset import Batch, Batches, Dataset, read_dataset
+from mlcalc.training.domain import automatic_repulsion, check_known, domain_of
+from mlcalc.training.energy_zero import composition, describe, energy_levels, fit_zeros
+from mlcalc.training.loss import batch_loss, energies_and_forces
+from mlcalc.training.muon import make_optimizers
+from mlcalc.training.settings import TrainingSettings, split_frames
+from mlcalc.training.state import load_state, save_state
+
+MODEL_FILE, STATE_FILE, LOG_FILE = "model.safetensors", "state.safetensors", "log.jsonl"
+_EVALUATION_BATCH = 50
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Mean absolute and root-mean-square errors: energies (eV, per frame, of its total) and force components (eV/Å)."""
+
+    energy_mae_eV: float
+    energy_rmse_eV: float
+    force_mae_eV_per_A: float
+    force_rmse_eV_per_A: float
+
+
+def train(
+    config: str | Path, output: str | Path, init: str | None = None, resume: bool = False, overrides: dict | None = None
+) -> Path:
+    """Train a network as a TOML file says; progress goes to stderr, everything else into the folder ``output``.
+
+    Args:
+        config: TOML with the keys of TrainingSettings; data paths are relative to it.
+        output: New folder: model.safetensors (best moving average so far), state.safetensors, log.jsonl,
+            learning_curve.png, split.json, config.toml.
+        init: Model (name or path) whose weights to start from; its architecture must be the configured one.
+        resume: Go on in an existing folder.
+        overrides: Keys in place of those of the file.
+
+    Returns:
+        Path of the model file.
+
+    Raises:
+        InputError: Unusable configuration, data or folder; nothing is written then.
+    """
+    config, output = Path(config), Path(output)
+    settings = build_settings(TrainingSettings, read_toml(config) | (overrides or {}), config)
+    if output.exists() and not resume:
+        raise InputError(f"{output} exists already: pass --resume to go on there, or another --output")
+    if resume and not (output / STATE_FILE).is_file():
+        raise InputError(f"{output} holds no {STATE_FILE} to resume from")
+    names = settings.label_names
+    data = [config.parent / name for name in settings.data]
+    dataset = read_dataset(data, names[: len(data)], settings.energy_only)
+    tests = [
+        (config.parent / name, its) for name, its in zip(settings.test_data, names[len(settings.data) :], strict=True)
+    ]
+    unseen = [read_dataset([test], [its], energy_only=True) for test, its in tests]
+    _check_energies(settings, dataset)
+    model = load_model(init) if init else None
+    begun = output / MODEL_FILE
+    origin = load_model(begun) if resume and begun.is_file() else model
+    trainer = Trainer(settings, dataset, model, origin.config if origin else None)
+    for its in unseen:  # at fault now, not after hours of training
+        check_known(its, trainer.network.config.elements, trainer.domain)
+    print("\n".join(str(found) for read in (dataset, *unseen) for found in read.contents))
+    print(trainer.describe(), flush=True)
+    output.mkdir(parents=True, exist_ok=True)
+    write_atomically(output / "config.toml", as_toml(settings).encode() if overrides else config.read_bytes())
+    parts = {name: indices.tolist() for name, indices in asdict(trainer.split).items()}
+    write_atomically(output / "split.json", json.dumps(parts).encode())
+    if resume:
+        load_state(trainer, output / STATE_FILE)
+    trainer.run(output)
+    from mlcalc.training.evaluation import evaluate, record
+
+    for test, its in tests:
+        record(evaluate(output / MODEL_FILE, test, label_names=its), output / MODEL_FILE)
+    return output / MODEL_FILE
+
+
+def _check_energies(settings: TrainingSettings, dataset: Dataset) -> None:
+    """Raise InputError when energies are asked for that are not there: they would be left unlearnt without a word."""
+    if not settings.energy_weight or np.isfinite(dataset.energies).all():
+        return
+    lacking = next(found for found in dataset.contents if found.energies[0] < found.frames)
+    others = f"found {', '.join(lacking.others)}: set energy_key if it is meant, or " if lacking.others else ""
+    raise InputError(
+        f"{lacking.name}: energies in {lacking.energies[0]} of {lacking.frames} structures, but energy_weight = "
+        f"{settings.energy_weight:g}; {others}set energy_weight = 0 to train on forces alone"
+    )
+
+
+class Trainer:
+    """One training run: network, optimiser, moving average and how far they have come."""
+
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        dataset: Dataset,
+        init: Model | None = None,
+        origin: SchNetConfig | None = None,
+    ):
+        """``init``: weights to start from; ``origin``: the architecture that the training had before, or starts from."""
+        torch.set_num_threads(settings.threads)
+        torch.manual_seed(settings.seed)
+        self.settings, self.dataset = settings, dataset
+        cuda = torch.cuda.is_available()
+        if settings.device == "cuda" and not cuda:
+            raise InputError("device = 'cuda': torch finds no CUDA device here; use 'auto' or 'cpu'")
+        self.device = "cuda" if cuda and settings.device != "cpu" else "cpu"
+        self.dtype = getattr(torch, settings.precision)
+        self.split = split_frames(dataset, settings)
+        self.domain = domain_of(dataset, self.split.train, settings.cutoff_A)
+        self.levels = energy_levels(dataset, settings.energy_zeros, settings.data)
+        elements = sorted({int(z) for z in dataset.numbers})
+        repulsion = (
+            automatic_repulsion(dataset, self.domain, settings.cutoff_A) if origin is None else origin.repulsion_cutoff
+        )
+        network_config = settings.network_config(elements, repulsion)
+        if init is not None and init.config != network_config:
+            raise InputError(f"--init: its architecture {init.config} is not the configured one {network_config}")
+        network = SchNet.from_model(init, self.dtype) if init else SchNet(network_config).to(self.dtype)
+        if init is None:
+            forces = dataset.forces[_rows(dataset, self.split.train)]
+            forces = forces[np.isfinite(forces)]
+            network.energy_scale.fill_(float(np.sqrt(np.mean(forces**2))) if forces.any() else 1.0)
+        self.network = network.to(self.device)
+        self.zeros = self._fit_energy_zeros()
+        # What the fit leaves of the constant of each level is learnt along.
+        self.offsets = torch.nn.Parameter(torch.zeros(len(self.zeros), dtype=self.dtype, device=self.device))
+        self.average: Any = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
+        self.optimizers = make_optimizers(settings, [*self.network.named_parameters(), ("offsets", self.offsets)])
+        self.step, self.best, self.since_best = 0, math.inf, 0
+        self.parameters = {**dict(self.network.named_parameters()), "offsets": self.offsets}
+
+    def describe(self) -> str:
+        """The split of the frames, and the zeros of energy that were fitted."""
+        text = self.split.describe(self.dataset, self.settings.split)
+        if np.isfinite(self.dataset.energies).any():
+            text += "\n" + describe(self.levels, self.zeros, self.network.config.elements)
+        return text
+
+    def run(self, output: Path) -> None:
+        """Train to the end of the schedule or of the patience, then test the best model."""
+        settings = self.settings
+        loss_and_gradient = self._loss_function()
+        order = self._frame_order()
+        running: float | Tensor = 0.0
+        since, began, first = 0, time.monotonic(), self.step
+        bar = tqdm(total=settings.steps, initial=self.step, unit="step", disable=None, desc="training", smoothing=0.05)
+        while self.step < settings.steps and self.since_best < settings.patience:
+            loss = self._advance(loss_and_gradient, self.batches.make(next(order)))
+            running, since = running + loss.detach(), since + 1
+            bar.update()
+            if self.step % settings.validation_every_steps == 0 or self.step == settings.steps:
+                mean_loss = float(running) / since
+                if not math.isfinite(mean_loss):
+                    raise InputError(
+                        f"the loss is {mean_loss} at step {self.step}: lower learning_rate (now {settings.learning_rate})"
+                    )
+                errors = self._validate_and_save(output, mean_loss, time.monotonic() - began)
+                self._report(bar, errors, self.step - first, time.monotonic() - began)
+                running, since = 0.0, 0
+        bar.close()
+        if len(self.split.test):
+            best = load_model(output / MODEL_FILE)
+            tested = self.errors(SchNet.from_model(best, self.dtype).to(self.device), self.split.test)
+            metadata = best.metadata | {"test_errors": {"held-out split": asdict(tested)}}
+            save_model(Model(best.config, best.weights, metadata), output / MODEL_FILE)
+
+    def _report(self, bar: tqdm, errors: Errors, steps: int, seconds: float) -> None:
+        """The latest validation beside the bar, or on a line of its own where there is no terminal."""
+        force_mae = f"{1e3 * errors.force_mae_eV_per_A:.1f} meV/Å"
+        bar.set_postfix(force_mae=force_mae)
+        if bar.disable:
+            left = (self.settings.steps - self.step) * seconds / steps / 60
+            print(f"step {self.step} of {self.settings.steps}: force MAE {force_mae}, {left:.0f} min left", flush=True)
+
+    def errors(self, network: SchNet, frames: np.ndarray) -> Errors:
+        """Errors on the given frames; energies of further levels are compared up to their fitted offset."""
+        energies, forces = [], []
+        for chunk in np.array_split(frames, max(1, math.ceil(len(frames) / _EVALUATION_BATCH))):
+            if not len(chunk):
+                continue
+            batch = self.batches.make(chunk)
+            with torch.no_grad():
+                energy, force = energies_and_forces(network, dict(network.named_parameters()), batch)
+                energies.append(energy + self.offsets[batch.levels] - batch.energies)
+                forces.append(force - batch.forces)
+        if not forces:
+            return Errors(*[math.nan] * 4)
+        energy, force = torch.cat(energies).double(), torch.cat(forces).double()
+        energy, force = energy[~energy.isnan()], force[~force.isnan()]
+        mae = [float(x.abs().mean()) if x.numel() else math.nan for x in (energy, force)]
+        rmse = [float(x.square().mean().sqrt()) if x.numel() else math.nan for x in (energy, force)]
+        return Errors(mae[0], rmse[0], mae[1], rmse[1])
+
+    def _advance(self, loss_function: Callable, batch: Batch) -> Tensor:
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+            for group in optimizer.param_groups:
+                group["lr"] = self._learning_rate()
+        loss = loss_function(self.parameters, batch)
+        loss.backward()
+        if self.offsets.grad is not None:
+            self.offsets.grad[0] = 0.0  # the first level sets the zero of energy
+        torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.gradient_clip)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.average.update_parameters(self.network)
+        self.step += 1
+        return loss
+
+    def _learning_rate(self) -> float:
+        """Linear warm-up, then half a cosine down to a thousandth."""
+        settings = self.settings
+        if self.step < settings.warmup_steps:
+            return settings.learning_rate * (self.step + 1) / settings.warmup_steps
+        progress = (self.step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+        return settings.learning_rate * (1e-3 + (1.0 - 1e-3) * 0.5 * (1.0 + math.cos(math.pi * progress)))
+
+    def _frame_order(self) -> Iterator[np.ndarray]:
+        """Batches of frame indices, shuffled anew in each epoch; a function of seed and step alone, so resuming fits in."""
+        settings = self.settings
+        repeat = np.array(settings.repeat or [1] * len(settings.data))
+        frames = np.repeat(self.split.train, repeat[self.dataset.sources[self.split.train]])
+        size = min(settings.batch_size, len(frames))
+        per_epoch = len(frames) // size
+        step = self.step
+        while True:
+            shuffled = np.random.default_rng([settings.seed, step // per_epoch]).permutation(frames)
+            for k in range(step % per_epoch, per_epoch):
+                yield shuffled[k * size : (k + 1) * size]
+                step += 1
+
+    def _loss_function(self) -> Callable[[dict, Batch], Tensor]:
+        weight, network = self.settings.energy_weight, self.network
+
+        def loss(parameters: dict[str, Tensor], batch: Batch) -> Tensor:
+            return batch_loss(network, parameters, batch, weight)
+
+        counts = self.dataset.counts
+        same_shape = (counts == counts[0]).all() and not self.dataset.pbc.any()
+        # Batches of changing shape would be compiled again and again.
+        return torch.compile(loss, dynamic=False) if self.settings.compile and same_shape else loss
+
+    def _fit_energy_zeros(self) -> np.ndarray:
+        """Zeros of energy with which the present network fits each level on average, (n_levels, n_elements) eV."""
+        dataset, network = self.dataset, self.network
+        elements, cutoff, levels = network.config.elements, network.config.cutoff, self.levels.of_frame
+        precise = SchNet.from_model(network.to_model(), torch.float64).to(self.device)
+        batches = Batches(dataset, elements, cutoff, levels, np.zeros(len(dataset)), torch.float64, self.device)
+
+        def predict(frames: np.ndarray) -> np.ndarray:
+            with torch.no_grad():
+                energies, _ = energies_and_forces(precise, dict(precise.named_parameters()), batches.make(frames))
+            return energies.cpu().numpy()
+
+        zeros = fit_zeros(dataset, self.levels, self.split.train, elements, predict)
+        network.energy_shift.copy_(torch.as_tensor(zeros[0]))
+        reference = (composition(dataset, np.arange(len(dataset)), elements) * zeros[levels]).sum(axis=1)
+        self.batches = Batches(dataset, elements, cutoff, levels, reference, self.dtype, self.device)
+        return zeros
+
+    def _validate_and_save(self, output: Path, mean_loss: float, seconds: float) -> Errors:
+        errors = self.errors(self.average.module, self.split.validation)
+        energy_term = (
+            0.0 if math.isnan(errors.energy_rmse_eV) else self.settings.energy_weight * errors.energy_rmse_eV**2
+        )
+        score = energy_term + 3.0 * errors.force_rmse_eV_per_A**2
+        self.since_best += 1
+        improved = score < self.best
+        if improved:
+            self.best, self.since_best = score, 0
+        if improved or self.settings.keep == "last":
+            save_model(self.average.module.to_model(self._metadata(errors)), output / MODEL_FILE)
+        record = {
+            "step": self.step,
+            "seconds": round(seconds, 1),
+            "learning_rate": self._learning_rate(),
+            "loss": mean_loss,
+        }
+        with open(output / LOG_FILE, "a", encoding="utf-8") as log:
+            log.write(to_json(record | {f"validation_{k}": v for k, v in asdict(errors).items()}) + "\n")
+        save_state(self, output / STATE_FILE)
+        from mlcalc.training.plots import plot_learning_curve
+
+        plot_learning_curve(output / LOG_FILE, output / "learning_curve.png")
+        return errors
+
+    def _metadata(self, validation: Errors) -> dict:
+        return {
+            "domain": self.domain,
+            "validation_errors": asdict(validation),
+            "provenance": {
+                "training_files_sha256": self.dataset.files,
+                "training_data": [found._asdict() for found in self.dataset.contents],
+                "energy_levels": self.levels.names,
+                "training_frames": len(self.split.train),
+                "steps": self.step,
+                "settings": asdict(self.settings),
+                "torch": torch.__version__,
+            },
+        }
+
+
+def _rows(dataset: Dataset, frames: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.arange(dataset.offsets[k], dataset.offsets[k + 1]) for k in frames])
