@@ -13,7 +13,7 @@ from analysis.figures import OKABE_ITO, STYLE, write_beside
 from analysis.harmonic import harmonic_distances, reference_modes
 from analysis.runs.properties import Properties, read_runs
 from md.observables.statistics import Mean, block_average
-from mlcalc.calculator import SchNetCalculator
+from mlcalc.calculator import NetworkCalculator
 from mlcalc.common.errors import InputError
 from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned, with_error
@@ -68,7 +68,7 @@ def converge(folders: list[Path], discard: float) -> Convergence:
     model = load_model(run.model)
     modes = reference_modes(run.structure, model)
     relaxed = modes.atoms.copy()
-    relaxed.calc = SchNetCalculator(model, dtype="float64")
+    relaxed.calc = NetworkCalculator(model, precision="float64")
     minimum = relaxed.get_potential_energy()
     found = {
         "energy_eV": [_energy(item, minimum) for item in properties],

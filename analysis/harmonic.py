@@ -8,7 +8,7 @@ from ase import Atoms
 from analysis.structure.molecules import isolated
 from md.dynamics.clamped import Clamped
 from mlcalc.common.errors import InputError
-from mlcalc.model_file import Model
+from mlcalc.model import Model
 from mlcalc.modes import relaxed_modes
 from mlcalc.vibrations import NormalModes, position_covariance
 

@@ -1,4 +1,4 @@
-"""Potentials: anything that maps beads (P, N, 3) Å to energies (P,) eV and forces (P, N, 3) eV/Å. The one door to mlcalc."""
+"""Potentials: what maps beads to energies and forces, as mlcalc/potential.py says. The one door to mlcalc."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +13,11 @@ from mlcalc.common.errors import InputError
 from mlcalc.data.engines import FAMILIES
 from mlcalc.data.relaxation import relax
 from mlcalc.geometry.bonds import BondChange, BondWatch
-from mlcalc.geometry.cells import check_cell
 from mlcalc.geometry.diversity import farthest_first, fingerprints
 from mlcalc.geometry.domain import ClosestPair, check_structure, pair_limits, set_bead_masses
-from mlcalc.model_file import Model
-from mlcalc.structures.electronic_state import check_state, electronic_state
+from mlcalc.model import Model
+from mlcalc.potential import Potential, make_potential
+from mlcalc.structures.electronic_state import electronic_state
 
 __all__ = [
     "AseForces",
@@ -35,9 +35,10 @@ __all__ = [
     "fingerprints",
     "force_disagreement",
     "load_model",
+    "make_potential",
+    "Potential",
     "pair_limits",
     "relaxed",
-    "schnet_potential",
     "set_bead_masses",
     "single_threaded_blas",
 ]
@@ -59,27 +60,6 @@ def find_model(name: str | Path) -> Path:
 def load_model(name: str | Path) -> Model:
     """The model of that file, as mlcalc.model_file.load_model."""
     return model_file.load_model(find_model(name))
-
-
-def schnet_potential(model: Model, atoms, precision: str = "float32", backend: str = "numba", threads: int = 0):
-    """The network as a potential for the composition and cell of ``atoms``; the numba backend does not import torch.
-
-    Raises:
-        InputError: The structure, its charge or its multiplicity does not fit the model (mlcalc/geometry/domain.py), or the model
-            cannot serve its cell.
-    """
-    periodic = bool(atoms.pbc.any())
-    check_cell(atoms.cell.array, atoms.pbc, model.config.cutoff)
-    cell, pbc = (atoms.cell.array, atoms.pbc) if periodic else (None, None)
-    check_structure(atoms.numbers, atoms.positions, cell, pbc, model.config.elements, model.domain)
-    check_state(atoms.numbers, electronic_state(atoms), model.domain)
-    if backend == "torch":
-        from mlcalc.architectures.schnet.network import TorchPotential
-
-        return TorchPotential(model, atoms.numbers, precision, cell, pbc)
-    from mlcalc.architectures.schnet.kernel import SchNetKernel
-
-    return SchNetKernel(model, atoms.numbers, precision, threads or None, cell, pbc)
 
 
 def available_threads() -> int:
@@ -130,9 +110,11 @@ class AseForces:
         self.atoms = atoms.copy()
         self.atoms.calc = calculator
 
-    def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Energies (P,) eV and forces (P, N, 3) eV/Å at positions (P, N, 3) Å."""
+    def __call__(self, positions: np.ndarray, cell=None) -> tuple[np.ndarray, np.ndarray]:
+        """As potential.Potential.__call__."""
         energies, forces = np.empty(len(positions)), np.empty(positions.shape)
+        if cell is not None:
+            self.atoms.cell = cell
         for bead, bead_positions in enumerate(positions):
             self.atoms.positions = bead_positions
             energies[bead] = self.atoms.get_potential_energy()
@@ -146,8 +128,8 @@ class Harmonic:
 
     force_constant: float
 
-    def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Energies (P,) eV and forces (P, N, 3) eV/Å at positions (P, N, 3) Å."""
+    def __call__(self, positions: np.ndarray, cell=None) -> tuple[np.ndarray, np.ndarray]:
+        """As potential.Potential.__call__; no cell changes it."""
         return 0.5 * self.force_constant * (positions**2).sum(axis=(1, 2)), -self.force_constant * positions
 
 
@@ -159,8 +141,8 @@ class Morse:
     width: float
     length: float
 
-    def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Energies (P,) eV and forces (P, N, 3) eV/Å at positions (P, N, 3) Å."""
+    def __call__(self, positions: np.ndarray, cell=None) -> tuple[np.ndarray, np.ndarray]:
+        """As potential.Potential.__call__; no cell changes it."""
         vector = positions[:, 1] - positions[:, 0]
         r = np.linalg.norm(vector, axis=1)
         decay = np.exp(-self.width * (r - self.length))

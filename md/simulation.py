@@ -17,7 +17,7 @@ from mlcalc.common.compiled import njit
 
 _NOISE_NUMBERS = 1 << 14  # drawn at once: 128 KiB, which stay in the cache
 
-Potential = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+Potential = Callable[..., tuple[np.ndarray, np.ndarray]]  # as potential.Potential.__call__ says
 NoiseSource = Callable[[np.ndarray], None]
 
 

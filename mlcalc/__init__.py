@@ -8,10 +8,11 @@ from mlcalc.common.packages import keep_old_paths, lazy_names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "NetworkCalculator": "calculator",
         "SchNetCalculator": "calculator",
         "CommitteeCalculator": "committee",
         "InputError": "common.errors",
-        "Model": "model_file",
+        "Model": "model",
         "load_model": "model_file",
         "save_model": "model_file",
     },

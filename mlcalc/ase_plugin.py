@@ -1,6 +1,6 @@
-"""What ASE finds of mlcalc through its entry point ``ase.plugins``: the calculator ``schnet`` (``ase info --calculators``).
+"""What ASE finds of mlcalc through its entry point ``ase.plugins``: the calculators (``ase info --calculators``).
 
-ASE's plug-ins are experimental (a private module, since 3.27): where it has none, there is nothing to tell it.
+ASE's plug-ins are experimental (a private module, since 3.27): where ASE has none, nothing is registered.
 """
 
 try:
@@ -9,6 +9,7 @@ except ImportError:
     __ase_plugins__: frozenset = frozenset()
 else:
     __ase_plugins__ = frozenset({
+        CalculatorPlugin("mlcalc", implementation="mlcalc.calculator.NetworkCalculator"),
         CalculatorPlugin(
             "schnet", implementation="mlcalc.calculator.SchNetCalculator",
             citation="K. T. Schütt et al., J. Chem. Phys. 148, 241722 (2018), doi:10.1063/1.5019779",

@@ -18,17 +18,16 @@ from ase.calculators.calculator import (
 from ase.calculators.calculator import InputError as AseInputError
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from mlcalc.architectures import architecture_of
 from mlcalc.common.errors import InputError
 from mlcalc.geometry.cells import check_cell
 from mlcalc.geometry.domain import check_structure
-from mlcalc.model_file import Model, load_model
+from mlcalc.model import Model
+from mlcalc.model_file import load_model
+from mlcalc.potential import BACKENDS, PRECISIONS, Potential, build_potential
 from mlcalc.structures.electronic_state import check_state, electronic_state
 
-BACKENDS = ("numba", "torch")
-PRECISIONS = ("float32", "float64")
-
-
-SETTINGS = ("model", "dtype", "backend", "threads")
+SETTINGS = ("model", "precision", "backend", "threads")
 
 
 def check_settings(settings: dict, allowed: tuple[str, ...] = SETTINGS) -> None:
@@ -39,7 +38,7 @@ def check_settings(settings: dict, allowed: tuple[str, ...] = SETTINGS) -> None:
             raise TypeError(
                 f"unknown setting {name!r}; " + (f"did you mean {near[0]!r}?" if near else f"expected {allowed}")
             )
-        choices = {"dtype": PRECISIONS, "backend": BACKENDS}.get(name)
+        choices = {"precision": PRECISIONS, "backend": BACKENDS}.get(name)
         if choices and value not in choices:
             raise InputError(f"{name} = {value!r}: expected one of {', '.join(choices)}")
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
@@ -56,14 +55,15 @@ def _as_ase(error: type[Exception]) -> Iterator[None]:
         raise error(str(found)) from found
 
 
-class SchNetCalculator(Calculator):
-    """Energies, forces and stress of a SchNet.
+class NetworkCalculator(Calculator):
+    """Energies, forces and stress of a network of any architecture.
 
     Args:
         model: Shipped model name (``"c20"``), path of a model file, or a loaded Model.
-        dtype: Network precision, ``"float32"`` (default) or ``"float64"``; positions, forces and energies are float64 always.
-        backend: ``"numba"`` (compiled kernel; never imports torch) or ``"torch"``.
+        precision: Of the network, ``"float32"`` (default) or ``"float64"``; positions, forces and energies are float64 always.
+        backend: ``"numba"`` (compiled kernel, which never imports torch; torch where the architecture has none) or ``"torch"``.
         threads: Threads of the numba backend; None for all available.
+        dtype: Another name of precision.
 
     Properties: energy and free_energy (eV, equal), energies (N,) eV, forces (N, 3) eV/Å; stress (6,) eV/Å³ in Voigt order
     for systems that are periodic in all three directions.
@@ -78,23 +78,26 @@ class SchNetCalculator(Calculator):
 
     Example:
         >>> from ase.io import read
-        >>> from mlcalc import SchNetCalculator
+        >>> from mlcalc import NetworkCalculator
         >>> atoms = read("inputs/c20/c20.xyz")
-        >>> atoms.calc = SchNetCalculator("c20")
+        >>> atoms.calc = NetworkCalculator("c20")
         >>> energy = atoms.get_potential_energy()
     """
 
-    name = "schnet"  # as it is registered: what databases and trajectories note
+    name = "mlcalc"  # as it is registered: what databases and trajectories note
     implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]
     ignored_changes = {"initial_charges", "initial_magmoms"}  # energies do not depend on them; their sums are checked
 
     def __init__(
-        self, model: str | Path | Model, dtype: str = "float32", backend: str = "numba", threads: int | None = None
-    ):
+        self, model: str | Path | Model, precision: str = "float32", backend: str = "numba", threads: int | None = None,
+        dtype: str | None = None,
+    ):  # fmt: skip
         self._model: Model | None = None
         self._applied: dict = {}
+        self._potential: Potential | None = None
+        self._potential_key: tuple | None = None
         super().__init__()
-        self.set(model=model, dtype=dtype, backend=backend, threads=threads)
+        self.set(model=model, precision=dtype or precision, backend=backend, threads=threads)
 
     @property
     def model(self) -> Model:
@@ -111,10 +114,13 @@ class SchNetCalculator(Calculator):
             TypeError: No such setting.
             mlcalc.InputError: A value that the constructor would refuse.
         """
+        if "dtype" in settings:
+            settings["precision"] = settings.pop("dtype")
         check_settings(settings)
         if "model" in settings:
             model = settings["model"]
             loaded = model if isinstance(model, Model) else load_model(model)
+            self._check_architecture(loaded)
             settings["model"] = str(model) if isinstance(model, str | Path) else "in memory"
         changed = super().set(**settings)
         if "model" in settings and (loaded is not self._model or "model" in changed):
@@ -142,7 +148,8 @@ class SchNetCalculator(Calculator):
         if len(self.atoms) == 0:
             raise AseInputError("the structure holds no atoms: expected at least one")
         with _as_ase(AseInputError):  # what a search for neighbours refuses
-            evaluated = self._prepared_potential().evaluate(self.atoms.positions[None])
+            cell = self.atoms.cell.array if self.atoms.pbc.any() else None
+            evaluated = self._prepared_potential().evaluate(self.atoms.positions[None], cell)
         if not all(np.isfinite(array).all() for array in evaluated.values()):
             raise CalculationFailed("the network returned NaN or infinite numbers for this structure")
         energy = float(evaluated["energies"][0])
@@ -179,31 +186,37 @@ class SchNetCalculator(Calculator):
         with _as_ase(AseInputError):
             check_state(atoms.numbers, electronic_state(atoms), self.model.domain)
 
-    def _prepared_potential(self):
-        """The backend for the present composition, made anew when that changes; the cell may vary from call to call."""
-        atoms = self.atoms
-        periodic = bool(atoms.pbc.any())
-        key = (atoms.numbers.tobytes(), periodic)
+    def _prepared_potential(self) -> Potential:
+        """That of the present composition and periodicity, made again when one changes; the cell may vary from call to call."""
+        atoms, settings = self.atoms, self.parameters
+        key = (atoms.numbers.tobytes(), atoms.pbc.tobytes())
         if key != self._potential_key:
-            dtype = self.parameters["dtype"]
-            if self.parameters["backend"] == "numba":
-                from mlcalc.architectures.schnet.kernel import SchNetKernel
-
-                self._potential = SchNetKernel(self.model, atoms.numbers, dtype, self.parameters["threads"])
-            else:
-                from mlcalc.architectures.schnet.network import TorchPotential
-
-                self._potential = TorchPotential(self.model, atoms.numbers, dtype)
+            pbc = atoms.pbc.copy() if atoms.pbc.any() else None
+            self._potential = build_potential(
+                self.model, atoms.numbers, settings["precision"], settings["backend"], settings["threads"], pbc=pbc
+            )
             self._potential_key = key
-        if periodic:
-            self._potential.cell, self._potential.pbc = atoms.cell.array.copy(), atoms.pbc.copy()
         return self._potential
+
+    def _check_architecture(self, model: Model) -> None:
+        """Raise InputError for a model that this calculator is not for."""
 
     def __getstate__(self):
         """Everything but the backend, which holds compiled state and is made again on first use."""
         return self.__dict__ | {"_potential": None, "_potential_key": None}
 
 
-# For ASE's get_calculator_class("schnet"), once this module is imported.
-if "schnet" not in external_calculators:
-    register_calculator_class("schnet", SchNetCalculator)
+class SchNetCalculator(NetworkCalculator):
+    """As NetworkCalculator, for a SchNet alone: ASE knows it, and databases note it, by the name ``schnet``."""
+
+    name = "schnet"
+
+    def _check_architecture(self, model: Model) -> None:
+        if (title := architecture_of(model.config).title) != "SchNet":
+            raise InputError(f"the model is a {title}: expected a SchNet, or NetworkCalculator, which takes any")
+
+
+# For ASE's get_calculator_class("mlcalc"), once this module is imported.
+for _class in (NetworkCalculator, SchNetCalculator):
+    if _class.name not in external_calculators:
+        register_calculator_class(_class.name, _class)

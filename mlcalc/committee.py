@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from ase.calculators.mixing import AverageCalculator
 
-from mlcalc.calculator import SETTINGS, SchNetCalculator, check_settings
+from mlcalc.calculator import SETTINGS, NetworkCalculator, check_settings
 from mlcalc.common.errors import InputError
 from mlcalc.model_file import Model
 
@@ -39,17 +39,17 @@ def force_disagreement(forces: np.ndarray) -> np.ndarray:
 
 
 class CommitteeCalculator(AverageCalculator):
-    """Mean of several SchNets, and their disagreement.
+    """Mean of several networks, and their disagreement.
 
     Args:
         models: At least two shipped names, paths of model files or loaded models.
-        options: For each of them, as of SchNetCalculator (dtype, backend, threads).
+        options: For each of them, as of NetworkCalculator (precision, backend, threads).
 
-    Properties: those of SchNetCalculator, means over the models. ASE has no name for the disagreement about a structure: it is the
+    Properties: those of NetworkCalculator, means over the models. ASE has no name for the disagreement about a structure: it is the
     attribute ``disagreement``, a Disagreement of the last calculation, None before there was one.
 
     Raises:
-        InputError: Fewer than two models, or one that cannot be used. Else as SchNetCalculator.
+        InputError: Fewer than two models, or one that cannot be used. Else as NetworkCalculator.
 
     Example:
         >>> from ase.io import read
@@ -60,22 +60,24 @@ class CommitteeCalculator(AverageCalculator):
         >>> uncertain = atoms.calc.disagreement.forces  # (20,) eV/Å
     """
 
-    name = "schnet-committee"
+    name = "mlcalc-committee"
 
     def __init__(self, models: Sequence[str | Path | Model], **options):
         if isinstance(models, str | Path | Model) or len(models) < 2:
             raise InputError(f"models = {models!r:.80}: expected a list of at least two, a committee")
-        super().__init__([SchNetCalculator(model, **options) for model in models])
+        super().__init__([NetworkCalculator(model, **options) for model in models])
         self.parameters = {"models": [calculator.parameters["model"] for calculator in self.mixer.calcs], **options}
         self.disagreement: Disagreement | None = None
 
     def set(self, **options) -> dict:
-        """Change dtype, backend or threads of all models, all or none; returns the changed ones. The models stay.
+        """Change precision, backend or threads of all models, all or none; returns the changed ones. The models stay.
 
         Raises:
             TypeError: No such setting, or the models.
             InputError: A value that the constructor would refuse.
         """
+        if "dtype" in options:  # another name of it, as of NetworkCalculator
+            options["precision"] = options.pop("dtype")
         check_settings(options, tuple(name for name in SETTINGS if name != "model"))
         changed: dict = {}
         for calculator in self.mixer.calcs:

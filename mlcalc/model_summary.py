@@ -1,14 +1,14 @@
 """A model in one line, in one screen, or as JSON."""
 
-import math
 from dataclasses import asdict
 from pathlib import Path
 
 from ase.data import chemical_symbols
 
+from mlcalc.architectures import architecture_of, name_of
 from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned, with_error
-from mlcalc.model_file import Model
+from mlcalc.model import Model
 
 
 def describe(model: Model) -> str:
@@ -16,12 +16,9 @@ def describe(model: Model) -> str:
     config = model.config
     elements = " ".join(chemical_symbols[z] for z in config.elements)
     reach = f"cutoff {config.cutoff:g} Å" if config.cutoff else "all pairs"
-    priors = f", nuclear repulsion below {config.repulsion_cutoff:g} Å" if config.repulsion_cutoff else ""
-    if (prior := config.angular_prior) is not None:
-        angle = math.degrees(math.acos(prior.cosine))
-        priors += f", angular prior of {prior.strength:g} eV towards {angle:.0f}° below {prior.cutoff:g} Å"
-    shape = f"({config.n_features}, {config.n_interactions}), {config.n_rbf} Gaussians"
-    return f"SchNet {shape}, {reach}, elements {elements}{priors}"
+    architecture = architecture_of(config)
+    priors = "".join(f", {prior}" for prior in model.priors.values())
+    return f"{architecture.title} {architecture.describe(config)}, {reach}, elements {elements}{priors}"
 
 
 def as_text(name: str, path: Path, model: Model) -> str:
@@ -83,5 +80,7 @@ def _errors(errors: dict) -> str:
 
 
 def as_json(model: Model) -> str:
-    """Architecture and all metadata of the file."""
-    return to_json({"config": asdict(model.config), **model.metadata}, indent=1)
+    """Architecture, priors and all metadata of the file."""
+    priors = {name: asdict(prior) for name, prior in model.priors.items()}
+    described = {"architecture": name_of(model.config), "config": asdict(model.config), "priors": priors}
+    return to_json(described | model.metadata, indent=1)

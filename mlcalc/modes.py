@@ -3,7 +3,7 @@
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 
-from mlcalc.calculator import SchNetCalculator
+from mlcalc.calculator import NetworkCalculator
 from mlcalc.common.errors import InputError
 from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned
@@ -28,7 +28,7 @@ def relaxed_modes(structure: Atoms, model: Model) -> NormalModes:
     """
     atoms = structure.copy()
     set_bead_masses(atoms, model.domain)
-    return modes_by(SchNetCalculator(model, dtype="float64"), atoms)
+    return modes_by(NetworkCalculator(model, precision="float64"), atoms)
 
 
 def modes_by(calculator: Calculator, structure: Atoms) -> NormalModes:

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mlcalc.model_file import Model, SchNetConfig, expected_shapes, save_model
+from mlcalc.architectures.schnet.config import SchNetConfig, weight_shapes
+from mlcalc.model import Model
+from mlcalc.model_file import save_model
+from mlcalc.priors import Repulsion
 
 # How fast the machine is, is not what these tests are about.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -12,7 +15,6 @@ settings.load_profile("any machine")
 
 SCHNETPACK_DIALECT = SchNetConfig(
     elements=(1, 6), n_features=16, n_interactions=2, n_rbf=12, cutoff=4.0, readout_hidden=8, readout_activation="silu",
-    repulsion_cutoff=1.2,
 )  # fmt: skip
 ORIGINAL_DIALECT = SchNetConfig(
     elements=(1, 6), n_features=16, n_interactions=3, n_rbf=40, cutoff=None, cutoff_function="none",
@@ -20,11 +22,16 @@ ORIGINAL_DIALECT = SchNetConfig(
 )  # fmt: skip
 
 
-def random_model(config: SchNetConfig, seed: int = 0, **metadata) -> Model:
-    """A network with random weights of the size that training gives, so that forces are some eV/Å."""
+def random_model(config: SchNetConfig, seed: int = 0, priors: dict | None = None, **metadata) -> Model:
+    """A network with random weights of the size that training gives, so that forces are some eV/Å.
+
+    Without word of priors, those with a cutoff have a repulsion below 1.2 Å.
+    """
+    if priors is None:
+        priors = {"repulsion": Repulsion(1.2)} if config.cutoff else {}
     rng = np.random.default_rng(seed)
     weights = {}
-    for name, shape in expected_shapes(config).items():
+    for name, shape in weight_shapes(config).items():
         fan_in = shape[-1] if len(shape) == 2 else 4
         weights[name] = rng.normal(0.0, 1.2 / np.sqrt(fan_in), shape).astype(np.float32)
     reach = config.cutoff or 8.0
@@ -33,7 +40,7 @@ def random_model(config: SchNetConfig, seed: int = 0, **metadata) -> Model:
     weights["radial_basis.coefficients"] = np.full(config.n_rbf, 0.5 / spacing**2, dtype=np.float32)
     weights["energy_scale"] = np.float64(0.7)[()] * np.ones(())
     weights["energy_shift"] = np.array([-13.6, -1029.0])[: len(config.elements)]
-    return Model(config, weights, metadata)
+    return Model(config, weights, metadata, priors)
 
 
 @pytest.fixture(params=[SCHNETPACK_DIALECT, ORIGINAL_DIALECT], ids=["schnetpack", "original"])

@@ -12,10 +12,10 @@ from ase.optimize import BFGS
 from md.runs.config import read_settings
 from mlcalc import InputError, SchNetCalculator, load_model
 from mlcalc.architectures.schnet.kernel import SchNetKernel
-from mlcalc.architectures.schnet.network import TorchPotential
 from mlcalc.common.settings import build_settings, read_toml
 from mlcalc.model_file import shipped_models
 from mlcalc.modes import relaxed_modes
+from mlcalc.torch_potential import TorchPotential
 from mlcalc.training.evaluation import evaluate
 from mlcalc.training.settings import TrainingSettings
 

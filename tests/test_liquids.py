@@ -11,8 +11,8 @@ from ase.md.verlet import VelocityVerlet
 from md.cli import main as rpmd
 from md.runs.config import read_settings
 from mlcalc import SchNetCalculator, load_model
-from mlcalc.architectures.schnet.network import TorchPotential
 from mlcalc.common.settings import build_settings, read_toml
+from mlcalc.torch_potential import TorchPotential
 from mlcalc.training.evaluation import evaluate
 from mlcalc.training.settings import TrainingSettings
 
@@ -75,7 +75,7 @@ def test_models_were_made_by_the_committed_recipe(name):
     assert {key: recorded[key] for key in ("steps", "batch_size", "learning_rate", "seed", "energy_weight")} == {
         key: getattr(settings, key) for key in ("steps", "batch_size", "learning_rate", "seed", "energy_weight")
     }
-    assert model.config == settings.network_config(model.config.elements)
+    assert (model.config, model.priors) == (settings.network_config(model.config.elements), settings.priors())
     assert read_settings(INPUTS / name / "md.toml", {}).model == f"{name}-cg"
 
 

@@ -12,8 +12,8 @@ def careful_mean(series) -> Mean:
     """Mean of a correlated series, with the larger of two errors where independent samples are few.
 
     Blocking (md.observables.statistics) stops at blocks of a sixteenth of the series. Of a run of 20 correlation times it finds
-    half of the error, as no block is longer than the correlation. The integrated autocorrelation time τ gives σ√(2τ/n), four fifths of
-    it, and the truth from 80 correlation times on.
+    half of the error, as no block is longer than the correlation. The integrated autocorrelation time τ gives σ√(2τ/n), four
+    fifths of it, and the truth from 80 correlation times on.
 
     Args:
         series: (n,) numbers, equally spaced in time.

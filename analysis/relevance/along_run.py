@@ -26,7 +26,8 @@ from analysis.runs.run_files import check_frames
 from analysis.runs.universe import Run, bead_frames
 from mlcalc.common.errors import InputError
 from mlcalc.common.settings import check_range
-from mlcalc.model_file import Model, load_model
+from mlcalc.model import Model
+from mlcalc.model_file import load_model
 
 FEWEST_FRAMES = 4
 

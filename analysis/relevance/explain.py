@@ -20,7 +20,8 @@ from analysis.relevance.walks import Walks, count_walks, walk_relevances
 from mlcalc.common.errors import InputError
 from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned
-from mlcalc.model_file import Model, load_model
+from mlcalc.model import Model
+from mlcalc.model_file import load_model
 from mlcalc.structures.structure_files import read_atoms
 
 _SETS_SHOWN = 10

@@ -21,19 +21,20 @@ Nat. Commun. 16, 9898 (2025).
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from mlcalc.architectures.schnet.network import SchNet
 from mlcalc.common.errors import InputError
 from mlcalc.geometry.cells import check_cell
 from mlcalc.geometry.domain import check_elements
 from mlcalc.geometry.pairs import half_pairs
-from mlcalc.model_file import Model
+from mlcalc.model import Model
 from mlcalc.priors.angular import AngularPrior
+from mlcalc.priors.torch_twins import angular_energies, pair_repulsion
 from mlcalc.structures.electronic_state import check_state, electronic_state
+from mlcalc.torch_potential import network_of
 
 
 class Dense(NamedTuple):
@@ -110,7 +111,7 @@ def trace(model: Model, atoms) -> Trace:
     first, second, vectors = pairs.first[near], pairs.second[near], vectors[near]
     # The pseudo-inverse serves a slab without a third vector too.
     images = np.rint(pairs.shift[near] @ np.linalg.pinv(cell)) if periodic else np.zeros((len(first), 3))
-    network = SchNet.from_model(model, torch.float64).requires_grad_(False)
+    network: Any = network_of(model, torch.float64).requires_grad_(False)
     species = torch.tensor([order[z] for z in atoms.numbers.tolist()])
     r = torch.from_numpy(np.linalg.norm(vectors, axis=1))
     basis, cut = network.radial_basis(r), network.cutoff_value(r)
@@ -130,13 +131,15 @@ def trace(model: Model, atoms) -> Trace:
     readout = _dense(network.readout[0], x, model.config.readout_activation)
     scale = float(network.energy_scale)
     weights = network.readout[1].weight.numpy()[0] * scale
-    repulsion = np.zeros(len(first))
-    if model.config.repulsion_cutoff is not None:
-        repulsion = network.pair_repulsion(species[first], species[second], r).numpy()
-    angular, prior = 0.0, model.config.angular_prior
+    repulsion, numbers = np.zeros(len(first)), torch.from_numpy(atoms.numbers)
+    if "repulsion" in model.priors:
+        repulsion = pair_repulsion(
+            model.priors["repulsion"], numbers[first].double(), numbers[second].double(), r
+        ).numpy()
+    angular, prior = 0.0, model.priors.get("angular")
     if prior is not None:
         ends = torch.from_numpy(first), torch.from_numpy(second)
-        angular = float(network.angular_energies(*ends, torch.from_numpy(vectors), len(atoms)).sum())
+        angular = float(angular_energies(prior, numbers, *ends, torch.from_numpy(vectors)).sum())
     of_network = float((readout.after @ weights + scale * float(network.readout[1].bias)).sum())
     return Trace(
         first, second, vectors, images.astype(np.int64), embedding, tuple(blocks), readout, weights, repulsion, prior, angular,

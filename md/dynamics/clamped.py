@@ -61,13 +61,13 @@ class ClampedPotential:
     def __init__(self, potential: Any, clamped: Clamped):
         self.potential, self.clamped, self._moving = potential, clamped, clamped.moving
 
-    def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Energies (P,) eV and forces (P, n, 3) eV/Å at positions (P, n, 3) Å."""
-        energies, forces = self.potential(self.clamped.with_held(positions))
+    def __call__(self, positions: np.ndarray, cell=None) -> tuple[np.ndarray, np.ndarray]:
+        """Energies (P,) eV and forces (P, n, 3) eV/Å at positions (P, n, 3) Å, in a cell as of potential.Potential."""
+        energies, forces = self.potential(self.clamped.with_held(positions), cell)
         return energies, np.take(forces, self._moving, axis=1)
 
     def closest_pair(self, limits: np.ndarray):
-        """Of the last call, as SchNetKernel.closest_pair; atoms are those of the structure, and two held ones count."""
+        """Of the last call, as potential.Potential.closest_pair; atoms are those of the structure, and two held ones count."""
         return self.potential.closest_pair(limits)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms, units
 
 from md.ipi.cell import CellGuard
-from md.potentials import Model, check_structure, schnet_potential
+from md.potentials import Model, check_structure, make_potential
 from mlcalc.common.errors import InputError
 
 _FORCE = units.Hartree / units.Bohr
@@ -55,7 +55,7 @@ class Guest:
     ):
         self.model, self.template, self.atomic_energies = model, template, atomic_energies
         self.periodic = bool(template.pbc.any())
-        self.potential = schnet_potential(model, template, precision, "numba", threads)
+        self.potential = make_potential(model, template, precision, "numba", threads or None)
         self._guard = CellGuard(template.pbc, model.config.cutoff)
         self._checked = False
 
@@ -109,9 +109,7 @@ class Guest:
             energies, forces = self.potential(q)
             # Of a molecule, whose net force is zero: Σ r ⊗ f, and nothing more to compute.
             return energies, forces, q.transpose(0, 2, 1) @ forces, None
-        if self.periodic:
-            self.potential.cell = vectors
-        found = self.potential.evaluate(q)
+        found = self.potential.evaluate(q, vectors if self.periodic else None)
         atomic = found["atomic_energies"] if self.atomic_energies else None
         return found["energies"], found["forces"], -found["virials"].transpose(0, 2, 1), atomic
 

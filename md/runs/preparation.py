@@ -20,7 +20,7 @@ from md.potentials import (
     load_model,
     pair_limits,
     relaxed,
-    schnet_potential,
+    make_potential,
     set_bead_masses,
 )
 from md.dynamics.ring_polymer import HBAR
@@ -93,9 +93,10 @@ def prepare(settings) -> Prepared:
     return Prepared(atoms, moving, model_path, potential, shortest, dynamics, paths, tuple(committee), minimum, bonds)
 
 
-def potentials_of(settings, atoms: Atoms, models: list[Model]) -> list[Potential]:
+def potentials_of(settings, atoms: Atoms, models: list[Model]) -> list:
     """Potentials of RunSettings by models, as the atoms that move see them."""
-    found = [schnet_potential(model, atoms, settings.precision, settings.backend, settings.threads) for model in models]
+    serve = settings.precision, settings.backend, settings.threads or None
+    found = [make_potential(model, atoms, *serve) for model in models]
     clamped = Clamped.of(atoms)
     return [ClampedPotential(potential, clamped) for potential in found] if clamped.mask.any() else found
 

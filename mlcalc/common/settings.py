@@ -12,6 +12,7 @@ from mlcalc.common.errors import InputError
 from mlcalc.common.files import check_regular
 
 _LARGEST = 1_000_000  # bytes of a settings file
+_SMALLEST_A, _LARGEST_A = 0.1, 100.0  # of a cutoff
 _MOST_DOTS = 10_000_000  # sum over lines of the squared number of dots
 
 
@@ -174,3 +175,11 @@ def _describe(kind: Any) -> str:
         dict: "a table",
     }
     return words.get(kind, str(kind))
+
+
+def check_distance(name: str, value: float, least: float = _SMALLEST_A) -> None:
+    """Raise InputError unless a distance in Å is a number within bounds."""
+    if isinstance(value, bool) or not least <= value <= _LARGEST_A or not value:
+        raise InputError(
+            f"{name} = {value!r}: expected a positive distance from {least:g} to {_LARGEST_A:g} Å, or none"
+        )

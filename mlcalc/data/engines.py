@@ -191,9 +191,9 @@ def _tblite(method: str) -> Calculator:
 
 
 def _schnet(model: str) -> Calculator:
-    from mlcalc.calculator import SchNetCalculator
+    from mlcalc.calculator import NetworkCalculator
 
-    return SchNetCalculator(model, threads=1)
+    return NetworkCalculator(model, threads=1)
 
 
 def _schnet_file(model: str) -> Path:

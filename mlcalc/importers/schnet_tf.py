@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 from ase import units
 
+from mlcalc.architectures.schnet.config import SchNetConfig
 from mlcalc.common.errors import InputError
 from mlcalc.importers.elements import atomic_numbers_of
 from mlcalc.importers.tf_bundle import read_tf_bundle
-from mlcalc.model_file import Model, SchNetConfig, check_weights
+from mlcalc.model import Model
+from mlcalc.model_file import check_weights
 
 _KCAL_PER_MOL = units.kcal / units.mol
 _BASIS_END_A, _BASIS_COEFFICIENT = 20.0, 10.0  # the checkpoint holds neither

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from mlcalc.architectures.schnet.config import SchNetConfig
 from mlcalc.common.errors import InputError
 from mlcalc.importers.elements import atomic_numbers_of
 from mlcalc.importers.torch_file import Hollow, read_torch_file
-from mlcalc.model_file import Model, SchNetConfig, check_weights
+from mlcalc.model import Model
+from mlcalc.model_file import check_weights
 from mlcalc.structures.unit_names import ENERGY_UNITS, LENGTH_UNITS
 
 _MOST_NUMBERS = 1 << 26

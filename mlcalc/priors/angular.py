@@ -1,8 +1,8 @@
 """The angular prior of Stillinger and Weber: what a triple of atoms adds to the energy for the angle that it makes.
 
-A SchNet sees distances; of triangles it learns only what densities, and densities of densities, tell of them. Where directions
-make the structure, as hydrogen bonds make that of water, this term gives the angle at hand, and the network the rest. As the
-repulsion (mlcalc/priors/repulsion.py) it is part of the energy while training::
+SchNet represents angles only indirectly, through repeated sums over neighbours. Where directions make the structure, as hydrogen
+bonds make that of water, this term gives the angle directly, and the network the rest. Like the repulsion
+(mlcalc/priors/repulsion.py) it is part of the energy while training::
 
     E = λ Σ_i Σ_{j<k} h_ij h_ik (cos θ_jik − c)²     λ strength, eV; c cosine of the angle that costs nothing
     h(r) = exp(γ/(r − a)) for r < a, else 0          γ decay, a cutoff, Å; smooth to all orders at a
@@ -17,18 +17,44 @@ J. Phys. Chem. B 113, 4008 (2009), doi:10.1021/jp805227c.
 """
 
 import math
+from dataclasses import astuple, dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numba import prange
 
 from mlcalc.common.compiled import Threaded, njit
+from mlcalc.common.errors import InputError
+from mlcalc.common.settings import check_distance
 
 _MOMENTS = 13  # S, V, Q of an atom
 
 
-class AngularPrior(NamedTuple):
-    """λ eV, c, γ Å, a Å."""
+@dataclass(frozen=True)
+class AngularPrior:
+    """λ eV, c, γ Å, a Å; raises InputError for one that is out of bounds."""
+
+    strength: float
+    cosine: float
+    decay: float
+    cutoff: float
+
+    def __post_init__(self):
+        check_distance("angular: decay", self.decay, 0.0)
+        check_distance("angular: cutoff", self.cutoff)
+        if not 0 < self.strength < np.inf or not -1 <= self.cosine <= 1:
+            raise InputError(
+                f"angular: strength = {self.strength!r} eV, cosine = {self.cosine!r}: expected a strength above 0 and a cosine "
+                "from -1 to 1"
+            )
+
+    def __str__(self) -> str:
+        angle = math.degrees(math.acos(self.cosine))
+        return f"angular prior of {self.strength:g} eV towards {angle:.0f}° below {self.cutoff:g} Å"
+
+
+class _Numbers(NamedTuple):
+    """An AngularPrior, as Numba takes it."""
 
     strength: float
     cosine: float
@@ -45,8 +71,14 @@ def triple_energies(one: np.ndarray, two: np.ndarray, prior: AngularPrior) -> np
     return prior.strength * weight * (cosine - prior.cosine) ** 2
 
 
+def add_angular(threads, q, pairs, prior, result):
+    """Add an AngularPrior to a kernel's result, arrays by the names of Potential.evaluate, for replicas q (P, N, 3) Å."""
+    numbers = _Numbers(*astuple(prior))
+    _add_to_replicas(threads, q, pairs, numbers, result.energies, result.forces, result.atomic_energies, result.virials)
+
+
 @Threaded
-def add_angular(q, pairs, prior, energies, forces, atomic, virials):
+def _add_to_replicas(q, pairs, prior, energies, forces, atomic, virials):
     """Add energies (P,) eV, forces (P, N, 3) eV/Å, atomic energies (P, N) and virials (P, 3, 3) of replicas q (P, N, 3) Å."""
     for b in prange(len(q)):
         energies[b] += _add_to_replica(
@@ -56,7 +88,7 @@ def add_angular(q, pairs, prior, energies, forces, atomic, virials):
 
 @njit(cache=True, error_model="numpy")
 def _add_to_replica(q, begin, count, pairs, prior, forces, atomic, virial):
-    """As add_angular, for one replica; returns its energy."""
+    """As _add_to_replicas, for one replica; returns its energy."""
     near, distances, weights = np.empty(count, dtype=np.int64), np.empty(count), np.empty(count)
     units, moments, n_near = np.empty((count, 3)), np.zeros((len(q), _MOMENTS)), 0
     for p in range(begin, begin + count):

@@ -10,14 +10,30 @@ Source: J. F. Ziegler, J. P. Biersack, U. Littmark, The Stopping and Range of Io
 """
 
 import math
+from dataclasses import dataclass
 
 from ase.units import Bohr, Hartree
 from numba.extending import register_jitable
+
+from mlcalc.common.settings import check_distance
 
 ZBL_COEFFICIENTS = (0.18175, 0.50986, 0.28022, 0.02817)
 ZBL_EXPONENTS = (3.19980, 0.94229, 0.40290, 0.20162)
 _COULOMB = Hartree * Bohr  # e²/4πε₀ in eV Å
 _LENGTH = 0.8854 * Bohr
+
+
+@dataclass(frozen=True)
+class Repulsion:
+    """Repulsion between nuclei, switched off at ``cutoff`` (Å); raises InputError for a cutoff that is none."""
+
+    cutoff: float
+
+    def __post_init__(self):
+        check_distance("repulsion: cutoff", self.cutoff)
+
+    def __str__(self) -> str:
+        return f"nuclear repulsion below {self.cutoff:g} Å"
 
 
 @register_jitable

@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from mlcalc.common.tables import aligned, with_error
-from mlcalc.model_file import Model, load_model, save_model
+from mlcalc.model import Model
+from mlcalc.model_file import load_model, save_model
+from mlcalc.potential import build_potential
 from mlcalc.structures.labels import DEFAULT_NAMES, LabelNames
 from mlcalc.training.dataset import Dataset, read_dataset
 from mlcalc.training.domain import check_known
@@ -123,28 +125,26 @@ def record(evaluation: Evaluation, path: str | Path) -> None:
     """Put the errors into the ``test_errors`` of the model file at ``path``, under the name of the data file."""
     model = load_model(path)
     tests = model.metadata.get("test_errors", {}) | {Path(evaluation.data).name: asdict(evaluation.total)}
-    save_model(Model(model.config, model.weights, model.metadata | {"test_errors": tests}), path)
+    save_model(replace(model, metadata=model.metadata | {"test_errors": tests}), path)
 
 
 def predict(model: Model, dataset: Dataset, precision: str = "float32") -> tuple[np.ndarray, np.ndarray]:
     """Energies (n_frames,) eV and forces (n_atoms, 3) eV/Å of every frame; runs of like molecules go through together."""
-    from mlcalc.architectures.schnet.kernel import SchNetKernel
-
     energies, forces = np.empty(len(dataset)), np.empty_like(dataset.forces)
-    kernel, key, frame = None, None, 0
+    key, frame = None, 0
     while frame < len(dataset):
         numbers = dataset.numbers[dataset.atoms_of(frame)]
         periodic = dataset.pbc[frame].any()
-        if (numbers.tobytes(), bool(periodic)) != key:
-            kernel, key = SchNetKernel(model, numbers, precision), (numbers.tobytes(), bool(periodic))
+        if (numbers.tobytes(), dataset.pbc[frame].tobytes()) != key:
+            key = numbers.tobytes(), dataset.pbc[frame].tobytes()
+            potential = build_potential(model, numbers, precision, pbc=dataset.pbc[frame] if periodic else None)
         end = frame + 1
-        if periodic:
-            kernel.cell, kernel.pbc = dataset.cells[frame], dataset.pbc[frame]
-        else:
+        if not periodic:
             while end < min(len(dataset), frame + _REPLICAS) and _same_molecule(dataset, frame, end):
                 end += 1
         atoms = slice(dataset.offsets[frame], dataset.offsets[end])
-        energies[frame:end], replica_forces = kernel(dataset.positions[atoms].reshape(end - frame, -1, 3))
+        cell = dataset.cells[frame] if periodic else None
+        energies[frame:end], replica_forces = potential(dataset.positions[atoms].reshape(end - frame, -1, 3), cell)
         forces[atoms] = replica_forces.reshape(-1, 3)
         frame = end
     return energies, forces

@@ -2,15 +2,18 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any, get_type_hints
 
 import numpy as np
 
+from mlcalc.architectures import ARCHITECTURES
 from mlcalc.common.errors import InputError
 from mlcalc.common.settings import check_choice, check_range
-from mlcalc.model_file import SchNetConfig
+from mlcalc.priors import AngularPrior, Repulsion
 from mlcalc.structures.labels import LabelNames
 from mlcalc.structures.unit_names import ENERGY_UNITS
 
+_NETWORK_KEYS = ("n_features", "n_interactions", "n_rbf")  # those of a configuration by the same names
 _MOST_HELD_OUT = 1 / 3  # of the frames, where the groups are so few that the fractions cannot be met
 
 
@@ -27,7 +30,9 @@ class TrainingSettings:
             ``"file"``: one for each file; ``"shared"``: one, whatever engines the frames name. The first sets the network's zero.
         energy_unit: Unit of their energies, forces in that over Å; "" for what a file says, or eV. One for all, or a list.
         repeat: How often the frames of each file appear in an epoch.
-        n_features … angle_cutoff_A: Architecture, see SchNetConfig.
+        architecture: A name in mlcalc.architectures.ARCHITECTURES.
+        n_features … cutoff_A: Its configuration; readout_hidden: 0 for half of n_features.
+        angle_strength_eV … angle_cutoff_A: Angular prior, see mlcalc/priors/angular.py; all or none.
         repulsion_cutoff_A: ``"auto"`` for molecules with energies is the shortest distance of the training frames, so that the
             repulsion acts below them alone, else none; 0 or ``"none"`` for none. A training that is resumed, or starts from
             another model, keeps what that has.
@@ -50,9 +55,11 @@ class TrainingSettings:
     energy_unit: str | tuple[str, ...] = ""
     energy_only: bool = False
     energy_zeros: str = "one"
+    architecture: str = "schnet"
     n_features: int = 64
     n_interactions: int = 3
     n_rbf: int = 32
+    readout_hidden: int = 0
     cutoff_A: float = 6.0
     repulsion_cutoff_A: float | str = "auto"
     angle_strength_eV: float | None = None
@@ -105,6 +112,13 @@ class TrainingSettings:
         # Validation decides which of the moving averages is kept.
         check_range("validation_fraction", self.validation_fraction, 0.0, 0.99999, open_low=True)
         check_choice("energy_zeros", self.energy_zeros, ("one", "engine", "file", "shared"))
+        check_choice("architecture", self.architecture, ARCHITECTURES)
+        check_range("readout_hidden", self.readout_hidden, 0)
+        angle = self._angle
+        if None in angle and any(value is not None for value in angle):
+            raise InputError(
+                f"angle_strength_eV, angle_cosine, angle_decay_A, angle_cutoff_A = {angle}: expected all four, or none"
+            )
         if isinstance(self.repulsion_cutoff_A, str):
             check_choice("repulsion_cutoff_A", self.repulsion_cutoff_A, ("auto", "none"))
         else:
@@ -124,24 +138,23 @@ class TrainingSettings:
         )
         return [LabelNames(*names) for names in zip(*lists, strict=True)]
 
-    def network_config(self, elements, automatic_A: float | None = None) -> SchNetConfig:
-        """The architecture for these elements, with this cutoff (Å) of the repulsion where it is ``"auto"``."""
+    @property
+    def _angle(self) -> tuple:
+        return self.angle_strength_eV, self.angle_cosine, self.angle_decay_A, self.angle_cutoff_A
+
+    def network_config(self, elements) -> Any:
+        """The configuration of the architecture for these elements."""
+        config = ARCHITECTURES[self.architecture].config
+        values = {name: getattr(self, name) for name in _NETWORK_KEYS if name in get_type_hints(config)}
+        hidden = self.readout_hidden or max(self.n_features // 2, 1)
+        return config(elements=tuple(elements), cutoff=self.cutoff_A, readout_hidden=hidden, **values)
+
+    def priors(self, automatic_A: float | None = None) -> dict[str, Any]:
+        """The priors of the network by name, with this cutoff (Å) of the repulsion where it is ``"auto"``."""
         repulsion = self.repulsion_cutoff_A
-        return SchNetConfig(
-            elements=tuple(elements),
-            n_features=self.n_features,
-            n_interactions=self.n_interactions,
-            n_rbf=self.n_rbf,
-            cutoff=self.cutoff_A,
-            readout_hidden=max(self.n_features // 2, 1),
-            repulsion_cutoff=automatic_A
-            if repulsion == "auto"
-            else float(repulsion if repulsion != "none" else 0) or None,
-            angle_strength=self.angle_strength_eV,
-            angle_cosine=self.angle_cosine,
-            angle_decay=self.angle_decay_A,
-            angle_cutoff=self.angle_cutoff_A,
-        )
+        cutoff = automatic_A if repulsion == "auto" else float(0 if repulsion == "none" else repulsion)
+        priors: dict[str, Any] = {"repulsion": Repulsion(cutoff)} if cutoff else {}
+        return priors if None in self._angle else priors | {"angular": AngularPrior(*self._angle)}
 
 
 @dataclass(frozen=True)
@@ -161,7 +174,7 @@ class Split:
 
 
 def split_frames(dataset, settings: TrainingSettings) -> Split:
-    """Part the frames at random, by trajectories or one by one.
+    """Split the frames at random, by trajectories or one by one.
 
     Raises:
         InputError: Nothing would be left to train on, or a third of the frames held out, because there are few trajectories.

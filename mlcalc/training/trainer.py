@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from mlcalc.architectures.schnet.network import SchNet
+from mlcalc.architectures.torch_blocks import Network
 from mlcalc.common.errors import InputError
 from mlcalc.common.files import write_atomically
 from mlcalc.common.json_text import to_json
 from mlcalc.common.settings import as_toml, build_settings, read_toml
-from mlcalc.model_file import Model, SchNetConfig, load_model, save_model
+from mlcalc.model import Model
+from mlcalc.model_file import load_model, save_model
+from mlcalc.torch_potential import model_of, network_of, new_network
 from mlcalc.training.dataset import Batch, Batches, Dataset, read_dataset
 from mlcalc.training.domain import automatic_repulsion, check_known, domain_of
 from mlcalc.training.energy_zero import composition, describe, energy_levels, fit_zeros
@@ -78,7 +80,7 @@ def train(
     model = load_model(init) if init else None
     begun = output / MODEL_FILE
     origin = load_model(begun) if resume and begun.is_file() else model
-    trainer = Trainer(settings, dataset, model, origin.config if origin else None)
+    trainer = Trainer(settings, dataset, model, origin)
     for its in unseen:  # at fault now, not after hours of training
         check_known(its, trainer.network.config.elements, trainer.domain)
     print("\n".join(str(found) for read in (dataset, *unseen) for found in read.contents))
@@ -117,9 +119,9 @@ class Trainer:
         settings: TrainingSettings,
         dataset: Dataset,
         init: Model | None = None,
-        origin: SchNetConfig | None = None,
+        origin: Model | None = None,
     ):
-        """``init``: weights to start from; ``origin``: the architecture that the training had before, or starts from."""
+        """``init``: weights to start from; ``origin``: the model that the training wrote before, or starts from."""
         torch.set_num_threads(settings.threads)
         torch.manual_seed(settings.seed)
         self.settings, self.dataset = settings, dataset
@@ -132,13 +134,17 @@ class Trainer:
         self.domain = domain_of(dataset, self.split.train, settings.cutoff_A)
         self.levels = energy_levels(dataset, settings.energy_zeros, settings.data)
         elements = sorted({int(z) for z in dataset.numbers})
-        repulsion = (
-            automatic_repulsion(dataset, self.domain, settings.cutoff_A) if origin is None else origin.repulsion_cutoff
-        )
-        network_config = settings.network_config(elements, repulsion)
-        if init is not None and init.config != network_config:
-            raise InputError(f"--init: its architecture {init.config} is not the configured one {network_config}")
-        network = SchNet.from_model(init, self.dtype) if init else SchNet(network_config).to(self.dtype)
+        if origin is None:
+            repulsion = automatic_repulsion(dataset, self.domain, settings.cutoff_A)
+        else:
+            repulsion = origin.priors["repulsion"].cutoff if "repulsion" in origin.priors else None
+        network_config, self.priors = settings.network_config(elements), settings.priors(repulsion)
+        if init is not None and (init.config, init.priors) != (network_config, self.priors):
+            raise InputError(
+                f"--init: its architecture {_shown(init.config, init.priors)} is not the configured one "
+                f"{_shown(network_config, self.priors)}"
+            )
+        network = network_of(init, self.dtype) if init else new_network(network_config, self.dtype)
         if init is None:
             forces = dataset.forces[_rows(dataset, self.split.train)]
             forces = forces[np.isfinite(forces)]
@@ -183,9 +189,9 @@ class Trainer:
         bar.close()
         if len(self.split.test):
             best = load_model(output / MODEL_FILE)
-            tested = self.errors(SchNet.from_model(best, self.dtype).to(self.device), self.split.test)
+            tested = self.errors(network_of(best, self.dtype).to(self.device), self.split.test)
             metadata = best.metadata | {"test_errors": {"held-out split": asdict(tested)}}
-            save_model(Model(best.config, best.weights, metadata), output / MODEL_FILE)
+            save_model(replace(best, metadata=metadata), output / MODEL_FILE)
 
     def _report(self, bar: tqdm, errors: Errors, steps: int, seconds: float) -> None:
         """The latest validation beside the bar, or on a line of its own where there is no terminal."""
@@ -195,7 +201,7 @@ class Trainer:
             left = (self.settings.steps - self.step) * seconds / steps / 60
             print(f"step {self.step} of {self.settings.steps}: force MAE {force_mae}, {left:.0f} min left", flush=True)
 
-    def errors(self, network: SchNet, frames: np.ndarray) -> Errors:
+    def errors(self, network: Network, frames: np.ndarray) -> Errors:
         """Errors on the given frames; energies of further levels are compared up to their fitted offset."""
         energies, forces = [], []
         for chunk in np.array_split(frames, max(1, math.ceil(len(frames) / _EVALUATION_BATCH))):
@@ -203,7 +209,7 @@ class Trainer:
                 continue
             batch = self.batches.make(chunk)
             with torch.no_grad():
-                energy, force = energies_and_forces(network, dict(network.named_parameters()), batch)
+                energy, force = energies_and_forces(network, self.priors, dict(network.named_parameters()), batch)
                 energies.append(energy + self.offsets[batch.levels] - batch.energies)
                 forces.append(force - batch.forces)
         if not forces:
@@ -253,10 +259,10 @@ class Trainer:
                 step += 1
 
     def _loss_function(self) -> Callable[[dict, Batch], Tensor]:
-        weight, network = self.settings.energy_weight, self.network
+        weight, network, priors = self.settings.energy_weight, self.network, self.priors
 
         def loss(parameters: dict[str, Tensor], batch: Batch) -> Tensor:
-            return batch_loss(network, parameters, batch, weight)
+            return batch_loss(network, priors, parameters, batch, weight)
 
         counts = self.dataset.counts
         same_shape = (counts == counts[0]).all() and not self.dataset.pbc.any()
@@ -267,12 +273,13 @@ class Trainer:
         """Zeros of energy with which the present network fits each level on average, (n_levels, n_elements) eV."""
         dataset, network = self.dataset, self.network
         elements, cutoff, levels = network.config.elements, network.config.cutoff, self.levels.of_frame
-        precise = SchNet.from_model(network.to_model(), torch.float64).to(self.device)
+        precise = network_of(model_of(network), torch.float64).to(self.device)
         batches = Batches(dataset, elements, cutoff, levels, np.zeros(len(dataset)), torch.float64, self.device)
 
         def predict(frames: np.ndarray) -> np.ndarray:
             with torch.no_grad():
-                energies, _ = energies_and_forces(precise, dict(precise.named_parameters()), batches.make(frames))
+                parameters = dict(precise.named_parameters())
+                energies, _ = energies_and_forces(precise, self.priors, parameters, batches.make(frames))
             return energies.cpu().numpy()
 
         zeros = fit_zeros(dataset, self.levels, self.split.train, elements, predict)
@@ -286,13 +293,14 @@ class Trainer:
         energy_term = (
             0.0 if math.isnan(errors.energy_rmse_eV) else self.settings.energy_weight * errors.energy_rmse_eV**2
         )
+        # The loss sums the three components of a force; the error is of one.
         score = energy_term + 3.0 * errors.force_rmse_eV_per_A**2
         self.since_best += 1
         improved = score < self.best
         if improved:
             self.best, self.since_best = score, 0
         if improved or self.settings.keep == "last":
-            save_model(self.average.module.to_model(self._metadata(errors)), output / MODEL_FILE)
+            save_model(model_of(self.average.module, self._metadata(errors), self.priors), output / MODEL_FILE)
         record = {
             "step": self.step,
             "seconds": round(seconds, 1),
@@ -321,6 +329,10 @@ class Trainer:
                 "torch": torch.__version__,
             },
         }
+
+
+def _shown(config, priors: dict[str, Any]) -> str:
+    return ", ".join(map(str, (config, *priors.values())))
 
 
 def _rows(dataset: Dataset, frames: np.ndarray) -> np.ndarray:

@@ -23,14 +23,15 @@ from analysis.relevance.nbody import (
 )  # fmt: skip
 from analysis.relevance.walks import count_walks, walk_relevances
 from mlcalc import InputError, SchNetCalculator, load_model
-from mlcalc.architectures.schnet.network import TorchPotential
 from mlcalc.importers.schnet_tf import import_schnet_tf
-from mlcalc.model_file import Model, save_model
+from mlcalc.model_file import save_model
+from mlcalc.priors import AngularPrior, Repulsion
+from mlcalc.torch_potential import TorchPotential
 from tests.benchmarks.relevance import GAMMA, relevance_of_walk
 from tests.conftest import ORIGINAL_DIALECT, SCHNETPACK_DIALECT, random_model
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "schnet_tf_c20"
-WITH_ANGLES = replace(SCHNETPACK_DIALECT, angle_strength=7.0, angle_cosine=-1 / 3, angle_decay=0.5, angle_cutoff=3.0)
+ANGLES = {"repulsion": Repulsion(1.2), "angular": AngularPrior(strength=7.0, cosine=-1 / 3, decay=0.5, cutoff=3.0)}
 GAMMAS = [0.0, 0.1, [0.3, 0.0, 2.0]]
 
 
@@ -158,13 +159,15 @@ def test_without_biases_nothing_is_lost(config, gamma):
         name: np.zeros_like(array) if name.endswith("bias") and "filter" not in name else array
         for name, array in model.weights.items()
     }
-    t = trace(Model(config, weights), molecule("C2H6"))
+    t = trace(replace(model, weights=weights), molecule("C2H6"))
     assert total_relevance(Rules(t, gamma)) == pytest.approx(t.energy, rel=1e-12)
 
 
-@pytest.mark.parametrize("config", [SCHNETPACK_DIALECT, ORIGINAL_DIALECT, WITH_ANGLES])
-def test_energy_is_that_of_the_network(config):
-    model, atoms = random_model(config, seed=5), molecule("C2H6")
+@pytest.mark.parametrize(
+    ("config", "priors"), [(SCHNETPACK_DIALECT, {}), (ORIGINAL_DIALECT, {}), (SCHNETPACK_DIALECT, ANGLES)]
+)
+def test_energy_is_that_of_the_network(config, priors):
+    model, atoms = random_model(config, seed=5, priors=priors), molecule("C2H6")
     potential = TorchPotential(model, atoms.numbers, "float64")
     constant = potential.shift.sum()
     energy = potential(atoms.positions[None])[0][0] - constant
@@ -260,7 +263,7 @@ def test_c20_by_walks_and_by_sets():
 def test_angular_prior_belongs_to_triples(shaken, case):
     """It adds to sets of three what it adds to the energy, in each the angles at the corners, and to nothing else."""
     model, atoms = shaken if case == "molecule" else (random_model(SCHNETPACK_DIALECT, seed=3), crystal())
-    t, plain = trace(Model(WITH_ANGLES, model.weights), atoms), trace(model, atoms)
+    t, plain = trace(replace(model, priors=ANGLES), atoms), trace(model, atoms)
     assert t.energy - plain.energy == pytest.approx(t.angular) and t.angular > 0.1
     rules, without, triples = Rules(t, 0.1), Rules(plain, 0.1), triple_sets(t)
     added = triple_relevances(rules, triples) - triple_relevances(without, triples)

@@ -20,7 +20,8 @@ from analysis.runs.universe import open_run
 from md.cli import main as rpmd
 from md.files.trajectory import read_frames
 from mlcalc import InputError, load_model
-from mlcalc.model_file import Model, save_model
+from mlcalc.model_file import save_model
+from mlcalc.priors import AngularPrior
 from tests.analysis.run_folders import write_run
 from tests.conftest import SCHNETPACK_DIALECT, random_model, write_acetylene
 
@@ -72,9 +73,8 @@ def test_sums_are_those_of_the_structures(run):
 def test_angular_prior_has_a_curve_and_a_row_of_its_own(run, tmp_path):
     opened = open_run(run / "P1")
     model = load_model(opened.model)
-    with_prior = Model(
-        replace(model.config, angle_strength=5.0, angle_cosine=-0.3, angle_decay=1.0, angle_cutoff=3.5), model.weights
-    )
+    prior = AngularPrior(strength=5.0, cosine=-0.3, decay=1.0, cutoff=3.5)
+    with_prior = replace(model, metadata={}, priors=model.priors | {"angular": prior})
     save_model(with_prior, tmp_path / "angles.safetensors")
     plain = analyse(opened, 0.1, 4, 0.0, shell=3.5, workers=1)
     found = analyse(opened, 0.1, 4, 0.0, tmp_path / "angles.safetensors", shell=3.5, workers=1)

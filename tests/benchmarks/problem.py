@@ -11,7 +11,7 @@ from ase import Atoms
 from mlcalc import load_model
 from mlcalc.common.errors import InputError
 from mlcalc.common.files import write_atomically
-from mlcalc.model_file import Model
+from mlcalc.model import Model
 
 
 def benchmark_model(name: str) -> Model:

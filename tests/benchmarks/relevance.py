@@ -23,9 +23,10 @@ from threadpoolctl import threadpool_limits
 from analysis.relevance.gamma_rule import Rules, Trace, trace
 from analysis.relevance.nbody import pair_relevances, single_relevances, total_relevance, triple_relevances, triple_sets
 from analysis.relevance.walks import Walks, walk_relevances
-from mlcalc.architectures.schnet.network import SchNet
+from mlcalc.architectures.schnet.config import SchNetConfig
 from mlcalc.common.tables import aligned
-from mlcalc.model_file import Model, SchNetConfig
+from mlcalc.model import Model
+from mlcalc.torch_potential import model_of, new_network
 
 BOX_A, BEADS, CLOSEST_A = (20.768, 20.410, 17.969), 125, 3.3
 CUTOFF_A = 5.12  # not 5: so that beads at random places have as many neighbours as those of the liquid
@@ -102,7 +103,7 @@ def _seconds(job: Callable, repeats: int) -> list[float]:
 def random_network() -> Model:
     """A network of the published size; its weights do not matter for the time."""
     torch.manual_seed(0)
-    return SchNet(CONFIG).to_model({})
+    return model_of(new_network(CONFIG))
 
 
 def fluid() -> Atoms:

@@ -26,7 +26,7 @@ from mlcalc.common.files import write_atomically
 from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned
 from mlcalc.common.threads import check_threads, single_threaded_blas
-from mlcalc.model_file import Model
+from mlcalc.model import Model
 
 DENSITY = 0.1  # atoms / Å³
 DYNAMICS = Dynamics(temperature_K=300.0, timestep_fs=0.5)

@@ -12,7 +12,7 @@ from ase.io import read
 
 from md.dynamics.ring_polymer import thermal_ring_polymer
 from md.observables.statistics import Mean, block_average
-from md.potentials import find_model, load_model, schnet_potential
+from md.potentials import find_model, load_model, make_potential
 from md.simulation import Dynamics, simulate
 from mlcalc.modes import relaxed_modes
 from mlcalc.vibrations import vibrational_energy
@@ -32,7 +32,7 @@ def kinetic_energy(n_beads: int, temperature_K: float, masses: np.ndarray, steps
     rng, series = np.random.default_rng(n_beads), []
     state = thermal_ring_polymer(C20.positions, masses, n_beads, temperature_K, rng)
     dynamics = Dynamics(temperature_K, 0.5, "BCOCB", remove_rotation=True)
-    for sample in simulate(state, schnet_potential(MODEL, C20), dynamics, rng, steps, 20):
+    for sample in simulate(state, make_potential(MODEL, C20), dynamics, rng, steps, 20):
         if sample.step >= 2000:
             series.append(sample.properties["kinetic_virial_eV"])
     return block_average(series)

@@ -16,7 +16,7 @@ from md.cli import main
 from md.dynamics.clamped import Clamped, ClampedPotential
 from md.dynamics.ring_polymer import HBAR, RingPolymer, thermal_ring_polymer
 from md.observables.statistics import block_average
-from md.potentials import schnet_potential
+from md.potentials import make_potential
 from md.runs.config import read_settings
 from md.runs.identity import RUN, physics_of
 from md.runs.preparation import as_extxyz, read_structure
@@ -77,7 +77,7 @@ def test_classical_motion_is_that_of_ase_with_fix_atoms():
     masses = atoms.get_masses()[clamped.moving]
     momenta = np.random.default_rng(2).normal(0.0, np.sqrt(masses * units.kB * T)[:, None], (len(masses), 3))
     state = RingPolymer(atoms.positions[None, clamped.moving].copy(), momenta[None].copy(), masses)
-    potential = ClampedPotential(schnet_potential(model, atoms, "float64", threads=1), clamped)
+    potential = ClampedPotential(make_potential(model, atoms, "float64", threads=1), clamped)
     dynamics = Dynamics(T, 0.5, "OBABO", "none", remove_com=False)
     for _ in simulate(state, potential, dynamics, np.random.default_rng(0), 200, 200):
         pass

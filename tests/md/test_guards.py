@@ -18,8 +18,8 @@ from md.guards.limits import Guard, Limits, degrees_of_freedom, limits_of
 from md.runs.config import RunSettings
 from md.simulation import Dynamics, simulate
 from mlcalc.architectures.schnet.kernel import SchNetKernel
-from mlcalc.architectures.schnet.network import TorchPotential
 from mlcalc.geometry.domain import nearest_distances
+from mlcalc.torch_potential import TorchPotential
 from tests.conftest import SCHNETPACK_DIALECT, random_model, rpmd_run, write_acetylene
 
 WIDE = Limits(force=1e9, distance=0.0, temperature=1e9, gyration=np.full(2, 1e9))
@@ -122,7 +122,7 @@ def test_smallest_distance_of_kernel_and_network(periodic):
 
 def push(monkeypatch, strength: float, from_call: int) -> None:
     """From some call on the network pulls the two carbons together."""
-    make = md.runs.preparation.schnet_potential
+    make = md.runs.preparation.make_potential
 
     class Pulled:
         calls = 0
@@ -143,7 +143,7 @@ def push(monkeypatch, strength: float, from_call: int) -> None:
         def __getattr__(self, name):
             return getattr(self.network, name)
 
-    monkeypatch.setattr(md.runs.preparation, "schnet_potential", Pulled)
+    monkeypatch.setattr(md.runs.preparation, "make_potential", Pulled)
 
 
 def test_a_run_that_explodes(case, capsys, monkeypatch):

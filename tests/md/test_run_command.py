@@ -231,7 +231,7 @@ def test_explosion_stops_with_the_step_and_the_bead(case, capsys, monkeypatch):
             forces[-1, 0, 0] = np.nan if self.calls > 29 else 0.0
             return np.zeros(len(positions)), forces
 
-    monkeypatch.setattr(md.runs.preparation, "schnet_potential", lambda *arguments: Breaking())
+    monkeypatch.setattr(md.runs.preparation, "make_potential", lambda *arguments: Breaking())
     # Evaluations 1 and 2 of three beads are the starts of equilibration and production.
     assert rpmd_run(case, "--beads", "3") == 3
     assert "step 28: energy or forces of bead(s) [2] are not finite" in capsys.readouterr().err

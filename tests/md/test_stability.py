@@ -73,10 +73,10 @@ def test_stiffest_frequency_of_c20():
 
     from ase.io import read
 
-    from md.potentials import find_model, load_model, schnet_potential
+    from md.potentials import find_model, load_model, make_potential
 
     atoms = read(Path(__file__).parents[2] / "inputs" / "c20" / "c20.xyz")
-    potential = schnet_potential(load_model(find_model("c20")), atoms, "float64")
+    potential = make_potential(load_model(find_model("c20")), atoms, "float64")
     exact = normal_modes(atoms, potential).energies.max() / HBAR
     assert stiffest_frequency(potential, atoms.positions, atoms.get_masses()) == pytest.approx(exact, rel=0.03)
     assert stiffest_frequency(Harmonic(0.0), atoms.positions, atoms.get_masses()) == 0.0

@@ -9,17 +9,19 @@ import torch
 from ase import Atoms
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 
-from mlcalc import SchNetCalculator
+from mlcalc import InputError, SchNetCalculator
 from mlcalc.architectures.schnet.kernel import SchNetKernel
-from mlcalc.architectures.schnet.network import SchNet, TorchPotential
 from mlcalc.model_file import load_model, save_model
 from mlcalc.model_summary import describe
+from mlcalc.priors import AngularPrior, Repulsion, prior_energies
 from mlcalc.priors.angular import triple_energies
+from mlcalc.torch_potential import TorchPotential, network_of
+from mlcalc.training.settings import TrainingSettings
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
-CONFIG = replace(
-    SCHNETPACK_DIALECT, elements=(8,), cutoff=5.0, angle_cutoff=3.9, angle_strength=9.0, angle_cosine=-0.4, angle_decay=2.5
-)  # fmt: skip
+CONFIG = replace(SCHNETPACK_DIALECT, elements=(8,), cutoff=5.0)
+PRIOR = AngularPrior(strength=9.0, cosine=-0.4, decay=2.5, cutoff=3.9)
+PRIORS = {"repulsion": Repulsion(1.2), "angular": PRIOR}
 
 
 def fluid(n: int = 40, side: float = 10.6) -> Atoms:
@@ -34,8 +36,8 @@ def fluid(n: int = 40, side: float = 10.6) -> Atoms:
 
 
 def without_network(**changes):
-    """A model whose energy is its priors."""
-    model = random_model(replace(CONFIG, repulsion_cutoff=None, **changes))
+    """A model whose energy is its angular prior."""
+    model = random_model(CONFIG, priors={"angular": replace(PRIOR, **changes)})
     model.weights["energy_scale"], model.weights["energy_shift"] = np.zeros(()), np.zeros(1)
     return model
 
@@ -43,8 +45,8 @@ def without_network(**changes):
 @pytest.mark.parametrize("cosine", [1.0, 0.0, -1 / 3, -1.0])
 def test_three_atoms(cosine):
     """By hand: the apex alone has two neighbours; c = cos θ costs nothing."""
-    model = without_network(angle_cosine=-1 / 3)
-    prior, sine = model.config.angular_prior, np.sqrt(1 - cosine**2)
+    model = without_network(cosine=-1 / 3)
+    prior, sine = model.priors["angular"], np.sqrt(1 - cosine**2)
     positions = np.array([[0, 0, 0], [2.9, 0, 0], [3.1 * cosine, 3.1 * sine, 0]])
     weights = [np.exp(2.5 / (r - 3.9)) for r in (2.9, 3.1)]
     expected = 9.0 * weights[0] * weights[1] * (cosine + 1 / 3) ** 2
@@ -65,7 +67,7 @@ def test_moments_are_triples_one_by_one():
     for i in range(len(atoms)):
         others = [j for j in range(len(atoms)) if j != i]
         j, k = np.array([(j, k) for j in others for k in others if j < k]).T
-        by_apex[i] = triple_energies(offsets[i, j], offsets[i, k], model.config.angular_prior).sum()
+        by_apex[i] = triple_energies(offsets[i, j], offsets[i, k], model.priors["angular"]).sum()
     assert by_apex.min() > 1e-3
     box = {"cell": atoms.cell.array, "pbc": atoms.pbc}
     found = SchNetKernel(model, atoms.numbers, "float64", **box).evaluate(atoms.positions[None])
@@ -78,7 +80,7 @@ def test_moments_are_triples_one_by_one():
 def test_kernel_agrees_with_torch(side, threads):
     atoms = fluid()
     box = {"cell": atoms.cell.array, "pbc": atoms.pbc} if side else {}
-    model = random_model(CONFIG)
+    model = random_model(CONFIG, priors=PRIORS)
     replicas = atoms.positions + np.random.default_rng(1).normal(0.0, 0.05, (3, len(atoms), 3))
     compiled = SchNetKernel(model, atoms.numbers, "float64", threads, **box).evaluate(replicas)
     reference = TorchPotential(model, atoms.numbers, "float64", **box).evaluate(replicas)
@@ -115,42 +117,46 @@ def test_a_square_below_the_cutoff_s_with_a_root_that_is_the_cutoff():
     sides = ((x, np.sqrt(below - x * x)) for x in np.linspace(1.0, 2.0, 1000))
     x, y = next((x, y) for x, y in sides if x * x + y * y == below)
     positions = np.array([[[0, 0, 0], [x, y, 0], [0, 0, 2.2]]])
-    energies, forces = SchNetKernel(without_network(angle_cutoff=2.5), [8, 8, 8], "float64")(positions)
+    energies, forces = SchNetKernel(without_network(cutoff=2.5), [8, 8, 8], "float64")(positions)
     assert abs(energies[0]) < 1e-14 and np.abs(forces).max() < 1e-14
 
 
 def test_training_sees_the_prior():
     """The gradient of a loss of forces passes through a network with the prior."""
     atoms = fluid()
-    network = SchNet.from_model(random_model(CONFIG), torch.float64)
+    network = network_of(random_model(CONFIG), torch.float64)
     vectors = torch.tensor(atoms.positions[1:] - atoms.positions[:1], requires_grad=True)
     first, second = torch.zeros(39, dtype=torch.int64), torch.arange(1, 40)
-    (forces,) = torch.autograd.grad(
-        network(torch.zeros(40, dtype=torch.int64), first, second, vectors).sum(), vectors, create_graph=True
-    )
+    energies = network(torch.zeros(40, dtype=torch.int64), first, second, vectors)["energy"]
+    energies = energies + prior_energies(PRIORS, torch.full((40,), 8), first, second, vectors)
+    (forces,) = torch.autograd.grad(energies.sum(), vectors, create_graph=True)
     forces.square().sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
 
 
 def test_model_file(tmp_path):
-    model = random_model(CONFIG)
+    model = random_model(CONFIG, priors=PRIORS)
     save_model(model, tmp_path / "net.safetensors")
     found = load_model(tmp_path / "net.safetensors")
-    assert found.config.angular_prior == (9.0, -0.4, 2.5, 3.9)
+    assert found.priors == PRIORS
     assert describe(found).endswith("angular prior of 9 eV towards 114° below 3.9 Å")  # arccos(−0.4) = 113.6°
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"angle_cutoff": 6.0}, "angle_cutoff = 6.0: expected at most the cutoff of 5 Å"),
-        ({"angle_cutoff": -1.0}, "angle_cutoff = -1.0"),
-        ({"angle_decay": 0.0}, "angle_decay = 0.0"),
-        ({"angle_strength": -2.0}, "angle_strength = -2.0 eV"),
-        ({"angle_decay": None}, "= (9.0, -0.4, None, 3.9): expected all four, or none"),
-        ({"angle_cosine": 109.47}, "a cosine from -1 to 1"),
+        ({"cutoff": 6.0}, "angular: cutoff = 6.0: expected at most the cutoff of 5 Å"),
+        ({"cutoff": -1.0}, "angular: cutoff = -1.0"),
+        ({"decay": 0.0}, "angular: decay = 0.0"),
+        ({"strength": -2.0}, "angular: strength = -2.0 eV"),
+        ({"cosine": 109.47}, "a cosine from -1 to 1"),
     ],
 )
 def test_bad_numbers(changes, words):
-    with pytest.raises(ValueError, match=re.escape(words)):
-        replace(CONFIG, **changes)
+    with pytest.raises(InputError, match=re.escape(words)):
+        without_network(**changes)
+
+
+def test_a_training_file_gives_all_four_numbers_or_none():
+    with pytest.raises(InputError, match=re.escape("= (9.0, -0.4, None, 3.9): expected all four, or none")):
+        TrainingSettings(("a.xyz",), angle_strength_eV=9.0, angle_cosine=-0.4, angle_cutoff_A=3.9)

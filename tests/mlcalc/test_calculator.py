@@ -7,13 +7,18 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
-from ase.calculators.calculator import CalculationFailed, CalculatorSetupError, PropertyNotImplementedError
+from ase.calculators.calculator import (
+    CalculationFailed,
+    CalculatorSetupError,
+    PropertyNotImplementedError,
+    get_calculator_class,
+)
 from ase.calculators.calculator import InputError as AseInputError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.db import connect
 from ase.outputs import Properties
 
-from mlcalc import InputError, SchNetCalculator
+from mlcalc import InputError, NetworkCalculator, SchNetCalculator
 from mlcalc.model_file import save_model
 from tests.conftest import ORIGINAL_DIALECT, SCHNETPACK_DIALECT, random_model
 
@@ -116,13 +121,18 @@ def test_pickle_and_todict(ethanol):
     again = pickle.loads(pickle.dumps(ethanol))
     again.positions += 1e-3
     assert again.get_potential_energy() == pytest.approx(energy, abs=1e-4)
-    assert ethanol.calc.todict()["dtype"] == "float32"
+    assert ethanol.calc.todict()["precision"] == "float32"
 
 
 @pytest.mark.parametrize("computed", [False, True])
 @pytest.mark.parametrize(
     "setting",
-    [{"model": random_model(SCHNETPACK_DIALECT, seed=7)}, {"dtype": "float64"}, {"backend": "torch"}, {"threads": 1}],
+    [
+        {"model": random_model(SCHNETPACK_DIALECT, seed=7)},
+        {"precision": "float64"},
+        {"backend": "torch"},
+        {"threads": 1},
+    ],
 )
 def test_set_is_as_the_constructor(ethanol, setting, computed):
     ethanol.calc = SchNetCalculator(NETWORK)
@@ -158,7 +168,7 @@ def test_set_survives_pickling_and_databases(ethanol, tmp_path):
 @pytest.mark.parametrize(
     ("setting", "error", "message"),
     [
-        ({"dtyp": "float64"}, TypeError, "did you mean 'dtype'"),
+        ({"precison": "float64"}, TypeError, "did you mean 'precision'"),
         ({"parameters": "file"}, TypeError, "unknown setting 'parameters'"),
         ({"dtype": "nonsense"}, InputError, "expected one of float32, float64"),
         ({"backend": None}, InputError, "expected one of numba, torch"),
@@ -291,3 +301,10 @@ def test_memory_stays_flat(ethanol):
 
     before = calls(300)
     assert calls(3000) - before < 4096  # KiB; one leaked force array per call would be more than that
+
+
+def test_names_of_version_0_1():
+    """``dtype`` is another name of the precision, and SchNetCalculator one for a SchNet alone."""
+    general, known = NetworkCalculator(NETWORK, precision="float64"), SchNetCalculator(NETWORK, dtype="float64")
+    assert general.parameters == known.parameters and (general.name, known.name) == ("mlcalc", "schnet")
+    assert get_calculator_class("mlcalc") is NetworkCalculator and get_calculator_class("schnet") is SchNetCalculator

@@ -71,7 +71,7 @@ def test_set_reaches_every_model():
     atoms = molecule("C2H2")
     atoms.calc = CommitteeCalculator(MODELS)
     atoms.get_forces()
-    assert atoms.calc.set(dtype="float64") == {"dtype": "float64"}
+    assert atoms.calc.set(dtype="float64") == {"precision": "float64"}
     assert atoms.calc.disagreement is None
     found = atoms.get_forces()
     atoms.calc = CommitteeCalculator(MODELS, dtype="float64")

@@ -7,9 +7,11 @@ import time
 import numpy as np
 import pytest
 
+from mlcalc.architectures.schnet.config import SchNetConfig
 from mlcalc.cli import main
 from mlcalc.common.errors import InputError
-from mlcalc.model_file import Model, SchNetConfig, find_model, load_model, save_model, shipped_models
+from mlcalc.model import Model
+from mlcalc.model_file import find_model, load_model, save_model, shipped_models
 from mlcalc.model_summary import as_json, as_text
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
@@ -68,11 +70,20 @@ CONFIG = {
     "cutoff of a nucleus": ({"cutoff": 1e-300}, "cutoff = 1e-300"),
     "cutoff as text": ({"cutoff": "5"}, "cutoff = '5'"),
     "400 digits": ({"cutoff": 10**400}, "64 bits"),
-    "repulsion as truth": ({"repulsion_cutoff": True}, "repulsion_cutoff = True"),
-    "repulsion beyond pairs": ({"repulsion_cutoff": 50.0}, "repulsion_cutoff = 50.0: expected at most the cutoff of 4"),
     "another key": ({"evil": 1}, "unknown key 'evil'"),
     "a key like one": ({"n_feature": 16}, "did you mean 'n_features'"),
     "a long key": ({"x" * 100000: 1}, "characters"),
+}
+PRIORS = {
+    "none of ours": ({"evil": {}}, "prior 'evil': this mlcalc knows repulsion, angular"),
+    "no table": ([], "priors = '\\[\\]': expected a table"),
+    "a number": ({"repulsion": 1.2}, "expected a table"),
+    "another key": ({"repulsion": {"cutof": 1.2}}, "did you mean 'cutoff'"),
+    "no cutoff": ({"repulsion": {}}, "missing key 'cutoff'"),
+    "truth for number": ({"repulsion": {"cutoff": True}}, "cutoff = True"),
+    "without end": ({"repulsion": {"cutoff": 1e300}}, "cutoff = 1e\\+300"),
+    "beyond pairs": ({"repulsion": {"cutoff": 50.0}}, "repulsion: cutoff = 50.0: expected at most the cutoff of 4"),
+    "no angle": ({"angular": {"strength": 1.0, "cosine": 2.0, "decay": 1.0, "cutoff": 3.0}}, "cosine from -1 to 1"),
 }
 METADATA = {
     "domain": [
@@ -93,7 +104,10 @@ METADATA = {
         {"steps": True}, {"settings": "x"}, {"x": "\ud800"},
     ],
     "domian": [{}],
-    "format_version": [True, 1.0, "1", 99, None],
+    "format": ["mlcalc-model-3", None, 2],
+    "format_version": [True, 1, 2.0, "2", 3, 99, None],
+    "architecture": ["transformer", None, ["schnet"], {}, "SchNet"],
+    "outputs": [None, [], ["energy", "dipole"], "energy"],
     "units": [None, "eV", {"energy": "Hartree", "length": "Bohr"}],
     "config": [None, [], "x" * 100000],
 }  # fmt: skip
@@ -104,6 +118,17 @@ def test_architectures(path, capsys, name):
     change, message = CONFIG[name]
     tensors, facts, numbers = parts(path)
     facts["config"] |= change
+    put(path, tensors, facts, numbers)
+    refused(path, capsys)
+    with pytest.raises(InputError, match=message):
+        load_model(path)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_priors(path, capsys, name):
+    priors, message = PRIORS[name]
+    tensors, facts, numbers = parts(path)
+    facts["priors"] = priors
     put(path, tensors, facts, numbers)
     refused(path, capsys)
     with pytest.raises(InputError, match=message):

@@ -139,7 +139,7 @@ def test_damage_is_noticed(tmp_path, suffix, where, bit, cut):
 )
 def test_the_authors_networks(name, energy, force):
     """Reference energies and forces of the original program at the supplied structure, kcal/mol(/Å), to their last digit."""
-    from mlcalc.architectures.schnet.network import TorchPotential
+    from mlcalc.torch_potential import TorchPotential
 
     model = import_schnet_tf(C20_NETWORKS / name)
     atoms = read(C20_NETWORKS / "C20.xyz")

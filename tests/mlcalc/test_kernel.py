@@ -7,8 +7,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from mlcalc.architectures.schnet.filter_table import exact_filters, tabulate
 from mlcalc.architectures.schnet.kernel import SchNetKernel
-from mlcalc.architectures.schnet.network import TorchPotential
 from mlcalc.common.threads import single_threaded_blas
+from mlcalc.torch_potential import TorchPotential
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
 # Forces follow the slope error of the table (1e-7 of the largest slope) in float64 and rounding (6e-8, over some hundred

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save, save_file
 
+from mlcalc.architectures.schnet.config import SchNetConfig
 from mlcalc.common.errors import InputError
 from mlcalc.common.files import write_atomically
-from mlcalc.model_file import Model, SchNetConfig, load_model, save_model
+from mlcalc.model import Model
+from mlcalc.model_file import load_model, save_model
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
 
@@ -58,7 +60,7 @@ def test_foreign_files_are_refused_and_nothing_is_executed(tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 99}, "model format version 99, this mlcalc reads version 1"),
+        ({"format_version": 99}, "mlcalc-model of version '99', this mlcalc reads version 2 of it"),
         ({"units": {"energy": "kcal/mol", "length": "Ang"}}, "units .*kcal"),
         ({"config": {"elements": [6], "n_atoms": 3}}, "unreadable architecture"),
         ({"config": {"elements": [6], "n_features": 10**9}}, "n_features = 1000000000: expected a whole number"),
@@ -68,7 +70,8 @@ def test_foreign_files_are_refused_and_nothing_is_executed(tmp_path, monkeypatch
 )
 def test_headers_are_checked(tmp_path, change, message):
     path = tmp_path / "net.safetensors"
-    header = {"format": "mlcalc-schnet", "format_version": 1, "units": {"energy": "eV", "length": "Ang"}, "config": {}}
+    header = {"format": "mlcalc-model", "format_version": 2, "units": {"energy": "eV", "length": "Ang"}}
+    header |= {"architecture": "schnet", "config": {}, "priors": {}, "outputs": ["energy"]}
     save_file({"x": np.zeros(2)}, path, {"mlcalc": json.dumps(header | change)})
     with pytest.raises(InputError, match=message):
         load_model(path)

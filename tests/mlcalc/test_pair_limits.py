@@ -7,10 +7,10 @@ from ase.build import molecule
 from scipy.stats import norm
 
 from mlcalc.architectures.schnet.kernel import SchNetKernel
-from mlcalc.architectures.schnet.network import TorchPotential
 from mlcalc.common.errors import InputError
 from mlcalc.geometry.domain import check_structure, pair_limits, shortest_allowed
 from mlcalc.model_file import load_model, save_model
+from mlcalc.torch_potential import TorchPotential
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
 DOMAIN = {

@@ -16,7 +16,7 @@ from mlcalc import InputError, SchNetCalculator, load_model
 from mlcalc.cli import main
 from mlcalc.importers.schnetpack import _read, _translate, import_schnetpack
 from mlcalc.importers.torch_file import Hollow
-from mlcalc.model_file import Model
+from mlcalc.model import Model
 
 GOLDEN = Path(__file__).parent / "golden"
 CHECKPOINT = GOLDEN / "schnetpack_best_model"

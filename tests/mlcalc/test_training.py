@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,7 +21,7 @@ from mlcalc.training.settings import TrainingSettings, split_frames
 from mlcalc.training.trainer import Errors, Trainer
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
-TEACHER = random_model(replace(SCHNETPACK_DIALECT, repulsion_cutoff=None))
+TEACHER = random_model(SCHNETPACK_DIALECT, priors={})
 FAST = """
 n_features = 16
 n_interactions = 2

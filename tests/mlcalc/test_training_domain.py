@@ -14,6 +14,7 @@ from mlcalc.cli import main
 from mlcalc.common.errors import InputError
 from mlcalc.geometry.domain import set_bead_masses
 from mlcalc.model_file import load_model
+from mlcalc.priors import Repulsion
 from mlcalc.training.dataset import read_dataset
 from mlcalc.training.domain import automatic_repulsion, domain_of, state_of
 
@@ -240,7 +241,7 @@ def test_repulsion_is_on_for_molecules_and_keeps_out_of_what_is_learnt(tmp_path)
     assert train(tmp_path) == 0
     model = load_model(tmp_path / "net")
     shortest = model.domain["min_distance_A"]
-    assert shortest - 0.01 <= model.config.repulsion_cutoff <= shortest
+    assert shortest - 0.01 <= model.priors["repulsion"].cutoff <= shortest
     assert automatic_repulsion(dataset_of(tmp_path, [labelled(bulk("Cu"))]), {"min_distance_A": 2.5}, 6.0) is None
     assert automatic_repulsion(dataset, {}, 6.0) is None
     for said, cutoff in (("0", None), ('"none"', None), ("1.2", 1.2)):
@@ -248,7 +249,7 @@ def test_repulsion_is_on_for_molecules_and_keeps_out_of_what_is_learnt(tmp_path)
         folder = tmp_path / f"net{cutoff}{said[-1]}"
         (tmp_path / "train.toml").write_text(FAST + f"repulsion_cutoff_A = {said}\n")
         assert main(["train", str(tmp_path / "train.toml"), "-o", str(folder)]) == 0
-        assert load_model(folder).config.repulsion_cutoff == cutoff
+        assert load_model(folder).priors == ({"repulsion": Repulsion(cutoff)} if cutoff else {})
 
 
 def test_a_training_that_goes_on_keeps_its_repulsion(tmp_path):
@@ -258,6 +259,6 @@ def test_a_training_that_goes_on_keeps_its_repulsion(tmp_path):
     (tmp_path / "train.toml").write_text(FAST.replace("steps = 20\n", "steps = 40\n", 1))
     command = ["train", str(tmp_path / "train.toml")]
     assert main([*command, "-o", str(tmp_path / "net"), "--resume"]) == 0
-    assert load_model(tmp_path / "net").config.repulsion_cutoff is None
+    assert not load_model(tmp_path / "net").priors
     assert main([*command, "-o", str(tmp_path / "next"), "--init", str(tmp_path / "net")]) == 0
-    assert load_model(tmp_path / "next").config.repulsion_cutoff is None
+    assert not load_model(tmp_path / "next").priors

@@ -138,12 +138,12 @@ def memory(place: Path, options) -> Table:
     """Call the calculator and the potential of a run 10 000 times; the first 1000 may allocate."""
     from ase.io import read
 
-    from md.potentials import find_model, load_model, schnet_potential
+    from md.potentials import find_model, load_model, make_potential
     from mlcalc import SchNetCalculator
 
     atoms = read(INPUTS / "c20.xyz")
     calculator, rng = SchNetCalculator("c20"), np.random.default_rng(options.seed)
-    potential = schnet_potential(load_model(find_model("c20")), atoms)
+    potential = make_potential(load_model(find_model("c20")), atoms)
     beads = np.repeat(atoms.positions[None], 8, axis=0)
 
     def calculate() -> None:

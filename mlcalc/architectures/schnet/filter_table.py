@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlcalc.model_file import Model
+from mlcalc.model import Model
 
 # Gaussians of an uncut model have died out this far (Å) beyond their last centre: exp(−10·1.9²) = 2e−16.
 _TAIL = 2.0

@@ -1,4 +1,4 @@
-"""The SchNet of mlcalc/architectures/schnet/network.py in Numba: energies and analytic forces of a batch of replicas.
+"""The SchNet of network.py in Numba: energies and analytic forces of a batch of replicas.
 
 Forward, per replica and layer t, with the filters W of filter_table.py (letters as in schnet.py)::
 
@@ -36,7 +36,7 @@ from mlcalc.common.forks import renew_after_fork
 from mlcalc.common.threads import check_threads, thread_limits
 from mlcalc.geometry.domain import ClosestPair
 from mlcalc.geometry.neighbours import NeighbourList
-from mlcalc.model_file import Model
+from mlcalc.model import Model
 from mlcalc.priors.angular import add_angular
 
 _BLOCK = 32  # atoms of a block at most: rows enough for the matrix products, blocks enough to share out
@@ -210,31 +210,31 @@ def _closest(n_replicas, offset, count, first, second, knot, fraction, species, 
 
 
 class SchNetKernel:
-    """A SchNet compiled for one composition.
+    """A SchNet compiled for one composition, as mlcalc.potential.Potential says; it knows all priors.
 
     Args:
         model: The model.
         numbers: (N,) atomic numbers.
-        dtype: Precision of the network, ``"float32"`` or ``"float64"``.
+        precision: Of the network, ``"float32"`` or ``"float64"``.
         threads: Numba threads; None for all that Numba was started with.
-        cell, pbc: (3, 3) Å and three booleans for a periodic system, None for a molecule; may be changed between calls.
+        cell, pbc: (3, 3) Å and three booleans for a periodic system, None for a molecule.
         skin: Å; neighbour lists are made anew when an atom has moved by half of it.
     """
 
     def __init__(
-        self, model: Model, numbers: np.ndarray, dtype: str = "float32", threads: int | None = None, cell=None, pbc=None,
-        skin: float = 1.0,
+        self, model: Model, numbers: np.ndarray, precision: str = "float32", threads: int | None = None, cell=None,
+        pbc=None, skin: float = 1.0,
     ):  # fmt: skip
-        self.model, self.dtype, self.threads = model, np.dtype(dtype), check_threads(threads)
+        self.model, self.dtype, self.threads = model, np.dtype(precision), check_threads(threads)
         self.cell, self.pbc, self.skin = cell, pbc, skin
         self.numbers = np.asarray(numbers, dtype=np.int64)
         self.atoms = make_atoms(model, self.numbers)
-        self.table = tabulate(model, dtype)
+        self.table = tabulate(model, precision)
         self.network = make_network(model, self.table.coefficients, self.dtype)
         self.constants = Constants(
             float(self.table.spacing),
             float(model.config.cutoff or np.inf),
-            float(model.config.repulsion_cutoff or 0.0),
+            model.priors["repulsion"].cutoff if "repulsion" in model.priors else 0.0,
             model.config.readout_activation == "silu",
         )
         self._spacing = self.constants.spacing
@@ -244,24 +244,24 @@ class SchNetKernel:
         self._limits, self._widest = np.zeros(0), 0.0
         renew_after_fork(self)
 
-    def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(P, N, 3) Å → energies (P,) eV, forces (P, N, 3) eV/Å."""
-        result = self._run(np.ascontiguousarray(positions, dtype=np.float64), virials=False)
+    def __call__(self, positions: np.ndarray, cell=None) -> tuple[np.ndarray, np.ndarray]:
+        """As Potential says."""
+        result = self._run(np.ascontiguousarray(positions, dtype=np.float64), cell, virials=False)
         return result.energies, result.forces
 
-    def evaluate(self, positions: np.ndarray) -> dict[str, np.ndarray]:
-        """As schnet.TorchPotential.evaluate: energies, forces, atomic_energies, virials of (P, N, 3) Å."""
-        return self._run(np.ascontiguousarray(positions, dtype=np.float64), virials=True)._asdict()
+    def evaluate(self, positions: np.ndarray, cell=None) -> dict[str, np.ndarray]:
+        """As Potential says."""
+        return self._run(np.ascontiguousarray(positions, dtype=np.float64), cell, virials=True)._asdict()
 
     def smallest_distance(self) -> float:
-        """Å, of the last evaluation: the smallest distance of two atoms of one replica; infinite beyond the cutoff."""
+        """As Potential says."""
         work = self._work
         return _smallest_place(self._n_replicas, self._neighbours.pairs.count, work.knot, work.fraction) * self._spacing
 
     def closest_pair(self, limits: np.ndarray) -> ClosestPair:
-        """Of the last evaluation, by limits (n_elements, n_elements) in Å as domain.pair_limits gives them for the model."""
+        """As Potential says."""
         smallest = self.smallest_distance()
-        if not smallest < self._reach(limits):  # nobody is below a limit, and who is near to one is of no interest
+        if not smallest < self._reach(limits):  # no pair is below a limit, and which is near to one is of no interest
             return ClosestPair(smallest)
         pairs, work = self._neighbours.pairs, self._work
         place = self._n_replicas, pairs.offset, pairs.count, pairs.first, pairs.second, work.knot, work.fraction
@@ -286,7 +286,7 @@ class SchNetKernel:
         if self._lock.locked():
             self._lock, self._neighbours, self._work = threading.Lock(), None, None
 
-    def _run(self, positions: np.ndarray, virials: bool) -> Result:
+    def _run(self, positions: np.ndarray, cell, virials: bool) -> Result:
         n_replicas, n_atoms, _ = positions.shape
         n_blocks = -(-n_atoms // _BLOCK)
         by_block = n_blocks > 1 and -(-n_replicas // self.threads) > _BLOCK_COST * n_replicas / self.threads
@@ -294,7 +294,7 @@ class SchNetKernel:
         with self._lock, thread_limits(self.threads) as threads:  # one caller at a time: the workspace is shared
             if self._neighbours is None or self._neighbours.by_atom != by_block:
                 self._neighbours = NeighbourList(self.model.config.cutoff, by_block, self.skin)
-            pairs = self._neighbours.update(positions, self.cell, self.pbc)
+            pairs = self._neighbours.update(positions, self.cell if cell is None else cell, self.pbc)
             self._n_replicas = n_replicas
             work = self._fitting_workspace(n_replicas, int(pairs.count.max(initial=0)), by_block)
             system = positions, self.atoms, pairs, self.network, self.constants, n_blocks
@@ -304,9 +304,8 @@ class SchNetKernel:
                 _by_replica(threads, *system, self._count_groups(n_replicas), work, result)
             if virials:
                 _virials(threads, positions, self.atoms, pairs, self.constants, work, result)
-            if (prior := self.model.config.angular_prior) is not None:
-                outputs = result.energies, result.forces, result.atomic_energies, result.virials
-                add_angular(threads, positions, pairs, prior, *outputs)
+            if "angular" in self.model.priors:
+                add_angular(threads, positions, pairs, self.model.priors["angular"], result)
         return result
 
     def _count_groups(self, n_replicas: int) -> int:

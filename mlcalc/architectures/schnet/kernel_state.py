@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlcalc.model_file import Model
+from mlcalc.model import Model
 
 _CACHE_LINE = 64  # bytes
 

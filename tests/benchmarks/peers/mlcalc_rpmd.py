@@ -7,9 +7,10 @@ from common import CENTROID_TIME_FS, TEMPERATURE_K, TIMESTEP_FS, Problem, measur
 
 from md.dynamics.ring_polymer import thermal_ring_polymer
 from md.simulation import Dynamics, simulate
+from mlcalc.architectures.schnet.config import SchNetConfig
 from mlcalc.architectures.schnet.kernel import SchNetKernel
 from mlcalc.common.threads import single_threaded_blas
-from mlcalc.model_file import Model, SchNetConfig
+from mlcalc.model import Model
 
 STEPS_PER_SAMPLE = 10
 

@@ -5,15 +5,16 @@ import torch
 from common import Problem, measure, options, report
 from torch.func import grad
 
-from mlcalc.architectures.schnet.network import SchNet
-from mlcalc.model_file import Model, SchNetConfig
+from mlcalc.architectures.schnet.config import SchNetConfig
+from mlcalc.model import Model
+from mlcalc.torch_potential import network_of
 
 
 def main() -> None:
     arguments = options()
     torch.set_num_threads(arguments.threads)
     problem, n_beads = Problem(arguments.problem), arguments.beads
-    network = SchNet.from_model(Model(SchNetConfig(**problem.config), problem.weights)).requires_grad_(False)
+    network = network_of(Model(SchNetConfig(**problem.config), problem.weights)).requires_grad_(False)
     n_atoms = len(problem.numbers)
     first, second = (torch.as_tensor(x) for x in np.triu_indices(n_atoms, 1))
     offsets = n_atoms * torch.arange(n_beads)[:, None]

@@ -1,0 +1,76 @@
+"""Pieces that networks share, in torch."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+LOG_2 = math.log(2.0)
+
+
+def shifted_softplus(x: Tensor) -> Tensor:
+    """ssp(x) = ln(½eˣ + ½): smooth, and zero at zero."""
+    return nn.functional.softplus(x) - LOG_2
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"ssp": shifted_softplus, "silu": nn.functional.silu}
+
+
+class Network(nn.Module):
+    """What the networks of all architectures hold beside their layers.
+
+    Attributes:
+        config: The configuration.
+        energy_scale: () and ``energy_shift`` (n_elements,), eV: weights that are not trained. They stay float64 whatever the
+            precision of the rest (mlcalc/torch_potential.py): total energies of thousands of eV must not pass through float32.
+        atomic_numbers: (n_elements,) of the rows of the embedding.
+    """
+
+    config: Any
+    energy_scale: Tensor
+    energy_shift: Tensor
+    atomic_numbers: Tensor
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.register_buffer("energy_scale", torch.ones((), dtype=torch.float64))
+        self.register_buffer("energy_shift", torch.zeros(len(config.elements), dtype=torch.float64))
+        self.register_buffer("atomic_numbers", torch.tensor(config.elements, dtype=torch.float64), persistent=False)
+
+
+class GaussianBasis(nn.Module):
+    """exp(−a_k (r − μ_k)²), with centres μ (Å) and coefficients a (Å⁻²) that are read from the model, never recomputed."""
+
+    centers: Tensor
+    coefficients: Tensor
+
+    def __init__(self, n_rbf: int, cutoff: float):
+        super().__init__()
+        centers = torch.linspace(0.0, cutoff, n_rbf)
+        spacing = cutoff / max(n_rbf - 1, 1)
+        self.register_buffer("centers", centers)
+        self.register_buffer("coefficients", torch.full((n_rbf,), 0.5 / spacing**2))
+
+    def forward(self, distance: Tensor) -> Tensor:
+        """(n_pairs,) Å → (n_pairs, n_rbf)."""
+        exponent = self.coefficients * (distance[:, None] - self.centers) ** 2
+        # exp(−80) = 2e−35 is nothing, but still a normal float32: denormals would slow the products after it fourfold.
+        return torch.exp(-exponent.clamp(max=80.0))
+
+
+def cosine_cutoff(distance: Tensor, cutoff: float) -> Tensor:
+    """½(cos(πr/r_c) + 1) inside the cutoff and 0 beyond."""
+    value = 0.5 * (torch.cos(distance * (math.pi / cutoff)) + 1.0)
+    return value * (distance < cutoff)
+
+
+def initialise(network: nn.Module) -> None:
+    """Random weights by Glorot and Bengio for every dense layer, biases of zero."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

@@ -1,0 +1,40 @@
+"""A trained network as a value: architecture, weights, priors, and what is known of them."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from mlcalc.common.errors import InputError
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network.
+
+    Attributes:
+        config: The architecture: an instance of the ``config`` of a row of mlcalc.architectures.ARCHITECTURES.
+        weights: Arrays named as in the torch module's ``state_dict``; eV and Å.
+        metadata: JSON-able ``domain``, ``test_errors``, ``provenance`` of the file header.
+        priors: Terms that lie under the network, by their names in mlcalc.priors.PRIORS.
+
+    Raises:
+        InputError: A prior reaches beyond the cutoff of the network, where there are no pairs.
+    """
+
+    config: Any
+    weights: dict[str, np.ndarray]
+    metadata: dict[str, Any] = field(default_factory=dict)
+    priors: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self):
+        for name, prior in self.priors.items():
+            if prior.cutoff > (self.config.cutoff or np.inf):
+                raise InputError(
+                    f"{name}: cutoff = {prior.cutoff!r}: expected at most the cutoff of {self.config.cutoff:g} Å"
+                )
+
+    @property
+    def domain(self) -> dict[str, Any]:
+        """What is recorded of the training set, see mlcalc/training/domain.py."""
+        return self.metadata.get("domain", {})
