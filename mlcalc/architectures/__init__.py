@@ -1,10 +1,11 @@
 """Networks: a folder each, and a row here. What uses them reads the table and names none of them."""
 
-from mlcalc.architectures import schnet
+from mlcalc.architectures import painn, schnet
 from mlcalc.architectures.architecture import Architecture
 
 ARCHITECTURES: dict[str, Architecture] = {
     "schnet": schnet.ARCHITECTURE,
+    "painn": painn.ARCHITECTURE,
 }
 
 
