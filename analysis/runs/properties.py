@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from analysis.runs.universe import Run, open_run, pool
-from md.observables.averages import Ensemble, means
 from md.dynamics.clamped import Clamped
-from md.runs.progress import property_rows
 from md.files.properties import read_table
+from md.observables.averages import Ensemble, means
 from md.observables.statistics import Mean, autocorrelation_time, equilibrated_from
+from md.runs.progress import property_rows
 from mlcalc.common.errors import InputError
 from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned, with_error

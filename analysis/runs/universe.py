@@ -18,11 +18,11 @@ from MDAnalysis import Universe
 from MDAnalysis.coordinates.memory import MemoryReader
 from MDAnalysis.units import get_conversion_factor
 
-from analysis.structure.boxes import Axes, BeadReader, axes_of, boxes, cells_in
 from analysis.runs.run_files import check_run_folder
+from analysis.structure.boxes import Axes, BeadReader, axes_of, boxes, cells_in
 from md.dynamics.clamped import Clamped
-from md.runs.run_folder import check_files
 from md.files.trajectory import check_order, check_positions, open_layout
+from md.runs.run_folder import check_files
 from mlcalc.common.errors import InputError
 from mlcalc.geometry.minimum_image import joined_beads, lattice_of
 from mlcalc.model_file import find_model

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from md.files.checkpoint import EQUILIBRATION, PRODUCTION, TRAJECTORIES, Checkpoint
 from md.dynamics.clamped import Clamped
 from md.dynamics.integrators import make_laws
-from md.runs.identity import REAL_TIME
-from md.runs.preparation import dynamics_of, read_structure
+from md.files.checkpoint import EQUILIBRATION, PRODUCTION, TRAJECTORIES, Checkpoint
 from md.files.received import opener
-from md.runs.run_folder import PROPERTIES, STRUCTURE, TRAJECTORY, VELOCITIES
 from md.files.trajectory import open_layout
 from md.files.velocities import open_velocities
+from md.runs.identity import REAL_TIME
+from md.runs.preparation import dynamics_of, read_structure
+from md.runs.run_folder import PROPERTIES, STRUCTURE, TRAJECTORY, VELOCITIES
 from mlcalc.common.errors import InputError
 
 

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from md.dynamics.clamped import Clamped
-from md.runs.config import RunSettings, read_settings
+from md.files.trajectory import read_frames
 from md.potentials import electronic_state, farthest_first, fingerprints, force_disagreement, load_model
+from md.runs.config import RunSettings, read_settings
 from md.runs.preparation import potentials_of, read_start, read_structure
 from md.runs.run_folder import (
     FROM_IPI,
@@ -21,7 +22,6 @@ from md.runs.run_folder import (
     kind_of,
     own_settings,
 )
-from md.files.trajectory import read_frames
 from mlcalc.common.errors import InputError
 
 _MOST_UNCERTAIN = 100  # beads on which a committee disagrees, where nobody says how many

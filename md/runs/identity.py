@@ -4,8 +4,8 @@ import hashlib
 from dataclasses import asdict
 from pathlib import Path
 
-from md.runs.config import RunSettings
 from md.potentials import find_model, load_model
+from md.runs.config import RunSettings
 from md.runs.preparation import as_extxyz, read_start
 
 RUN, REAL_TIME = "run", "real-time"

@@ -14,12 +14,15 @@ import numpy as np
 
 from md.files.checkpoint import NEWEST, PREVIOUS, Checkpoint, read_checkpoint
 from md.files.closed_h5 import open_h5
+from md.files.properties import read_table
+from md.files.received import one_line, open_regular
+from md.files.run_status import read_status
+from md.files.trajectory import LARGEST_A, Layout, layout_of
+from md.files.velocities import facts_of
 from md.runs.config import RunSettings, read_settings
 from md.runs.continuation import check_checkpoint, wrong_time
 from md.runs.identity import REAL_TIME, differences, physics_of
 from md.runs.preparation import read_structure
-from md.files.properties import read_table
-from md.files.received import one_line, open_regular
 from md.runs.run_folder import (
     BREACH,
     FROM_IPI,
@@ -34,9 +37,6 @@ from md.runs.run_folder import (
     kind_of,
     own_settings,
 )  # fmt: skip
-from md.files.run_status import read_status
-from md.files.trajectory import LARGEST_A, Layout, layout_of
-from md.files.velocities import facts_of
 from mlcalc.common.errors import InputError
 
 _ROWS_AT_ONCE = 1 << 24  # bytes of a dataset

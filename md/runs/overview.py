@@ -5,17 +5,17 @@ from typing import Any
 
 import numpy as np
 
-from md.observables.averages import Ensemble, means
 from md.dynamics.clamped import Clamped
+from md.files.properties import read_table
+from md.files.run_status import read_status
+from md.files.trajectory import read_frames
+from md.observables.averages import Ensemble, means
+from md.observables.statistics import Mean
 from md.runs.config import read_settings
 from md.runs.inspection import is_being_written
 from md.runs.preparation import read_structure
 from md.runs.progress import property_rows
-from md.files.properties import read_table
 from md.runs.run_folder import FROM_IPI, INPUT, PROPERTIES, STRUCTURE, TRAJECTORY, check_files, kind_of, own_settings
-from md.files.run_status import read_status
-from md.observables.statistics import Mean
-from md.files.trajectory import read_frames
 from md.runs.verdict import as_line, verdict
 from mlcalc.common.errors import InputError
 from mlcalc.common.tables import aligned

@@ -8,24 +8,24 @@ from typing import NamedTuple
 import numpy as np
 from ase import Atoms, units
 
-from md.guards.bonds import watches_bonds
 from md.dynamics.clamped import Clamped, ClampedPotential, constraint_of
 from md.dynamics.gle import read_gle
-from md.guards.limits import degrees_of_freedom
 from md.dynamics.integrators import SPLITTINGS
+from md.dynamics.ring_polymer import HBAR
+from md.dynamics.stability import stability_limit, stiffest_frequency
+from md.guards.bonds import watches_bonds
+from md.guards.limits import degrees_of_freedom
 from md.potentials import (
     Model,
     electronic_state,
     find_model,
     load_model,
+    make_potential,
     pair_limits,
     relaxed,
-    make_potential,
     set_bead_masses,
 )
-from md.dynamics.ring_polymer import HBAR
 from md.simulation import Dynamics, Potential
-from md.dynamics.stability import stability_limit, stiffest_frequency
 from mlcalc.common.errors import InputError, note
 from mlcalc.structures.structure_files import read_last
 

@@ -18,19 +18,19 @@ from pathlib import Path
 import numpy as np
 from ase import units
 
-from md.files.checkpoint import Checkpoint
-from md.runs.continuation import done_steps
-from md.guards.endings import Frame, Stopped, StopRequest
-from md.guards.limits import check_finite
 from md.dynamics.integrators import in_modes, make_laws
 from md.dynamics.normal_modes import to_beads
+from md.dynamics.ring_polymer import RingPolymer, thermal_ring_polymer
+from md.files.checkpoint import Checkpoint
+from md.guards.endings import Frame, Stopped, StopRequest
+from md.guards.limits import check_finite
+from md.runs.continuation import done_steps
 from md.runs.identity import REAL_TIME
 from md.runs.progress import Progress
-from md.dynamics.ring_polymer import RingPolymer, thermal_ring_polymer
 from md.runs.run_folder import RunFolder
 from md.runs.runner import Saver, attempt, facts, make_guards
-from md.simulation import Dynamics, NoiseSource, simulate, standard_normal
 from md.runs.verdict import verdict_of_guards
+from md.simulation import Dynamics, NoiseSource, simulate, standard_normal
 from mlcalc.common.errors import InputError
 
 _REAL_TIME = ("T-RPMD", "none")

@@ -30,18 +30,18 @@ from typing import Any
 import numpy as np
 from ase.io import write
 
-from md.files.checkpoint import NEWEST, NEXT, PREVIOUS
 from md.dynamics.clamped import Clamped
-from md.runs.config import RunSettings, read_settings
-from md.guards.endings import Frame
-from md.observables.estimators import ESTIMATORS, PER_ATOM
-from md.runs.identity import FILES, FREE, REAL_TIME, RUN
+from md.files.checkpoint import NEWEST, NEXT, PREVIOUS
 from md.files.properties import PropertiesWriter
 from md.files.received import check_regular, one_line, opener
 from md.files.run_status import LARGEST as LARGEST_STATUS
 from md.files.run_status import STATUS, load_status, read_status
 from md.files.trajectory import TrajectoryWriter
 from md.files.velocities import VelocityWriter
+from md.guards.endings import Frame
+from md.observables.estimators import ESTIMATORS, PER_ATOM
+from md.runs.config import RunSettings, read_settings
+from md.runs.identity import FILES, FREE, REAL_TIME, RUN
 from mlcalc.common.errors import DISK_FULL, InputError
 from mlcalc.common.files import write_atomically
 from mlcalc.common.json_text import to_json

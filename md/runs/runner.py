@@ -12,24 +12,24 @@ from typing import Any
 
 import numpy as np
 
-from md.observables.averages import Ensemble, means
-from md.guards.bonds import BondGuard
-from md.files.checkpoint import Checkpoint, write_checkpoint
 from md.dynamics.clamped import Clamped
+from md.dynamics.integrators import make_laws
+from md.dynamics.ring_polymer import thermal_ring_polymer
+from md.files.checkpoint import Checkpoint, write_checkpoint
+from md.files.properties import read_table
+from md.guards.bonds import BondGuard
+from md.guards.endings import Exit, Frame, SimulationError, Stopped, StopRequest
+from md.guards.limits import Guard, Policy, degrees_of_freedom, limits_of
+from md.observables.averages import Ensemble, means
+from md.observables.estimators import columns
+from md.observables.heat_capacity import with_scaled_energies
 from md.runs.committee import check_agreement, disagreement
 from md.runs.continuation import done_steps
-from md.guards.endings import Exit, Frame, SimulationError, Stopped, StopRequest
-from md.observables.estimators import columns
-from md.guards.limits import Guard, Policy, degrees_of_freedom, limits_of
-from md.observables.heat_capacity import with_scaled_energies
-from md.dynamics.integrators import make_laws
 from md.runs.identity import RUN, physics_of
 from md.runs.progress import Progress
-from md.files.properties import read_table
-from md.dynamics.ring_polymer import thermal_ring_polymer
 from md.runs.run_folder import PROPERTIES, RunFolder
-from md.simulation import Point, point_of, simulate
 from md.runs.verdict import verdict
+from md.simulation import Point, point_of, simulate
 from mlcalc.common.errors import InputError, disk_message
 
 

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from md.files.checkpoint import NEWEST, PREVIOUS, Checkpoint, read_checkpoint
+from md.files.received import check_name
+from md.guards.endings import Exit, StopRequest
+from md.potentials import single_threaded_blas
 from md.runs.config import RunSettings
 from md.runs.continuation import check_checkpoint
-from md.guards.endings import Exit, StopRequest
 from md.runs.identity import FILES, FREE, REAL_TIME, RUN, differences, physics_of
-from md.potentials import single_threaded_blas
 from md.runs.preparation import Prepared, as_extxyz, prepare
 from md.runs.progress import summary
 from md.runs.real_time import check_real_time, run_ensemble
-from md.files.received import check_name
 from md.runs.run_folder import RunFolder, check_removable, is_fresh, is_run_folder, kind_of, own_settings
 from md.runs.runner import run_one
 from mlcalc.common.errors import InputError

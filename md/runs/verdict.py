@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 from ase import units
 
-from md.observables.averages import Ensemble
 from md.dynamics.ring_polymer import HBAR
+from md.observables.averages import Ensemble
 from md.observables.statistics import Mean
 
 _ERRORS = 5.0  # standard errors that chance does not reach

@@ -1,0 +1,1 @@
+"""Run folders as MDAnalysis sees them, and their averages."""
