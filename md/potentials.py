@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -24,6 +25,7 @@ __all__ = [
     "BondChange",
     "BondWatch",
     "ClosestPair",
+    "Copies",
     "Harmonic",
     "Model",
     "Morse",
@@ -38,6 +40,7 @@ __all__ = [
     "make_potential",
     "Potential",
     "pair_limits",
+    "read_model",
     "relaxed",
     "set_bead_masses",
     "single_threaded_blas",
@@ -60,6 +63,11 @@ def find_model(name: str | Path) -> Path:
 def load_model(name: str | Path) -> Model:
     """The model of that file, as mlcalc.model_file.load_model."""
     return model_file.load_model(find_model(name))
+
+
+def read_model(name: str | Path) -> tuple[Model, bytes]:
+    """The model of that file and its content, as mlcalc.model_file.read_model."""
+    return model_file.read_model(find_model(name))
 
 
 def available_threads() -> int:
@@ -120,6 +128,28 @@ class AseForces:
             energies[bead] = self.atoms.get_potential_energy()
             forces[bead] = self.atoms.get_forces(apply_constraint=False)
         return energies, forces
+
+
+class Copies:
+    """The potential of M independent copies of a molecule: (P, M·N, 3) Å → energies (P,) eV summed over copies, forces."""
+
+    def __init__(self, potential: Any, copies: int):
+        self.potential, self.copies, self._lowest = potential, copies, np.inf
+
+    def __call__(self, positions: np.ndarray, *cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Energies (P,) eV and forces (P, M·N, 3) eV/Å at positions (P, M·N, 3) Å, in the cell (3, 3) Å of every copy, if any."""
+        n_beads = len(positions)
+        energies, forces = self.potential(positions.reshape(n_beads * self.copies, -1, 3), *cell)
+        self._lowest = float(energies.min())
+        return energies.reshape(n_beads, self.copies).sum(axis=1), forces.reshape(positions.shape)
+
+    def closest_pair(self, limits: np.ndarray) -> ClosestPair:
+        """Of the last call, as potential.Potential.closest_pair: atoms of different copies never meet."""
+        return self.potential.closest_pair(limits)
+
+    def lowest_energy(self) -> float:
+        """eV, the lowest one of a bead of a copy in the last call."""
+        return self._lowest
 
 
 @dataclass(frozen=True)

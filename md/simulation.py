@@ -3,21 +3,23 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from md.dynamics.gle import Gle
-from md.dynamics.integrators import Laws, Modes, after_forces, before_forces, in_modes, make_laws
+from md.dynamics.integrators import Laws, Modes, apply_segment, in_modes, make_laws
 from md.dynamics.normal_modes import to_beads, to_modes
 from md.dynamics.ring_polymer import RingPolymer
+from md.guards.endings import Frame
 from md.guards.limits import check_finite
 from md.observables.estimators import Sample
 from mlcalc.common.compiled import njit
 
 _NOISE_NUMBERS = 1 << 14  # drawn at once: 128 KiB, which stay in the cache
 
-Potential = Callable[..., tuple[np.ndarray, np.ndarray]]  # as potential.Potential.__call__ says
+# As potential.Potential.__call__; it gets a cell where the state has one.
+Potential = Callable[..., tuple[np.ndarray, np.ndarray]]
 NoiseSource = Callable[[np.ndarray], None]
 
 
@@ -28,7 +30,7 @@ class Dynamics:
     Attributes:
         temperature_K: T; with thermostat ``"none"`` it only sets the springs.
         timestep_fs: Δt.
-        integrator: A word of integrators.SPLITTINGS.
+        integrator: A name of integrators.SPLITTINGS, or a word of its letters.
         thermostat: A name of thermostats.THERMOSTATS.
         centroid_time_fs: τ₀, relaxation time of the centroid's momenta.
         friction_scale: λ of the internal modes' friction 2λω_k.
@@ -49,13 +51,14 @@ class Dynamics:
 
 
 class Point(NamedTuple):
-    """The state between two steps, to the bit: what simulate can go on from.
+    """The state between two steps, to the bit: what simulate resumes.
 
     Attributes:
         step: Steps made.
         beads: (P, N, 3) Å, positions of the beads: at the start of a simulation they are not those of the modes to the bit.
         positions, momenta, auxiliary: In normal modes, as integrators.Modes has them.
         heat: Energy that the thermostat has taken out, eV.
+        cell: (3, 3) Å; None for a molecule, and for that which the ring polymer has already.
     """
 
     step: int
@@ -64,6 +67,7 @@ class Point(NamedTuple):
     momenta: np.ndarray
     auxiliary: np.ndarray
     heat: float
+    cell: np.ndarray | None = None
 
     @classmethod
     def of(cls, arrays: dict[str, np.ndarray]) -> "Point":
@@ -71,12 +75,38 @@ class Point(NamedTuple):
         rest = {name: array for name, array in arrays.items() if name not in ("step", "heat")}
         return cls(step=int(arrays["step"]), heat=float(arrays["heat"]), **rest)
 
+    def arrays(self) -> dict[str, Any]:
+        """All of them by name, for checkpoints; a molecule has no cell among them."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
+
+
+class Motion(NamedTuple):
+    """What moves, and by which laws.
+
+    Attributes:
+        ring_polymer: Initial state; its arrays are moved in place.
+        potential: (P, N, 3) Å, and (3, 3) Å where the state has a cell → energies (P,) eV, forces (P, N, 3) eV/Å.
+        dynamics: Ensemble and integrator.
+        rng: Source of all noise (same seed, same bits), or a function that fills arrays (n, P, 1 + A, N, 3) of n steps with it.
+    """
+
+    ring_polymer: RingPolymer
+    potential: Potential
+    dynamics: Dynamics
+    rng: np.random.Generator | NoiseSource
+
 
 def point_of(sample: Sample) -> Point:
     """The Point of a live sample; its arrays are copies."""
-    modes = sample.modes
-    arrays = sample.ring_polymer.positions, modes.positions, modes.momenta, modes.auxiliary
-    return Point._make((sample.step, *(array.copy() for array in arrays), sample.heat))
+    state, modes = sample.ring_polymer, sample.modes
+    arrays = (array.copy() for array in (state.positions, modes.positions, modes.momenta, modes.auxiliary))
+    return Point._make((sample.step, *arrays, sample.heat, None if state.cell is None else state.cell.copy()))
+
+
+def frame_of(sample: Sample) -> Frame:
+    """What guards look at in a live sample."""
+    state = sample.ring_polymer
+    return Frame(sample.step, state.positions, sample.potential_energies, sample.forces, state.cell)
 
 
 def simulate(
@@ -89,39 +119,39 @@ def simulate(
     begin: Point | None = None,
     guard: Callable = check_finite,
 ) -> Iterator[Sample]:
-    """Move a ring polymer on; yield a Sample before the first step and after every ``every`` steps.
+    """Move a ring polymer; yield a Sample before the first step and after every ``every`` steps.
 
-    The state lives in normal modes; beads follow from it, not the other way round. That is why a run that is to go on to the bit
-    goes on from a Point, with a generator in the state that it had at that sample.
+    The state lives in normal modes; beads follow from it, not the reverse. So a run is resumed to the bit from a Point, with a
+    generator in the state that it had at that sample.
 
     Args:
-        ring_polymer: Initial state; its arrays are moved in place.
-        potential: (P, N, 3) Å → energies (P,) eV, forces (P, N, 3) eV/Å.
-        rng: Source of all noise (same seed, same bits), or a function that fills arrays (n, P, 1 + A, N, 3) of n steps with it.
+        ring_polymer, potential, dynamics, rng: As Motion has them.
         steps: Number of steps in all, those before ``begin`` included.
         begin: Point of an earlier sample, which is not yielded again; its state replaces that of the ring polymer.
-        guard: Looks over every force call: check_finite, or a guards.Guard with limits.
+        guard: Looks at every force call: check_finite, or a guards.Guard with limits.
 
     Raises:
-        SimulationError: By the guard.
+        InputError: By integrators.make_laws. SimulationError: By the guard.
     """
     laws = make_laws(dynamics, len(ring_polymer.positions))
     if begin is None:
         modes, first, heat = in_modes(ring_polymer, laws), 0, 0.0
     else:
         modes, first, heat = _restored(ring_polymer, laws, begin), begin.step, begin.heat
-    energies, forces = potential(ring_polymer.positions)
-    guard(first, ring_polymer.positions, modes, energies, forces)
+    beads, segments = ring_polymer.positions, laws.evaluations
+    energies, forces = potential(*ring_polymer.configuration)
+    guard(first, beads, modes, energies, forces)
     to_modes(laws.transform, forces, modes.forces)
     source = standard_normal(rng) if isinstance(rng, np.random.Generator) else rng
     noise = _noise(source, laws.draws(forces.shape[1]), range(first, steps), every)
     for step in range(first, steps + 1):
         if step > first:
             normals = next(noise)
-            heat += before_forces(modes, laws, normals, ring_polymer.positions)
-            energies, forces = potential(ring_polymer.positions)
-            guard(step, ring_polymer.positions, modes, energies, forces)
-            heat += after_forces(modes, laws, normals, forces)
+            for segment in range(segments):
+                heat += apply_segment(segment, modes, laws, normals, beads, forces)
+                energies, forces = potential(*ring_polymer.configuration)
+                guard(step, beads, modes, energies, forces)
+            heat += apply_segment(segments, modes, laws, normals, beads, forces)
         if step % every == 0 or step == steps:
             to_beads(laws.transform, modes.momenta, ring_polymer.momenta)
         if step % every == 0 and (begin is None or step > first):
@@ -132,10 +162,12 @@ def simulate(
 
 
 def _restored(ring_polymer: RingPolymer, laws: Laws, begin: Point) -> Modes:
-    """The normal modes of a Point; the ring polymer gets its beads."""
+    """The normal modes of a Point; the ring polymer gets its beads and its cell."""
     modes = in_modes(ring_polymer, laws)
     modes.positions[:], modes.momenta[:], modes.auxiliary[:] = begin.positions, begin.momenta, begin.auxiliary
     ring_polymer.positions[:] = begin.beads
+    if begin.cell is not None:
+        ring_polymer.cell[:] = begin.cell
     return modes
 
 

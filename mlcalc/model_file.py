@@ -102,12 +102,17 @@ def load_model(name: str | Path) -> Model:
         InputError: No such file or shipped model; not a model file; a newer format; truncated; an entry of another type or out
             of bounds; weights that are no finite float32 or float64.
     """
+    return read_model(name)[0]
+
+
+def read_model(name: str | Path) -> tuple[Model, bytes]:
+    """As load_model, with the content of the file, which is opened once."""
     path = find_model(name)
-    header, config, weights = _read_safetensors(path)
+    header, config, weights, content = _read_safetensors(path)
     check_weights(config, weights, str(path))
     check_metadata(_metadata(header), str(path))
     try:
-        return Model(config, weights, _metadata(header), _priors(header, path))
+        return Model(config, weights, _metadata(header), _priors(header, path)), content
     except InputError as error:
         raise InputError(f"{path}: unreadable architecture: {error}") from error
 
@@ -137,8 +142,8 @@ def find_model(name: str | Path) -> Path:
     return path
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Any], Any, dict[str, np.ndarray]]:
-    """Header, architecture and weights: a declared size is checked before anything of that size is read."""
+def _read_safetensors(path: Path) -> tuple[dict[str, Any], Any, dict[str, np.ndarray], bytes]:
+    """Header, architecture, weights, and all bytes: a declared size is checked before anything of that size is read."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -149,7 +154,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], Any, dict[str, np.nda
             _check_tensors(config, tensors, path)
             stream.seek(0)
             # Read, not mapped: a mapped file that is cut off meanwhile is a bus error.
-            return header, config, load(stream.read(MAX_FILE_BYTES))
+            content = stream.read(MAX_FILE_BYTES)
+            return header, config, load(content), content
     except (_NotReadable, SafetensorError, OSError) as error:
         raise InputError(
             f"{path}: not a readable model file ({error}); expected safetensors written by mlcalc "

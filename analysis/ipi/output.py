@@ -146,8 +146,7 @@ def _structure(root: Element, path: Path, frames: Frames, choice: bool | None, r
 
 def _write_trajectory(path: Path, frames: Frames, atoms: Atoms, timestep_fs: float) -> None:
     n_beads, periodic = frames.positions.shape[1], bool(atoms.pbc.any())
-    cell = frames.cells[0] if periodic else None
-    writer = TrajectoryWriter(path, n_beads, len(atoms), cell, pbc=atoms.pbc, atoms=atoms)
+    writer = TrajectoryWriter(path, n_beads, len(atoms), pbc=atoms.pbc, atoms=atoms)
     unknown = np.full(n_beads, np.nan)  # i-PI writes means of energies alone
     for step, positions, cell in zip(frames.steps, frames.positions, frames.cells, strict=True):
         writer.append(int(step), step * timestep_fs, positions, unknown, cell=cell if periodic else None)

@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms
 from ase.constraints import FixAtoms, FixCartesian, FixScaled
 
+from md.dynamics.ring_polymer import configuration
 from mlcalc.common.errors import InputError
 
 
@@ -63,7 +64,7 @@ class ClampedPotential:
 
     def __call__(self, positions: np.ndarray, cell=None) -> tuple[np.ndarray, np.ndarray]:
         """Energies (P,) eV and forces (P, n, 3) eV/Å at positions (P, n, 3) Å, in a cell as of potential.Potential."""
-        energies, forces = self.potential(self.clamped.with_held(positions), cell)
+        energies, forces = self.potential(*configuration(self.clamped.with_held(positions), cell))
         return energies, np.take(forces, self._moving, axis=1)
 
     def closest_pair(self, limits: np.ndarray):

@@ -54,12 +54,23 @@ def read_gle(path: str | Path, n_beads: int, temperature_K: float) -> Gle:
         InputError: The file is missing or malformed; matrices for another number of normal modes or another temperature;
             a drift that does not relax, or covariances and noise that are not positive definite.
     """
+    return gle_from(read_gle_file(path), path, n_beads, temperature_K)
+
+
+def read_gle_file(path: str | Path) -> bytes:
+    """The text of matrices; InputError when it cannot be read."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        content = Path(path).read_bytes()
+        content.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"gle_file {str(path)!r}: not a readable file ({error})") from error
+    return content
+
+
+def gle_from(content: bytes, path: str | Path, n_beads: int, temperature_K: float) -> Gle:
+    """As read_gle, from the text of the file at a path."""
     try:
-        gle = parse_gle(text)
+        gle = parse_gle(content.decode("utf-8"))
         check_gle(gle, n_beads, temperature_K)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error

@@ -1,4 +1,4 @@
-"""Splitting integrators: words of three letters, each an exactly solved piece of the motion.
+"""Splitting integrators: words of letters, each an exactly solved piece of the motion, or an evaluation of the forces.
 
 =======  ==========================================================================
 letter   piece
@@ -7,16 +7,18 @@ A        free ring polymer: normal modes rotate, the centroid flies
 C        the same by the Cayley map, which keeps a step stable at any number of beads
 B        kick by the physical forces
 O        Ornstein–Uhlenbeck step of every normal mode's momentum, and of extra momenta if there are any (the thermostat)
+F        evaluation of the forces at the present positions, which takes no time
 =======  ==========================================================================
 
-A letter that appears n times in a word covers Δt/n each time. Forces are evaluated once per step, after the last A or C:
-``SPLITTINGS`` gives the letters before and after it. P = 1 turns the same words into classical Langevin dynamics.
+A letter that appears n times in a word covers Δt/n each time. B kicks by the forces of the last F, which must not be older than the
+positions: an F stands between A or C and the next B, and between the last A or C and the end of the word. P = 1 turns the same
+words into classical Langevin dynamics.
 
 BCOCB samples positions of a harmonic system without any error of the time step, BAOAB with a small one; the price is momenta
 that are colder than they should be at the end of a step, by (ωΔt/2)² of a mode with frequency ω. OBABO spreads its error.
 
-The state lives in normal modes, where every letter acts on each mode alone; a step transforms nothing but the new positions to
-beads and their forces to modes.
+The state lives in normal modes, where every letter but F acts on each mode alone; an F transforms the new positions to beads and
+their forces to modes. What lies between two F's is one call of compiled code.
 
 Sources: OBABO Bussi, Parrinello, Phys. Rev. E 75, 056707 (2007), doi:10.1103/PhysRevE.75.056707; BAOAB Leimkuhler, Matthews,
 J. Chem. Phys. 138, 174102 (2013), doi:10.1063/1.4802990; for path integrals Liu, Li, Liu, J. Chem. Phys. 145, 024103 (2016),
@@ -24,7 +26,6 @@ doi:10.1063/1.4954990; BCOCB Korol, Rosa-Raíces, Bou-Rabee, Miller, J. Chem. Ph
 """
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -43,9 +44,11 @@ from md.dynamics.rigid_motion import add_thermal_rotation, centre_of_mass_part, 
 from md.dynamics.ring_polymer import RingPolymer, ring_frequency
 from md.dynamics.thermostats import THERMOSTATS
 from mlcalc.common.compiled import njit
+from mlcalc.common.errors import InputError
 
-SPLITTINGS = {"OBABO": ("OBA", "BO"), "BAOAB": ("BAOA", "B"), "BCOCB": ("BCOC", "B")}
-_CODES = {"A": 0, "B": 1, "O": 2}
+SPLITTINGS = {"OBABO": "OBAFBO", "BAOAB": "BAOAFB", "BCOCB": "BCOCFB"}
+_CODES = {"A": 0, "B": 1, "O": 2, "F": 3}
+_A, _B, _O, _F = _CODES.values()
 
 
 class Modes(NamedTuple):
@@ -55,6 +58,7 @@ class Modes(NamedTuple):
         positions, momenta, forces: (P, N, 3), units as in RingPolymer; forces in eV/Å.
         masses: (N,) u.
         auxiliary: (P, A, N, 3) extra momenta, see RingPolymer.
+        cell: (3, 3) Å, the array of the RingPolymer; (0, 3) of a molecule, so that compiled code meets one type.
     """
 
     positions: np.ndarray
@@ -62,13 +66,14 @@ class Modes(NamedTuple):
     forces: np.ndarray
     masses: np.ndarray
     auxiliary: np.ndarray
+    cell: np.ndarray = np.zeros((0, 3))
 
 
 class Laws(NamedTuple):
     """Everything that a step needs beside the state, computed once.
 
     Attributes:
-        before, after: Letter codes before and after the force evaluation; without friction there is no O among them.
+        word: Codes of the letters of a step; without friction there is no O among them.
         transform: (P, P) normal-mode matrix C.
         propagator: (P, 2, 2) of one A.
         kick: Duration of one B, ASE time.
@@ -79,8 +84,7 @@ class Laws(NamedTuple):
         remove_com, remove_rotation: Whether O keeps the total momentum and the total angular momentum at zero.
     """
 
-    before: np.ndarray
-    after: np.ndarray
+    word: np.ndarray
     transform: np.ndarray
     propagator: np.ndarray
     kick: float
@@ -96,28 +100,67 @@ class Laws(NamedTuple):
         """A, the number of extra momenta of every degree of freedom."""
         return self.damping.shape[1] - 1
 
+    @property
+    def evaluations(self) -> int:
+        """F's of a step."""
+        return int((self.word == _F).sum())
+
     def draws(self, n_atoms: int) -> tuple[int, int]:
         """Normal numbers of a step: the number of O's, and what each takes."""
-        times = (self.before == _CODES["O"]).sum() + (self.after == _CODES["O"]).sum()
-        return int(times), self.damping[:, 0].size * 3 * n_atoms + 3 * self.remove_rotation
+        return int((self.word == _O).sum()), self.damping[:, 0].size * 3 * n_atoms + 3 * self.remove_rotation
+
+
+def word_of(integrator: str) -> str:
+    """The letters of a name of SPLITTINGS, or of a word given as such.
+
+    Raises:
+        InputError: No B, A or C, both of these, another letter, or forces that are older than the positions.
+    """
+    word = SPLITTINGS.get(integrator, integrator)
+    complete = set(word) <= set("ABCOF") and "B" in word and ("A" in word) != ("C" in word)
+    if not (complete and _has_fresh_forces(word)):
+        raise InputError(
+            f"integrator = {integrator!r}: expected one of {', '.join(SPLITTINGS)}, or a word of B, O, F and either A or C, with "
+            "an F after A or C and before the next B and the end, as OBAFBO"
+        )
+    return word
+
+
+def _has_fresh_forces(word: str) -> bool:
+    """Whether every B, and whoever looks at the state after the step, finds the forces at the present positions."""
+    fresh = True  # as the step before has left them
+    for letter in word:
+        if letter in "AC":
+            fresh = False
+        elif letter == "F":
+            fresh = True
+        elif letter == "B" and not fresh:
+            return False
+    return fresh
 
 
 def make_laws(dynamics, n_beads: int) -> Laws:
-    """Laws of motion for simulation.Dynamics and P beads."""
-    words: Sequence[str] = SPLITTINGS[dynamics.integrator]
-    propagator = cayley_propagator if "C" in dynamics.integrator else exact_propagator
-    words = [word.replace("C", "A") for word in words]  # one piece of code, another propagator
+    """Laws of motion for simulation.Dynamics and P beads.
+
+    Raises:
+        InputError: By word_of, or a thermostat whose letter the word does not have.
+    """
+    word = word_of(dynamics.integrator)
+    propagator = cayley_propagator if "C" in word else exact_propagator
+    word = word.replace("C", "A")  # one piece of code, another propagator
     timestep = dynamics.timestep_fs * units.fs
-    share = {letter: timestep / max("".join(words).count(letter), 1) for letter in _CODES}
+    share = {letter: timestep / max(word.count(letter), 1) for letter in "ABO"}
     frequencies = mode_frequencies(n_beads, ring_frequency(n_beads, dynamics.temperature_K))
     thermostat = THERMOSTATS[dynamics.thermostat](frequencies, dynamics)
     if thermostat.is_idle:
-        words = [word.replace("O", "") for word in words]
-    codes = (np.array([_CODES[letter] for letter in word], dtype=np.int64) for word in words)
+        word = word.replace("O", "")
+    elif "O" not in word:
+        raise InputError(f"integrator = {word!r} has no O: expected thermostat = 'none', not {dynamics.thermostat!r}")
+    codes = np.array([_CODES[letter] for letter in word], dtype=np.int64)
     thermal_energy = n_beads * units.kB * dynamics.temperature_K
     damping, noise = _ornstein_uhlenbeck(thermostat, share["O"], thermal_energy)
     return Laws._make((
-        *codes, transform_matrix(n_beads), propagator(frequencies, share["A"]), share["B"],
+        codes, transform_matrix(n_beads), propagator(frequencies, share["A"]), share["B"],
         damping, noise, math.exp(-share["O"] / thermostat.rescaling_time),
         thermal_energy, dynamics.remove_com, dynamics.remove_rotation,
     ))  # fmt: skip
@@ -133,18 +176,25 @@ def _ornstein_uhlenbeck(thermostat, duration: float, thermal_energy: float) -> t
 
 
 def in_modes(ring_polymer: RingPolymer, laws: Laws) -> Modes:
-    """The normal modes of a ring polymer, new arrays but for the extra momenta; the forces are still to come.
+    """The normal modes of a ring polymer, new arrays but for the extra momenta and the cell; the forces are still to come.
 
     Raises:
         ValueError: The ring polymer has not as many extra momenta as the thermostat asks for.
     """
-    q, p, masses, auxiliary = ring_polymer
+    q, p, masses, auxiliary, cell = ring_polymer
     shape = (len(q), laws.auxiliaries, *q.shape[1:])
     if laws.auxiliaries == 0:
         auxiliary = np.zeros(shape)
     elif auxiliary.shape != shape:
         raise ValueError(f"auxiliary momenta of shape {auxiliary.shape}: this thermostat needs {shape}")
-    modes = Modes(np.empty_like(q), np.empty_like(p), np.zeros_like(q), masses, auxiliary)
+    modes = Modes(
+        np.empty_like(q),
+        np.empty_like(p),
+        np.zeros_like(q),
+        masses,
+        auxiliary,
+        np.zeros((0, 3)) if cell is None else cell,
+    )
     to_modes(laws.transform, q, modes.positions)
     to_modes(laws.transform, p, modes.momenta)
     _stop_rigid_motion(modes, laws)
@@ -152,40 +202,31 @@ def in_modes(ring_polymer: RingPolymer, laws: Laws) -> Modes:
 
 
 @njit(cache=True)
-def before_forces(modes, laws, normals, beads):
-    """The part of a step up to the force evaluation; returns the energy (eV) that the thermostat took out.
+def apply_segment(index, modes, laws, normals, beads, forces):
+    """Apply the letters between two F's of a step; returns the energy (eV) that the thermostat took out.
 
     Args:
+        index: How many F's of the step come before; after the last one there is a segment too.
         modes: Modes, changed in place; laws: Laws; normals: Standard normal numbers of this step, of shape ``laws.draws``.
-        beads: (P, N, 3) Å, receives the new positions.
+        beads: (P, N, 3) Å, receives the positions for the F that follows, if one does.
+        forces: (P, N, 3) eV/Å of the F before; with index 0 ``modes`` has them already.
     """
-    taken = apply_letters(laws.before, modes, laws, normals)
-    to_beads(laws.transform, modes.positions, beads)
-    return taken
-
-
-@njit(cache=True)
-def after_forces(modes, laws, normals, forces):
-    """The rest of the step with the new forces (P, N, 3) eV/Å; normals as in before_forces. Returns the energy taken out."""
-    to_modes(laws.transform, forces, modes.forces)
-    used = 0
-    for letter in laws.before:
-        used += letter == 2
-    return apply_letters(laws.after, modes, laws, normals[used:])
-
-
-@njit(cache=True)
-def apply_letters(letters, modes, laws, normals):
-    """Apply letters in turn, each O with the next row of normals; returns the energy (eV) that left the system."""
-    taken, used = 0.0, 0
-    for letter in letters:
-        if letter == 0:
-            free_motion(modes, laws.propagator)
-        elif letter == 1:
-            kick(modes, laws.kick)
-        else:
-            taken += apply_thermostat(modes, laws, normals[used])
-            used += 1
+    if index > 0:
+        to_modes(laws.transform, forces, modes.forces)
+    taken, evaluated, used = 0.0, 0, 0
+    for letter in laws.word:
+        if letter == _F:
+            evaluated += 1
+        elif evaluated == index:
+            if letter == _A:
+                free_motion(modes, laws.propagator)
+            elif letter == _B:
+                kick(modes, laws.kick)
+            else:
+                taken += apply_thermostat(modes, laws, normals[used])
+        used += letter == _O
+    if index < evaluated:
+        to_beads(laws.transform, modes.positions, beads)
     return taken
 
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from ase import units
+from ase import Atoms, units
 
 HBAR = units._hbar / units._e * units.s  # eV × ASE time unit
 
@@ -16,12 +16,24 @@ class RingPolymer(NamedTuple):
         momenta: (P, N, 3) u Å / ASE time, physical masses on every bead.
         masses: (N,) u.
         auxiliary: (P, A, N, 3) extra momenta of a generalised Langevin thermostat, in normal modes; A = 0 for all others.
+        cell: (3, 3) Å of a periodic system, rows are lattice vectors; None for a molecule.
     """
 
     positions: np.ndarray
     momenta: np.ndarray
     masses: np.ndarray
     auxiliary: np.ndarray = np.zeros((0, 0, 0, 0))
+    cell: np.ndarray | None = None
+
+    @property
+    def configuration(self) -> tuple[np.ndarray, ...]:
+        """What a potential is called with."""
+        return configuration(self.positions, self.cell)
+
+
+def configuration(positions: np.ndarray, cell: np.ndarray | None) -> tuple[np.ndarray, ...]:
+    """What a potential is called with: positions, and a cell if there is one, so that a function of positions serves molecules."""
+    return (positions,) if cell is None else (positions, cell)
 
 
 def ring_frequency(n_beads: int, temperature_K: float) -> float:
@@ -36,15 +48,17 @@ def thermal_ring_polymer(
     temperature_K: float,
     rng: np.random.Generator,
     auxiliaries: int = 0,
+    cell: np.ndarray | None = None,
 ) -> RingPolymer:
     """All beads at the same positions (N, 3), momenta and ``auxiliaries`` extra ones drawn from Maxwell's distribution at P·T."""
     q = np.repeat(np.asarray(positions, dtype=np.float64)[None], n_beads, axis=0)
     widths = np.sqrt(np.asarray(masses, dtype=np.float64) * n_beads * units.kB * temperature_K)
     p = widths[None, :, None] * rng.standard_normal(q.shape)
     extra = widths[None, None, :, None] * rng.standard_normal((n_beads, auxiliaries, *q.shape[1:]))
-    return RingPolymer(q, p, np.asarray(masses, dtype=np.float64), extra)
+    box = None if cell is None else np.array(cell, dtype=np.float64, order="C")
+    return RingPolymer(q, p, np.asarray(masses, dtype=np.float64), extra, box)
 
 
-def centroid(positions: np.ndarray) -> np.ndarray:
-    """(P, N, 3) → (N, 3), the mean over beads."""
-    return positions.mean(axis=0)
+def cell_of(atoms: Atoms) -> np.ndarray | None:
+    """(3, 3) Å of a structure that is periodic in any direction, a new array; None for a molecule, in a box or not."""
+    return np.array(atoms.cell.array, dtype=np.float64, order="C") if atoms.pbc.any() else None

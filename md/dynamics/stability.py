@@ -12,7 +12,7 @@ import numpy as np
 from ase import units
 from scipy.linalg import eigh_tridiagonal, expm
 
-from md.dynamics.integrators import SPLITTINGS
+from md.dynamics.integrators import word_of
 from md.dynamics.normal_modes import cayley_propagator, exact_propagator, mode_frequencies
 from md.dynamics.ring_polymer import ring_frequency
 from md.dynamics.thermostats import THERMOSTATS
@@ -62,14 +62,14 @@ def _first_resonance(omega: float, stiffest: float) -> float:
 
 def _growth(integrator: str, timestep: float, omega: float, drift: np.ndarray, stiffest: float) -> float:
     """Largest modulus of the eigenvalues of one step's map of (q, p, extra momenta), for unit mass."""
-    word = "".join(SPLITTINGS[integrator])
+    word = word_of(integrator).replace("F", "")  # forces of a harmonic well follow from the positions
     propagator = cayley_propagator if "C" in word else exact_propagator
     share = {letter: timestep / word.count(letter) for letter in set(word)}
     size = 1 + len(drift)
     flow, kick, friction = np.eye(size), np.eye(size), np.eye(size)
     flow[:2, :2] += propagator(np.array([omega]), share.get("A") or share.get("C"))[0]
     kick[1, 0] = -(stiffest**2) * share["B"]
-    friction[1:, 1:] = expm(-share["O"] * drift)
+    friction[1:, 1:] = expm(-share.get("O", 0.0) * drift)
     letters = {"A": flow, "C": flow, "B": kick, "O": friction}
     step = np.eye(size)
     for letter in word:

@@ -32,10 +32,9 @@ class TrajectoryWriter:
 
     Args:
         path: File to be made; n_beads, n_atoms: P and N.
-        cell: (3, 3) Å of a periodic structure, rows are lattice vectors; None for a molecule.
         observables: Names of quantities with a value for every atom.
         n_frames: None to make the file; a number to resume one that has at least as many frames, cut back to these.
-        pbc: Which lattice vectors are periods.
+        pbc: Which lattice vectors are periods; where one is, every frame comes with its cell.
         atoms: The N atoms, for species and masses of a file to be made; None to leave them out.
 
     Raises:
@@ -48,21 +47,19 @@ class TrajectoryWriter:
         path: str | Path,
         n_beads: int,
         n_atoms: int,
-        cell: np.ndarray | None = None,
         observables: Sequence[str] = (),
         n_frames: int | None = None,
-        pbc: Sequence[bool] = (True, True, True),
+        pbc: Sequence[bool] = (False, False, False),
         atoms: Atoms | None = None,
     ):
-        self._observables, self._cell, self.n_frames = observables, cell, n_frames or 0
-        self._boundary = ["periodic" if cell is not None and period else "none" for period in pbc]
+        self._observables, self._periodic, self.n_frames = observables, any(pbc), n_frames or 0
+        self._boundary = ["periodic" if period else "none" for period in pbc]
         if n_frames is None:
             self._make(path, n_beads, n_atoms, atoms)
         else:
             self._reopen(path)
 
     def _make(self, path: str | Path, n_beads: int, n_atoms: int, atoms: Atoms | None) -> None:
-        cell = self._cell
         self._file = CommittedH5(path, create=True)
         root = self._file.file
         root.create_group("h5md").attrs["version"] = [1, 1]
@@ -76,7 +73,7 @@ class TrajectoryWriter:
         group = root.create_group("observables/trajectory")
         others = [_element(group, "potential_energy", (n_beads,), "f8", "eV")]
         others += [_element(group, name, (n_atoms,), "f8", None) for name in self._observables]
-        if cell is not None:
+        if self._periodic:
             others.append(_element(box, "edges", (3, 3), "f8", "Angstrom"))
         step = position.create_dataset("step", (0,), "i8", maxshape=(None,), chunks=(1024,))
         time = position.create_dataset("time", (0,), "f8", maxshape=(None,), chunks=(1024,))
@@ -108,7 +105,7 @@ class TrajectoryWriter:
         # Looking a dataset up takes longer than writing a frame. Steps come last: a frame counts once its step is there.
         particles, others = (self._file.file[f"{name}/trajectory"] for name in ("particles", "observables"))
         values = [others[f"{name}/value"] for name in ("potential_energy", *self._observables)]
-        values += [] if self._cell is None else [particles["box/edges/value"]]
+        values += [particles["box/edges/value"]] if self._periodic else []
         self._datasets = *values, *(particles[f"position/{name}"] for name in ("value", "time", "step"))
 
     def __len__(self) -> int:
@@ -122,9 +119,9 @@ class TrajectoryWriter:
         self, step: int, time_fs: float, positions: np.ndarray, energies: np.ndarray,
         observables: Mapping[str, np.ndarray] = MappingProxyType({}), cell: np.ndarray | None = None,
     ) -> None:  # fmt: skip
-        """Add a frame: positions (P, N, 3) Å, potential energies (P,) eV, observables by name (N,), its cell where that changes."""
+        """Add a frame: positions (P, N, 3) Å, potential energies (P,) eV, observables by name (N,), cell (3, 3) Å if periodic."""
         others = [energies, *(observables[name] for name in self._observables)]
-        others += [] if self._cell is None else [self._cell if cell is None else cell]
+        others += [cell] if self._periodic else []
         entries = *others, positions.reshape(-1, 3), time_fs, step
         for dataset, entry in zip(self._datasets, entries, strict=True):
             _append(dataset.id, self.n_frames, np.asarray(entry, order="C"))
@@ -255,6 +252,13 @@ def read_frames(path: str | Path, skip: int = 0, every: int = 1) -> tuple[np.nda
         raise InputError(f"{path}: no frames left after skipping {skip}")
     check_positions(positions, path)
     return steps, positions.astype(np.float64).reshape(len(steps), layout.n_beads, layout.n_atoms, 3)
+
+
+def read_cells(path: str | Path, skip: int = 0, every: int = 1) -> np.ndarray | None:
+    """Cells (n, 3, 3) Å of the frames that read_frames returns; None where the file has none. InputError as read_frames."""
+    with open_h5(path, _WHAT) as file:
+        n_frames, box = layout_of(file).n_frames, file["particles/trajectory"].get("box/edges/value")
+        return None if box is None else box[skip:n_frames:every].astype(np.float64)
 
 
 def check_positions(positions: np.ndarray, path: str | Path) -> None:

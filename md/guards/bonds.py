@@ -1,13 +1,14 @@
-"""The guard of bonds: does a run keep the molecule that it was started with?
+"""The guard of bonds: does a run keep the bonds of its start?
 
 Bonds of the centroids are compared with those of the start at every record, with the hysteresis of mlcalc/geometry/bonds.py.
-A reaction may be what a run is for, and may as well be a network at the end of what it knows: the run says so once for every
-kind of change and counts, or stops (``bond_guard``).
+A reaction may be the purpose of a run, or the mistake of a network outside its domain: the run warns once of every kind of change
+and counts, or stops (``bond_guard``).
 """
 
 from collections.abc import Callable
 
 import numpy as np
+from ase import Atoms
 
 from md.guards.endings import Exit, Frame, SimulationError
 from md.potentials import BondChange, BondWatch
@@ -41,7 +42,7 @@ class BondGuard:
         self.changes: list[str] = []
 
     def __call__(self, frame: Frame) -> None:
-        """Look at the centroids of a frame with the positions of all copies.
+        """Check the centroids of a frame with the positions of all copies.
 
         Raises:
             SimulationError: Bonds have changed, and the run is to stop.
@@ -50,7 +51,7 @@ class BondGuard:
         found = [
             change
             for watch, centroid in zip(self._watches, centroids, strict=True)
-            for change in watch.changes(self._with_held(centroid))
+            for change in watch.changes(self._with_held(centroid), frame.cell)
         ]
         if not found:
             return
@@ -71,7 +72,7 @@ class BondGuard:
         return {"bonds_changed": {"records": self.records, "first_step": self.first, "changes": self.changes}}
 
     def resume(self, earlier: dict) -> None:
-        """Count on from what a run had seen before it was stopped."""
+        """Continue the counts of a run that was stopped."""
         known = earlier.get("bonds_changed") or {}
         self.records, self.first = known.get("records", 0), known.get("first_step")
         self.changes = list(known.get("changes", []))
@@ -92,6 +93,20 @@ class BondGuard:
         )
 
 
-def watches_bonds(settings, atoms, domain: dict) -> bool:
-    """Whether there are bonds to look at: not of coarse-grained beads, nor of very many atoms."""
-    return settings.bond_guard != "off" and "bead_masses_u" not in domain and 2 <= len(atoms) <= _MOST_ATOMS
+class NoBonds:
+    """The guard of bonds where there are none to check."""
+
+    def __call__(self, frame: Frame) -> None:
+        """Nothing."""
+
+    def seen(self) -> dict:
+        """Nothing, for status.json."""
+        return {}
+
+    def resume(self, earlier: dict) -> None:
+        """Nothing."""
+
+
+def watches_bonds(mode: str, atoms: Atoms, domain: dict) -> bool:
+    """Whether there are bonds to check in a mode: not of coarse-grained beads, nor of very many atoms."""
+    return mode != "off" and "bead_masses_u" not in domain and 2 <= len(atoms) <= _MOST_ATOMS

@@ -50,12 +50,18 @@ def describe_codes() -> str:
 
 
 class Frame(NamedTuple):
-    """One configuration of all beads: positions (P, N, 3) Å, potential energies (P,) eV, forces (P, N, 3) eV/Å."""
+    """One configuration of all beads.
+
+    Attributes:
+        positions: (P, N, 3) Å; energies: potential, (P,) eV; forces: (P, N, 3) eV/Å.
+        cell: (3, 3) Å; None or without rows for a molecule.
+    """
 
     step: int
     positions: np.ndarray
     energies: np.ndarray
     forces: np.ndarray
+    cell: np.ndarray | None = None
 
 
 class SimulationError(RuntimeError):

@@ -1,6 +1,6 @@
-"""Guards: what every force call is looked over for, so that a run that has gone wrong stops within a few steps.
+"""Guards: what is checked at every force call, so that a run that has gone wrong stops within a few steps.
 
-Limits are generous: whatever crosses one is no thermal fluctuation. Where an input leaves them to us they are, for a temperature T,
+Limits are generous: whatever crosses one is no thermal fluctuation. The defaults are, for a temperature T,
 
 * temperature: 10 T (1 + 10/f) with f degrees of freedom, of probability below e⁻⁵⁰ in a canonical ensemble, or
   10 000 K, for starts that are not relaxed, whichever is more (no limit for GLE, whose momenta need not be at T);
@@ -15,14 +15,14 @@ Limits are generous: whatever crosses one is no thermal fluctuation. Where an in
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from ase import units
 
 from md.dynamics.ring_polymer import HBAR
 from md.guards.endings import Exit, Frame, SimulationError
-from md.potentials import ClosestPair
+from md.potentials import ClosestPair, Copies
 from mlcalc.common.compiled import njit
 
 _HOTTER, _HOT_K, _WIDER = 10.0, 10_000.0, 5.0
@@ -55,6 +55,13 @@ class Policy(NamedTuple):
     warn: Callable[[str], None] = print
 
 
+class Watched(Protocol):
+    """A potential whose distances a guard looks at, as potential.Potential."""
+
+    def closest_pair(self, limits: np.ndarray) -> ClosestPair:
+        """Of the last evaluation, by limits (E, E) Å."""
+
+
 _STRICT = Policy()
 
 
@@ -81,14 +88,12 @@ def degrees_of_freedom(n_atoms: int, settings) -> int:
 
 
 class Guard:
-    """Looks over every force call of a simulation.
+    """Checks every force call of a simulation.
 
     Args:
         limits: Limits of one molecule; freedom: its degrees of freedom.
-        potential: Of the simulation. Its ``closest_pair``, if it has one, gives the closest pair of the last call, its
-            ``lowest_energy`` the lowest potential energy of a molecule where a bead holds several.
-        policy: What to do where that is too close or too low.
-        copies: How many independent copies of the molecule move together.
+        potential: Of the simulation, of one molecule or Copies of it; without one no distances are looked at.
+        policy: What to do where atoms are too close or an energy is too low.
         indices: Of the atoms that move, in the structure, for messages; None where all do.
         symbols: Elements of all atoms of one molecule, for messages.
 
@@ -98,12 +103,13 @@ class Guard:
     """
 
     def __init__(
-        self, limits: Limits, freedom: int, potential=None, policy: Policy = _STRICT, copies: int = 1,
+        self, limits: Limits, freedom: int, potential: Watched | None = None, policy: Policy = _STRICT,
         indices: np.ndarray | None = None, symbols: Sequence[str] = (),
     ):  # fmt: skip
+        of_copies = potential if isinstance(potential, Copies) else None
+        copies = 1 if of_copies is None else of_copies.copies
         self._limits, self._policy, self._freedom = limits, policy, freedom * copies
-        self._closest: Callable | None = getattr(potential, "closest_pair", None)
-        self._lowest: Callable | None = getattr(potential, "lowest_energy", None)
+        self._potential, self._of_copies = potential, of_copies
         self.n_close, self.closest, self.n_low, self.lowest = 0, math.inf, 0, 0.0
         self._per_squared_gyration = 1.0 / np.tile(limits.gyration, copies) ** 2
         self._squared_force, self._indices = limits.force**2, indices
@@ -111,7 +117,7 @@ class Guard:
         self._said: set[str] = set()
 
     def __call__(self, step: int, positions: np.ndarray, modes, energies: np.ndarray, forces: np.ndarray) -> None:
-        """Look at beads (P, N, 3) Å, integrators.Modes, energies (P,) eV and forces (P, N, 3) eV/Å.
+        """Check beads (P, N, 3) Å, integrators.Modes, energies (P,) eV and forces (P, N, 3) eV/Å.
 
         Raises:
             SimulationError: Something is beyond its limit.
@@ -120,31 +126,32 @@ class Guard:
             energies, forces, modes.positions, modes.momenta, modes.masses, self._per_squared_gyration
         )
         temperature = 2.0 * kinetic / (self._freedom * units.kB * len(positions))
+        frame = Frame(step, positions, energies, forces, modes.cell)
         if not math.isfinite(total):
-            raise _not_finite(Frame(step, positions, energies, forces))
+            raise _not_finite(frame)
         if squared_force > self._squared_force:
-            raise _too_strong(Frame(step, positions, energies, forces), self._limits.force, self._indices)
+            raise _too_strong(frame, self._limits.force, self._indices)
         if temperature > self._limits.temperature:
             raise SimulationError(
                 f"step {step}: the temperature is {temperature:.4g} K, above the limit of {self._limits.temperature:.4g} K; try a "
                 "smaller timestep_fs or a relaxed start, or set max_temperature_K",
-                Exit.TEMPERATURE, Frame(step, positions, energies, forces),
+                Exit.TEMPERATURE, frame,
             )  # fmt: skip
         if gyration > 1.0:
             raise SimulationError(
                 f"step {step}: the ring polymer of an atom is {math.sqrt(gyration):.3g} times as wide as allowed (max_gyration_A, "
                 "by default five times the width of a free particle); try a smaller timestep_fs or integrator = \"BCOCB\"",
-                Exit.GYRATION, Frame(step, positions, energies, forces),
+                Exit.GYRATION, frame,
             )  # fmt: skip
-        if self._closest is not None:
-            pair = self._closest(self._limits.distance)
+        if self._potential is not None:
+            pair = self._potential.closest_pair(self._limits.distance)
             self.closest = min(self.closest, pair.smallest)
             if pair.distance < pair.limit:
-                self._note_close(pair, Frame(step, positions, energies, forces))
-        if self._lowest is not None:
-            lowest = self._lowest()
+                self._note_close(pair, frame)
+        if self._of_copies is not None:
+            lowest = self._of_copies.lowest_energy()
         if lowest < self._limits.minimum - _BELOW_EV:
-            self._note_low(lowest, Frame(step, positions, energies, forces))
+            self._note_low(lowest, frame)
 
     def seen(self) -> dict:
         """For status.json: what was seen of distances and energies."""
@@ -155,7 +162,7 @@ class Guard:
         return seen | {"minimum_eV": self._limits.minimum, "steps_too_low": self.n_low, "below_minimum_eV": depth}
 
     def resume(self, earlier: dict) -> None:
-        """Count on from what a run had seen before it was stopped."""
+        """Continue the counts of a run that was stopped."""
         self.n_close, self.n_low = earlier.get("steps_too_close") or 0, earlier.get("steps_too_low") or 0
         self.closest = math.inf if (known := earlier.get("smallest_distance_A")) is None else known
         self.lowest = earlier.get("below_minimum_eV") or 0.0
@@ -192,9 +199,9 @@ class Guard:
 
 
 def check_finite(step: int, positions: np.ndarray, modes, energies: np.ndarray, forces: np.ndarray) -> None:
-    """The least that a simulation looks at; arguments and error as those of Guard."""
+    """The least that a simulation checks; arguments and error as those of Guard."""
     if not math.isfinite(_look(energies, forces, modes.positions, modes.momenta, modes.masses, np.zeros(0))[0]):
-        raise _not_finite(Frame(step, positions, energies, forces))
+        raise _not_finite(Frame(step, positions, energies, forces, modes.cell))
 
 
 def _not_finite(frame: Frame) -> SimulationError:
@@ -219,8 +226,8 @@ def _too_strong(frame: Frame, limit: float, indices: np.ndarray | None) -> Simul
 
 @njit(cache=True)
 def _look(energies, forces, q, p, masses, per_squared_gyration):
-    """A sum that is finite if all is, the largest squared force, Σ p²/2m, the largest squared radius of gyration over its limit,
-    and the lowest energy.
+    """A sum that is finite if every number is, the largest squared force, Σ p²/2m, the largest squared radius of gyration over its
+    limit, and the lowest energy.
 
     q and p in normal modes: a ring polymer's radius of gyration is that of its modes but the centroid, r_G² = (1/P) Σ_{k>0} q̃_k².
     """

@@ -47,7 +47,7 @@ class Sample(NamedTuple):
         remove_com, remove_rotation: Whether translation and rotation are held at rest.
         heat: Energy that the thermostat has taken out so far, eV.
         scaled_energies: (2,) eV, V± of heat_capacity.py; None where it was not evaluated.
-        virials: (P, 3, 3) eV, dE/d(strain) of every bead, and volume, Å³; None for a molecule, or where not evaluated.
+        virials: (P, 3, 3) eV, dE/d(strain) of every bead; None for a molecule, or where not evaluated.
         disagreement: (P, N) eV/Å, of a committee on forces; None without one.
         modes: The state in normal modes (live), for checkpoints; estimators have no use for it.
     """
@@ -63,9 +63,13 @@ class Sample(NamedTuple):
     remove_rotation: bool = False
     scaled_energies: np.ndarray | None = None
     virials: np.ndarray | None = None
-    volume: float | None = None
     disagreement: np.ndarray | None = None
     modes: Modes | None = None
+
+    @property
+    def volume(self) -> float:
+        """Å³, of the cell of the state."""
+        return float(np.abs(np.linalg.det(self.ring_polymer.cell)))
 
     @property
     def properties(self) -> dict[str, float]:
@@ -74,7 +78,7 @@ class Sample(NamedTuple):
             columns(
                 self.scaled_energies is not None,
                 self.virials is not None,
-                periodic=self.volume is not None,
+                periodic=self.ring_polymer.cell is not None,
                 committee=self.disagreement is not None,
             )
         )

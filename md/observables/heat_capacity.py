@@ -29,11 +29,13 @@ from md.observables.statistics import Mean, block_average
 
 
 def with_scaled_energies(sample: Sample, potential: Callable) -> Sample:
-    """The sample with its V±; ``potential`` maps (P, N, 3) Å to energies (P,) eV and forces, and is evaluated twice."""
-    q = sample.ring_polymer.positions
+    """The sample with its V±; ``potential``, as simulation.simulate takes it, is evaluated twice."""
+    state = sample.ring_polymer
+    q = state.positions
     centroid = q.mean(axis=0)
     shifted = (centroid + np.sqrt(1.0 + sign * SCALING) * (q - centroid) for sign in (1, -1))
-    return sample._replace(scaled_energies=np.array([potential(positions)[0].mean() for positions in shifted]))
+    scaled = (state._replace(positions=positions).configuration for positions in shifted)
+    return sample._replace(scaled_energies=np.array([potential(*place)[0].mean() for place in scaled]))
 
 
 def scaled_heat_capacity(energy: np.ndarray, slope: np.ndarray, temperature_K: float) -> Mean:

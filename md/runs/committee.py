@@ -1,4 +1,4 @@
-"""The committee of a run: models that look on while another one moves the atoms, and the run that stops where they disagree.
+"""The committee of a run: models beside the one that moves the atoms, and the run that stops where they disagree.
 
 The run's model moves the atoms alone, so that a run with a committee is, to the bit, the run without one; the others are
 evaluated at every record.
@@ -8,16 +8,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from md.guards.endings import Exit, Frame, SimulationError
+from md.guards.endings import Exit, SimulationError
 from md.observables.estimators import Sample
 from md.potentials import force_disagreement
-from md.simulation import Potential
+from md.simulation import Potential, frame_of
 
 
 def disagreement(sample: Sample, committee: Sequence[Potential]) -> np.ndarray:
     """(P, N) eV/Å, of the run's model and its committee on the force on every bead of every atom."""
-    positions = sample.ring_polymer.positions
-    return force_disagreement(np.array([sample.forces, *(potential(positions)[1] for potential in committee)]))
+    place = sample.ring_polymer.configuration
+    return force_disagreement(np.array([sample.forces, *(potential(*place)[1] for potential in committee)]))
 
 
 def check_agreement(sample: Sample, limit: float, indices: np.ndarray | None = None) -> None:
@@ -29,6 +29,5 @@ def check_agreement(sample: Sample, limit: float, indices: np.ndarray | None = N
         raise SimulationError(
             f"step {sample.step}: the committee disagrees by {largest:.4g} eV/Å on atom {atom} in bead {bead}, above "
             f"max_disagreement_eV_A = {limit:g}; label breach.xyz (mlcalc label), train on it too, and run again",
-            Exit.DISAGREEMENT,
-            Frame(sample.step, sample.ring_polymer.positions.copy(), sample.potential_energies, sample.forces),
-        )
+            Exit.DISAGREEMENT, frame_of(sample),
+        )  # fmt: skip

@@ -37,8 +37,8 @@ class RunSettings:
         pressure: Record the pressure of a structure that is periodic in all three directions: one more evaluation at every record.
         per_atom: Record kinetic energy, radius of gyration and isotope derivative of every atom with every frame.
         properties_every_steps, trajectory_every_steps: Intervals of recording.
-        checkpoint_every_steps: Interval of the states that 'rpmd resume' goes on from.
-        committee: Models beside ``model`` that look at every record: their disagreement on forces is recorded.
+        checkpoint_every_steps: Interval of the states that 'rpmd resume' starts from.
+        committee: Models beside ``model`` that are evaluated at every record: their disagreement on forces is recorded.
         max_disagreement_eV_A: A run whose committee disagrees more on any bead of an atom stops; 0 to record alone.
         domain_guard: What to do when atoms come closer than the model can be trusted: stop, warn or record.
         energy_guard: What to do when a bead of a molecule lies below the minimum that its start relaxes to: stop, warn,
@@ -116,9 +116,7 @@ class RunSettings:
                 f"thermostat = {self.thermostat!r} with gle_file = {self.gle_file!r}: the thermostat GLE, and no other, needs one"
             )
         if self.max_disagreement_eV_A and not self.committee:
-            raise InputError(
-                f"max_disagreement_eV_A = {self.max_disagreement_eV_A:g} without a committee: nobody disagrees"
-            )
+            raise InputError(f"max_disagreement_eV_A = {self.max_disagreement_eV_A:g}: needs a committee")
         if self.heat_capacity and self.thermostat in _NOT_CANONICAL:
             raise InputError(
                 f"heat_capacity with thermostat = {self.thermostat!r}: its fluctuations are not those at constant temperature; "
@@ -129,6 +127,12 @@ class RunSettings:
     def bead_counts(self) -> tuple[int, ...]:
         """All requested P."""
         return (self.beads,) if isinstance(self.beads, int) else self.beads
+
+    @property
+    def n_beads(self) -> int:
+        """P of settings of one run, as for_beads gives them."""
+        (n_beads,) = self.bead_counts
+        return n_beads
 
     def for_beads(self, n_beads: int) -> "RunSettings":
         """The settings of the run with this P alone."""

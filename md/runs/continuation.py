@@ -4,43 +4,52 @@ import math
 from pathlib import Path
 
 import numpy as np
+from ase import Atoms
 
 from md.dynamics.clamped import Clamped
+from md.dynamics.gle import read_gle_file
 from md.dynamics.integrators import make_laws
+from md.dynamics.ring_polymer import cell_of
 from md.files.checkpoint import EQUILIBRATION, PRODUCTION, TRAJECTORIES, Checkpoint
 from md.files.received import opener
 from md.files.trajectory import open_layout
 from md.files.velocities import open_velocities
+from md.runs.config import RunSettings
 from md.runs.identity import REAL_TIME
-from md.runs.preparation import dynamics_of, read_structure
+from md.runs.preparation import dynamics_of
 from md.runs.run_folder import PROPERTIES, STRUCTURE, TRAJECTORY, VELOCITIES
 from mlcalc.common.errors import InputError
 
 
-def check_checkpoint(folder: Path, kind: str, settings, checkpoint: Checkpoint) -> None:
+def check_checkpoint(folder: Path, kind: str, settings: RunSettings, atoms: Atoms, checkpoint: Checkpoint) -> None:
     """Raise InputError unless a checkpoint can be that of a run with these settings: phase, step, state, generators, tables.
 
     Args:
-        folder: The run folder; kind: physics.RUN or physics.REAL_TIME; settings: RunSettings with one number of beads.
+        folder: The run folder; kind: identity.RUN or identity.REAL_TIME; settings: Of one number of beads; atoms: The start.
     """
     try:
-        state = _expected_state(folder, kind, settings)
+        state = _expected_state(kind, settings, atoms)
         if kind == REAL_TIME:
-            _check_batches(folder, settings, checkpoint)
+            _check_batches(folder, settings, len(atoms), checkpoint)
         else:
             _check_steps(settings, checkpoint)
             _check_frames(folder, settings, checkpoint)
             _check_lines(folder, settings, checkpoint)
         found = {name: array.shape for name, array in checkpoint.state.items()}
+        cell = cell_of(atoms)
+        if cell is not None and "cell" in found:  # no checkpoint had one up to version 0.2
+            state["cell"] = cell.shape
         if found != state:
             raise InputError(f"a state with {_shapes(found)}: expected {_shapes(state)}")
+        if "cell" in found and not np.array_equal(checkpoint.state["cell"], cell):
+            raise InputError(f"the cell is not that of {STRUCTURE}, and no run changes it")
     except InputError as error:
         reason = str(error).replace(f"{folder}/", "")
         raise InputError(f"{folder}: cannot be resumed from its checkpoint: {reason}") from error
 
 
-def done_steps(settings, checkpoint: Checkpoint | None) -> int:
-    """The step that a run has come to by a checkpoint, as its status counts them: equilibration comes before 0."""
+def done_steps(settings: RunSettings, checkpoint: Checkpoint | None) -> int:
+    """The step of a run at a checkpoint, as its status counts them: equilibration comes before 0."""
     if checkpoint is None:
         return 0
     if checkpoint.phase == TRAJECTORIES:
@@ -48,13 +57,14 @@ def done_steps(settings, checkpoint: Checkpoint | None) -> int:
     return checkpoint.step - (settings.equilibration_steps if checkpoint.phase == EQUILIBRATION else 0)
 
 
-def _expected_state(folder: Path, kind: str, settings) -> dict[str, tuple[int, ...]]:
-    """Shapes of the arrays of a state, by name."""
-    n_beads, n = settings.beads, len(Clamped.of(read_structure(folder / STRUCTURE, quiet=True)).moving)
+def _expected_state(kind: str, settings: RunSettings, atoms: Atoms) -> dict[str, tuple[int, ...]]:
+    """Shapes of the arrays of a state, by name; a cell may come beside them."""
+    n_beads, n = settings.n_beads, len(Clamped.of(atoms).moving)
     if kind == REAL_TIME:
         return dict.fromkeys(("positions", "momenta"), (n_beads, settings.trajectories_at_once * n, 3))
     beads = (n_beads, n, 3)
-    extra = (n_beads, make_laws(dynamics_of(settings, n_beads), n_beads).auxiliaries, n, 3)
+    contents = {"gle_file": read_gle_file(settings.gle_file)} if settings.gle_file else {}
+    extra = (n_beads, make_laws(dynamics_of(settings, n_beads, contents), n_beads).auxiliaries, n, 3)
     return {"step": (), "beads": beads, "positions": beads, "momenta": beads, "auxiliary": extra, "heat": ()}
 
 
@@ -62,7 +72,7 @@ def _shapes(state: dict[str, tuple[int, ...]]) -> str:
     return ", ".join(f"{name} {shape}" for name, shape in sorted(state.items()))[:200]
 
 
-def _check_steps(settings, checkpoint: Checkpoint) -> None:
+def _check_steps(settings: RunSettings, checkpoint: Checkpoint) -> None:
     phase, step = checkpoint.phase, checkpoint.step
     last = {EQUILIBRATION: settings.equilibration_steps, PRODUCTION: settings.steps}.get(phase, -1)
     every = math.gcd(settings.properties_every_steps, settings.trajectory_every_steps)
@@ -79,7 +89,7 @@ def _entries(checkpoint: Checkpoint, every: int) -> int:
     return checkpoint.step // every + 1 if checkpoint.phase == PRODUCTION else 0
 
 
-def _check_frames(folder: Path, settings, checkpoint: Checkpoint) -> None:
+def _check_frames(folder: Path, settings: RunSettings, checkpoint: Checkpoint) -> None:
     every = settings.trajectory_every_steps
     expected, frames = _entries(checkpoint, every), checkpoint.extent.get("frames")
     if frames != expected:
@@ -103,7 +113,7 @@ def wrong_time(found: np.ndarray, expected: np.ndarray) -> str:
     return f"frame {at} is of {found[at]:g} fs, expected {expected[at]:g} fs" if at >= 0 else ""
 
 
-def _check_lines(folder: Path, settings, checkpoint: Checkpoint) -> None:
+def _check_lines(folder: Path, settings: RunSettings, checkpoint: Checkpoint) -> None:
     every, size = settings.properties_every_steps, checkpoint.extent.get("bytes", -1)
     expected = _entries(checkpoint, every)
     try:
@@ -124,7 +134,7 @@ def _check_lines(folder: Path, settings, checkpoint: Checkpoint) -> None:
         )
 
 
-def _check_batches(folder: Path, settings, checkpoint: Checkpoint) -> None:
+def _check_batches(folder: Path, settings: RunSettings, atoms: int, checkpoint: Checkpoint) -> None:
     copies = settings.trajectories_at_once
     if checkpoint.phase != TRAJECTORIES:
         raise InputError(f"phase {checkpoint.phase}: expected {TRAJECTORIES}")
@@ -134,7 +144,6 @@ def _check_batches(folder: Path, settings, checkpoint: Checkpoint) -> None:
     if n != expected:
         raise InputError(f"{n} trajectories after {checkpoint.step} batches of {copies}: expected {expected}")
     found = open_velocities(folder / VELOCITIES).shape
-    atoms = len(read_structure(folder / STRUCTURE, quiet=True))
     frames = settings.steps // settings.velocities_every_steps + 1
     if found[0] < expected or found[1:] != (frames, atoms, 3):
         raise InputError(f"{VELOCITIES} of shape {found}: expected at least {(expected, frames, atoms, 3)}")

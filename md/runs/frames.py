@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from ase import Atoms
 
 from md.dynamics.clamped import Clamped
-from md.files.trajectory import read_frames
+from md.dynamics.ring_polymer import configuration
+from md.files.trajectory import read_cells, read_frames
 from md.potentials import electronic_state, farthest_first, fingerprints, force_disagreement, load_model
 from md.runs.config import RunSettings, read_settings
 from md.runs.preparation import potentials_of, read_start, read_structure
@@ -64,31 +66,36 @@ def bead_structures(folder: Path, choice: Choice) -> tuple[list, str]:
     check_files(folder)
     if choice.most is not None and choice.most < 1:
         raise InputError(f"--most {choice.most}: expected at least 1")
-    steps, positions = read_frames(folder / TRAJECTORY, choice.skip, choice.every)
+    trajectory = folder / TRAJECTORY, choice.skip, choice.every
+    steps, positions = read_frames(*trajectory)
     n_beads = positions.shape[1]
     if choice.beads_per_frame is not None and not 1 <= choice.beads_per_frame <= n_beads:
         raise InputError(f"--beads-per-frame {choice.beads_per_frame}: expected 1 to {n_beads}")
     settings, atoms = read_settings(folder / INPUT, {}), read_structure(folder / STRUCTURE)
+    cells = read_cells(*trajectory) if atoms.pbc.any() else None
+    if cells is None:
+        cells = np.broadcast_to(atoms.cell.array, (len(positions), 3, 3))
     uncertain, found = np.ones(positions.shape[:2]), f"{positions.shape[0] * n_beads} beads"
     chosen = uncertain > 0.0
     if choice.disagreement is not None:
-        uncertain = _disagreement(folder, positions)
+        uncertain = _disagreement(folder, positions, cells)
         chosen = uncertain > choice.disagreement
         found = f"{chosen.sum()} of {chosen.size} beads above {choice.disagreement:g} eV/Å"
         if not chosen.any():
             raise InputError(f"{found} (the largest disagreement is {uncertain.max():.4g}): nothing to write")
     chosen = _drawn(chosen, choice)
-    frames, beads = _thinned(chosen, positions, uncertain, atoms, choice)
+    frames, beads = _thinned(chosen, positions, cells, uncertain, atoms, choice)
     structures = [
         _snapshot(
-            atoms, positions[frame, bead], _facts(folder, settings) | {"step": int(steps[frame]), "bead": int(bead)}
+            atoms, positions[frame, bead], cells[frame],
+            _facts(folder, settings) | {"step": int(steps[frame]), "bead": int(bead)},
         )
         for frame, bead in zip(frames, beads, strict=True)
-    ]
+    ]  # fmt: skip
     return structures, f"{found}, {len(structures)} written"
 
 
-def _disagreement(folder: Path, positions: np.ndarray) -> np.ndarray:
+def _disagreement(folder: Path, positions: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """(n_frames, P) eV/Å, largest over the atoms that move, of the run's model and its committee at positions of its frames."""
     settings = None if kind_of(folder) == FROM_IPI else own_settings(folder)
     if settings is None or not settings.committee:
@@ -98,8 +105,9 @@ def _disagreement(folder: Path, positions: np.ndarray) -> np.ndarray:
     potentials = potentials_of(settings, atoms, models)
     moving = Clamped.of(atoms).moving
     found = np.empty(positions.shape[:2])
-    for frame, beads in zip(found, positions, strict=True):
-        forces = np.array([potential(np.ascontiguousarray(beads[:, moving]))[1] for potential in potentials])
+    for frame, beads, cell in zip(found, positions, cells, strict=True):
+        place = configuration(np.ascontiguousarray(beads[:, moving]), cell if atoms.pbc.any() else None)
+        forces = np.array([potential(*place)[1] for potential in potentials])
         frame[:] = force_disagreement(forces).max(axis=1)
     return found
 
@@ -114,13 +122,17 @@ def _drawn(chosen: np.ndarray, choice: Choice) -> np.ndarray:
     return drawn
 
 
-def _thinned(chosen: np.ndarray, positions: np.ndarray, uncertain: np.ndarray, atoms, choice: Choice) -> np.ndarray:
+def _thinned(
+    chosen: np.ndarray, positions: np.ndarray, cells: np.ndarray, uncertain: np.ndarray, atoms: Atoms, choice: Choice
+) -> np.ndarray:
     """(2, n) frames and beads of at most ``most`` that are the most different, in the order of the run."""
     frames, beads = np.nonzero(chosen)
     most = choice.most or (None if choice.disagreement is None else _MOST_UNCERTAIN)
     if most is None or not len(frames):
         return np.array([frames, beads])
-    prints = fingerprints(positions[frames, beads], atoms.cell.array, atoms.pbc)
+    prints = np.concatenate([
+        fingerprints(positions[frame, chosen[frame]], cells[frame], atoms.pbc) for frame in np.unique(frames)
+    ])  # fmt: skip
     worst = int(uncertain[frames, beads].argmax())
     kept = sorted(islice(farthest_first(prints, worst, _LEAST_A), most))
     return np.array([frames[kept], beads[kept]])
@@ -136,9 +148,10 @@ def _facts(folder: Path, settings: RunSettings) -> dict:
     }
 
 
-def _snapshot(atoms, positions: np.ndarray, facts: dict):
-    """One bead as a structure."""
+def _snapshot(atoms: Atoms, positions: np.ndarray, cell: np.ndarray, facts: dict) -> Atoms:
+    """One bead as a structure, in the cell (3, 3) Å of its frame."""
     snapshot = atoms.copy()
+    snapshot.cell = cell
     snapshot.set_constraint()  # ASE would report no forces on atoms that are held, and labels need them
     snapshot.positions = positions - (0 if atoms.pbc.any() else positions.mean(axis=0))
     snapshot.info = electronic_state(atoms).info | facts

@@ -1,6 +1,6 @@
-"""``rpmd check``: is everything in a run folder what it should be, and how does one go on?
+"""``rpmd check``: is everything in a run folder what it should be, and how can it be recovered or resumed?
 
-Nothing is changed, and a run that is being written may be looked at.
+Nothing is changed; a run that is being written may be checked too.
 """
 
 import fcntl
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import h5py
 import numpy as np
+from ase import Atoms
 
 from md.files.checkpoint import NEWEST, PREVIOUS, Checkpoint, read_checkpoint
 from md.files.closed_h5 import open_h5
@@ -21,8 +22,8 @@ from md.files.trajectory import LARGEST_A, Layout, layout_of
 from md.files.velocities import facts_of
 from md.runs.config import RunSettings, read_settings
 from md.runs.continuation import check_checkpoint, wrong_time
-from md.runs.identity import REAL_TIME, differences, physics_of
-from md.runs.preparation import read_structure
+from md.runs.identity import REAL_TIME, differences, digests_of, identity
+from md.runs.preparation import read_inputs, read_structure
 from md.runs.run_folder import (
     BREACH,
     FROM_IPI,
@@ -62,7 +63,7 @@ class Problem(Exception):
 
 
 def inspect(folder: Path) -> tuple[list[Finding], str]:
-    """Look at every part of a run folder; returns what was found, and how to go on."""
+    """Check every part of a run folder; returns what was found, and what to do next."""
     findings: list[Finding] = []
 
     def look(part: str, check: Callable):
@@ -84,7 +85,8 @@ def inspect(folder: Path) -> tuple[list[Finding], str]:
     writing = is_being_written(folder)
     status, kind = look(STATUS, lambda: _status(folder, writing)) or {}, kind_of(folder)
     settings = look(INPUT, lambda: _settings(folder))
-    n_atoms = look(STRUCTURE, lambda: _structure(folder))
+    atoms = look(STRUCTURE, lambda: _structure(folder))
+    n_atoms = len(atoms) if atoms else 0
     if kind == FROM_IPI:
         if settings and n_atoms:
             look(TRAJECTORY, lambda: _trajectory_of_ipi(folder, settings, n_atoms))
@@ -101,8 +103,8 @@ def inspect(folder: Path) -> tuple[list[Finding], str]:
     elif settings and n_atoms:
         look(TRAJECTORY, lambda: _trajectory(folder, settings, n_atoms, extent))
         look(PROPERTIES, lambda: _properties(folder, settings, extent))
-    if checkpoint and settings and not _lost(findings):
-        look("checkpoint and files", lambda: _fitting(folder, kind, settings, checkpoint))
+    if checkpoint and settings and atoms and not _lost(findings):
+        look("checkpoint and files", lambda: _fitting(folder, kind, settings, atoms, checkpoint))
     return findings, _advice(folder, findings, status, writing)
 
 
@@ -141,16 +143,15 @@ def _settings(folder: Path) -> tuple[RunSettings, str]:
     return settings, f"P = {settings.beads}, {settings.steps} steps of {settings.timestep_fs:g} fs"
 
 
-def _structure(folder: Path) -> tuple[int, str]:
+def _structure(folder: Path) -> tuple[Atoms, str]:
     atoms = read_structure(folder / STRUCTURE)
-    return len(atoms), f"{atoms.get_chemical_formula()}, {len(atoms)} atoms"
+    return atoms, f"{atoms.get_chemical_formula()}, {len(atoms)} atoms"
 
 
 def _physics(settings: RunSettings, kind: str) -> tuple[dict, str]:
-    from md.potentials import load_model
-
-    model = load_model(settings.model)
-    return physics_of(settings, kind), f"model of {len(model.config.elements)} elements, whole"
+    inputs = read_inputs(settings, quiet=True)
+    found = identity(settings, kind, digests_of(inputs.contents))
+    return found, f"model of {len(inputs.models[0].config.elements)} elements, whole"
 
 
 def _checkpoint(folder: Path) -> tuple[Checkpoint | None, str]:
@@ -162,8 +163,8 @@ def _checkpoint(folder: Path) -> tuple[Checkpoint | None, str]:
     return checkpoint, f"{checkpoint.phase}, step {checkpoint.step}"
 
 
-def _fitting(folder: Path, kind: str, settings: RunSettings, checkpoint: Checkpoint) -> tuple[None, str]:
-    check_checkpoint(folder, kind, settings, checkpoint)
+def _fitting(folder: Path, kind: str, settings: RunSettings, atoms: Atoms, checkpoint: Checkpoint) -> tuple[None, str]:
+    check_checkpoint(folder, kind, settings, atoms, checkpoint)
     return None, "state, step and tables belong together"
 
 

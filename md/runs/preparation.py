@@ -1,5 +1,6 @@
-"""From settings to what a simulation needs; everything about them is checked here, before anything is written."""
+"""From settings to what a simulation needs; everything is read once and checked here, before anything is written."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 from ase import Atoms, units
 
 from md.dynamics.clamped import Clamped, ClampedPotential, constraint_of
-from md.dynamics.gle import read_gle
+from md.dynamics.gle import gle_from, read_gle_file
 from md.dynamics.integrators import SPLITTINGS
 from md.dynamics.ring_polymer import HBAR
 from md.dynamics.stability import stability_limit, stiffest_frequency
@@ -17,20 +18,36 @@ from md.guards.bonds import watches_bonds
 from md.guards.limits import degrees_of_freedom
 from md.potentials import (
     Model,
+    Potential,
     electronic_state,
-    find_model,
-    load_model,
     make_potential,
     pair_limits,
+    read_model,
     relaxed,
     set_bead_masses,
 )
-from md.simulation import Dynamics, Potential
+from md.runs.config import RunSettings
+from md.runs.identity import RUN, digests_of, identity
+from md.simulation import Dynamics
 from mlcalc.common.errors import InputError, note
 from mlcalc.structures.structure_files import read_last
 
 _MANY_ATOMS = 5000  # whose preparation takes more than a few seconds
 _MOST_RELAXED = 200  # atoms of a start that is relaxed for the guard of energies: tens of evaluations, seconds at most
+
+
+class Inputs(NamedTuple):
+    """The files of a run, each read once.
+
+    Attributes:
+        models: The model, then those of the committee.
+        atoms: The start, as a run folder holds it.
+        contents: Bytes by key of the settings: ``model``, ``gle_file``, ``committee[k]``, and the start as text, ``structure``.
+    """
+
+    models: list[Model]
+    atoms: Atoms
+    contents: dict[str, bytes]
 
 
 class Prepared(NamedTuple):
@@ -39,22 +56,23 @@ class Prepared(NamedTuple):
     Attributes:
         atoms: The start, as its run folder will hold it; those that a constraint holds among them.
         moving: The atoms that move, which are all but those.
-        model_path: The model file; committee_paths: Those of the committee.
-        potential: By that model, of the atoms that move.
+        contents: Of the files of the run, see Inputs.
+        identity: What must match for a run to be resumed, for every number of beads (identity.py).
+        potential: By the model, of the atoms that move.
         shortest: (E, E) Å, the smallest distances that it can be asked for, by pair of its elements.
         dynamics: For every number of beads.
         committee: Potentials by the models of the committee.
         minimum: eV, potential energy of the start once it is relaxed; None where the guard of energies has none.
-        watches_bonds: Whether the guard of bonds looks at it.
+        watches_bonds: Whether the guard of bonds checks it.
     """
 
     atoms: Atoms
     moving: Atoms
-    model_path: Path
+    contents: dict[str, bytes]
+    identity: dict[int, dict]
     potential: Potential
     shortest: np.ndarray
     dynamics: dict[int, Dynamics]
-    committee_paths: tuple[Path, ...] = ()
     committee: tuple[Potential, ...] = ()
     minimum: float | None = None
     watches_bonds: bool = False
@@ -65,35 +83,62 @@ class Prepared(NamedTuple):
         return Clamped.of(self.atoms).moving if len(self.moving) < len(self.atoms) else None
 
 
-def prepare(settings) -> Prepared:
-    """Structure, model, potential and dynamics of RunSettings.
+def prepare(settings: RunSettings, kind: str = RUN) -> Prepared:
+    """Structure, models, potentials, dynamics and identities of the runs of an input.
+
+    Args:
+        kind: identity.RUN or identity.REAL_TIME.
 
     Raises:
         InputError: A file that is missing or does not fit; a time step that is not stable; a key that does not fit the structure.
     """
-    model_path = find_model(settings.model)
-    model = load_model(model_path)
-    atoms = read_start(settings.structure, model)
-    moving = atoms[Clamped.of(atoms).moving]
+    models, atoms, contents = read_inputs(settings)
+    model, moving = models[0], atoms[Clamped.of(atoms).moving]
     _check_keys(settings, atoms, moving)
     if len(atoms) > _MANY_ATOMS:
         note(f"preparing {len(atoms)} atoms: neighbours, compiled code, stiffest vibration")
-    paths = tuple(find_model(name) for name in settings.committee)
-    potential, *committee = potentials_of(settings, atoms, [model, *map(load_model, paths)])
+    potential, *committee = potentials_of(settings, atoms, models)
     energies, forces = potential(moving.positions[None])
     if not (np.isfinite(energies).all() and np.isfinite(forces).all()):
         raise InputError(f"{settings.structure}: the model gives non-finite energy or forces for this structure")
-    dynamics = {n_beads: dynamics_of(settings, n_beads) for n_beads in settings.bead_counts}
+    dynamics = {n_beads: dynamics_of(settings, n_beads, contents) for n_beads in settings.bead_counts}
     stiffest = stiffest_frequency(potential, moving.positions, moving.get_masses())
     for n_beads, laws in dynamics.items():
         check_stable(laws, n_beads, stiffest)
     shortest = pair_limits(model.domain, model.config.elements)
     minimum = _minimum(settings, atoms, model, potential) if len(moving) == len(atoms) else None
-    bonds = watches_bonds(settings, atoms, model.domain)
-    return Prepared(atoms, moving, model_path, potential, shortest, dynamics, paths, tuple(committee), minimum, bonds)
+    digests = digests_of(contents)
+    identities = {n_beads: identity(settings.for_beads(n_beads), kind, digests) for n_beads in settings.bead_counts}
+    bonds = watches_bonds(settings.bond_guard, atoms, model.domain)
+    return Prepared(
+        atoms, moving, contents, identities, potential, shortest, dynamics, tuple(committee), minimum, bonds
+    )
 
 
-def potentials_of(settings, atoms: Atoms, models: list[Model]) -> list:
+def read_inputs(settings: RunSettings, quiet: bool = False) -> Inputs:
+    """Models, structure and matrices of a run.
+
+    Raises:
+        InputError: A file is missing or malformed.
+    """
+    model, content = read_model(settings.model)
+    models, contents = [model], {"model": content}
+    if settings.gle_file:
+        contents["gle_file"] = read_gle_file(settings.gle_file)
+    for k, name in enumerate(settings.committee):
+        member, contents[f"committee[{k}]"] = read_model(name)
+        models.append(member)
+    atoms = read_start(settings.structure, model, quiet)
+    contents["structure"] = as_extxyz(atoms).encode()
+    return Inputs(models, atoms, contents)
+
+
+def identity_of(settings: RunSettings, kind: str) -> dict:
+    """The identity of one run, from its files; InputError as read_inputs."""
+    return identity(settings, kind, digests_of(read_inputs(settings, quiet=True).contents))
+
+
+def potentials_of(settings: RunSettings, atoms: Atoms, models: list[Model]) -> list:
     """Potentials of RunSettings by models, as the atoms that move see them."""
     serve = settings.precision, settings.backend, settings.threads or None
     found = [make_potential(model, atoms, *serve) for model in models]
@@ -101,7 +146,7 @@ def potentials_of(settings, atoms: Atoms, models: list[Model]) -> list:
     return [ClampedPotential(potential, clamped) for potential in found] if clamped.mask.any() else found
 
 
-def _minimum(settings, atoms: Atoms, model: Model, potential: Potential) -> float | None:
+def _minimum(settings: RunSettings, atoms: Atoms, model: Model, potential: Potential) -> float | None:
     """eV, of the minimum next to the start of a small molecule; None, with a note, where there is none."""
     if settings.energy_guard == "off" or atoms.pbc.any() or not 2 <= len(atoms) <= _MOST_RELAXED:
         return None
@@ -116,7 +161,7 @@ def _minimum(settings, atoms: Atoms, model: Model, potential: Potential) -> floa
         return None
 
 
-def _check_keys(settings, atoms: Atoms, moving: Atoms) -> None:
+def _check_keys(settings: RunSettings, atoms: Atoms, moving: Atoms) -> None:
     """Raise InputError where RunSettings ask for what a structure cannot have."""
     held, pbc = len(atoms) - len(moving), atoms.pbc.tolist()
     if settings.remove_rotation and any(pbc):
@@ -149,9 +194,11 @@ def _check_keys(settings, atoms: Atoms, moving: Atoms) -> None:
         )
 
 
-def dynamics_of(settings, n_beads: int) -> Dynamics:
-    """The Dynamics of RunSettings for P beads; reads the thermostat's matrices."""
-    gle = read_gle(settings.gle_file, n_beads, settings.temperature_K) if settings.gle_file else None
+def dynamics_of(settings: RunSettings, n_beads: int, contents: Mapping[str, bytes]) -> Dynamics:
+    """The Dynamics of RunSettings for P beads, with the thermostat's matrices among ``contents``."""
+    gle = None
+    if settings.gle_file:
+        gle = gle_from(contents["gle_file"], settings.gle_file, n_beads, settings.temperature_K)
     return Dynamics(
         settings.temperature_K, settings.timestep_fs, settings.integrator, settings.thermostat, settings.centroid_time_fs,
         settings.friction_scale, settings.remove_com, settings.remove_rotation, gle,
@@ -174,7 +221,7 @@ def check_stable(dynamics: Dynamics, n_beads: int, stiffest: float) -> None:
 
 def read_start(structure: str | Path, model: Model, quiet: bool = False) -> Atoms:
     """The structure that a run of a model starts from: read_structure, with the masses of the model's beads where it says none."""
-    atoms = read_structure(structure, quiet)
+    atoms = _read_bare(structure, quiet)
     set_bead_masses(atoms, model.domain, quiet)
     return _rounded(atoms)
 
@@ -188,12 +235,15 @@ def read_structure(path: str | Path, quiet: bool = False) -> Atoms:
     Raises:
         InputError: The file is missing or malformed, contradicts itself, or has a constraint other than FixAtoms.
     """
+    return _rounded(_read_bare(path, quiet))
+
+
+def _read_bare(path: str | Path, quiet: bool) -> Atoms:
     found = read_last(path, quiet)
-    bare = Atoms(
+    return Atoms(
         found.numbers, found.positions, masses=found.arrays.get("masses"), cell=found.cell, pbc=found.pbc,
         constraint=constraint_of(found, path), info=electronic_state(found, str(path)).info,
     )  # fmt: skip
-    return _rounded(bare)
 
 
 def _rounded(atoms: Atoms) -> Atoms:

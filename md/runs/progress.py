@@ -6,6 +6,8 @@ import time
 from md.observables.averages import DERIVED, means
 from md.observables.estimators import ESTIMATORS
 from md.observables.statistics import Mean
+from md.runs.config import RunSettings
+from md.runs.run_folder import RunFolder
 from md.runs.verdict import as_line
 from mlcalc.common.tables import aligned, with_error
 
@@ -25,10 +27,10 @@ class Progress:
     Args:
         settings: RunSettings with one number of beads.
         record: The RunFolder that takes log lines and status.
-        copies: How many trajectories a step moves on; step: Where it begins.
+        copies: How many trajectories a step moves; step: Where it begins.
     """
 
-    def __init__(self, settings, record, copies: int = 1, step: int = 0):
+    def __init__(self, settings: RunSettings, record: RunFolder, copies: int = 1, step: int = 0):
         from tqdm import tqdm
 
         self.step, self.ns_per_day = step, 0.0

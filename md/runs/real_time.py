@@ -4,7 +4,7 @@ Every trajectory starts from a thermalisation with PILE-L and then moves under T
 constant energy (RPMD; at P = 1 both are classical dynamics). The velocities of the centroids are what Kubo-transformed velocity
 autocorrelation functions are made of (analysis/spectrum/spectra.py).
 
-M copies of a molecule are one ring polymer of M·N atoms whose potential is a sum over copies: the laws of motion need not know,
+M copies of a molecule are one ring polymer of M·N atoms whose potential is a sum over copies: the laws of motion are the same,
 and the network sees P·M replicas at once.
 
 Source: Craig, Manolopoulos, J. Chem. Phys. 121, 3368 (2004), doi:10.1063/1.1777575; T-RPMD: Rossi, Ceriotti, Manolopoulos,
@@ -16,47 +16,30 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from ase import units
+from ase import Atoms, units
 
 from md.dynamics.integrators import in_modes, make_laws
 from md.dynamics.normal_modes import to_beads
-from md.dynamics.ring_polymer import RingPolymer, thermal_ring_polymer
+from md.dynamics.ring_polymer import RingPolymer, cell_of, thermal_ring_polymer
 from md.files.checkpoint import Checkpoint
 from md.guards.endings import Frame, Stopped, StopRequest
 from md.guards.limits import check_finite
+from md.potentials import Copies
+from md.runs.config import RunSettings
 from md.runs.continuation import done_steps
 from md.runs.identity import REAL_TIME
+from md.runs.preparation import Prepared
 from md.runs.progress import Progress
 from md.runs.run_folder import RunFolder
 from md.runs.runner import Saver, attempt, facts, make_guards
 from md.runs.verdict import verdict_of_guards
-from md.simulation import Dynamics, NoiseSource, simulate, standard_normal
+from md.simulation import Dynamics, Motion, NoiseSource, simulate, standard_normal
 from mlcalc.common.errors import InputError
 
 _REAL_TIME = ("T-RPMD", "none")
 
 
-class Copies:
-    """The potential of M independent copies of a molecule: (P, M·N, 3) Å → energies (P,) eV summed over copies, forces."""
-
-    def __init__(self, potential, copies: int):
-        self.potential, self.copies, self._lowest = potential, copies, np.inf
-        if hasattr(potential, "closest_pair"):
-            self.closest_pair = potential.closest_pair  # atoms of different copies never meet
-
-    def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Energies (P,) eV and forces (P, N, 3) eV/Å at positions (P, N, 3) Å."""
-        n_beads = len(positions)
-        energies, forces = self.potential(positions.reshape(n_beads * self.copies, -1, 3))
-        self._lowest = float(energies.min())
-        return energies.reshape(n_beads, self.copies).sum(axis=1), forces.reshape(positions.shape)
-
-    def lowest_energy(self) -> float:
-        """eV, the lowest one of a bead of a copy in the last call."""
-        return self._lowest
-
-
-def check_real_time(settings) -> None:
+def check_real_time(settings: RunSettings) -> None:
     """Raise InputError unless RunSettings ask for motion in real time."""
     if settings.thermostat not in _REAL_TIME:
         raise InputError(
@@ -75,63 +58,76 @@ def check_real_time(settings) -> None:
         )
 
 
-def run_ensemble(settings, folder: Path, prepared, stop: StopRequest, checkpoint: Checkpoint | None = None) -> dict:
+def run_ensemble(
+    settings: RunSettings, folder: Path, prepared: Prepared, stop: StopRequest, checkpoint: Checkpoint | None = None
+) -> dict:
     """All trajectories of one number of beads, from the batch after the checkpoint; returns what run_one does, but no properties.
 
-    ``velocities.h5`` in the folder holds the trajectories that came to their end, whole.
+    ``velocities.h5`` in the folder holds complete trajectories alone.
     """
-    copies, n_beads = settings.trajectories_at_once, settings.beads
+    copies, n_beads = settings.trajectories_at_once, settings.n_beads
     batches, per_batch = settings.trajectories // copies, settings.equilibration_steps + settings.steps
     generators = [np.random.default_rng(seed) for seed in np.random.SeedSequence(settings.seed).spawn(copies)]
-    state = thermal_copies(prepared.moving, settings, generators)
+    state, potential = thermal_copies(prepared.moving, settings, generators), Copies(prepared.potential, copies)
+    motion = Motion(state, potential, prepared.dynamics[n_beads], side_by_side(generators, n_beads))
     record, first = RunFolder(folder, settings), 0
     record.note_changes()
+    guards = make_guards(settings, prepared, record, potential)
     if checkpoint is not None:
         first = checkpoint.step
-        state.positions[:], state.momenta[:] = checkpoint.state["positions"], checkpoint.state["momenta"]
-        for generator, known in zip(generators, checkpoint.generators, strict=True):
-            generator.bit_generator.state = known
+        _restore(state, generators, checkpoint)
+        guards.resume(record.earlier_status())
     record.open_velocities(prepared.atoms, checkpoint and checkpoint.extent)
     done = done_steps(settings, checkpoint)
-    record.set_status(force=True, state="running", **facts(settings, prepared.model_path, REAL_TIME, done))
+    record.set_status(force=True, state="running", **facts(settings, prepared, REAL_TIME, done))
     record.log(
         f"started: P = {n_beads}, trajectories {first * copies} to {settings.trajectories} of {settings.steps} steps"
     )
     progress = Progress(replace(settings, steps=batches * per_batch, equilibration_steps=0), record, copies, done)
-    potential = Copies(prepared.potential, copies)
-    guard, bonds = make_guards(settings, prepared, record, potential, checkpoint is not None)
     # Energies and forces are not at hand where velocities are recorded.
     unknown = np.full(state.positions.shape, np.nan)
     all_atoms = prepared.atoms[np.tile(np.arange(len(prepared.atoms)), copies)]
     with (
-        attempt(record, progress, stop, (guard, bonds), all_atoms) as outcome,
-        Saver(record, settings, REAL_TIME, generators) as saver,
+        attempt(record, progress, stop, guards, all_atoms) as outcome,
+        Saver(record, prepared.identity[n_beads], settings.checkpoint_every_steps, generators) as saver,
     ):
         for batch in range(first, batches):
 
             def show(step: int, before: int = batch * per_batch) -> None:
                 progress.show(before + step)
-                bonds(Frame(before + step, state.positions, unknown[:, 0, 0], unknown))
+                guards.bonds(Frame(before + step, state.positions, unknown[:, 0, 0], unknown, state.cell))
                 if stop.made:
                     raise Stopped
 
-            law = (potential, prepared.dynamics[n_beads], side_by_side(generators, n_beads))
-            record.add_velocities(trajectories(state, *law, settings, show, guard))
+            record.add_velocities(trajectories(motion, settings, show, guards.force_calls))
             record.set_status(force=True, trajectories=(batch + 1) * copies)
-            kept = {"positions": state.positions.copy(), "momenta": state.momenta.copy()}  # the next batch moves on
-            saver.save("trajectories", batch + 1, kept)
-    told = verdict_of_guards(outcome["seen"])
-    return outcome | {"beads": n_beads, "ns_per_day": progress.ns_per_day, "verdict": told}
+            saver.save("trajectories", batch + 1, _arrays(state))
+    verdict = verdict_of_guards(outcome["seen"])
+    return outcome | {"beads": n_beads, "ns_per_day": progress.ns_per_day, "verdict": verdict}
 
 
-def thermal_copies(atoms, settings, generators: list[np.random.Generator]) -> RingPolymer:
+def _arrays(state: RingPolymer) -> dict[str, np.ndarray]:
+    """What the next batch starts from, copied because it moves the state."""
+    names = ("positions", "momenta") if state.cell is None else ("positions", "momenta", "cell")
+    return {name: getattr(state, name).copy() for name in names}
+
+
+def _restore(state: RingPolymer, generators: list[np.random.Generator], checkpoint: Checkpoint) -> None:
+    """Bring a state and its generators to where a checkpoint has them."""
+    for name, array in checkpoint.state.items():
+        getattr(state, name)[:] = array
+    for generator, known in zip(generators, checkpoint.generators, strict=True):
+        generator.bit_generator.state = known
+
+
+def thermal_copies(atoms: Atoms, settings: RunSettings, generators: list[np.random.Generator]) -> RingPolymer:
     """Thermal ring polymers of a molecule, side by side, each drawn from its own generator."""
     copies = [
-        thermal_ring_polymer(atoms.positions, atoms.get_masses(), settings.beads, settings.temperature_K, generator)
+        thermal_ring_polymer(atoms.positions, atoms.get_masses(), settings.n_beads, settings.temperature_K, generator)
         for generator in generators
     ]
     positions, momenta = (np.concatenate([copy[n] for copy in copies], axis=1) for n in range(2))
-    return RingPolymer(positions, momenta, np.concatenate([copy.masses for copy in copies]))
+    return RingPolymer(positions, momenta, np.concatenate([copy.masses for copy in copies]), cell=cell_of(atoms))
 
 
 def side_by_side(generators: list[np.random.Generator], n_beads: int) -> NoiseSource:
@@ -151,35 +147,30 @@ def side_by_side(generators: list[np.random.Generator], n_beads: int) -> NoiseSo
 
 
 def trajectories(
-    state: RingPolymer,
-    potential: Copies,
-    dynamics: Dynamics,
-    noise: NoiseSource,
-    settings,
-    show: Callable[[int], None],
-    guard: Callable = check_finite,
+    motion: Motion, settings: RunSettings, show: Callable[[int], None], guard: Callable = check_finite
 ) -> np.ndarray:
     """Thermalise M copies and follow them: velocities of their centroids, (M, n_frames, N, 3) float32 in Å/fs.
 
     Args:
-        state: The M copies as one ring polymer, moved in place.
-        dynamics: Of the motion in real time; thermalised starts come from PILE-L with the same time step.
-        settings: RunSettings with equilibration_steps, steps, velocities_every_steps.
+        motion: The M copies as one ring polymer, moved in place; its dynamics are those in real time, thermalised starts come
+            from PILE-L with the same time step.
+        settings: Of which equilibration_steps, steps, velocities_every_steps and trajectories_at_once, M, are used.
         show: Called with the number of steps made so far.
         guard: As simulate takes it.
     """
     every, warm_up = settings.velocities_every_steps, settings.equilibration_steps
+    state, dynamics, copies = motion.ring_polymer, motion.dynamics, settings.trajectories_at_once
     canonical = replace(dynamics, thermostat="PILE-L", remove_com=False, remove_rotation=False)
-    for sample in simulate(state, potential, canonical, noise, warm_up, every, guard=guard):
+    for sample in simulate(*motion._replace(dynamics=canonical), warm_up, every, guard=guard):
         show(sample.step)
-    stop_rigid_motion(state, potential.copies, dynamics)
+    stop_rigid_motion(state, copies, dynamics)
     # Motion keeps both at rest, but for the rotation that noise on the internal modes adds.
-    free = replace(dynamics, remove_com=False, remove_rotation=False)
-    n_atoms = len(state.masses) // potential.copies
-    frames = np.empty((potential.copies, settings.steps // every + 1, n_atoms, 3), dtype=np.float32)
-    for sample in simulate(state, potential, free, noise, settings.steps, every, guard=guard):
+    free = motion._replace(dynamics=replace(dynamics, remove_com=False, remove_rotation=False))
+    n_atoms = len(state.masses) // copies
+    frames = np.empty((copies, settings.steps // every + 1, n_atoms, 3), dtype=np.float32)
+    for sample in simulate(*free, settings.steps, every, guard=guard):
         velocities = state.momenta.mean(axis=0) / state.masses[:, None] * units.fs
-        frames[:, sample.step // every] = velocities.reshape(potential.copies, n_atoms, 3)
+        frames[:, sample.step // every] = velocities.reshape(copies, n_atoms, 3)
         show(warm_up + sample.step)
     return frames
 

@@ -11,7 +11,7 @@ trajectory.h5      all beads, see md/files/trajectory.py
 properties.csv     estimators against time, one header, whole lines only (older ones begin with a comment, #): means over beads,
                    energies of the whole system; 'rpmd estimators' has their formulas
 velocities.h5      in place of these two where 'rpmd real-time' ran, see md/runs/real_time.py
-checkpoint         the state to go on from, and checkpoint.previous the one before, see md/files/checkpoint.py
+checkpoint         the state to resume from, and checkpoint.previous the one before, see md/files/checkpoint.py
 breach.xyz         all beads where a guard stopped the run, with what the model says: model_energy, model_forces
 status.json        state, step, rate, time left, last error; always valid JSON
 run.log            what happened when
@@ -20,6 +20,7 @@ run.log            what happened when
 
 import fcntl
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -28,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 from ase.io import write
 
 from md.dynamics.clamped import Clamped
@@ -39,7 +41,7 @@ from md.files.run_status import STATUS, load_status, read_status
 from md.files.trajectory import TrajectoryWriter
 from md.files.velocities import VelocityWriter
 from md.guards.endings import Frame
-from md.observables.estimators import ESTIMATORS, PER_ATOM
+from md.observables.estimators import ESTIMATORS, PER_ATOM, Sample
 from md.runs.config import RunSettings, read_settings
 from md.runs.identity import FILES, FREE, REAL_TIME, RUN
 from mlcalc.common.errors import DISK_FULL, InputError
@@ -51,7 +53,7 @@ INPUT, STRUCTURE, MODEL = "input.toml", "structure.xyz", "model.safetensors"
 GLE, TRAJECTORY, PROPERTIES, VELOCITIES = "gle.txt", "trajectory.h5", "properties.csv", "velocities.h5"
 LOG, LOCK, BREACH = "run.log", ".lock", "breach.xyz"
 FROM_IPI = (
-    "from-ipi"  # kind of a folder that 'analysis from-ipi' has made of i-PI's output: no model, nothing to go on from
+    "from-ipi"  # kind of a folder that 'analysis from-ipi' has made of i-PI's output: no model, nothing to resume
 )
 _FILES = {
     INPUT, STRUCTURE, MODEL, GLE, TRAJECTORY, PROPERTIES, VELOCITIES, STATUS, LOG, BREACH, NEWEST, PREVIOUS, NEXT
@@ -96,7 +98,7 @@ def check_files(folder: Path) -> None:
 
 
 class RunFolder:
-    """Writer of one run folder, which nobody else may write to meanwhile.
+    """Writer of one run folder, to which no other process may write meanwhile.
 
     Args:
         folder: Made if it is not there.
@@ -107,7 +109,7 @@ class RunFolder:
         OSError: No space is left.
     """
 
-    def __init__(self, folder: Path, settings):
+    def __init__(self, folder: Path, settings: RunSettings):
         self.folder, self._settings, self._status_time = folder, settings, -_STATUS_INTERVAL_S
         self._status: dict = {}
         self._tables: dict = {}
@@ -128,25 +130,24 @@ class RunFolder:
         self._lock.close()
         raise InputError(f"{folder}: another run is writing there; wait for it, or choose another --output")
 
-    def begin(self, structure: str, model_path: Path, committee: list[Path], kind: str) -> None:
+    def begin(self, contents: Mapping[str, bytes], kind: str) -> None:
         """Remove an old run and write what a new one starts from; the input comes last, it makes the folder that of a run.
 
         Args:
-            structure: The start as extxyz; model_path: The model file; committee: Those of the committee.
-            kind: physics.RUN or physics.REAL_TIME.
+            contents: Of its files, as preparation.Inputs has them: the input may be that of the run that is replaced.
+            kind: identity.RUN or identity.REAL_TIME.
         """
         copies = replace(self._settings, structure=STRUCTURE, gle_file=GLE if self._settings.gle_file else "")
-        # All is read before anything is removed: the input may be that of the run that is replaced.
-        contents = {STRUCTURE: structure.encode(), MODEL: model_path.read_bytes()}
-        if self._settings.gle_file:
-            contents[GLE] = Path(self._settings.gle_file).read_bytes()
-        for k, path in enumerate(committee):
-            contents[_COMMITTEE.replace("*", f"{k:03d}")] = path.read_bytes()
+        names = {"structure": STRUCTURE, "model": MODEL, "gle_file": GLE}
+        for k in range(len(self._settings.committee)):
+            names[f"committee[{k}]"] = _COMMITTEE.replace("*", f"{k:03d}")
         for name in [INPUT, *_FILES, *(path.name for path in committee_of(self.folder))]:
             (self.folder / name).unlink(missing_ok=True)
         self.set_status(force=True, state="begun", kind=kind, step=0, error=None)
-        for name, content in (contents | {INPUT: as_toml(copies).encode()}).items():
-            write_atomically(self.folder / name, content)
+        for key, name in names.items():
+            if key in contents:
+                write_atomically(self.folder / name, contents[key])
+        write_atomically(self.folder / INPUT, as_toml(copies).encode())
 
     def note_changes(self) -> None:
         """Bring the keys of the input that a continued run may change up to date."""
@@ -156,24 +157,24 @@ class RunFolder:
         settings = build_settings(RunSettings, read_toml(path) | free, path)
         write_atomically(path, as_toml(settings).encode())
 
-    def open_tables(self, atoms, columns: list[str], extent: dict[str, int] | None = None) -> None:
+    def open_tables(self, atoms: Atoms, columns: list[str], extent: dict[str, int] | None = None) -> None:
         """Begin trajectory and properties, with these columns beside step and time, or cut them back to an earlier ``extent``.
 
         Raises:
             InputError: There is less of them than ``extent`` says, or they are not what they should be.
         """
-        n_beads, per_atom = self._settings.beads, self._settings.per_atom
+        n_beads, per_atom = self._settings.n_beads, self._settings.per_atom
         observables = [name for name, row in ESTIMATORS.items() if row.needs == PER_ATOM] if per_atom else []
-        cell, self._clamped = atoms.cell.array if atoms.pbc.any() else None, Clamped.of(atoms)
+        self._clamped = Clamped.of(atoms)
         frames = extent["frames"] if extent else None
         for name in (TRAJECTORY, PROPERTIES) if extent is None else ():
             (self.folder / name).unlink(missing_ok=True)
         self._tables["frames"] = TrajectoryWriter(
-            self.folder / TRAJECTORY, n_beads, len(atoms), cell, observables, frames, atoms.pbc, atoms
+            self.folder / TRAJECTORY, n_beads, len(atoms), observables, frames, atoms.pbc, atoms
         )
         self._tables["bytes"] = PropertiesWriter(self.folder / PROPERTIES, columns, extent["bytes"] if extent else None)
 
-    def open_velocities(self, atoms, extent: dict[str, int] | None = None) -> None:
+    def open_velocities(self, atoms: Atoms, extent: dict[str, int] | None = None) -> None:
         """Begin the velocities of 'rpmd real-time', or cut them back to an earlier ``extent``; InputError as open_tables."""
         self._clamped = Clamped.of(atoms)
         if extent is None:
@@ -195,18 +196,21 @@ class RunFolder:
         """Append one line to the table."""
         self._tables["bytes"].append(step, time_fs, values)
 
-    def add_frame(self, sample) -> None:
+    def add_frame(self, sample: Sample) -> None:
         """Append one frame of all beads of an estimators.Sample; atoms that are held, which it does not have, are added."""
         observables = sample.per_atom if self._settings.per_atom else {}
         observables = {name: self._clamped.among_all(values) for name, values in observables.items()}
-        positions = self._clamped.with_held(sample.ring_polymer.positions)
-        self._tables["frames"].append(sample.step, sample.time_fs, positions, sample.potential_energies, observables)
+        state = sample.ring_polymer
+        positions = self._clamped.with_held(state.positions)
+        self._tables["frames"].append(
+            sample.step, sample.time_fs, positions, sample.potential_energies, observables, state.cell
+        )
 
     def add_velocities(self, velocities: np.ndarray) -> None:
         """Append trajectories (M, n_frames, n, 3) in Å/fs of the atoms that move."""
         self._tables["trajectories"].append(self._clamped.among_all(velocities, axis=-2))
 
-    def add_breach(self, frame: Frame, atoms, reason: str) -> None:
+    def add_breach(self, frame: Frame, atoms: Atoms, reason: str) -> None:
         """Write the beads of a frame that made the run stop as extxyz, with ``model_energy`` and ``model_forces``.
 
         Forces on held atoms are NaN.
@@ -219,6 +223,8 @@ class RunFolder:
             image = atoms.copy()
             image.set_constraint()  # ASE would write no forces on atoms that are held
             image.positions = image_positions
+            if atoms.pbc.any():
+                image.cell = frame.cell
             # Not under the names of labels: nobody is to train a network on what it has said itself.
             image.info = {"step": frame.step, "bead": bead, "reason": reason, "model_energy": float(energy)}
             image.set_array("model_forces", image_forces)
@@ -255,7 +261,7 @@ class RunFolder:
 
 
 def kind_of(folder: Path) -> str:
-    """What the run of a folder is of: physics.RUN, physics.REAL_TIME or FROM_IPI."""
+    """What the run of a folder is of: identity.RUN, identity.REAL_TIME or FROM_IPI."""
     try:
         kind = load_status(folder).get("kind")
     except (OSError, InputError):  # a lost status ends no run: there is another sign

@@ -1,4 +1,4 @@
-"""The runs of an input, one for each number of beads: which begin, which go on, and in which order they are made."""
+"""The runs of an input, one for each number of beads: which begin, which are resumed, and in which order they are made."""
 
 import sys
 from dataclasses import replace
@@ -11,8 +11,8 @@ from md.guards.endings import Exit, StopRequest
 from md.potentials import single_threaded_blas
 from md.runs.config import RunSettings
 from md.runs.continuation import check_checkpoint
-from md.runs.identity import FILES, FREE, REAL_TIME, RUN, differences, physics_of
-from md.runs.preparation import Prepared, as_extxyz, prepare
+from md.runs.identity import FILES, FREE, REAL_TIME, RUN, differences
+from md.runs.preparation import Prepared, identity_of, prepare
 from md.runs.progress import summary
 from md.runs.real_time import check_real_time, run_ensemble
 from md.runs.run_folder import RunFolder, check_removable, is_fresh, is_run_folder, kind_of, own_settings
@@ -41,7 +41,7 @@ def run(
         settings: Of all of them (config.read_settings).
         stop: The requests to stop; None for signals alone.
         overwrite: Begin anew where there is one.
-        kind: physics.RUN or physics.REAL_TIME.
+        kind: identity.RUN or identity.REAL_TIME.
 
     Returns:
         Exit code (endings.Exit) and the run folders.
@@ -55,7 +55,7 @@ def run(
     output = Path(settings.output)
     counts = settings.bead_counts
     folders = [output] if isinstance(settings.beads, int) else [output / f"P{n_beads}" for n_beads in counts]
-    prepared = prepare(settings)
+    prepared = prepare(settings, kind)
     tasks = [
         _task(folder, kind, settings.for_beads(n), prepared, overwrite)
         for n, folder in zip(counts, folders, strict=True)
@@ -63,7 +63,7 @@ def run(
     for task in tasks:
         if overwrite or is_fresh(task.folder):
             record = RunFolder(task.folder, task.settings)
-            record.begin(as_extxyz(prepared.atoms), prepared.model_path, list(prepared.committee_paths), kind)
+            record.begin(prepared.contents, kind)
             record.close()
     if stop is not None:
         return _in_turn(tasks, stop)
@@ -74,11 +74,11 @@ def run(
 def resume(
     folder: Path, steps: int | None, stop: StopRequest, overrides: dict[str, Any] | None = None
 ) -> tuple[int, list[Path]]:
-    """Go on with a run, or with all runs in the sub-folders of a folder; returns what run returns.
+    """Resume a run, or all runs in the sub-folders of a folder; returns what run returns.
 
     Args:
         steps: Time steps of production in all; None for those of the run's input.
-        overrides: Keys in place of those of the input: such as leave what was computed as it is.
+        overrides: Keys in place of those of the input: only such as leave what was computed as it is.
 
     Raises:
         InputError: No run, no undamaged checkpoint, an input that was changed since, or a key that may not change.
@@ -93,7 +93,8 @@ def resume(
                 "--set trajectories=… for more of them"
             )
         settings = settings if steps is None else replace(settings, steps=steps)
-        tasks.append(_Task(path, kind, settings, prepare(settings), _checkpoint_of(path, kind, settings)))
+        prepared = prepare(settings, kind)
+        tasks.append(_Task(path, kind, settings, prepared, _checkpoint_of(path, kind, settings, prepared)))
     return _in_turn(tasks, stop)
 
 
@@ -111,7 +112,7 @@ def _free(overrides: dict[str, Any]) -> dict[str, Any]:
 def _in_turn(tasks: list[_Task], stop: StopRequest) -> tuple[int, list[Path]]:
     """Make runs one after the other and print their summary; the exit code is that of the first that did not finish.
 
-    One that a guard stops does not keep the others from being made; a request to stop, or a disk that is full, does.
+    The others are made although a guard stops one, but not after a request to stop or on a disk that is full.
     """
     results = []
     with single_threaded_blas():
@@ -138,22 +139,22 @@ def _task(folder: Path, kind: str, settings: RunSettings, prepared: Prepared, ov
     if overwrite:
         check_removable(folder)
     elif is_run_folder(folder):
-        checkpoint = _checkpoint_of(folder, kind, settings)
+        checkpoint = _checkpoint_of(folder, kind, settings, prepared)
     elif not is_fresh(folder):
         raise InputError(f"{folder} exists already and is no run of rpmd: choose another --output")
     return _Task(folder, kind, settings, prepared, checkpoint)
 
 
-def _checkpoint_of(folder: Path, kind: str, settings: RunSettings) -> Checkpoint | None:
-    """The checkpoint to go on from with these settings, None where none was written yet.
+def _checkpoint_of(folder: Path, kind: str, settings: RunSettings, prepared: Prepared) -> Checkpoint | None:
+    """The checkpoint to resume from with these settings, None where none was written yet.
 
     Raises:
         InputError: The folder holds another run, or one that is longer already, or no undamaged checkpoint.
     """
-    now = physics_of(settings, kind)
+    now = prepared.identity[settings.n_beads]
     hint = "choose another --output, or pass --overwrite to begin anew"
     if not any((folder / name).exists() for name in (NEWEST, PREVIOUS)):
-        checkpoint, then = None, physics_of(own_settings(folder), kind_of(folder))
+        checkpoint, then = None, identity_of(own_settings(folder), kind_of(folder))
     else:
         checkpoint, warning = read_checkpoint(folder)
         then = checkpoint.physics
@@ -164,7 +165,7 @@ def _checkpoint_of(folder: Path, kind: str, settings: RunSettings) -> Checkpoint
     if checkpoint and checkpoint.phase == "production" and checkpoint.step > settings.steps:
         raise InputError(f"steps = {settings.steps}: the run in {folder} has made {checkpoint.step} already; {hint}")
     if checkpoint:
-        check_checkpoint(folder, kind, settings, checkpoint)
+        check_checkpoint(folder, kind, settings, prepared.atoms, checkpoint)
     return checkpoint
 
 

@@ -51,7 +51,7 @@ class BondWatch:
     """Compares the bonds of positions with those of a start, with hysteresis.
 
     A bond counts as broken beyond 1.75 times the sum of the covalent radii, a new one as made below 1.25 times, so that vibrations
-    about either state change nothing. Periodic systems are looked at by nearest images.
+    about either state change nothing. Distances in periodic systems are those of nearest images.
 
     Args:
         start: Its bonds are the reference; at most some thousand atoms, for a table of all pairs is kept.
@@ -67,8 +67,14 @@ class BondWatch:
         self._start[bonds.first[apart], bonds.second[apart]] = True
         self._now = self._start.copy()
 
-    def changes(self, positions: np.ndarray) -> list[BondChange]:
-        """What is not as in the start at positions (N, 3) Å, those of earlier calls in mind; empty where nothing has changed."""
+    def changes(self, positions: np.ndarray, cell: np.ndarray | None = None) -> list[BondChange]:
+        """Differences from the start at positions (N, 3) Å, given those of earlier calls; empty where nothing has changed.
+
+        Args:
+            cell: (3, 3) Å of a periodic system, where it is not that of the call before.
+        """
+        if self._lattice is not None and cell is not None and not np.array_equal(cell, self._cell):
+            self._cell, self._lattice = cell.copy(), lattice_of(cell, self._pbc)
         if self._lattice is None and len(positions) <= _FEW_ATOMS:
             differing = _follow(np.ascontiguousarray(positions), self._radii, self._start, self._now)
         else:

@@ -21,10 +21,11 @@ def write_run(
     _, n_beads, n_atoms = positions.shape[:3]
     (folder / "input.toml").write_text(f'model = "{model}"\ntemperature_K = {temperature_K}\nbeads = [{n_beads}]\n')
     write(folder / "structure.xyz", atoms, format="extxyz")
-    cell = atoms.cell.array if atoms.pbc.any() else None
-    writer = TrajectoryWriter(folder / "trajectory.h5", n_beads, n_atoms, cell, pbc=atoms.pbc)
+    writer = TrajectoryWriter(folder / "trajectory.h5", n_beads, n_atoms, pbc=atoms.pbc)
     for k, frame in enumerate(positions):
-        writer.append(20 * k, FRAME_FS * k, frame, np.zeros(n_beads), cell=None if cells is None else cells[k])
+        writer.append(
+            20 * k, FRAME_FS * k, frame, np.zeros(n_beads), cell=atoms.cell.array if cells is None else cells[k]
+        )
     writer.close()
     return folder
 

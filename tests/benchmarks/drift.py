@@ -37,7 +37,7 @@ def main() -> int:
     with single_threaded_blas():
         start = thermalised(SchNetKernel(model, structure.numbers, "float64"), structure, options.beads, options.seed)
         for precision in ("float32", "float64"):
-            state = RingPolymer(*(array.copy() for array in start))
+            state = RingPolymer(*(array.copy() for array in start[:4]))
             series[precision] = energies(SchNetKernel(model, structure.numbers, precision), state, steps, precision)
             rows.append({"precision": precision, "beads": options.beads, "model": options.model, "length_ps": options.length}
                         | drift(series[precision], len(structure)))  # fmt: skip

@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import md.runs.runner
 from md.cli import main as rpmd
+from md.guards.limits import Guard
 from mlcalc.common.tables import aligned
 
 OFTEN, USUAL = 100, 1000  # steps between checkpoints
@@ -62,23 +62,18 @@ def steps_per_second(beads: int, steps: int, every: int) -> float:
 
 def guard_times(beads: int, steps: int) -> list[float]:
     """Seconds of every call of the guard in a run."""
-    times, make = [], md.runs.runner.make_guards
+    times, check = [], Guard.__call__
 
-    def timed(*arguments):
-        guard, bonds = make(*arguments)
+    def timed(guard, *state):
+        begin = time.perf_counter()
+        check(guard, *state)
+        times.append(time.perf_counter() - begin)
 
-        def look(*state):
-            begin = time.perf_counter()
-            guard(*state)
-            times.append(time.perf_counter() - begin)
-
-        return look, bonds
-
-    md.runs.runner.make_guards = timed
+    Guard.__call__ = timed
     try:
         steps_per_second(beads, steps, 10**9)
     finally:
-        md.runs.runner.make_guards = make
+        Guard.__call__ = check
     return times
 
 

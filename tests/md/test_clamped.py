@@ -18,8 +18,8 @@ from md.dynamics.ring_polymer import HBAR, RingPolymer, thermal_ring_polymer
 from md.observables.statistics import block_average
 from md.potentials import make_potential
 from md.runs.config import read_settings
-from md.runs.identity import RUN, physics_of
-from md.runs.preparation import as_extxyz, read_structure
+from md.runs.identity import RUN
+from md.runs.preparation import as_extxyz, identity_of, read_structure
 from md.simulation import Dynamics, simulate
 from mlcalc.calculator import SchNetCalculator
 from mlcalc.vibrations import position_variance, vibrational_energy
@@ -251,7 +251,7 @@ def test_the_pressure_of_a_cell_with_held_atoms_is_refused(case, capsys):
 def test_the_identity_of_a_run_covers_what_is_held_and_is_that_of_old_where_nothing_is(case):
     def of_structure(atoms: Atoms) -> str:
         write(case / "start.xyz", atoms, format="extxyz")
-        return physics_of(read_settings(case / "run.toml", {}), RUN)["structure"]
+        return identity_of(read_settings(case / "run.toml", {}), RUN)["structure"]
 
     free, held = molecule("C2H2"), molecule("C2H2")
     held.set_constraint(FixAtoms(HELD))

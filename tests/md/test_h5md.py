@@ -29,9 +29,9 @@ def test_particles_have_names_and_masses(tmp_path, periodic):
     atoms, path = methanol(periodic), tmp_path / "t.h5"
     positions = np.random.default_rng(0).normal(size=(FRAMES, P, len(atoms), 3))
     cell = atoms.cell.array if periodic else None
-    writer = TrajectoryWriter(path, P, len(atoms), cell, pbc=atoms.pbc, atoms=atoms)
+    writer = TrajectoryWriter(path, P, len(atoms), pbc=atoms.pbc, atoms=atoms)
     for k, frame in enumerate(positions):
-        writer.append(k, 0.5 * k, frame, np.zeros(P))
+        writer.append(k, 0.5 * k, frame, np.zeros(P), cell=None if cell is None else cell * (1.0 + 0.01 * k))
     writer.close()
     with h5py.File(path) as file:
         species, mass = file[f"{PARTICLES}/species"], file[f"{PARTICLES}/mass"]
@@ -50,7 +50,8 @@ def test_particles_have_names_and_masses(tmp_path, periodic):
     for k, ts in enumerate(universe.trajectory):
         np.testing.assert_allclose(ts.positions.reshape(P, -1, 3), positions[k], atol=1e-6)
         assert ts.time == pytest.approx(0.5e-3 * k)
-        assert ts.dimensions is None if not periodic else np.allclose(ts.dimensions, [10, 11, 12, 90, 90, 90])
+        expected = np.array([10, 11, 12, 90, 90, 90]) * np.repeat([1.0 + 0.01 * k, 1.0], 3)
+        assert ts.dimensions is None if not periodic else np.allclose(ts.dimensions, expected)
 
 
 def test_a_run_says_what_its_particles_are(tmp_path):

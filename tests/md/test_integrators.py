@@ -6,11 +6,12 @@ from ase import Atoms, units
 from ase.md.verlet import VelocityVerlet
 from scipy.linalg import solve_discrete_lyapunov
 
-from md.dynamics.integrators import SPLITTINGS, Modes, apply_letters, make_laws
+from md.dynamics.integrators import SPLITTINGS, Modes, apply_segment, make_laws, word_of
 from md.dynamics.ring_polymer import RingPolymer, thermal_ring_polymer
 from md.observables.estimators import conserved
 from md.potentials import AseForces, Harmonic, Morse
 from md.simulation import Dynamics, simulate
+from mlcalc.common.errors import InputError
 from mlcalc.vibrations import HBAR, position_variance
 
 MASS = 12.011
@@ -31,14 +32,15 @@ def stationary_spread(integrator: str, n_beads: int, timestep_fs: float) -> floa
             q, p, silence = np.zeros((3, n_beads, 1, 3))
             q[:, 0, 0], p[:, 0, 0] = unit[:n_beads], unit[n_beads:]
             modes = Modes(q, p, -stiffness * q, np.array([MASS]), np.zeros((n_beads, 0, 1, 3)))
-            apply_letters(np.array([letter]), modes, laws, silence.reshape(1, -1))
+            one = laws._replace(word=np.array([letter]))
+            apply_segment(0, modes, one, silence.reshape(1, -1), np.empty_like(q), modes.forces)
             columns.append(np.concatenate([q[:, 0, 0], p[:, 0, 0]]))
         return np.array(columns).T
 
     noise = np.zeros((size, size))
     noise[n_beads:, n_beads:] = np.diag(MASS * laws.noise[:, 0, 0] ** 2)
     step, added = np.eye(size), np.zeros((size, size))
-    for letter in (*laws.before, *laws.after):
+    for letter in laws.word:
         m = matrix(int(letter))
         step, added = m @ step, m @ added @ m.T + (noise if letter == 2 else 0.0)
     covariance = solve_discrete_lyapunov(step, added)
@@ -141,6 +143,64 @@ def test_recording_does_not_change_the_motion(every):
     assert np.array_equal(state.positions, start.positions)
     assert np.array_equal(state.momenta, start.momenta)
     assert rng.standard_normal() == reference.standard_normal()
+
+
+@pytest.mark.parametrize("thermostat", ["none", "PILE-L", "PILE-G", "T-RPMD"])
+@pytest.mark.parametrize(("once", "twice"), [("OBAFBO", "OBAFBOOBAFBO"), ("BAOAFB", "BAOAFBBAOAFB")])
+def test_a_word_twice_is_two_steps_of_half_the_time(once, twice, thermostat):
+    """To the bit, noise included; the heat is summed in another order."""
+    found = []
+    for word, steps, timestep_fs in ((once, 80, 0.25), (twice, 40, 0.5)):
+        rng, calls = np.random.default_rng(10), []
+        state = thermal_ring_polymer(np.array([[0, 0, 0], [0, 0, 1.3]]), np.array([12.0, 16.0]), 4, 300.0, rng)
+
+        def potential(positions, calls=calls):
+            calls.append(len(positions))
+            return MORSE(positions)
+
+        dynamics = Dynamics(300.0, timestep_fs, word, thermostat)
+        *_, last = simulate(state, potential, dynamics, rng, steps, steps)
+        assert len(calls) == 80 + 1  # one before the first step
+        found.append((last.heat, state.positions, state.momenta, last.forces, rng.standard_normal()))
+    (heat, *state_of_one), (other, *state_of_two) = found
+    assert heat == pytest.approx(other, rel=1e-12)
+    for one, two in zip(state_of_one, state_of_two, strict=True):
+        assert np.array_equal(one, two)
+
+
+def test_a_step_with_two_forces_conserves_energy_as_its_halves():
+    """Velocity Verlet twice in a step of a harmonic well: the closed form of its map, after n steps of half the time."""
+    stiffness, half, n = 5.0, 0.25 * units.fs, 60
+    state = RingPolymer(np.full((1, 1, 3), 0.1), np.full((1, 1, 3), 0.7), np.array([MASS]))
+    dynamics = Dynamics(300.0, 0.5, "BAFBBAFB", "none", remove_com=False)
+    for _ in simulate(state, Harmonic(stiffness), dynamics, np.random.default_rng(0), n // 2, n):
+        pass
+    kick, flow = np.array([[1.0, 0.0], [-stiffness * half / 2, 1.0]]), np.array([[1.0, half / MASS], [0.0, 1.0]])
+    q, p = np.linalg.matrix_power(kick @ flow @ kick, n) @ [0.1, 0.7]
+    np.testing.assert_allclose(state.positions, q, rtol=1e-12)
+    np.testing.assert_allclose(state.momenta, p, rtol=1e-12)
+
+
+def test_the_table_of_words_is_one_of_words():
+    for name, word in SPLITTINGS.items():
+        assert word_of(name) == word_of(word) == word
+        assert word.replace("F", "") == name
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["", "velocity", "BAB", "OBABOF", "FBAB", "BABFAB", "BAFBA", "BAFBAB", "AF", "BF", "BAFCFB", "BAFXB"],
+)
+def test_words_with_stale_forces_or_other_letters_are_refused(word):
+    with pytest.raises(InputError, match="expected one of OBABO, BAOAB, BCOCB, or a word of") as caught:
+        make_laws(Dynamics(300.0, 0.5, word, "none"), 2)
+    assert repr(word) in str(caught.value)
+
+
+def test_a_thermostat_without_its_letter_is_refused():
+    assert make_laws(Dynamics(300.0, 0.5, "BAFB", "none"), 2).draws(5)[0] == 0
+    with pytest.raises(InputError, match="has no O: expected thermostat = 'none', not 'PILE-L'"):
+        make_laws(Dynamics(300.0, 0.5, "BAFB"), 2)
 
 
 def test_compiled_normal_numbers_are_numpys():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ase import units
 
-from md.dynamics.integrators import SPLITTINGS, after_forces, before_forces, in_modes, make_laws
+from md.dynamics.integrators import SPLITTINGS, apply_segment, in_modes, make_laws
 from md.dynamics.normal_modes import to_modes
 from md.dynamics.ring_polymer import HBAR, thermal_ring_polymer
 from md.observables.estimators import energy_scaled
@@ -137,8 +137,8 @@ def test_a_step_is_symplectic(integrator):
         beads, silence = laws.transform.T @ modes.positions.reshape(n_beads, 3), np.empty((0, 0))
         beads = np.ascontiguousarray(beads).reshape(n_beads, 1, 3)
         to_modes(laws.transform, morse(beads)[1], modes.forces)
-        before_forces(modes, laws, silence, beads)
-        after_forces(modes, laws, silence, morse(beads)[1])
+        apply_segment(0, modes, laws, silence, beads, modes.forces)
+        apply_segment(1, modes, laws, silence, beads, morse(beads)[1])
         return np.concatenate([modes.positions.ravel(), modes.momenta.ravel()])
 
     modes = in_modes(begin, laws)

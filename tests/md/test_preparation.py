@@ -1,5 +1,11 @@
 """What a start structure says is what a run moves: masses, charge, spin, i-PI's cell and units; or it is refused."""
 
+import builtins
+import hashlib
+import io
+import json
+import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +15,12 @@ from ase.io import read, write
 from ase.units import Bohr
 
 from md.cli import main
+from md.files.checkpoint import read_checkpoint
 from md.runs.preparation import read_start, read_structure
 from mlcalc.common.errors import InputError
 from mlcalc.model_file import load_model, save_model
 from mlcalc.structures.structure_files import read_atoms
-from tests.conftest import SCHNETPACK_DIALECT, random_model
+from tests.conftest import SCHNETPACK_DIALECT, random_model, rpmd_run, write_acetylene
 
 ROOT = Path(__file__).parents[2]
 METHANE = ROOT / "inputs" / "methane" / "start.xyz"
@@ -130,3 +137,42 @@ def test_a_structure_that_says_nothing_is_written_as_before():
     found = read_structure(ROOT / "inputs/c20/c20.xyz")
     assert found.info == {}
     assert set(found.arrays) == {"numbers", "positions"}
+
+
+@pytest.mark.parametrize("command", ["run", "resume"])
+def test_models_and_structure_are_opened_once(tmp_path, command, monkeypatch):
+    """Several numbers of beads and all; hashes, copies and status are of what was read."""
+    write_acetylene(tmp_path, 'steps = 10\nbeads = [2, 1]\ncommittee = ["other.safetensors"]\n')
+    shutil.copy(tmp_path / "net.safetensors", tmp_path / "other.safetensors")
+    monkeypatch.chdir(tmp_path)
+    opened, open_file = Counter(), io.open
+
+    def counted(file, mode="r", *arguments, **keys):
+        if "r" in mode and "+" not in mode:
+            opened[str(file)] += 1
+        return open_file(file, mode, *arguments, **keys)
+
+    if command == "resume":
+        assert rpmd_run(tmp_path) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(io, "open", counted)
+        patch.setattr(builtins, "open", counted)
+        if command == "run":
+            assert rpmd_run(tmp_path) == 0
+        else:
+            assert main(["resume", str(tmp_path / "out"), "--steps", "20", "--no-figure"]) == 0
+    names = ["net.safetensors", "other.safetensors", "start.xyz"]
+    if command == "resume":
+        names = [
+            f"out/P{n}/{name}"
+            for n in (2, 1)
+            for name in ("model.safetensors", "committee-000.safetensors", "structure.xyz")
+        ]
+    totals = {name: sum(count for path, count in opened.items() if path.endswith(name)) for name in names}
+    assert totals == dict.fromkeys(names, 1)
+    digest = hashlib.sha256((tmp_path / "net.safetensors").read_bytes()).hexdigest()
+    for folder in (tmp_path / "out" / "P2", tmp_path / "out" / "P1"):
+        assert json.loads((folder / "status.json").read_text())["model_sha256"] == digest
+        identity = read_checkpoint(folder)[0].physics
+        assert identity["model"] == identity["committee[0]"] == digest
+        assert identity["structure"] == hashlib.sha256((folder / "structure.xyz").read_bytes()).hexdigest()

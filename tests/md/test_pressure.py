@@ -26,10 +26,8 @@ def test_pressure_is_a_derivative():
 
     kernel = SchNetKernel(model, numbers, "float64", cell=cell, pbc=np.ones(3, bool))
     result, volume, h = kernel.evaluate(q), np.linalg.det(cell), 1e-5
-    state = RingPolymer(q, np.zeros_like(q), np.where(numbers == 1, 1.008, 12.011))
-    sample = Sample(
-        0, 0.0, state, result["energies"], result["forces"], T, True, 0.0, virials=result["virials"], volume=volume
-    )
+    state = RingPolymer(q, np.zeros_like(q), np.where(numbers == 1, 1.008, 12.011), cell=cell)
+    sample = Sample(0, 0.0, state, result["energies"], result["forces"], T, True, 0.0, virials=result["virials"])
     slope = (energy(1 + h) - energy(1 - h)) / (2 * h)  # dE/dln(length) = 3Ω dE/dΩ
     expected = (8 * units.kB * T / volume - slope / (3 * volume)) / units.GPa
     assert pressure(sample) == pytest.approx(expected, rel=1e-5)

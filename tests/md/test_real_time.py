@@ -19,7 +19,7 @@ from md.dynamics.ring_polymer import thermal_ring_polymer
 from md.potentials import Harmonic, Morse
 from md.runs.config import RunSettings
 from md.runs.real_time import Copies, stop_rigid_motion, trajectories
-from md.simulation import Dynamics, simulate
+from md.simulation import Dynamics, Motion, simulate
 from tests.conftest import write_acetylene
 
 RPMD = [sys.executable, "-c", "import sys; from md.cli import main; sys.exit(main())"]
@@ -34,11 +34,14 @@ def nothing(step: int) -> None:
 def test_velocity_autocorrelation_of_oscillators(n_beads, thermostat):
     """RPMD is exact for a harmonic potential: Kubo's correlation is k_BT/m cos ωt, whatever P and the friction of inner modes."""
     stiffness, copies, mass = 20.0, 200, 12.011
-    settings = RunSettings("", beads=n_beads, steps=300, equilibration_steps=400, velocities_every_steps=2)
+    settings = RunSettings(
+        "", beads=n_beads, steps=300, equilibration_steps=400, velocities_every_steps=2, trajectories_at_once=copies
+    )
     dynamics = Dynamics(300.0, 0.5, "BAOAB", thermostat, centroid_time_fs=20.0, remove_com=False)
     rng = np.random.default_rng(1)
     state = thermal_ring_polymer(np.zeros((2 * copies, 3)), np.full(2 * copies, mass), n_beads, 300.0, rng)
-    velocities = trajectories(state, Copies(Harmonic(stiffness), copies), dynamics, rng, settings, nothing)
+    motion = Motion(state, Copies(Harmonic(stiffness), copies), dynamics, rng)
+    velocities = trajectories(motion, settings, nothing)
     assert velocities.shape == (copies, 151, 2, 3)
     found = autocorrelations(velocities, np.full(2, mass), 300.0, 100)
     exact = 6.0 * np.cos(np.sqrt(stiffness / mass) * units.fs * np.arange(100))
