@@ -2,15 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from md.dynamics.gle import Gle
 from md.dynamics.integrators import Laws, Modes, apply_segment, in_modes, make_laws
 from md.dynamics.normal_modes import to_beads, to_modes
 from md.dynamics.ring_polymer import RingPolymer
+from md.dynamics.settings import Dynamics
 from md.guards.endings import Frame
 from md.guards.limits import check_finite
 from md.observables.estimators import Sample
@@ -21,33 +20,6 @@ _NOISE_NUMBERS = 1 << 14  # drawn at once: 128 KiB, which stay in the cache
 # As potential.Potential.__call__; it gets a cell where the state has one.
 Potential = Callable[..., tuple[np.ndarray, np.ndarray]]
 NoiseSource = Callable[[np.ndarray], None]
-
-
-@dataclass(frozen=True)
-class Dynamics:
-    """Ensemble and integrator.
-
-    Attributes:
-        temperature_K: T; with thermostat ``"none"`` it only sets the springs.
-        timestep_fs: Δt.
-        integrator: A name of integrators.SPLITTINGS, or a word of its letters.
-        thermostat: A name of thermostats.THERMOSTATS.
-        centroid_time_fs: τ₀, relaxation time of the centroid's momenta.
-        friction_scale: λ of the internal modes' friction 2λω_k.
-        remove_com: Hold the centre of mass at rest.
-        remove_rotation: Hold the total angular momentum of an isolated molecule at zero (rigid_motion.py).
-        gle: Matrices of the thermostat ``"GLE"``.
-    """
-
-    temperature_K: float
-    timestep_fs: float
-    integrator: str = "OBABO"
-    thermostat: str = "PILE-L"
-    centroid_time_fs: float = 100.0
-    friction_scale: float = 1.0
-    remove_com: bool = True
-    remove_rotation: bool = False
-    gle: Gle | None = None
 
 
 class Point(NamedTuple):
@@ -139,7 +111,8 @@ def simulate(
     else:
         modes, first, heat = _restored(ring_polymer, laws, begin), begin.step, begin.heat
     beads, segments = ring_polymer.positions, laws.evaluations
-    energies, forces = potential(*ring_polymer.configuration)
+    place = ring_polymer.configuration  # arrays that change in place
+    energies, forces = potential(*place)
     guard(first, beads, modes, energies, forces)
     to_modes(laws.transform, forces, modes.forces)
     source = standard_normal(rng) if isinstance(rng, np.random.Generator) else rng
@@ -149,7 +122,7 @@ def simulate(
             normals = next(noise)
             for segment in range(segments):
                 heat += apply_segment(segment, modes, laws, normals, beads, forces)
-                energies, forces = potential(*ring_polymer.configuration)
+                energies, forces = potential(*place)
                 guard(step, beads, modes, energies, forces)
             heat += apply_segment(segments, modes, laws, normals, beads, forces)
         if step % every == 0 or step == steps:

@@ -42,7 +42,8 @@ from md.dynamics.normal_modes import (
 )
 from md.dynamics.rigid_motion import add_thermal_rotation, centre_of_mass_part, remove_rotation
 from md.dynamics.ring_polymer import RingPolymer, ring_frequency
-from md.dynamics.thermostats import THERMOSTATS
+from md.dynamics.settings import Dynamics
+from md.dynamics.thermostats import THERMOSTATS, Thermostat
 from mlcalc.common.compiled import njit
 from mlcalc.common.errors import InputError
 
@@ -139,8 +140,8 @@ def _has_fresh_forces(word: str) -> bool:
     return fresh
 
 
-def make_laws(dynamics, n_beads: int) -> Laws:
-    """Laws of motion for simulation.Dynamics and P beads.
+def make_laws(dynamics: Dynamics, n_beads: int) -> Laws:
+    """Laws of motion for settings.Dynamics and P beads.
 
     Raises:
         InputError: By word_of, or a thermostat whose letter the word does not have.
@@ -166,7 +167,9 @@ def make_laws(dynamics, n_beads: int) -> Laws:
     ))  # fmt: skip
 
 
-def _ornstein_uhlenbeck(thermostat, duration: float, thermal_energy: float) -> tuple[np.ndarray, np.ndarray]:
+def _ornstein_uhlenbeck(
+    thermostat: Thermostat, duration: float, thermal_energy: float
+) -> tuple[np.ndarray, np.ndarray]:
     """T and S of Laws; S is the symmetric root."""
     damping = expm(-duration * thermostat.drift)
     gained = thermostat.covariance - damping @ thermostat.covariance @ damping.transpose(0, 2, 1)

@@ -15,6 +15,7 @@ from scipy.linalg import eigh_tridiagonal, expm
 from md.dynamics.integrators import word_of
 from md.dynamics.normal_modes import cayley_propagator, exact_propagator, mode_frequencies
 from md.dynamics.ring_polymer import ring_frequency
+from md.dynamics.settings import Dynamics
 from md.dynamics.thermostats import THERMOSTATS
 
 _ROUNDING = 1e-9
@@ -23,8 +24,8 @@ _BISECTIONS = 40
 _ITERATIONS, _SETTLED = 40, 0.003
 
 
-def stability_limit(dynamics, n_beads: int, stiffest: float) -> float:
-    """Δt in fs up to which ``dynamics`` (simulation.Dynamics) is stable with P beads; infinite if its own Δt and all below are.
+def stability_limit(dynamics: Dynamics, n_beads: int, stiffest: float) -> float:
+    """Δt in fs up to which ``dynamics`` is stable with P beads; infinite if its own Δt and all below are.
 
     Args:
         stiffest: Ω, the largest frequency of the potential, 1 / ASE time.

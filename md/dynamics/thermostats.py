@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from ase import units
 
+from md.dynamics.settings import Dynamics
+
 
 class Thermostat(NamedTuple):
     """What one O does.
@@ -38,11 +40,11 @@ def white_noise(frictions: np.ndarray, rescaling_time: float = np.inf) -> Thermo
     return Thermostat(drift, np.ones_like(drift), rescaling_time)
 
 
-# Every row of THERMOSTATS takes the frequencies (P,) ω_k of the free ring polymer in 1 / ASE time and simulation.Dynamics, from
+# Every row of THERMOSTATS takes the frequencies (P,) ω_k of the free ring polymer in 1 / ASE time and settings.Dynamics, from
 # which it uses τ₀ (centroid_time_fs), λ (friction_scale) or the matrices (gle).
 
 
-def pile_l(frequencies: np.ndarray, dynamics) -> Thermostat:
+def pile_l(frequencies: np.ndarray, dynamics: Dynamics) -> Thermostat:
     """PILE-L: γ_k = 2λω_k, γ_0 = 1/τ₀; λ = 1 damps every free mode critically.
 
     Source: Ceriotti et al., J. Chem. Phys. 133, 124104 (2010), eqs. (36)–(38), doi:10.1063/1.3489925.
@@ -52,7 +54,7 @@ def pile_l(frequencies: np.ndarray, dynamics) -> Thermostat:
     return white_noise(frictions)
 
 
-def pile_g(frequencies: np.ndarray, dynamics) -> Thermostat:
+def pile_g(frequencies: np.ndarray, dynamics: Dynamics) -> Thermostat:
     """PILE-G: as PILE-L, but the centroid's velocities are all scaled by one random factor, which disturbs its motion least.
 
     Source: Ceriotti et al., J. Chem. Phys. 133, 124104 (2010), doi:10.1063/1.3489925; Bussi, Donadio, Parrinello, J. Chem. Phys.
@@ -61,7 +63,7 @@ def pile_g(frequencies: np.ndarray, dynamics) -> Thermostat:
     return white_noise(2.0 * dynamics.friction_scale * frequencies, dynamics.centroid_time_fs * units.fs)
 
 
-def t_rpmd(frequencies: np.ndarray, dynamics) -> Thermostat:
+def t_rpmd(frequencies: np.ndarray, dynamics: Dynamics) -> Thermostat:
     """T-RPMD: γ_k = λ·ω_k, which is half of PILE's; the centroid is free, for real-time correlation functions.
 
     Source: Rossi, Ceriotti, Manolopoulos, J. Chem. Phys. 140, 234116 (2014), doi:10.1063/1.4883861.
@@ -69,14 +71,14 @@ def t_rpmd(frequencies: np.ndarray, dynamics) -> Thermostat:
     return white_noise(dynamics.friction_scale * frequencies)
 
 
-def centroid_noise(frequencies: np.ndarray, dynamics) -> Thermostat:
+def centroid_noise(frequencies: np.ndarray, dynamics: Dynamics) -> Thermostat:
     """White noise on the centroid alone, γ_0 = 1/τ₀; internal modes are free. At P = 1, Langevin dynamics."""
     frictions = np.zeros_like(frequencies)
     frictions[0] = 1.0 / (dynamics.centroid_time_fs * units.fs)
     return white_noise(frictions)
 
 
-def generalised_langevin(frequencies: np.ndarray, dynamics) -> Thermostat:
+def generalised_langevin(frequencies: np.ndarray, dynamics: Dynamics) -> Thermostat:
     """Coloured noise by the matrices of ``dynamics.gle`` (gle.py): one for all modes, or one for each (PIGLET).
 
     Sources: Ceriotti, Bussi, Parrinello, J. Chem. Theory Comput. 6, 1170 (2010), doi:10.1021/ct900563s; PIGLET: Ceriotti,
@@ -91,7 +93,7 @@ def generalised_langevin(frequencies: np.ndarray, dynamics) -> Thermostat:
     return Thermostat(np.broadcast_to(dynamics.gle.drift, shape), np.broadcast_to(relative, shape))
 
 
-def no_thermostat(frequencies: np.ndarray, dynamics) -> Thermostat:
+def no_thermostat(frequencies: np.ndarray, dynamics: Dynamics) -> Thermostat:
     """No friction: constant energy (microcanonical RPMD)."""
     return white_noise(np.zeros_like(frequencies))
 

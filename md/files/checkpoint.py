@@ -1,4 +1,4 @@
-"""Checkpoints: the state of a run to the bit, in files that are whole or refused.
+"""Checkpoints: the state of a run to the bit, in files that are complete or refused.
 
 A file is a safetensors block (the arrays of the state, float64; everything else as JSON in its metadata), followed by the SHA-256
 of that block. The newest lies in ``checkpoint``, the one before in ``checkpoint.previous``.
@@ -33,10 +33,10 @@ class Checkpoint(NamedTuple):
     Attributes:
         phase: What ``step`` counts in: "equilibration", "production" or "trajectories".
         step: Steps, or batches of trajectories, that are done.
-        state: Arrays by name, as simulation.Point or ring_polymer.RingPolymer have them.
+        state: Arrays by name, as simulation.Point or ring_polymer.RingPolymer have them; molecules have no ``cell``.
         generators: State of every random generator, ``rng.bit_generator.state``.
         extent: Entries or bytes of every file that grows, as run_folder.RunFolder has it.
-        physics: Settings that a continued run must share, and hashes of its files.
+        physics: Settings that a resumed run must share, and hashes of its files: runs/identity.py.
     """
 
     phase: str
@@ -48,7 +48,7 @@ class Checkpoint(NamedTuple):
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write the newest checkpoint of a run folder; that which was the newest becomes the one before."""
+    """Write the newest checkpoint of a run folder, and keep the one before it."""
     facts: dict = {"format": _FORMAT, "version": _VERSION} | checkpoint._asdict()
     arrays = {name: np.asarray(array, order="C") for name, array in facts.pop("state").items()}
     block = save(arrays, {"facts": to_json(facts)})
@@ -60,7 +60,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def read_checkpoint(folder: Path) -> tuple[Checkpoint, str | None]:
-    """The newest checkpoint that is whole, and a warning when that is not the newest one.
+    """The newest checkpoint that is not damaged, and a warning when that is not the newest one.
 
     Raises:
         InputError: There is none.
@@ -69,13 +69,13 @@ def read_checkpoint(folder: Path) -> tuple[Checkpoint, str | None]:
     for name in (NEWEST, PREVIOUS):
         try:
             found = _read(folder / name)
-            return found, ("; ".join(problems) + f": going on from {name}" if problems else None)
+            return found, ("; ".join(problems) + f": resuming from {name}" if problems else None)
         except FileNotFoundError:
             continue
         except (OSError, ValueError, KeyError, TypeError, RecursionError, MemoryError, SafetensorError) as error:
             reason = " ".join(str(error).replace(f"{folder / name} ", "").split())
             problems.append(f"{folder / name} is damaged ({reason[:400] or type(error).__name__})")
-    raise InputError("; ".join(problems) or f"{folder}: no checkpoint to go on from")
+    raise InputError("; ".join(problems) or f"{folder}: no checkpoint to resume from")
 
 
 def _read(path: Path) -> Checkpoint:

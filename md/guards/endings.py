@@ -32,14 +32,14 @@ MEANINGS = {
     Exit.BAD_INPUT: "input that cannot be used, or an output folder that cannot be written to; nothing was written",
     Exit.NOT_FINITE: "energy or forces are not finite",
     Exit.FORCE: "a force above max_force_eV_A",
-    Exit.DISTANCE: "atoms closer than the model has ever seen (domain_guard)",
+    Exit.DISTANCE: "atoms closer than in the training data of the model (domain_guard)",
     Exit.TEMPERATURE: "a temperature above max_temperature_K",
     Exit.GYRATION: "a ring polymer wider than max_gyration_A",
     Exit.DISK: "files cannot be written any more: disk full, quota, become read-only",
     Exit.DISAGREEMENT: "a committee that disagrees by more than max_disagreement_eV_A",
     Exit.ENERGY: "an energy below the minimum of the start (energy_guard)",
     Exit.BONDS: "bonds that are not those of the start (bond_guard)",
-    Exit.WALLTIME: "--max-walltime is over: go on with 'rpmd resume'",
+    Exit.WALLTIME: "--max-walltime is over: continue with 'rpmd resume'",
 }
 
 

@@ -116,7 +116,9 @@ class RunSettings:
                 f"thermostat = {self.thermostat!r} with gle_file = {self.gle_file!r}: the thermostat GLE, and no other, needs one"
             )
         if self.max_disagreement_eV_A and not self.committee:
-            raise InputError(f"max_disagreement_eV_A = {self.max_disagreement_eV_A:g}: needs a committee")
+            raise InputError(
+                f"max_disagreement_eV_A = {self.max_disagreement_eV_A:g} without a committee: give its models"
+            )
         if self.heat_capacity and self.thermostat in _NOT_CANONICAL:
             raise InputError(
                 f"heat_capacity with thermostat = {self.thermostat!r}: its fluctuations are not those at constant temperature; "

@@ -26,7 +26,7 @@ from md.runs.run_folder import (
 )
 from mlcalc.common.errors import InputError
 
-_MOST_UNCERTAIN = 100  # beads on which a committee disagrees, where nobody says how many
+_MOST_UNCERTAIN = 100  # default number of beads on which a committee disagrees
 _LEAST_A = 0.01  # beads whose distances differ by less, root mean square, are one structure to a label
 
 

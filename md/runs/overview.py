@@ -53,10 +53,10 @@ def overview(folder: Path) -> dict[str, Any]:
     ensemble = Ensemble(settings.bead_counts[0], len(masses), settings.temperature_K)
     known = _means(folder, ensemble)
     n_records = len(read_table(folder / PROPERTIES)["step"]) if known else 0
-    told = {name: Mean(value, error, 0.0) for name, (value, error) in known.items()}
+    averages = {name: Mean(value, error, 0.0) for name, (value, error) in known.items()}
     return found | {
         "means": known,
-        "verdict": as_line(verdict(told, n_records, ensemble, settings.thermostat, masses, status)) or None,
+        "verdict": as_line(verdict(averages, n_records, ensemble, settings.thermostat, masses, status)) or None,
     }
 
 
@@ -76,10 +76,10 @@ def _converted(folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _state(told: str, writing: bool) -> str:
+def _state(recorded: str, writing: bool) -> str:
     if writing:
         return "running"
-    return "killed" if told == "running" else told
+    return "killed" if recorded == "running" else recorded
 
 
 def _means(folder: Path, ensemble: Ensemble) -> dict[str, list[float]]:

@@ -1,4 +1,4 @@
-"""What the user sees of a run: a bar on a terminal, lines elsewhere, and a table of means at the end."""
+"""What a run prints: a bar on a terminal, lines elsewhere, and a table of means at the end."""
 
 import math
 import time
@@ -66,7 +66,7 @@ class Progress:
 
 
 def summary(results: list[dict]) -> str:
-    """A table of means with standard errors, one column per run, and a line for each run about which something is conspicuous.
+    """A table of means with standard errors, one column per run, and a line for each run that has a verdict.
 
     Args:
         results: One dict per run: ``beads``, ``ns_per_day``, and, where properties were recorded, ``ensemble`` and ``series``,
@@ -75,8 +75,8 @@ def summary(results: list[dict]) -> str:
     rows = property_rows([means(result["series"], result["ensemble"]) for result in results if "series" in result])
     rows.append(["speed / ns/day", *(f"{result['ns_per_day']:.2f}" for result in results)])
     table = aligned(["", *(f"P = {result['beads']}" for result in results)], rows, left=1)
-    told = [(result["beads"], result["verdict"]) for result in results if result.get("verdict")]
-    return "\n".join([table, *(f"verdict on P = {beads}: {as_line(texts)}" for beads, texts in told)])
+    verdicts = [(result["beads"], result["verdict"]) for result in results if result.get("verdict")]
+    return "\n".join([table, *(f"verdict on P = {beads}: {as_line(texts)}" for beads, texts in verdicts)])
 
 
 def property_rows(columns: list[dict[str, Mean]]) -> list[list[str]]:

@@ -1,8 +1,8 @@
 """Real-time ring-polymer MD: many independent trajectories from thermalised starts, moved as one batch.
 
 Every trajectory starts from a thermalisation with PILE-L and then moves under T-RPMD, which leaves the centroid free, or at
-constant energy (RPMD; at P = 1 both are classical dynamics). The velocities of the centroids are what Kubo-transformed velocity
-autocorrelation functions are made of (analysis/spectrum/spectra.py).
+constant energy (RPMD; at P = 1 both are classical dynamics). The velocities of the centroids give Kubo-transformed velocity
+autocorrelation functions (analysis/spectrum/spectra.py).
 
 M copies of a molecule are one ring polymer of M·N atoms whose potential is a sum over copies: the laws of motion are the same,
 and the network sees P·M replicas at once.

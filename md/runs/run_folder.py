@@ -8,8 +8,8 @@ structure.xyz      the start geometry
 model.safetensors  the model as used, so that the folder stands on its own; likewise committee-K.safetensors
 gle.txt            the thermostat's matrices, if it has any
 trajectory.h5      all beads, see md/files/trajectory.py
-properties.csv     estimators against time, one header, whole lines only (older ones begin with a comment, #): means over beads,
-                   energies of the whole system; 'rpmd estimators' has their formulas
+properties.csv     estimators against time, one header, complete lines only (older ones begin with a comment, #): means over
+                   beads, energies of all atoms together; 'rpmd estimators' has their formulas
 velocities.h5      in place of these two where 'rpmd real-time' ran, see md/runs/real_time.py
 checkpoint         the state to resume from, and checkpoint.previous the one before, see md/files/checkpoint.py
 breach.xyz         all beads where a guard stopped the run, with what the model says: model_energy, model_forces
@@ -225,7 +225,7 @@ class RunFolder:
             image.positions = image_positions
             if atoms.pbc.any():
                 image.cell = frame.cell
-            # Not under the names of labels: nobody is to train a network on what it has said itself.
+            # Not under the names of labels: no network should be trained on its own predictions.
             image.info = {"step": frame.step, "bead": bead, "reason": reason, "model_energy": float(energy)}
             image.set_array("model_forces", image_forces)
             images.append(image)

@@ -128,7 +128,7 @@ def _in_turn(tasks: list[_Task], stop: StopRequest) -> tuple[int, list[Path]]:
             print(f"rpmd: error: {folder}: {result['error']}".replace(" RUN ", f" {folder} "), file=sys.stderr)
     if results[-1]["state"] == "interrupted":
         place = folders[0] if len(folders) == 1 else folders[0].parent
-        print(f"rpmd: stopped; go on with: rpmd resume {place}", file=sys.stderr)
+        print(f"rpmd: stopped; continue with: rpmd resume {place}", file=sys.stderr)
     codes = [int(result["code"]) for result in results if result["code"]]
     return codes[0] if codes else 0, folders[: len(results)]
 

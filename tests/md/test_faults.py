@@ -195,7 +195,7 @@ def double_frame(folder: Path) -> None:
 
 
 DAMAGE = {
-    "checkpoint": (lambda folder: flip(folder / NEWEST, 700), "going on from checkpoint.previous", "nothing is lost"),
+    "checkpoint": (lambda folder: flip(folder / NEWEST, 700), "resuming from checkpoint.previous", "nothing is lost"),
     "both checkpoints": (
         lambda folder: [flip(folder / name, 700) for name in (NEWEST, PREVIOUS)], "previous is damaged", "cannot be resumed",
     ),

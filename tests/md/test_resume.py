@@ -153,9 +153,9 @@ def test_a_torn_checkpoint_falls_back_to_the_one_before(case, capsys):
         assert "checkpoint is damaged" in warning
     for cut in (0, 1, 31, 32, 33, len(good) // 2):
         (case / "torn" / NEWEST).write_bytes(good[:cut])
-        assert "going on from checkpoint.previous" in read_checkpoint(case / "torn")[1]
+        assert "resuming from checkpoint.previous" in read_checkpoint(case / "torn")[1]
     assert resume(case / "torn", "--steps", "400") == 0
-    assert "going on from checkpoint.previous" in capsys.readouterr().err
+    assert "resuming from checkpoint.previous" in capsys.readouterr().err
     assert (case / "torn" / NEWEST).read_bytes() == whole
     assert content(case / "torn") == content(case / "out")
 
@@ -284,7 +284,7 @@ def test_wall_time(case, capsys):
     folder, code, rounds = case / "short", 75, 0
     options = ["--output", str(folder), "--max-walltime"]
     assert rpmd_run(case, *options, "0") == 75
-    assert f"go on with: rpmd resume {folder}" in capsys.readouterr().err
+    assert f"continue with: rpmd resume {folder}" in capsys.readouterr().err
     assert json.loads((folder / "status.json").read_text())["state"] == "interrupted"
     while code == 75 and rounds < 100:
         code, rounds = resume(folder, "--max-walltime", "0:00.05"), rounds + 1

@@ -16,6 +16,7 @@ from ase.io import read
 
 from md.cli import main
 from md.files.trajectory import read_frames
+from md.potentials import ClosestPair
 from md.runs.config import read_settings
 from mlcalc.common.errors import InputError
 from tests.conftest import rpmd_run, write_acetylene
@@ -230,6 +231,9 @@ def test_explosion_stops_with_the_step_and_the_bead(case, capsys, monkeypatch):
             forces = np.zeros_like(positions)
             forces[-1, 0, 0] = np.nan if self.calls > 29 else 0.0
             return np.zeros(len(positions)), forces
+
+        def closest_pair(self, limits):
+            return ClosestPair(np.inf)
 
     monkeypatch.setattr(md.runs.preparation, "make_potential", lambda *arguments: Breaking())
     # Evaluations 1 and 2 of three beads are the starts of equilibration and production.

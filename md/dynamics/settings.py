@@ -1,0 +1,32 @@
+"""What the laws of motion are made of."""
+
+from dataclasses import dataclass
+
+from md.dynamics.gle import Gle
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """Ensemble and integrator.
+
+    Attributes:
+        temperature_K: T; with thermostat ``"none"`` it only sets the springs.
+        timestep_fs: Δt.
+        integrator: A name of integrators.SPLITTINGS, or a word of its letters.
+        thermostat: A name of thermostats.THERMOSTATS.
+        centroid_time_fs: τ₀, relaxation time of the centroid's momenta.
+        friction_scale: λ of the internal modes' friction 2λω_k.
+        remove_com: Hold the centre of mass at rest.
+        remove_rotation: Hold the total angular momentum of an isolated molecule at zero (rigid_motion.py).
+        gle: Matrices of the thermostat ``"GLE"``.
+    """
+
+    temperature_K: float
+    timestep_fs: float
+    integrator: str = "OBABO"
+    thermostat: str = "PILE-L"
+    centroid_time_fs: float = 100.0
+    friction_scale: float = 1.0
+    remove_com: bool = True
+    remove_rotation: bool = False
+    gle: Gle | None = None
