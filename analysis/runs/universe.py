@@ -1,8 +1,8 @@
 """Run folders as MDAnalysis sees them: all beads as segments, or the centroid alone.
 
 MDAnalysis counts in Å and ps and keeps positions in float32. Atom order is that of the file, bead-major:
-index = bead·N + atom. A periodic run is turned into MDAnalysis' axes as it is opened (analysis/structure/boxes.py): its structure, universes
-and positions all have the first vector of the box along x and the second in the xy plane.
+index = bead·N + atom. A periodic run is turned into MDAnalysis' axes as it is opened (analysis/structure/boxes.py): its structure,
+universes and positions all have the first vector of the box along x and the second in the xy plane.
 """
 
 import tomllib
