@@ -1,6 +1,7 @@
 """The house rules that a machine can check: which way imports run, and what the repository's top level holds."""
 
 import ast
+import re
 import subprocess
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -86,10 +87,20 @@ def test_folders_import_one_way(root):
         pytest.fail(f"{' ← '.join(circle)}: {'; '.join(ties)}")
 
 
-def test_nobody_imports_the_commands():
-    above = {"mlcalc.cli", "mlcalc.commands", "md.cli", "analysis.__main__"}
-    for name, imported in MODULES.items():
-        assert not {folder(module) for module in imported} & above or folder(name) in above, name
+def is_command(module: str) -> bool:
+    return module in ("mlcalc.cli", "md.cli", "analysis.__main__") or bool(re.search(r"\.commands?(\.|$)", module))
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if not is_command(name)))
+def test_only_commands_import_commands(name):
+    assert not [module for module in MODULES[name] if is_command(module)]
+
+
+def test_no_module_is_left_to_git_to_ignore():
+    """A folder named like one of .gitignore would be missing from every clone."""
+    command = ["git", "ls-files", "--others", "--ignored", "--exclude-standard", "--", *PACKAGES]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.splitlines()
+    assert not [path for path in listed if path.endswith(".py")]
 
 
 @pytest.mark.parametrize("path", ["mlcalc.labels", "md.config", "analysis.universe", "analysis.lrp"])
