@@ -20,17 +20,17 @@ ORIGINAL_DIALECT = SchNetConfig(
 )  # fmt: skip
 
 
-def random_model(config: SchNetConfig, seed: int = 0, **metadata) -> Model:
+def random_model(config: SchNetConfig, seed: int = 0, dtype=np.float32, **metadata) -> Model:
     """A network with random weights of the size that training gives, so that forces are some eV/Å."""
     rng = np.random.default_rng(seed)
     weights = {}
     for name, shape in expected_shapes(config).items():
         fan_in = shape[-1] if len(shape) == 2 else 4
-        weights[name] = rng.normal(0.0, 1.2 / np.sqrt(fan_in), shape).astype(np.float32)
+        weights[name] = rng.normal(0.0, 1.2 / np.sqrt(fan_in), shape).astype(dtype)
     reach = config.cutoff or 8.0
-    weights["radial_basis.centers"] = np.linspace(0.0, reach, config.n_rbf, dtype=np.float32)
+    weights["radial_basis.centers"] = np.linspace(0.0, reach, config.n_rbf, dtype=dtype)
     spacing = reach / (config.n_rbf - 1)
-    weights["radial_basis.coefficients"] = np.full(config.n_rbf, 0.5 / spacing**2, dtype=np.float32)
+    weights["radial_basis.coefficients"] = np.full(config.n_rbf, 0.5 / spacing**2, dtype=dtype)
     weights["energy_scale"] = np.float64(0.7)[()] * np.ones(())
     weights["energy_shift"] = np.array([-13.6, -1029.0])[: len(config.elements)]
     return Model(config, weights, metadata)
