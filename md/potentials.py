@@ -124,7 +124,7 @@ def relaxed(potential, atoms: Atoms) -> Atoms:
 
 
 class AseForces:
-    """Any ASE calculator, bead by bead."""
+    """Any ASE calculator, bead by bead; a bead with a position that is NaN or infinite has NaN for its energy and forces."""
 
     def __init__(self, atoms, calculator):
         self.atoms = atoms.copy()
@@ -134,6 +134,9 @@ class AseForces:
         """Energies (P,) eV and forces (P, N, 3) eV/Å at positions (P, N, 3) Å."""
         energies, forces = np.empty(len(positions)), np.empty(positions.shape)
         for bead, bead_positions in enumerate(positions):
+            if not np.isfinite(bead_positions).all():  # calculators may leave out pairs at NaN, and return a number
+                energies[bead], forces[bead] = np.nan, np.nan
+                continue
             self.atoms.positions = bead_positions
             energies[bead] = self.atoms.get_potential_energy()
             forces[bead] = self.atoms.get_forces(apply_constraint=False)

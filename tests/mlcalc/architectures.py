@@ -6,7 +6,7 @@ A new architecture passes the contract by a row in ROWS. Files of models, which 
 
 import json
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -102,7 +102,7 @@ BY_NAME = {row.name: row for row in ROWS}
 def make_potential(model: Model, numbers, dtype: str = "float64", backend: str = "torch", cell=None, pbc=None):
     """The potential of a model for one composition: ``evaluate`` and a call at positions (P, N, 3) Å."""
     if backend == "numba":
-        return SchNetKernel(model, numbers, dtype, None, cell, pbc)
+        return SchNetKernel(model, numbers, dtype, 1, cell, pbc)
     from mlcalc.schnet import TorchPotential
 
     return TorchPotential(model, numbers, dtype, cell, pbc)
@@ -219,7 +219,7 @@ def outputs_of(case: Case, atoms: Atoms | None = None, positions=None, **changes
     }
 
 
-@lru_cache(maxsize=None)
+@cache
 def reference(case: Case) -> dict[str, np.ndarray]:
     """Outputs of a case at its own positions."""
     return outputs_of(case)
