@@ -334,7 +334,9 @@ def test_inputs_stay_as_they_are_and_results_are_the_callers(case):
 @rows()
 def test_a_file_gives_back_the_same_bits(row, tmp_path):
     model = row.make_model(ELEMENTS, CUTOFF, 2)
-    model = Model(model.config, model.weights, {"domain": {"elements": sorted(ELEMENTS)}})
+    model = Model(
+        model.config, model.weights, {"domain": {"elements": sorted(ELEMENTS)}, "provenance": {"text": "Å, ρ"}}
+    )
     save_model(model, tmp_path / "net.safetensors")
     again = load_model(tmp_path / "net.safetensors")
     assert again.config == model.config and again.metadata == model.metadata
