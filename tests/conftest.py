@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mlcalc.architectures.schnet.config import SchNetConfig, weight_shapes
+from mlcalc.architectures import architecture_of
+from mlcalc.architectures.schnet.config import SchNetConfig
 from mlcalc.model import Model
 from mlcalc.model_file import save_model
 from mlcalc.priors import Repulsion
@@ -22,7 +23,7 @@ ORIGINAL_DIALECT = SchNetConfig(
 )  # fmt: skip
 
 
-def random_model(config: SchNetConfig, seed: int = 0, priors: dict | None = None, **metadata) -> Model:
+def random_model(config, seed: int = 0, dtype=np.float32, priors: dict | None = None, **metadata) -> Model:
     """A network with random weights of the size that training gives, so that forces are some eV/Å.
 
     Without word of priors, those with a cutoff have a repulsion below 1.2 Å.
@@ -31,13 +32,13 @@ def random_model(config: SchNetConfig, seed: int = 0, priors: dict | None = None
         priors = {"repulsion": Repulsion(1.2)} if config.cutoff else {}
     rng = np.random.default_rng(seed)
     weights = {}
-    for name, shape in weight_shapes(config).items():
+    for name, shape in architecture_of(config).weight_shapes(config).items():
         fan_in = shape[-1] if len(shape) == 2 else 4
-        weights[name] = rng.normal(0.0, 1.2 / np.sqrt(fan_in), shape).astype(np.float32)
+        weights[name] = rng.normal(0.0, 1.2 / np.sqrt(fan_in), shape).astype(dtype)
     reach = config.cutoff or 8.0
-    weights["radial_basis.centers"] = np.linspace(0.0, reach, config.n_rbf, dtype=np.float32)
+    weights["radial_basis.centers"] = np.linspace(0.0, reach, config.n_rbf, dtype=dtype)
     spacing = reach / (config.n_rbf - 1)
-    weights["radial_basis.coefficients"] = np.full(config.n_rbf, 0.5 / spacing**2, dtype=np.float32)
+    weights["radial_basis.coefficients"] = np.full(config.n_rbf, 0.5 / spacing**2, dtype=dtype)
     weights["energy_scale"] = np.float64(0.7)[()] * np.ones(())
     weights["energy_shift"] = np.array([-13.6, -1029.0])[: len(config.elements)]
     return Model(config, weights, metadata, priors)

@@ -26,7 +26,6 @@ from mlcalc import InputError, SchNetCalculator, load_model
 from mlcalc.importers.schnet_tf import import_schnet_tf
 from mlcalc.model_file import save_model
 from mlcalc.priors import AngularPrior, Repulsion
-from mlcalc.torch_potential import TorchPotential
 from tests.benchmarks.relevance import GAMMA, relevance_of_walk
 from tests.conftest import ORIGINAL_DIALECT, SCHNETPACK_DIALECT, random_model
 
@@ -161,17 +160,6 @@ def test_without_biases_nothing_is_lost(config, gamma):
     }
     t = trace(replace(model, weights=weights), molecule("C2H6"))
     assert total_relevance(Rules(t, gamma)) == pytest.approx(t.energy, rel=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("config", "priors"), [(SCHNETPACK_DIALECT, {}), (ORIGINAL_DIALECT, {}), (SCHNETPACK_DIALECT, ANGLES)]
-)
-def test_energy_is_that_of_the_network(config, priors):
-    model, atoms = random_model(config, seed=5, priors=priors), molecule("C2H6")
-    potential = TorchPotential(model, atoms.numbers, "float64")
-    constant = potential.shift.sum()
-    energy = potential(atoms.positions[None])[0][0] - constant
-    assert trace(model, atoms).energy == pytest.approx(energy, abs=1e-8)  # the constants are a thousand times as large
 
 
 def test_rotation_and_permutation(shaken):
