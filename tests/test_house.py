@@ -87,6 +87,15 @@ def test_folders_import_one_way(root):
         pytest.fail(f"{' ← '.join(circle)}: {'; '.join(ties)}")
 
 
+def test_modules_import_one_way():
+    """No circle within a folder either, whether an import waits in a function or not."""
+    graph = {name: {module for module in imported if module != name} for name, imported in MODULES.items()}
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" ← ".join(error.args[1]))
+
+
 def is_command(module: str) -> bool:
     return module in ("mlcalc.cli", "md.cli", "analysis.__main__") or bool(re.search(r"\.commands?(\.|$)", module))
 

@@ -54,7 +54,7 @@ gamma = 0.1
 # ## The cage at rest
 #
 # The structure at the minimum of the network. ΣR is the sum over all walks. It is not the energy: biases of the network keep a
-# share, so the ratio is always told.
+# share, so the ratio is always reported.
 
 # %%
 atoms = read("inputs/c20/c20.xyz")

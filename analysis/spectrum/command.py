@@ -40,6 +40,7 @@ def add_spectrum(commands) -> None:
 
 def _spectrum(options: argparse.Namespace) -> None:
     figure = figure_path(options.runs, options.output, "spectrum.png")
+    from analysis.spectrum import figure as spectrum_figure
     from analysis.spectrum import parts as spectrum_parts
     from analysis.spectrum import report as spectrum_report
 
@@ -53,4 +54,4 @@ def _spectrum(options: argparse.Namespace) -> None:
 
     result = spectrum_report.analyse(options.runs, options.window, options.correlation_fs, choose)
     text = spectrum_report.as_json(result) if options.json else spectrum_report.as_text(result)
-    show(text, spectrum_report.write_files(result, figure), options.json)
+    show(text, spectrum_figure.write_files(result, figure), options.json)

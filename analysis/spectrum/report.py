@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms, units
 
-from analysis.figures import write_beside
 from analysis.harmonic import reference_modes
 from analysis.runs.run_files import check_run_folder
 from analysis.spectrum.parts import Part
@@ -290,10 +289,3 @@ def edge(spectra: list[Spectrum]) -> float:
     """Where all but a thousandth of the intensity lies below."""
     total = np.cumsum(spectra[0].mean)
     return float(spectra[0].wavenumbers[np.searchsorted(total, 0.999 * total[-1])])
-
-
-def write_files(analysed: Analysed, figure_path: Path) -> list[Path]:
-    """Write figure, table and numbers beside each other (figures.write_beside); returns their paths."""
-    from analysis.spectrum.figure import spectrum_figure
-
-    return write_beside(figure_path, spectrum_figure(analysed), as_text(analysed), as_json(analysed))

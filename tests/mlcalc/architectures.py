@@ -66,8 +66,8 @@ def _maker(config, priors: dict | None = None, **options) -> Callable[[tuple[int
 
 
 def _relevance(model: Model, atoms: Atoms) -> tuple[float, float]:
-    from analysis.relevance.gamma_rule import Rules, trace
     from analysis.relevance.nbody import total_relevance
+    from analysis.relevance.trace import Rules, trace
 
     found = trace(model, atoms)
     return total_relevance(Rules(found, 0.0)), found.energy
