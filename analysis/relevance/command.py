@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+import os
 from pathlib import Path
 
 from analysis.command_options import add_discard, add_json, check_discard, number, show
@@ -9,6 +10,9 @@ from analysis.figure_path import figure_path
 from mlcalc.common.errors import InputError
 
 _GAMMA = 0.1
+# Options that the other kind of source has no use for, with their defaults.
+_OF_RUNS = {"output": None, "shell": None, "rdf": False, "workers": None, "frames": 40, "discard": 0.1}
+_OF_FILES = {"no_triples": False, "walks": 0}
 
 
 def add_relevance(commands) -> None:
@@ -65,10 +69,11 @@ def _numbers(text: str) -> float | list[float]:
 
 def _relevance(options: argparse.Namespace) -> None:
     check_discard(options.discard)
-    if all(source.is_dir() for source in options.sources):
+    if all(os.path.isdir(source) for source in options.sources):
         return _of_runs(options)
     if len(options.sources) > 1:
         raise InputError(f"{options.sources[1]}: expected run folders, or one file of structures alone")
+    _refuse(options, _OF_RUNS, "of runs alone")
     if len(options.gamma or []) > 1:
         raise InputError(f"--gamma: {len(options.gamma)} times for a file of structures: expected once")
     from analysis.relevance.explain import as_json, as_text, explain_file
@@ -78,7 +83,15 @@ def _relevance(options: argparse.Namespace) -> None:
     print((as_json if options.json else as_text)(found, gamma))
 
 
+def _refuse(options: argparse.Namespace, defaults: dict, whose: str) -> None:
+    """Raise InputError for an option that would be ignored."""
+    for name, default in defaults.items():
+        if getattr(options, name) != default:
+            raise InputError(f"--{name.replace('_', '-')}: an option {whose}; leave it out")
+
+
 def _of_runs(options: argparse.Namespace) -> None:
+    _refuse(options, _OF_FILES, "of files of structures alone")
     path = figure_path(options.sources, options.output, "relevance.png")
     from tqdm import tqdm
 

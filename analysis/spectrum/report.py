@@ -1,5 +1,6 @@
 """The ``spectrum`` command: densities of states of 'rpmd real-time' runs as table, figure and numbers."""
 
+import os
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -111,7 +112,7 @@ def open_real_time(folder: str | Path) -> RealTimeRun:
         raise InputError(f"{folder}: velocities that are not finite: no spectrum can be made of them; see 'rpmd check'")
     own = folder / "model.safetensors"
     return RealTimeRun(
-        folder, structure, str(own) if own.is_file() else model, facts.n_beads, facts.temperature_K, thermostat,
+        folder, structure, str(own) if os.path.isfile(own) else model, facts.n_beads, facts.temperature_K, thermostat,
         facts.interval_fs, velocities, facts.masses,
     )  # fmt: skip
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ from md.runs.progress import Progress
 from md.runs.run_folder import PROPERTIES, RunFolder
 from md.runs.verdict import verdict
 from md.simulation import Point, point_of, simulate
-from mlcalc.common.errors import InputError, disk_message
+from mlcalc.common.errors import InputError, disk_message, say
 
 
 @contextmanager
@@ -122,7 +121,7 @@ def make_guards(settings, prepared, record: RunFolder, potential, resumed: bool 
     """
 
     def warn(message: str) -> None:
-        print(f"rpmd: warning: {record.folder}: {message}", file=sys.stderr)
+        say(f"rpmd: warning: {record.folder}: {message}")
         record.log(f"warning: {message}")
         record.set_status(force=True, **seen_by(guards))  # a run that is killed has said so
 

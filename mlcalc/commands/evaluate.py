@@ -33,6 +33,7 @@ def add_evaluate(commands) -> None:
 
 
 def _evaluate(options) -> int:
+    from mlcalc.common.files import check_place
     from mlcalc.common.settings import check_choice
     from mlcalc.model_file import find_model
     from mlcalc.structures.labels import LabelNames
@@ -42,8 +43,8 @@ def _evaluate(options) -> int:
     plot = (
         options.output or f"parity-{Path(options.model).stem}-{'-'.join(Path(name).stem for name in options.data)}.png"
     )
-    if Path(plot).suffix != ".png" or not Path(plot).parent.is_dir():
-        raise InputError(f"--output {plot}: expected a name that ends in .png, in a folder that exists")
+    if check_place(plot).suffix != ".png":
+        raise InputError(f"--output {plot}: expected a name that ends in .png")
     if options.energy_unit:
         check_choice("--energy-unit", options.energy_unit, ENERGY_UNITS)
     names = LabelNames(options.energy_key, options.forces_key, options.energy_unit)

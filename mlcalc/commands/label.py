@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from mlcalc.commands.engine_help import ENGINES
+from mlcalc.common.errors import one_line
 
 
 def add_label(commands) -> None:
@@ -29,6 +30,7 @@ def _label(options) -> int:
     )
     if report.failures:
         index, reason = next(iter(report.failures.items()))
-        print(f"{len(report.failures)} failed, kept apart in {report.failed_output}; structure {index + 1}: {reason}")
+        failed = f"{len(report.failures)} failed, kept apart in {report.failed_output}"
+        print(one_line(f"{failed}; structure {index + 1}: {reason}"))
         return 1
     return 0

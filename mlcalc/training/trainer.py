@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -15,8 +16,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from mlcalc.architectures.torch_blocks import Network
-from mlcalc.common.errors import InputError
-from mlcalc.common.files import write_atomically
+from mlcalc.common.errors import InputError, one_line
+from mlcalc.common.files import make_folder, write_atomically
 from mlcalc.common.json_text import to_json
 from mlcalc.common.settings import as_toml, build_settings, read_toml
 from mlcalc.model import Model
@@ -56,9 +57,9 @@ def train(
     """
     config, output = Path(config), Path(output)
     settings = build_settings(TrainingSettings, read_toml(config) | (overrides or {}), config)
-    if output.exists() and not resume:
+    if os.path.lexists(output) and not resume:
         raise InputError(f"{output} exists already: pass --resume to go on there, or another --output")
-    if resume and not (output / STATE_FILE).is_file():
+    if resume and not os.path.isfile(output / STATE_FILE):
         raise InputError(f"{output} holds no {STATE_FILE} to resume from")
     names = settings.label_names
     data = [config.parent / name for name in settings.data]
@@ -70,13 +71,13 @@ def train(
     _check_energies(settings, dataset)
     model = load_model(init) if init else None
     begun = output / MODEL_FILE
-    origin = load_model(begun) if resume and begun.is_file() else model
+    origin = load_model(begun) if resume and os.path.isfile(begun) else model
     trainer = Trainer(settings, dataset, model, origin)
     for its in unseen:  # at fault now, not after hours of training
         check_known(its, trainer.network.config.elements, trainer.domain)
-    print("\n".join(str(found) for read in (dataset, *unseen) for found in read.contents))
+    print("\n".join(one_line(found) for read in (dataset, *unseen) for found in read.contents))
     print(trainer.describe(), flush=True)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     write_atomically(output / "config.toml", as_toml(settings).encode() if overrides else config.read_bytes())
     parts = {name: indices.tolist() for name, indices in asdict(trainer.split).items()}
     write_atomically(output / "split.json", json.dumps(parts).encode())
