@@ -1,5 +1,10 @@
 """Networks and molecules that several test files share. Everything is made here; no test needs files from elsewhere."""
 
+import os
+import sys
+from pathlib import Path
+
+import numba
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,6 +18,12 @@ from mlcalc.priors import Repulsion
 # How fast the machine is, is not what these tests are about.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+# Commands that tests and notebooks start by name are those of this interpreter, its environment activated or not.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+# Numbers of Numba threads to try: two where Numba was started with as many.
+THREADS = sorted({1, min(2, numba.config.NUMBA_NUM_THREADS)})
 
 SCHNETPACK_DIALECT = SchNetConfig(
     elements=(1, 6), n_features=16, n_interactions=2, n_rbf=12, cutoff=4.0, readout_hidden=8, readout_activation="silu",

@@ -15,7 +15,7 @@ from mlcalc.priors import AngularPrior, Repulsion
 from mlcalc.priors.angular import triple_energies
 from mlcalc.torch_potential import TorchPotential
 from mlcalc.training.settings import TrainingSettings
-from tests.conftest import SCHNETPACK_DIALECT, random_model
+from tests.conftest import SCHNETPACK_DIALECT, THREADS, random_model
 
 CONFIG = replace(SCHNETPACK_DIALECT, elements=(8,), cutoff=5.0)
 PRIOR = AngularPrior(strength=9.0, cosine=-0.4, decay=2.5, cutoff=3.9)
@@ -73,7 +73,7 @@ def test_moments_are_triples_one_by_one():
     assert found["energies"][0] == pytest.approx(by_apex.sum(), rel=1e-10)
 
 
-@pytest.mark.parametrize("threads", [1, None], ids=["one thread", "all threads"])
+@pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("side", [10.6, None])
 def test_kernel_agrees_with_torch(side, threads):
     atoms = fluid()

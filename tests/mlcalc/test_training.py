@@ -188,7 +188,7 @@ def test_init_starts_from_a_model(folder, tmp_path):
     assert after.force_mae_eV_per_A == pytest.approx(before.force_mae_eV_per_A, rel=0.2)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_compiled_loss_is_the_same(folder, tmp_path, threads):
     for name in ("false", "true"):
         short = [f"compile={name}", "steps=20", "validation_every_steps=20", f"threads={threads}"]
