@@ -12,7 +12,7 @@ keep_old_paths(
         "gyration": "distances.gyration",
         "ipi_output": "ipi.output",
         "liquid_structure": "liquid.structure",
-        "lrp": "relevance.gamma_rule",
+        "lrp": "relevance.trace",
         "molecules": "structure.molecules",
         "properties": "runs.properties",
         "relevance_figure": "relevance.figure",

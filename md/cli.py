@@ -12,7 +12,7 @@ from pathlib import Path
 
 from md.ipi.commands import add_ipi_commands
 from mlcalc.common.completion import add_completion
-from mlcalc.common.errors import EXIT_INTERRUPTED, InputError, run_command
+from mlcalc.common.errors import EXIT_INTERRUPTED, InputError, one_line, run_command, say
 
 _RUN_EXAMPLE = """examples:
   rpmd run inputs/c20/rpmd.toml
@@ -196,7 +196,7 @@ def _check(options) -> int:
         good = good and all(finding.good for finding in findings)
         rows = [[part, "ok" if fine else "WRONG", text] for part, fine, text, _ in findings]
         print(aligned([str(folder), "", ""], rows, left=3))
-        print(f"{advice}\n")
+        print(f"{one_line(advice)}\n")
     return 0 if good else 1
 
 
@@ -265,11 +265,11 @@ def _finish(command: str, options, code: int, folders: list[Path]) -> int:
     lines = done.stderr.splitlines()
     reason = lines.pop().removeprefix("python -m analysis: error: ") if done.returncode and lines else ""
     for line in lines:
-        print(line, file=sys.stderr)
+        say(line)
     if done.returncode:
         later = shlex.join(["python", *arguments])
         reason = reason or f"exit code {done.returncode}"
-        print(f"rpmd: note: the run is finished; no table or figure of it ({reason}); later: {later}", file=sys.stderr)
+        say(f"rpmd: note: the run is finished; no table or figure of it ({reason}); later: {later}")
     return EXIT_INTERRUPTED if done.returncode in (EXIT_INTERRUPTED, -signal.SIGINT) else code
 
 

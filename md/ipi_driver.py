@@ -21,6 +21,7 @@ from ipi.pes.dummy import Dummy_driver
 from md.ipi.guest import Guest, GuestError
 from md.potentials import find_model, load_model
 from md.runs.preparation import read_structure
+from mlcalc.common.errors import say
 
 __DRIVER_NAME__ = "mlcalc"
 __DRIVER_CLASS__ = "NetworkDriver"
@@ -72,7 +73,7 @@ def _end_ipi(error: BaseException) -> None:
     """An exception in a thread of i-PI's would leave it waiting for ever: let it write what it has, then end the process."""
     if not isinstance(error, GuestError):
         traceback.print_exc()
-    print(f"mlcalc: error: {error}; ending i-PI", file=sys.stderr, flush=True)
+    say(f"mlcalc: error: {error}; ending i-PI")
 
     def clean() -> None:
         from ipi.utils.softexit import softexit

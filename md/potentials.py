@@ -112,7 +112,7 @@ def relaxed(potential, atoms: Atoms) -> Atoms:
 
 
 class AseForces:
-    """Any ASE calculator, bead by bead."""
+    """Any ASE calculator, bead by bead; a bead with a position that is NaN or infinite has NaN for its energy and forces."""
 
     def __init__(self, atoms, calculator):
         self.atoms = atoms.copy()
@@ -124,6 +124,9 @@ class AseForces:
         if cell is not None:
             self.atoms.cell = cell
         for bead, bead_positions in enumerate(positions):
+            if not np.isfinite(bead_positions).all():  # calculators may leave out pairs at NaN, and return a number
+                energies[bead], forces[bead] = np.nan, np.nan
+                continue
             self.atoms.positions = bead_positions
             energies[bead] = self.atoms.get_potential_energy()
             forces[bead] = self.atoms.get_forces(apply_constraint=False)

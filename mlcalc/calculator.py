@@ -24,6 +24,7 @@ from mlcalc.geometry.cells import check_cell
 from mlcalc.geometry.domain import check_structure
 from mlcalc.model import Model
 from mlcalc.model_file import load_model
+from mlcalc.outputs import OUTPUTS
 from mlcalc.potential import BACKENDS, PRECISIONS, Potential, build_potential
 from mlcalc.structures.electronic_state import check_state, electronic_state
 
@@ -85,7 +86,7 @@ class NetworkCalculator(Calculator):
     """
 
     name = "mlcalc"  # as it is registered: what databases and trajectories note
-    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]
+    implemented_properties = ["free_energy", *(row.ase for row in OUTPUTS.values())]
     ignored_changes = {"initial_charges", "initial_magmoms"}  # energies do not depend on them; their sums are checked
 
     def __init__(
@@ -152,16 +153,16 @@ class NetworkCalculator(Calculator):
             evaluated = self._prepared_potential().evaluate(self.atoms.positions[None], cell)
         if not all(np.isfinite(array).all() for array in evaluated.values()):
             raise CalculationFailed("the network returned NaN or infinite numbers for this structure")
-        energy = float(evaluated["energies"][0])
-        results = {
-            "energy": energy,
-            "free_energy": energy,
-            "energies": evaluated["atomic_energies"][0],
-            "forces": evaluated["forces"][0],
-        }
-        if self.atoms.cell.rank == 3 and self.atoms.pbc.all():
-            results["stress"] = full_3x3_to_voigt_6_stress(evaluated["virials"][0] / self.atoms.get_volume())
+        results = {row.ase: evaluated[row.evaluated][0] for row in OUTPUTS.values()}
+        results["energy"] = results["free_energy"] = float(results["energy"])
+        virial = results.pop("stress")
+        if self._has_volume:
+            results["stress"] = full_3x3_to_voigt_6_stress(virial / self.atoms.get_volume())
         self.results = results
+
+    @property
+    def _has_volume(self) -> bool:
+        return self.atoms.cell.rank == 3 and bool(self.atoms.pbc.all())
 
     def _check(self, properties) -> None:
         atoms, config = self.atoms, self.model.config
@@ -169,7 +170,7 @@ class NetworkCalculator(Calculator):
             raise PropertyNotImplementedError(f"{unknown[0]}: expected {', '.join(self.implemented_properties)}")
         with _as_ase(CalculatorSetupError):
             check_cell(atoms.cell.array, atoms.pbc, config.cutoff)
-        if "stress" in properties and not (atoms.cell.rank == 3 and atoms.pbc.all()):
+        if "stress" in properties and not self._has_volume:
             raise PropertyNotImplementedError("stress exists only for a cell that is periodic in three directions")
         with _as_ase(AseInputError):
             check_structure(

@@ -35,12 +35,7 @@ def as_text(name: str, path: Path, model: Model) -> str:
     if not metadata.get("test_errors"):
         rows.append(["errors", "none recorded; mlcalc evaluate --record"])
     card = path.with_suffix(".md")
-    return _printable(aligned([name, ""], rows, left=2)) + (f"\nmodel card: {card}" if card.exists() else "")
-
-
-def _printable(text: str) -> str:
-    """Text of others without what would steer a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+    return aligned([name, ""], rows, left=2) + (f"\nmodel card: {card}" if card.exists() else "")
 
 
 def _domain(domain: dict) -> str:

@@ -1,4 +1,4 @@
-"""What networks give: a row for each output, which data sets, losses, evaluations and calculators read."""
+"""What networks give: a row for each output, which model files, data sets, losses, trainings and calculators read."""
 
 from typing import NamedTuple
 
@@ -10,8 +10,10 @@ class Output(NamedTuple):
         unit: In which it is, in files and in memory.
         per_atom: Whether there is one for each atom, or one for each structure.
         rank: 0 for scalars, 1 for vectors, 2 for (3, 3) tensors: how it turns with the structure.
-        ase: Its name among the properties of ASE's calculators, and in extended XYZ.
+        ase: Its name among the properties of ASE's calculators.
         evaluated: Its name among the arrays of Potential.evaluate.
+        readout: Whether networks have weights for it; the others follow from those that do.
+        error: How names of its errors begin, and their unit, where structures can be labelled with it; None where they cannot.
     """
 
     unit: str
@@ -19,12 +21,15 @@ class Output(NamedTuple):
     rank: int
     ase: str
     evaluated: str
+    readout: bool = False
+    error: tuple[str, str] | None = None
 
 
 OUTPUTS = {
-    "energy": Output("eV", False, 0, "energy", "energies"),
+    "energy": Output("eV", False, 0, "energy", "energies", readout=True, error=("energy", "eV")),
+    "forces": Output("eV/Å", True, 1, "forces", "forces", error=("force", "eV_per_A")),
     "atomic_energies": Output("eV", True, 0, "energies", "atomic_energies"),
-    "forces": Output("eV/Å", True, 1, "forces", "forces"),
-    "virial": Output("eV", False, 2, "stress", "virials"),  # over the volume, in Voigt order
+    "virial": Output("eV", False, 2, "stress", "virials"),  # for ASE over the volume, in Voigt order
 }
-READOUTS = ("energy",)  # what networks have weights for; the others follow from it
+READOUTS = tuple(name for name, row in OUTPUTS.items() if row.readout)
+LABELS = tuple(name for name, row in OUTPUTS.items() if row.error)

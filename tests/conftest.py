@@ -1,10 +1,16 @@
 """Networks and molecules that several test files share. Everything is made here; no test needs files from elsewhere."""
 
+import os
+import sys
+from pathlib import Path
+
+import numba
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mlcalc.architectures.schnet.config import SchNetConfig, weight_shapes
+from mlcalc.architectures import architecture_of
+from mlcalc.architectures.schnet.config import SchNetConfig
 from mlcalc.model import Model
 from mlcalc.model_file import save_model
 from mlcalc.priors import Repulsion
@@ -12,6 +18,12 @@ from mlcalc.priors import Repulsion
 # How fast the machine is, is not what these tests are about.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+# Commands that tests and notebooks start by name are those of this interpreter, its environment activated or not.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+# Numbers of Numba threads to try: two where Numba was started with as many.
+THREADS = sorted({1, min(2, numba.config.NUMBA_NUM_THREADS)})
 
 SCHNETPACK_DIALECT = SchNetConfig(
     elements=(1, 6), n_features=16, n_interactions=2, n_rbf=12, cutoff=4.0, readout_hidden=8, readout_activation="silu",
@@ -22,7 +34,7 @@ ORIGINAL_DIALECT = SchNetConfig(
 )  # fmt: skip
 
 
-def random_model(config: SchNetConfig, seed: int = 0, priors: dict | None = None, **metadata) -> Model:
+def random_model(config, seed: int = 0, dtype=np.float32, priors: dict | None = None, **metadata) -> Model:
     """A network with random weights of the size that training gives, so that forces are some eV/Å.
 
     Without word of priors, those with a cutoff have a repulsion below 1.2 Å.
@@ -31,13 +43,13 @@ def random_model(config: SchNetConfig, seed: int = 0, priors: dict | None = None
         priors = {"repulsion": Repulsion(1.2)} if config.cutoff else {}
     rng = np.random.default_rng(seed)
     weights = {}
-    for name, shape in weight_shapes(config).items():
+    for name, shape in architecture_of(config).weight_shapes(config).items():
         fan_in = shape[-1] if len(shape) == 2 else 4
-        weights[name] = rng.normal(0.0, 1.2 / np.sqrt(fan_in), shape).astype(np.float32)
+        weights[name] = rng.normal(0.0, 1.2 / np.sqrt(fan_in), shape).astype(dtype)
     reach = config.cutoff or 8.0
-    weights["radial_basis.centers"] = np.linspace(0.0, reach, config.n_rbf, dtype=np.float32)
+    weights["radial_basis.centers"] = np.linspace(0.0, reach, config.n_rbf, dtype=dtype)
     spacing = reach / (config.n_rbf - 1)
-    weights["radial_basis.coefficients"] = np.full(config.n_rbf, 0.5 / spacing**2, dtype=np.float32)
+    weights["radial_basis.coefficients"] = np.full(config.n_rbf, 0.5 / spacing**2, dtype=dtype)
     weights["energy_scale"] = np.float64(0.7)[()] * np.ones(())
     weights["energy_shift"] = np.array([-13.6, -1029.0])[: len(config.elements)]
     return Model(config, weights, metadata, priors)

@@ -112,5 +112,15 @@ def test_pages_build(tmp_path):
 
 
 def test_every_page_is_in_the_contents():
-    listed = blocks((ROOT / "docs" / "index.md").read_text(encoding="utf-8"), r"\{toctree\}")[0].split()
+    listed = "\n".join(blocks((ROOT / "docs" / "index.md").read_text(encoding="utf-8"), r"\{toctree\}")).split()
     assert {page.stem for page in PAGES} - {"index"} <= set(listed)
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES], ids=lambda page: page.stem)
+def test_files_that_pages_name_exist(page):
+    """Links, and paths in backquotes that begin with a folder of the repository."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+    named = re.findall(r"`((?:mlcalc|md|analysis|inputs|tests|docs)/[\w./-]+)`", text)
+    assert [path for path in named if not (ROOT / path).exists()] == []

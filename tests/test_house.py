@@ -1,7 +1,12 @@
 """The house rules that a machine can check: which way imports run, and what the repository's top level holds."""
 
 import ast
+import os
+import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from fnmatch import fnmatch
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -86,10 +91,29 @@ def test_folders_import_one_way(root):
         pytest.fail(f"{' ← '.join(circle)}: {'; '.join(ties)}")
 
 
-def test_nobody_imports_the_commands():
-    above = {"mlcalc.cli", "mlcalc.commands", "md.cli", "analysis.__main__"}
-    for name, imported in MODULES.items():
-        assert not {folder(module) for module in imported} & above or folder(name) in above, name
+def test_modules_import_one_way():
+    """No circle within a folder either, whether an import waits in a function or not."""
+    graph = {name: {module for module in imported if module != name} for name, imported in MODULES.items()}
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" ← ".join(error.args[1]))
+
+
+def is_command(module: str) -> bool:
+    return module in ("mlcalc.cli", "md.cli", "analysis.__main__") or bool(re.search(r"\.commands?(\.|$)", module))
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MODULES if not is_command(name)))
+def test_only_commands_import_commands(name):
+    assert not [module for module in MODULES[name] if is_command(module)]
+
+
+def test_no_module_is_left_to_git_to_ignore():
+    """A folder named like one of .gitignore would be missing from every clone."""
+    command = ["git", "ls-files", "--others", "--ignored", "--exclude-standard", "--", *PACKAGES]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.splitlines()
+    assert not [path for path in listed if path.endswith(".py")]
 
 
 @pytest.mark.parametrize("path", ["mlcalc.labels", "md.config", "analysis.universe", "analysis.lrp"])
@@ -101,10 +125,48 @@ def test_old_paths_are_the_new_modules(path):
 
 
 def tracked() -> list[Path]:
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
-    if listed.returncode:
-        pytest.skip("not a git checkout")
-    return [Path(line) for line in listed.stdout.splitlines() if (ROOT / line).is_file()]
+    """Files of the repository: those that git tracks; in a downloaded archive, those that .gitignore does not name."""
+    with suppress(OSError):  # no git here
+        listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+        if listed.returncode == 0 and listed.stdout:
+            return [Path(line) for line in listed.stdout.splitlines() if (ROOT / line).is_file()]
+    return sorted(unpacked(ROOT))
+
+
+def unpacked(root: Path) -> Iterator[Path]:
+    """Files below a folder that is no checkout, without what .gitignore names and without virtual environments."""
+    patterns = (root / ".gitignore").read_text(encoding="utf-8").split()
+
+    def ignored(path: Path, slash: str) -> bool:
+        return any(
+            fnmatch((path.as_posix() if "/" in pattern.rstrip("/") else path.name) + slash, pattern)
+            for pattern in patterns
+        )
+
+    for folder, folders, files in os.walk(root):
+        here = Path(folder).relative_to(root)
+        folders[:] = [
+            name
+            for name in folders
+            if not (name == ".git" or ignored(here / name, "/") or (root / here / name / "pyvenv.cfg").exists())
+        ]
+        yield from (here / name for name in files if not ignored(here / name, ""))
+
+
+def test_an_archive_holds_what_git_tracks(tmp_path):
+    """The same files are listed with and without git, beside what installing, testing and running leave behind."""
+    expected = tracked()
+    left = [
+        "build/lib/x.py",
+        "runs/c20/run.log",
+        "mlcalc/__pycache__/x.pyc",
+        "mlcalc.egg-info/PKG-INFO",
+        "inputs/c20/data/x.xyz",
+    ]
+    for path in [*expected, *map(Path, left), Path("env/pyvenv.cfg"), Path("env/lib/x.py")]:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes((ROOT / path).read_bytes() if path.name == ".gitignore" else b"")
+    assert sorted(unpacked(tmp_path)) == sorted(expected)
 
 
 def test_top_level():

@@ -23,12 +23,16 @@ from analysis.ipi.output import convert
 from md.dynamics.gle import parse_gle
 from md.files.checkpoint import NEWEST, Checkpoint, read_checkpoint, write_checkpoint
 from md.files.properties import PropertiesWriter, read_table
+from md.files.run_status import STATUS, read_status
+from md.ipi.launch import addresses, check_wrapping
 from md.ipi.protocol import Connection, Disconnected, ProtocolError
 from md.runs.config import RunSettings, read_settings
 from md.runs.preparation import as_extxyz, read_structure
-from mlcalc.common.errors import InputError
+from mlcalc.common.errors import InputError, one_line
 from mlcalc.common.json_text import to_json
 from mlcalc.common.settings import as_toml, parse_assignment
+from mlcalc.data.engines import engine_fingerprint
+from mlcalc.data.labelling import JOURNAL_FORMAT, _open_journal
 from mlcalc.model_file import load_model, save_model
 from mlcalc.model_summary import as_json, as_text
 from mlcalc.training.dataset import read_dataset
@@ -332,4 +336,56 @@ def test_tables_of_properties(tmp_path, damage):
     writer.close()
     path.write_bytes(damage(path.read_bytes()))
     with suppress(InputError):
-        assert len({len(values) for values in read_table(path).values()}) == 1
+        table = read_table(path)
+        assert len({len(values) for values in table.values()}) == 1
+        assert all(np.isfinite(values).all() for values in table.values())
+
+
+STATUS_TEXT = (
+    b'{"state": "finished", "step": 40, "steps": 40, "kind": "run", "error": null, "model": "c20", "versions": {}}'
+)
+
+
+@fuzz
+@given(damage=damages())
+def test_statuses(tmp_path, damage):
+    (tmp_path / STATUS).write_bytes(damage(STATUS_TEXT))
+    try:
+        found = read_status(tmp_path)
+    except InputError:
+        return
+    assert isinstance(found["state"], str) and type(found["step"]) is int
+    assert one_line(found) == str(found)
+
+
+LAUNCHED = b"""<simulation><ffsocket name='a' mode='unix' pbc='False'><address>c20</address></ffsocket>
+<ffsocket name='b' mode='inet' matching='lock'><address>localhost</address><port>31415</port></ffsocket>
+<system><forces><force forcefield='a'/></forces></system></simulation>
+"""
+
+
+@fuzz
+@given(damage=damages())
+def test_inputs_of_launches(tmp_path, damage):
+    path = tmp_path / "input.xml"
+    path.write_bytes(damage(LAUNCHED))
+    try:
+        found = addresses(path)
+        check_wrapping(path, molecule("CH4"))
+    except InputError:
+        return
+    assert found and all(place.unix or 0 < place.port < 65536 for place in found)
+
+
+@fuzz
+@given(damage=damages())
+def test_journals_of_labels(tmp_path, structures, damage):
+    """What was labelled is labelled again, or taken for what it is: numbers for every atom."""
+    output = tmp_path / "out.xyz"
+    journal = tmp_path / "out.xyz.journal"
+    record = {"key": "k", "energy": -1.0, "forces": [[0.0, 0.0, 0.5]], "state": {}}
+    lines = [{"format": JOURNAL_FORMAT, "engine": "ase:emt", "engine_sha256": engine_fingerprint("ase:emt")}, record]
+    journal.write_bytes(damage("".join(json.dumps(line) + "\n" for line in lines).encode()))
+    with suppress(InputError), _open_journal(output, "ase:emt", {"k"}) as (_, found):
+        assert set(found) <= {"k"}
+        assert all(isinstance(entry, dict) for entry in found.values())

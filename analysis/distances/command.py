@@ -1,16 +1,16 @@
-"""The arguments of ``python -m analysis distances``."""
+"""The command ``python -m analysis distances``."""
 
 import argparse
 import functools
-import sys
 from pathlib import Path
 
+from analysis.command_options import add_runs, check_discard, show
 from analysis.figure_path import figure_path
 from mlcalc.common.errors import InputError
 
 
-def add_distances(commands) -> argparse.ArgumentParser:
-    """Add the command to the sub-parsers; its run folders and the options that others share are added by the caller."""
+def add_distances(commands) -> None:
+    """Add the command to the sub-parsers."""
     command = commands.add_parser(
         "distances", help="distance distributions of ring-polymer runs", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Distances along runs of one molecule: of all pairs, of bonds by elements and order (C–H, C=O), of the\n"
@@ -36,11 +36,12 @@ def add_distances(commands) -> argparse.ArgumentParser:
         "or in the run if there is one)",
     )  # fmt: skip
     command.add_argument("--model", help="model of the harmonic reference (default: that of each run's input)")
+    add_runs(command, "frames")
     command.set_defaults(command=_distances)
-    return command
 
 
 def _distances(options: argparse.Namespace) -> None:
+    check_discard(options.discard)
     if options.only_pairs and options.pairs is None:
         raise InputError("--only-pairs without --pairs: expected the pairs")
     figure = figure_path(options.runs, options.output, "distances.png")
@@ -48,9 +49,8 @@ def _distances(options: argparse.Namespace) -> None:
 
     choose = functools.partial(_choose, options.pairs, options.only_pairs)
     analysed = report.analyse(options.runs, options.discard, options.model, options.pool, choose)
-    print(report.as_json(analysed) if options.json else report.as_text(analysed))
-    for path in report.write_files(analysed, figure):
-        print(path, file=sys.stderr if options.json else sys.stdout)
+    text = report.as_json(analysed) if options.json else report.as_text(analysed)
+    show(text, report.write_files(analysed, figure), options.json)
 
 
 def _choose(pairs: str | None, only: bool, structure):

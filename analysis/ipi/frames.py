@@ -1,5 +1,6 @@
 """Frames that i-PI has written: xyz, pdb or extxyz (its format='ase'), a file for every bead; runs that were continued included."""
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -114,7 +115,7 @@ def _last_copies(bead: list[Frame], trajectory: Trajectory, path: Path, report) 
 
 
 def _read_bead(trajectory: Trajectory, path: Path) -> list[Frame]:
-    if not path.is_file():
+    if not os.path.isfile(path):
         near = sorted(other.name for other in path.parent.glob(f"{path.name.rpartition('_')[0]}[_.]*"))
         there = ", ".join(near[:8]) + (" …" if len(near) > 8 else "") if near else "nothing of that name"
         raise InputError(f"{path}: no such file; there lies {there}")

@@ -65,7 +65,7 @@ def convert(
             that is there already. Nothing is written then.
     """
     check_name(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if os.path.exists(folder) and (not os.path.isdir(folder) or any(folder.iterdir())):
         raise InputError(f"{folder} exists already and is not empty: choose another --output")
     root = read_root(input_path)
     system, prefix = the_system(root, input_path), output_prefix(root, input_path)
@@ -191,5 +191,8 @@ def _as_table(file: Path, steps: np.ndarray, columns: dict[str, np.ndarray], tim
     table = {"step": steps[kept], "time_fs": steps[kept] * timestep_fs} | {
         key: column[kept] for key, column in columns.items()
     }
+    for name, column in table.items():
+        if not np.isfinite(column).all():
+            raise InputError(f"{file}: {name} is not finite at step {table['step'][~np.isfinite(column)][0]}")
     rows = zip(*(column.tolist() for column in table.values()), strict=True)
     return "\n".join([",".join(table), *(",".join(map(repr, row)) for row in rows)]) + "\n"

@@ -1,5 +1,6 @@
 """What i-PI has started from and does not repeat in its trajectories: masses, and whether its cell is a period or a mere box."""
 
+import os
 import re
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def _from_input(system: Element, path: Path, labels: tuple[str, ...]) -> np.ndar
             masses = _with_manual(masses, element, len(labels))
         elif element.tag in ("file", "masses"):
             file = path.parent / (element.text or "").strip()
-            if file.is_file():
+            if os.path.isfile(file):
                 masses = _of_file(mode, file)
             else:  # labels in the trajectory are those of the file
                 masses = _by_label(labels) if element.tag == "file" and mode in ("xyz", "pdb") and not renamed else None
@@ -106,7 +107,7 @@ def _of_beads(system: Element | None) -> np.ndarray | None:
 def _from_restart(root: Element, path: Path, n_atoms: int) -> np.ndarray | None:
     """Masses of the state that i-PI has left beside an input, if it is of the same run."""
     file = path.parent / "RESTART"
-    if not file.is_file():
+    if not os.path.isfile(file):
         return None
     try:
         other = read_root(file)
@@ -162,7 +163,7 @@ def find_pbc(root: Element, path: Path, positions: np.ndarray, cells: np.ndarray
     template = next(
         (path.parent / field.parameters["template"] for field in fields if "template" in field.parameters), None
     )
-    if template is not None and template.is_file():
+    if template is not None and os.path.isfile(template):
         return np.array(read_atoms(template)[-1].pbc)
     wraps = [field.wraps for field in fields]
     start = _ase_start(system, path)
@@ -182,6 +183,6 @@ def _ase_start(system: Element, path: Path) -> np.ndarray | None:
     """Whether the structure that i-PI has read by ASE is periodic; None if there is none."""
     for element in system.findall("initialize/file"):
         file = path.parent / (element.text or "").strip()
-        if element.get("mode", "").strip() == "ase" and file.is_file():
+        if element.get("mode", "").strip() == "ase" and os.path.isfile(file):
             return np.array(read_atoms(file)[-1].pbc)
     return None

@@ -4,6 +4,7 @@ Frames follow one another in time and are not independent: they are taken in blo
 derived numbers by the jackknife.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -80,7 +81,9 @@ def read_liquid(source: Path, discard: float) -> Liquid:
     Args:
         discard: Share of the frames left out at the start.
     """
-    structure, positions, cells = _run_frames(source, discard) if source.is_dir() else _file_frames(source, discard)
+    structure, positions, cells = (
+        _run_frames(source, discard) if os.path.isdir(source) else _file_frames(source, discard)
+    )
     if not np.isfinite(positions).all():
         raise InputError(f"{source}: a position is not a finite number: expected healthy frames")
     per_block = len(positions) // BLOCKS

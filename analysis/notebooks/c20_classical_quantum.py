@@ -12,7 +12,7 @@
 # %% [markdown]
 # # C20: classical against quantum nuclei
 #
-# The question that mlcalc was founded on: how much wider does the motion of quantum nuclei make the distances of C20 at 300 K?
+# How much wider are the distance distributions of C20 at 300 K when its nuclei are quantum mechanical?
 #
 # ```sh
 # pip install -e '.[notebooks]'
@@ -49,16 +49,16 @@ folders = [runs / "P8", runs / "P1"]
 # ## Are the runs sound?
 #
 # Temperature, energies and two estimators of the kinetic energy that must agree: the primitive one scatters, the virial one does
-# not. Classical nuclei have $\frac{3}{2}k_BT$ for each atom but the motion of the whole, quantum nuclei more.
+# not. Classical nuclei have $\frac{3}{2}k_BT$ for each atom, less the motion of the centre of mass; quantum nuclei have more.
 
 # %%
 print(properties.as_text(properties.read_runs(folders, discard=0.1, pooled=False)))
 
 # %% [markdown]
-# ## The founding figure
+# ## Distance distributions
 #
-# Bands are standard errors; dashed, the same network with its energy quadratic about the minimum. Bonds, stiff, are spread by
-# zero-point motion. Diameters of the cage are soft: heat spreads them, and quantum mechanics adds little.
+# Bands are standard errors; dashed, the same network with its energy quadratic about the minimum. Bonds are stiff:
+# zero-point motion spreads them. Diameters of the cage are soft: heat spreads them, and quantum mechanics adds little.
 
 # %%
 found = report.analyse(folders, discard=0.1)
@@ -68,8 +68,8 @@ display(distance_figure(found))
 # %% [markdown]
 # ## Why: bead, centroid, classical particle
 #
-# The centroid of a ring polymer moves nearly as a classical particle would. What beads have beyond it is the quantum part: for a
-# free particle its variance along an axis would be $\beta\hbar^2/12m$, for the distance of two of them twice that. Bonds hold it
+# The centroid of a ring polymer moves nearly as a classical particle would. The spread of the beads about it is the quantum part:
+# for a free particle its variance along an axis is $\beta\hbar^2/12m$, for the distance of two of them twice that. Bonds hold it
 # together more tightly, and nearly as tightly whatever the distance; heat, which spreads the centroids, moves the cage far more.
 
 # %%

@@ -13,7 +13,7 @@
 # %% [markdown]
 # # What a network has learned of C20
 #
-# A SchNet gives the energy of the C20 cage. Which atoms does it hold responsible? GNN-LRP follows the energy back through the
+# A SchNet computes the energy of the C20 cage. Which atoms contribute what? GNN-LRP follows the energy back through the
 # network: along *walks* from atom to atom, one step for each interaction block. Walks that visit one atom alone make up its
 # 1-body relevance, walks that visit two the 2-body relevance of the pair, and so on.
 #
@@ -54,7 +54,7 @@ gamma = 0.1
 # ## The cage at rest
 #
 # The structure at the minimum of the network. ΣR is the sum over all walks. It is not the energy: biases of the network keep a
-# share, so the ratio is always told.
+# share, so the ratio is always reported.
 
 # %%
 atoms = read("inputs/c20/c20.xyz")
@@ -64,12 +64,12 @@ cage = explain(model, atoms, gamma)
 print(as_text([cage], gamma))
 
 # %% [markdown]
-# Three million walks went into this table, and none was made: sums over sets of atoms need no enumeration.
+# Three million walks contribute to this table, and none is enumerated: sums over sets of atoms do not need it.
 #
-# ### How much of it is γ?
+# ### How much depends on γ?
 #
-# γ favours what pushes a neuron the way it went. The larger it is, the less do contributions of opposite signs cancel, and the
-# smaller are the sums by order. What holds for one γ alone is no finding about carbon.
+# γ favours contributions with the sign of a neuron's activation. The larger it is, the less contributions of opposite signs cancel,
+# and the smaller the sums by order are. A result that holds for only one γ is not a property of carbon.
 
 # %%
 for value in (0.0, 0.1, 0.3, 1.0):
@@ -79,7 +79,7 @@ for value in (0.0, 0.1, 0.3, 1.0):
 # ### Pairs in three dimensions
 #
 # Blue pairs lower the energy, vermilion ones raise it; cross sections are proportional to the relevance. Bonds that are short in
-# the Jahn-Teller distorted cage bind; pairs across the cage cost energy: the network's way to say that the cage is strained.
+# the Jahn-Teller distorted cage bind; pairs across the cage cost energy: the cage is strained.
 
 # %%
 pair_view([cage])
@@ -87,8 +87,8 @@ pair_view([cage])
 # %% [markdown]
 # ## The cage in motion
 #
-# Every bead of the ring polymer is a structure that the network sees. Its pair relevance against distance (top) lies over the
-# distribution of distances that quantum (P = 8) and classical (P = 1) nuclei visit.
+# The network evaluates every bead of the ring polymer as a structure. The figure shows its pair relevance against distance (top)
+# above the distribution of distances that quantum (P = 8) and classical (P = 1) nuclei visit.
 
 # %%
 found = [analyse(open_run(runs / name), gamma, frames, discard=0.1) for name in ("P8", "P1")]
@@ -101,10 +101,10 @@ print(runs_as_text(found))
 # What to read from it:
 #
 # * **Bonds** (one bond between): the curve climbs steeply through zero. Short bonds lower the energy and long ones raise it. P = 8
-#   spreads bond lengths by a third more than P = 1, mostly over the steep part of the curve: this is where the zero-point energy of
-#   the stretching vibrations is, as the network sees it.
+#   spreads bond lengths by a third more than P = 1, mostly over the steep part of the curve: for the network this is the zero-point
+#   energy of the stretching vibrations.
 # * **Across a pentagon** (two bonds between): nearly neutral on average, falling with distance.
 # * **Across the cage** (three to five bonds): these pairs raise the energy, the more the farther they are apart; both kinds of
 #   nuclei see the same curve, and nearly the same part of it.
 # * The curves of P = 8 and P = 1 are one curve: quantum nuclei sample the same function over a wider range.
-# * Orders above two are not small. A sum of pair potentials would not do what this network does.
+# * Orders above two are not small. A sum of pair potentials cannot replace this network.

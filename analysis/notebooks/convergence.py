@@ -49,7 +49,7 @@ beads = [int(text) for text in os.environ.get("MLCALC_BEADS", "1,2,4,8,16,32").s
 # %% [markdown]
 # ## First without any simulation
 #
-# Harmonic vibrations have closed forms at every P. The stiffest vibration decides: what counts is $\beta\hbar\omega/P$.
+# Harmonic vibrations have closed forms at every P. The stiffest vibration decides, through $\beta\hbar\omega/P$.
 
 # %%
 modes = relaxed_modes(read("inputs/c20/c20.xyz"), load_model("c20"))
@@ -63,10 +63,10 @@ axes.set_xticks(many, [str(p) for p in many])
 plt.show()
 
 # %% [markdown]
-# ## Then with the whole energy surface
+# ## Then with the full energy surface
 #
-# The same as `rpmd converge inputs/c20/rpmd.toml` in a shell. BCOCB moves harmonic modes exactly: its error in the time step does
-# not hide what P does.
+# The same as `rpmd converge inputs/c20/rpmd.toml` in a shell. BCOCB propagates harmonic modes exactly, so that no error of the
+# time step hides the effect of P.
 
 # %%
 changes = {"beads": beads, "steps": steps, "output": str(runs), "integrator": "BCOCB", "heat_capacity": True}
@@ -78,5 +78,5 @@ print(convergence.as_text(result))
 display(convergence.convergence_figure(result))
 
 # %% [markdown]
-# Widths of bonds are there with few beads, total energies need several times as many, heat capacities, which see differences of
-# energies, twice as many again.
+# Bond widths converge with few beads; total energies need several times as many, and heat capacities, which depend on
+# differences of energies, twice as many again.

@@ -12,7 +12,7 @@
 # %% [markdown]
 # # From i-PI to the same analysis
 #
-# i-PI moves the ring polymer, mlcalc gives it forces; what i-PI has written then becomes a run folder like any other.
+# i-PI moves the ring polymer and mlcalc computes its forces; the output of i-PI then becomes a run folder like any other.
 #
 # ```sh
 # pip install -e '.[notebooks]'
@@ -24,6 +24,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from IPython.display import display
@@ -39,6 +40,8 @@ checkout = next((folder for folder in (Path.cwd(), *Path.cwd().parents) if (fold
 if checkout is None:
     raise SystemExit(f"{Path.cwd()} lies in no checkout of mlcalc: open this notebook within one")
 os.chdir(checkout)
+# Programs are those of this kernel's environment, activated or not.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 work = Path(os.environ.get("MLCALC_RUNS", "runs/ipi"))
 steps = int(os.environ.get("MLCALC_STEPS", "4000"))
@@ -46,8 +49,8 @@ steps = int(os.environ.get("MLCALC_STEPS", "4000"))
 # %% [markdown]
 # ## An input of i-PI
 #
-# `inputs/ipi/pimd-direct.xml`: 300 K, P = 8, PILE-L. Two places are filled in: where mlcalc's driver lies (`rpmd ipi-driver-path`
-# prints it), through which i-PI asks for all beads in one call and in its own process, and how many steps to make.
+# `inputs/ipi/pimd-direct.xml`: 300 K, P = 8, PILE-L. Fill in two places: the path of mlcalc's driver (`rpmd ipi-driver-path`
+# prints it), which computes all beads in one call within i-PI's own process, and the number of steps.
 
 # %%
 shutil.copytree("inputs/ipi", work, dirs_exist_ok=True)
@@ -67,7 +70,7 @@ folder = convert(work / "mine.xml", work / "run", "c20")
 print(properties.as_text(properties.read_runs([folder], discard=0.2, pooled=False)))
 
 # %% [markdown]
-# ## Everything else as before
+# ## The analyses of every run folder
 
 # %%
 found = report.analyse([folder], discard=0.2)

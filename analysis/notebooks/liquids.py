@@ -14,7 +14,7 @@
 # # Two liquids of beads: methane and water
 #
 # One bead for each molecule, a network trained on the forces that the atoms exert on the molecules' centres of mass: does the
-# liquid of beads look like the liquid of atoms, and what has the network learned about what holds it together?
+# liquid of beads look like the liquid of atoms, and what has the network learned about the forces between molecules?
 #
 # Open this file as a notebook with [jupytext](https://jupytext.readthedocs.io):
 #
@@ -87,13 +87,13 @@ compare("methane")
 compare("water")
 
 # %% [markdown]
-# Methane's beads are its molecules, as far as structure goes. Water's have both shells where they belong, the second one at 4.56 Å,
-# where tetrahedral neighbours are, a little less sharp than those of the atoms. A SchNet alone did not get there: under this one
-# lies an angular term, `mlcalc.priors.angular` (`inputs/water/README.md` has the comparison).
+# In structure, methane's beads match its molecules. Water's have both shells at the right distance, the second at 4.56 Å, that of
+# tetrahedral neighbours, a little less sharp than those of the atoms. A SchNet alone does not reach this: the model contains
+# an angular term, `mlcalc.priors.angular` (`inputs/water/README.md` has the comparison).
 #
 # ## Explanation
 #
-# The energy of a frame, followed back through the network (GNN-LRP): what do pairs add at a distance, what do triples at an
+# GNN-LRP follows the energy of a frame back through the network: how much do pairs contribute at a distance, triples at an
 # angle? γ is a choice, so several are shown; ΣR is not E, because biases keep a share, and the energy of a model that was trained
 # on forces alone has no zero to begin with.
 
@@ -108,12 +108,12 @@ print(as_text(methane))
 # What to read from it:
 #
 # * **Two beads** (a): the pair is repulsive wherever beads come close, 0.04 eV at 3.5 Å, a third of kT at 4.1 Å, nothing beyond
-#   4.5 Å. There is no attraction: the cell has a fixed volume, and it is the cell that holds this liquid together. The maximum of
-#   g(r) lies where the repulsion has ended.
-# * **Three beads** (b): triangles of neighbours, at 57°, lower the energy by a little, where the angles have their first maximum.
-# * **Orders** (c): pairs, a correction by triples, nothing more. Methane is round: a sum over pairs is nearly all there is to
-#   learn.
-# * **γ** moves weight from three beads to two; signs and places stay.
+#   4.5 Å. There is no attraction: the fixed volume of the cell holds this liquid together. The maximum of
+#   g(r) is where the repulsion has decayed.
+# * **Three beads** (b): triangles of neighbours, at 57°, lower the energy a little, at the first maximum of the angles.
+# * **Orders** (c): pairs, a correction by triples, nothing more. Methane is nearly spherical: a sum over pairs describes
+#   most of it.
+# * **γ** shifts weight from three beads to two; signs and positions stay.
 
 # %%
 water = [relevance_of(open_run(runs / "water-cg"), gamma, frames, discard=0.1, rdf=True) for gamma in gammas]
@@ -125,8 +125,8 @@ print(as_text(water))
 # %% [markdown]
 # What to read from it:
 #
-# * **Two beads:** pairs around 2.8 Å hold the first shell, with four to seven kT. From 3.6 to 5.2 Å pairs repel: who is not
-#   bound has no place there.
+# * **Two beads:** pairs around 2.8 Å hold the first shell, with four to seven kT. From 3.6 to 5.2 Å pairs repel: molecules
+#   that are not bound are kept out of this range.
 # * **Three beads:** triangles cost more than any other angle, and near the tetrahedral angle triples cost least. The angular prior
-#   (dotted) says so from the start; what the network adds has the same shape.
-# * **Orders:** triples undo a sixth to a quarter of what pairs do, most of it by the prior.
+#   (dotted) has this shape, and so has the contribution of the network.
+# * **Orders:** triples cancel a sixth to a quarter of the contribution of pairs, most of it through the prior.

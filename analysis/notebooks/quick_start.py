@@ -65,7 +65,7 @@ print(f"energy {atoms.get_potential_energy():.4f} eV, largest force {np.abs(atom
 # ## Quantum nuclei
 #
 # Eight beads for each nucleus at 300 K, and classical nuclei (P = 1) for comparison: `steps` of 0.5 fs. The same as
-# `rpmd run inputs/c20/rpmd.toml` in a shell. Started again, it goes on where it stopped, or finds that all is done.
+# `rpmd run inputs/c20/rpmd.toml` in a shell. Run again, the cell resumes the run, or finds it finished.
 
 # %%
 settings = read_settings("inputs/c20/rpmd.toml", {"steps": steps, "output": str(runs)})
@@ -92,7 +92,7 @@ display(distance_figure(found))
 # %% [markdown]
 # ## The same data in MDAnalysis
 #
-# All beads of all atoms, a segment for each bead, streamed from the file: whatever MDAnalysis can do, it can do here.
+# All beads of all atoms, a segment for each bead, streamed from the file: everything in MDAnalysis works on them.
 
 # %%
 universe = bead_universe(open_run(folders[0]))
@@ -105,6 +105,6 @@ axes.set_xticks(range(1, 21))
 plt.show()
 
 # %% [markdown]
-# **Next:** [c20_classical_quantum.py](c20_classical_quantum.py) looks at the founding run, [convergence.py](convergence.py) asks
+# **Next:** [c20_classical_quantum.py](c20_classical_quantum.py) analyses 1.25 ns of C20, [convergence.py](convergence.py) asks
 # how many beads are enough, [c20_relevance.py](c20_relevance.py) what the network has learned, [ipi_output.py](ipi_output.py)
 # starts from i-PI, [liquids.py](liquids.py) from coarse-grained liquids.

@@ -20,8 +20,8 @@ from analysis.distances.pair_distances import bonded_pairs
 from analysis.liquid.pair_density import Density, distance_edges, first_minimum, pair_density, with_scatter
 from analysis.liquid.wedges import ANGLE_EDGES, BIN_DEGREES, angles_between
 from analysis.relevance.explain import Explanation, explain
-from analysis.relevance.gamma_rule import trace
 from analysis.relevance.nbody import Triples, angular_energies
+from analysis.relevance.trace import trace
 from analysis.runs.run_files import check_frames
 from analysis.runs.universe import Run, bead_frames
 from mlcalc.common.errors import InputError

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from ase import Atoms
 
-from analysis.relevance.gamma_rule import Rules, Trace, trace
 from analysis.relevance.nbody import (
     Triples,
     pair_relevances,
@@ -16,6 +15,7 @@ from analysis.relevance.nbody import (
     triple_relevances,
     triple_sets,
 )  # fmt: skip
+from analysis.relevance.trace import Rules, Trace, trace
 from analysis.relevance.walks import Walks, count_walks, walk_relevances
 from mlcalc.common.errors import InputError
 from mlcalc.common.json_text import to_json
@@ -60,7 +60,7 @@ class Explanation(NamedTuple):
 def explain(
     model: Model, atoms: Atoms, gamma: float | Sequence[float], with_triples: bool = True, walks: int = 0
 ) -> Explanation:
-    """n-body relevances of a structure, and its strongest walks; InputError for what gamma_rule and walks refuse."""
+    """n-body relevances of a structure, and its strongest walks; InputError for what trace and walks refuse."""
     rules = Rules(trace(model, atoms), gamma)
     sets = triple_sets(rules.trace) if with_triples else None
     triples = None if sets is None else triple_relevances(rules, sets)

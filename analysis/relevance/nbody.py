@@ -1,4 +1,4 @@
-"""n-body relevances of a SchNet: what single atoms, pairs and triples add to its energy.
+"""n-body relevances of a network: what single atoms, pairs and triples add to its energy.
 
 A walk visits one node per layer, from the readout back to the embedding; its order is the number of different nodes on it, a
 periodic image of an atom being another node than the atom. The relevance of a set of nodes is the sum over all walks that visit
@@ -9,12 +9,14 @@ on pairs and pairs on atoms; the cost is linear in the number of layers, and not
 Energies in eV. Sources: analysis/relevance/gamma_rule.py.
 """
 
+from itertools import permutations
 from typing import NamedTuple
 
 import numpy as np
 
 from analysis.liquid.wedges import wedge_count, wedges
-from analysis.relevance.gamma_rule import Rules, Trace
+from analysis.relevance.layer_rules import Steps
+from analysis.relevance.trace import Rules, Trace
 from mlcalc.common.errors import InputError
 from mlcalc.priors.angular import triple_energies
 
@@ -50,31 +52,36 @@ class _Sets(NamedTuple):
 
 def total_relevance(rules: Rules) -> float:
     """ΣR over all walks and the priors, eV: one pass through the network, whatever the number of walks."""
-    trace, everybody = rules.trace, np.arange(len(rules.trace.embedding))
-    m = rules.readout
+    trace, steps, m = rules.trace, rules.steps, rules.readout
+    forward, relevances = 2 * np.arange(len(trace.first)), np.zeros(len(m))
     for layer in reversed(range(len(trace.blocks))):
-        block, q = trace.blocks[layer], rules.effective_gradient(layer, everybody, m)
-        gathered = np.zeros_like(q)
-        np.add.at(gathered, trace.second, block.filters * q[trace.first])
-        np.add.at(gathered, trace.first, block.filters * q[trace.second])
-        m = m + gathered @ block.in2f.T
-    return float((m * trace.embedding).sum() + trace.repulsion.sum() + trace.angular)
+        stays, q = steps.leave(layer, rules.atoms, m)
+        there = steps.along(layer, forward, q[trace.first])
+        gathered = np.zeros((len(q), there.shape[1]))
+        np.add.at(gathered, trace.second, there)
+        np.add.at(gathered, trace.first, steps.along(layer, forward + 1, q[trace.second]))
+        if layer > 0:
+            m = stays + steps.arrive(layer, rules.atoms, gathered)
+        else:
+            relevances = (stays * trace.embedding).sum(axis=1) + steps.finish(rules.atoms, gathered)
+    return float(relevances.sum() + trace.repulsion.sum() + trace.angular)
 
 
 def single_relevances(rules: Rules) -> np.ndarray:
     """(N,) eV: walks that stay where they began."""
-    return (rules.readout * rules.trace.embedding).sum(axis=1)
+    m, _ = rules.at_single_atoms
+    return (m * rules.trace.embedding).sum(axis=1)
 
 
 def pair_relevances(rules: Rules) -> np.ndarray:
     """(n_pairs,) eV of the half pairs of the trace; the nuclear repulsion of a pair is part of it."""
-    relevances, _ = _relevances(rules, _pairs(rules.trace), _at_single_atoms(rules))
+    relevances, _ = _relevances(rules, _pairs(rules.trace), rules.at_single_atoms[1])
     return relevances + rules.trace.repulsion
 
 
 def triple_relevances(rules: Rules, triples: Triples) -> np.ndarray:
     """(n_sets,) eV of sets of three nodes; the angular prior at each of their corners is part of them."""
-    _, at_pairs = _relevances(rules, _pairs(rules.trace), _at_single_atoms(rules))
+    _, at_pairs = _relevances(rules, _pairs(rules.trace), rules.at_single_atoms[1])
     parts = []
     for begin in range(0, len(triples.atoms), _SETS_AT_ONCE):
         atoms, _, edges = (array[begin : begin + _SETS_AT_ONCE] for array in triples)
@@ -99,40 +106,48 @@ def angular_energies(trace: Trace, triples: Triples) -> np.ndarray:
     return energies
 
 
-def _at_single_atoms(rules: Rules) -> list[np.ndarray]:
-    """By block: q (N, F) of walks that have not left their atom."""
-    atoms = np.arange(len(rules.trace.embedding))
-    return [rules.effective_gradient(layer, atoms, rules.readout) for layer in range(len(rules.trace.blocks))]
+def _relevances(rules: Rules, sets: _Sets, leaving: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Relevances (n_sets,), and by layer q (k·n_sets, W) of walks that leave such sets, which sets of k + 1 build on.
 
-
-def _relevances(rules: Rules, sets: _Sets, q_below: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Relevances (n_sets,), and by block the effective gradients q (k·n_sets, F) that sets of k + 1 build on."""
-    trace, (n_sets, k) = rules.trace, sets.atoms.shape
-    n_blocks, n_features = len(trace.blocks), trace.embedding.shape[1]
-    standing = sets.atoms.ravel()
-    m, q_all = np.zeros((n_sets * k, n_features)), [np.zeros((n_sets * k, n_features))] * n_blocks
-    relevances = np.zeros(n_sets)
-    for layer in reversed(range(n_blocks)):
-        block, steps_made = trace.blocks[layer], n_blocks - 1 - layer
+    Args:
+        leaving: The same of the sets of k − 1.
+    """
+    steps, embedding, n_layers = rules.steps, rules.trace.embedding, len(rules.trace.blocks)
+    (n_sets, k), standing = sets.atoms.shape, sets.atoms.ravel()
+    m, relevances = np.zeros((n_sets * k, embedding.shape[1])), np.zeros(n_sets)
+    found = [np.broadcast_to(0.0, (len(m), q.shape[1])) for q in leaving]
+    for layer in reversed(range(n_layers)):
+        steps_made = n_layers - 1 - layer
         if steps_made < k - 2:
-            continue  # nobody has seen k − 1 nodes yet
+            continue  # no walk has visited k − 1 nodes yet
+        stays = m
         if steps_made > k - 2:
-            q_all[layer] = rules.effective_gradient(layer, standing, m)
-        q = q_all[layer].reshape(n_sets, k, -1)
-        arriving = np.zeros((n_sets, k, n_features))
-        for w in range(k):
-            for u in range(k):
-                if u != w:
-                    edge = sets.edges[:, u, w, None]
-                    entering = np.where(sets.below[:, w, u, None] >= 0, q_below[layer][sets.below[:, w, u]], 0.0)
-                    filters = np.where(edge >= 0, block.filters[edge[:, 0] // 2], 0.0)
-                    arriving[:, w] += filters * (q[:, u] + entering)
+            stays, found[layer] = steps.leave(layer, standing, m)
+        arriving = _arriving(steps, layer, sets, found[layer], leaving[layer])
         if layer > 0:
-            m = m + arriving.reshape(m.shape) @ block.in2f.T
-        else:  # W_in of the embedding is known: the messages
-            ends = (m * trace.embedding[standing]).reshape(arriving.shape) + arriving * block.messages[sets.atoms]
-            relevances = ends.sum(axis=(1, 2))
-    return relevances, q_all
+            m = stays + steps.arrive(layer, standing, arriving)
+        else:
+            ends = (stays * embedding[standing]).sum(axis=1) + steps.finish(standing, arriving)
+            relevances = ends.reshape(n_sets, k).sum(axis=1)
+    return relevances, found
+
+
+def _arriving(steps: Steps, layer: int, sets: _Sets, within: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """What moves to every node of every set (k·n_sets, V) in a layer, from all others.
+
+    Args:
+        within, below: q of walks that have visited all of a set, (k·n_sets, W), and all of it but the node that they move to.
+    """
+    n_sets, k = sets.atoms.shape
+    none = sets.edges[:0, 0, 0]
+    arriving = np.zeros((n_sets, k, steps.along(layer, none, below[none]).shape[1]))
+    for w, u in permutations(range(k), 2):
+        sets_joined = np.flatnonzero(sets.edges[:, u, w] >= 0)
+        q = within[sets_joined * k + u]
+        entering = sets.below[sets_joined, w, u]
+        q = q + np.where(entering[:, None] >= 0, below[entering], 0.0)
+        arriving[sets_joined, w] += steps.along(layer, sets.edges[sets_joined, u, w], q)
+    return arriving.reshape(n_sets * k, -1)
 
 
 def _pairs(trace: Trace) -> _Sets:

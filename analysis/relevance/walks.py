@@ -1,6 +1,6 @@
-"""Walks through a SchNet one by one: each is a path of nodes from the readout to the embedding, with a relevance of its own.
+"""Walks through a network one by one: each is a path of nodes from the readout to the embedding, with a relevance of its own.
 
-Their number grows like neighbours to the power of interaction blocks; sums over atoms, pairs and triples need none of them
+Their number grows like neighbours to the power of layers; sums over atoms, pairs and triples need none of them
 (analysis/relevance/nbody.py). Energies in eV. Sources: analysis/relevance/gamma_rule.py.
 """
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.relevance.gamma_rule import Rules, Trace
+from analysis.relevance.trace import Rules, Trace
 from mlcalc.common.errors import InputError
 
 _WALKS_AT_ONCE = 100_000
@@ -71,28 +71,28 @@ def walk_relevances(rules: Rules, budget: int = 10_000_000) -> Walks:
             f"{total} walks, {total * (8 + 8 * 4 * n_nodes) / 1e9:.3g} GB, with a budget of {budget}: sums over pairs and triples "
             "of atoms need no walks (pair_relevances, triple_relevances), or raise the budget"
         )
-    step, parts = _Steps(rules.trace), []
+    moves, parts = _Moves(rules.trace), []
     groups = np.cumsum(counts.astype(np.int64)) // _WALKS_AT_ONCE
     for group in np.unique(groups):
-        parts.append(_walks_from(rules, step, np.flatnonzero(groups == group)))
+        parts.append(_walks_from(rules, moves, np.flatnonzero(groups == group)))
     return Walks(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
-def _walks_from(rules: Rules, step: "_Steps", starts: np.ndarray) -> Walks:
+def _walks_from(rules: Rules, moves: "_Moves", starts: np.ndarray) -> Walks:
     """All walks that begin at these atoms; they share what they have in common: the last step of each costs F operations."""
-    trace = rules.trace
+    trace, steps = rules.trace, rules.steps
     atoms, images = starts[:, None], np.zeros((len(starts), 1, 3), dtype=int)
     m = rules.readout[starts]
     for layer in reversed(range(len(trace.blocks))):
-        block, here = trace.blocks[layer], atoms[:, -1]
-        q = rules.effective_gradient(layer, here, m)
-        parent, target, shift, pair = step(here)
-        moved = block.filters[pair] * q[parent]
+        here = atoms[:, -1]
+        stays, q = steps.leave(layer, here, m)
+        parent, target, shift, edge = moves(here)
+        moved = steps.along(layer, edge, q[parent])
         if layer > 0:
-            m = np.concatenate([m, moved @ block.in2f.T])
-        else:  # W_in of the embedding is known: the messages
-            ends = np.einsum("nf,nf->n", m, trace.embedding[here]), np.einsum("nf,nf->n", moved, block.messages[target])
-            relevance = np.concatenate(ends)
+            m = np.concatenate([stays, steps.arrive(layer, target, moved)])
+        else:
+            staying = np.einsum("nf,nf->n", stays, trace.embedding[here])
+            relevance = np.concatenate([staying, steps.finish(target, moved)])
         onward = images[parent, -1:] + shift[:, None]
         atoms = np.concatenate([_extended(atoms, here[:, None]), _extended(atoms[parent], target[:, None])])
         images = np.concatenate([_extended(images, images[:, -1:]), _extended(images[parent], onward)])
@@ -103,7 +103,7 @@ def _extended(walks: np.ndarray, last: np.ndarray) -> np.ndarray:
     return np.concatenate([walks, last], axis=1)
 
 
-class _Steps:
+class _Moves:
     """Where a walk can go from a node: the neighbours of all atoms, in compressed rows."""
 
     def __init__(self, trace: Trace):
@@ -111,13 +111,14 @@ class _Steps:
         order = np.argsort(sources, kind="stable")
         self._target = np.concatenate([trace.second, trace.first])[order]
         self._shift = np.concatenate([trace.images, -trace.images])[order]
-        self._pair = np.concatenate([np.arange(len(trace.first))] * 2)[order]
+        forward = 2 * np.arange(len(trace.first))
+        self._edge = np.concatenate([forward, forward + 1])[order]
         self._begin = np.concatenate([[0], np.cumsum(np.bincount(sources, minlength=len(trace.embedding)))])
 
     def __call__(self, atoms: np.ndarray) -> tuple[np.ndarray, ...]:
-        """For walks that stand at ``atoms`` (n,): number of the walk, target atom, shift and half pair of every move."""
+        """For walks that stand at ``atoms`` (n,): number of the walk, target atom, shift and edge of every move."""
         counts = self._begin[atoms + 1] - self._begin[atoms]
         parent = np.repeat(np.arange(len(atoms)), counts)
         within = np.arange(len(parent)) - np.repeat(np.cumsum(counts) - counts, counts)
         row = self._begin[atoms][parent] + within
-        return parent, self._target[row], self._shift[row], self._pair[row]
+        return parent, self._target[row], self._shift[row], self._edge[row]

@@ -1,5 +1,6 @@
 """The ``properties`` command: means of the estimators that runs have recorded."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +73,7 @@ def read_runs(folders: list[Path], discard: float | None, pooled: bool) -> list[
 
 
 def _read(path: Path, discard: float | None) -> dict[str, np.ndarray]:
-    if not path.is_file() or not path.stat().st_size:
+    if not os.path.isfile(path) or not path.stat().st_size:
         raise InputError(f"{path}: not there or empty: the run was stopped before its first line of properties")
     table = read_table(path)
     if discard is None:

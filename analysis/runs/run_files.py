@@ -1,5 +1,6 @@
 """What a run folder must hold before it can be analysed, and sentences for what it lacks."""
 
+import os
 from pathlib import Path
 
 from mlcalc.common.errors import InputError
@@ -13,16 +14,16 @@ def check_run_folder(folder: Path, command: str, data: str, first: str) -> None:
     Args:
         command: That makes such runs; data: File with its results, and ``first`` what the run had not yet made where it is missing.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise InputError(
-            f"{folder}: not a run folder of '{command}' ({'a file' if folder.exists() else 'no such folder'})"
+            f"{folder}: not a run folder of '{command}' ({'a file' if os.path.exists(folder) else 'no such folder'})"
         )
     for name in ("input.toml", "structure.xyz"):
-        if not (folder / name).is_file():
+        if not os.path.isfile(folder / name):
             raise InputError(
                 f"{folder}: not a run folder of '{command}' (no {name}); several runs lie in a sub-folder each"
             )
-    if not (folder / data).is_file():
+    if not os.path.isfile(folder / data):
         raise InputError(
             f"{folder}: no {data}: the run was stopped before {first}, or is one of another command than '{command}'; "
             + _NEXT.format(folder=folder)

@@ -1,10 +1,11 @@
 """Run folders as MDAnalysis sees them: all beads as segments, or the centroid alone.
 
 MDAnalysis counts in Å and ps and keeps positions in float32. Atom order is that of the file, bead-major:
-index = bead·N + atom. A periodic run is turned into MDAnalysis' axes as it is opened (analysis/structure/boxes.py): its structure, universes
-and positions all have the first vector of the box along x and the second in the xy plane.
+index = bead·N + atom. A periodic run is turned into MDAnalysis' axes as it is opened (analysis/structure/boxes.py): its structure,
+universes and positions all have the first vector of the box along x and the second in the xy plane.
 """
 
+import os
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -131,7 +132,7 @@ def open_run(folder: str | Path) -> Run:
     n_beads, n_atoms, n_frames, interval = _read_sizes(folder / "trajectory.h5")
     if n_atoms != len(structure):
         raise InputError(f"{folder}: {n_atoms} atoms in trajectory.h5, but {len(structure)} in structure.xyz")
-    model = str(own_model) if own_model.is_file() else model
+    model = str(own_model) if os.path.isfile(own_model) else model
     run = Run((folder,), (n_frames,), structure, n_beads, interval, temperature_K, model, rotates)
     return _with_axes(run) if structure.pbc.any() else run
 

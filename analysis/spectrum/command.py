@@ -1,9 +1,9 @@
-"""The arguments of ``python -m analysis spectrum``."""
+"""The command ``python -m analysis spectrum``."""
 
 import argparse
-import sys
 from pathlib import Path
 
+from analysis.command_options import add_json, show
 from analysis.figure_path import figure_path
 
 
@@ -13,7 +13,7 @@ def add_spectrum(commands) -> None:
         "spectrum", help="vibrational densities of states", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Densities of states from the Kubo-transformed velocity autocorrelation of 'rpmd real-time' runs of one\n"
         "molecule, with standard errors over trajectories, beside the harmonic vibrations of the model. --by and --atoms show the\n"
-        "parts of elements and atoms, which add up to the whole.",
+        "parts of elements and atoms, which add up to all of it.",
         epilog="examples:\n"
         "  python -m analysis spectrum runs/spectrum/P8 runs/spectrum/P1\n"
         "  python -m analysis spectrum runs/spectrum/P8 --by element\n"
@@ -34,12 +34,13 @@ def add_spectrum(commands) -> None:
         "--correlation-fs", type=float, metavar="L",
         help="longest lag: lines are 1/cL wide, 33 cm⁻¹ for 1000 fs (default: half of a trajectory)",
     )  # fmt: skip
-    command.add_argument("--json", action="store_true", help="print the numbers as JSON instead of the table")
-    command.set_defaults(command=_spectrum, discard=0.0)
+    add_json(command)
+    command.set_defaults(command=_spectrum)
 
 
 def _spectrum(options: argparse.Namespace) -> None:
     figure = figure_path(options.runs, options.output, "spectrum.png")
+    from analysis.spectrum import figure as spectrum_figure
     from analysis.spectrum import parts as spectrum_parts
     from analysis.spectrum import report as spectrum_report
 
@@ -52,6 +53,5 @@ def _spectrum(options: argparse.Namespace) -> None:
             return spectrum_parts.by_atoms(options.atoms, structure)
 
     result = spectrum_report.analyse(options.runs, options.window, options.correlation_fs, choose)
-    print(spectrum_report.as_json(result) if options.json else spectrum_report.as_text(result))
-    for path in spectrum_report.write_files(result, figure):
-        print(path, file=sys.stderr if options.json else sys.stdout)
+    text = spectrum_report.as_json(result) if options.json else spectrum_report.as_text(result)
+    show(text, spectrum_figure.write_files(result, figure), options.json)

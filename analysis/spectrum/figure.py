@@ -1,14 +1,15 @@
-"""The figure of densities of states."""
+"""The figure of densities of states, and the files beside it."""
 
 from itertools import cycle
+from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures import OKABE_ITO, STYLE
-from analysis.spectrum.report import Analysed, RealTimeRun, edge
+from analysis.figures import OKABE_ITO, STYLE, write_beside
+from analysis.spectrum.report import Analysed, RealTimeRun, as_json, as_text, edge
 from analysis.spectrum.spectra import Spectrum
 
 
@@ -46,3 +47,8 @@ def _draw(axes: Axes, runs: list[RealTimeRun], spectra: list[Spectrum], harmonic
         axes.plot(spectrum.wavenumbers, spectrum.mean, color=color, lw=1.2, label=run.label)
         low, high = spectrum.mean - spectrum.error, spectrum.mean + spectrum.error
         axes.fill_between(spectrum.wavenumbers, low, high, color=color, alpha=0.3, lw=0)
+
+
+def write_files(analysed: Analysed, figure_path: Path) -> list[Path]:
+    """Write figure, table and numbers beside each other (figures.write_beside); returns their paths."""
+    return write_beside(figure_path, spectrum_figure(analysed), as_text(analysed), as_json(analysed))

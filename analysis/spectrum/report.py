@@ -1,5 +1,6 @@
 """The ``spectrum`` command: densities of states of 'rpmd real-time' runs as table, figure and numbers."""
 
+import os
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms, units
 
-from analysis.figures import write_beside
 from analysis.harmonic import reference_modes
 from analysis.runs.run_files import check_run_folder
 from analysis.spectrum.parts import Part
@@ -112,7 +112,7 @@ def open_real_time(folder: str | Path) -> RealTimeRun:
         raise InputError(f"{folder}: velocities that are not finite: no spectrum can be made of them; see 'rpmd check'")
     own = folder / "model.safetensors"
     return RealTimeRun(
-        folder, structure, str(own) if own.is_file() else model, facts.n_beads, facts.temperature_K, thermostat,
+        folder, structure, str(own) if os.path.isfile(own) else model, facts.n_beads, facts.temperature_K, thermostat,
         facts.interval_fs, velocities, facts.masses,
     )  # fmt: skip
 
@@ -290,10 +290,3 @@ def edge(spectra: list[Spectrum]) -> float:
     """Where all but a thousandth of the intensity lies below."""
     total = np.cumsum(spectra[0].mean)
     return float(spectra[0].wavenumbers[np.searchsorted(total, 0.999 * total[-1])])
-
-
-def write_files(analysed: Analysed, figure_path: Path) -> list[Path]:
-    """Write figure, table and numbers beside each other (figures.write_beside); returns their paths."""
-    from analysis.spectrum.figure import spectrum_figure
-
-    return write_beside(figure_path, spectrum_figure(analysed), as_text(analysed), as_json(analysed))

@@ -20,6 +20,7 @@ import numpy as np
 from ase import units
 
 from mlcalc.common.errors import InputError
+from mlcalc.common.files import check_regular
 
 _SECOND = units.s
 # Unit as the format spells it → ASE units.
@@ -30,6 +31,7 @@ _RATES = {
     "atomic time units^-1": units.Hartree * units._e / (units._hbar * _SECOND),
 }
 _ENERGIES = {"K": units.kB, "eV": 1.0, "atomic energy units": units.Hartree}
+_LARGEST = 1 << 26  # bytes
 _SECTIONS = {"A MATRIX:": _RATES, "C MATRIX:": _ENERGIES}
 _NEXT_MODE = "Matrix for normal mode"
 _TOLERANCE = 1e-6  # of the largest eigenvalue: the format has about ten digits
@@ -60,10 +62,13 @@ def read_gle(path: str | Path, n_beads: int, temperature_K: float) -> Gle:
 def read_gle_file(path: str | Path) -> bytes:
     """The text of matrices; InputError when it cannot be read."""
     try:
-        content = Path(path).read_bytes()
+        path = check_regular(path)
+        if (size := path.stat().st_size) > _LARGEST:
+            raise InputError(f"{size} bytes, at most {_LARGEST}")
+        content = path.read_bytes()
         content.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"gle_file {str(path)!r}: not a readable file ({error})") from error
+    except (OSError, UnicodeDecodeError, InputError) as error:
+        raise InputError(f"gle_file {str(path)[:200]!r}: not a readable file ({error})") from error
     return content
 
 

@@ -53,7 +53,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     arrays = {name: np.asarray(array, order="C") for name, array in facts.pop("state").items()}
     block = save(arrays, {"facts": to_json(facts)})
     write_atomically(folder / NEXT, block + hashlib.sha256(block).digest())
-    if (folder / NEWEST).exists():
+    if os.path.exists(folder / NEWEST):
         os.replace(folder / NEWEST, folder / PREVIOUS)
     os.replace(folder / NEXT, folder / NEWEST)
     sync_folder(folder)

@@ -44,22 +44,29 @@ def open_h5(path: str | Path, what: str, locking: bool | None = None) -> Iterato
         text = str(error)
         raise (error if text.startswith(str(path)) else InputError(f"{path}: {text}")) from error
     except _ERRORS as error:
-        raise InputError(f"{path}: not a readable {what} ({damage(error)})") from error
+        raise InputError(
+            f"{path}: not a readable {what} ({damage(error)}): take an undamaged copy, or begin the run anew"
+        ) from error
 
 
 def damage(error: Exception) -> str:
-    """Why a file of HDF5 cannot be read, without the numbers of its library."""
+    """Why a file of HDF5 cannot be read, without the words of its library."""
+    if isinstance(error, InputError):
+        return str(error)
     if isinstance(error, KeyError):
         return f"it lacks {error.args[0]}" if " " not in str(error.args[0]) else "parts of it are missing"
     if isinstance(error, PermissionError):
         return "no permission"
     if isinstance(error, FileNotFoundError):
         return "no such file"
-    return "cut off, damaged, or no HDF5" if isinstance(error, OSError) else " ".join(str(error).split())
+    return "cut off, damaged, or no HDF5"
 
 
 def check_heaps(head: bytes) -> None:
     """Raise InputError for a damaged collection of texts: HDF5 2.0 goes round in circles where an object has no size.
+
+    In files of mlcalc they lie at the beginning. Farther on nothing distinguishes them from numbers, short of reading the headers
+    of all objects as HDF5 does: a file made to do harm can still keep HDF5 busy without end.
 
     Format: HDF5 File Format Specification 3.0, section III.E.
     """

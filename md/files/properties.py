@@ -68,13 +68,31 @@ class PropertiesWriter:
 
 
 def read_table(path: Path) -> dict[str, np.ndarray]:
-    """The columns of a table by name, step and time among them; InputError when it is none."""
+    """The columns of a table by name, step and time first.
+
+    Raises:
+        InputError: Not such a table; columns of one name; numbers that no run writes, which are all that are not finite, and steps
+            that are not whole.
+    """
     try:
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
         header = lines[0].split(",")
         values = np.array([line.split(",") for line in lines[1:]], dtype=float).reshape(-1, len(header))
         if len(values) != len(lines) - 1:
             raise ValueError(f"{len(header)} columns announced, others found")
+        if header[:2] != ["step", "time_fs"] or len(set(header)) < len(header):
+            raise ValueError(f"columns {','.join(header)[:80]!r}; expected step, time_fs and others, each once")
+        _check_numbers(header, values)
     except (OSError, ValueError, IndexError) as error:
         raise InputError(f"{path}: not a table of properties ({error})") from error
     return dict(zip(header, values.T, strict=True))
+
+
+def _check_numbers(header: list[str], values: np.ndarray) -> None:
+    """ValueError for the first number that no run writes."""
+    allowed = np.isfinite(values)
+    allowed[:, 0] &= (values[:, 0] >= 0) & (values[:, 0] == np.floor(values[:, 0]))
+    if not allowed.all():
+        row, column = np.argwhere(~allowed)[0]
+        kind = "a finite number" if column else "a whole number of at least 0"
+        raise ValueError(f"{header[column]} of line {row + 1} is {values[row, column]:g}: expected {kind}")

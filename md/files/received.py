@@ -7,19 +7,15 @@ waited for without end. Hard links cannot be distinguished from files.
 import errno
 import os
 import stat
-import unicodedata
 from pathlib import Path
 
-from mlcalc.common.errors import InputError
+from mlcalc.common.errors import STEERING, InputError
 
 _KINDS = {
     stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
 }  # fmt: skip
 _HINT = "a run folder holds regular files alone; copy what it stands for into its place, or remove it"
-# Controls, surrogates and separators of lines: no name in a log, on a terminal or in TOML can hold them.
-_UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
-_TURNING = set("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # the direction of what is shown
 
 
 def open_regular(path: str | Path, flags: int = os.O_RDONLY, mode: int = 0o644) -> int:
@@ -76,19 +72,9 @@ def read_regular(path: str | Path, largest: int) -> bytes:
 
 def check_name(folder: str | Path) -> None:
     """Raise InputError for a name that no line of a log or of TOML can hold: control characters, and bytes that are not UTF-8."""
-    bad = [character for character in str(folder) if _is_unprintable(character)]
-    if bad:
+    if bad := STEERING.search(str(folder)):
         name = ascii(str(folder))
         name = name if len(name) <= 100 else name[:100] + "…"
         raise InputError(
             f"output {name}: {ascii(bad[0])} in its name: expected characters that can be printed; choose another name"
         )
-
-
-def one_line(text: object) -> str:
-    """Text for a line of a log or of a terminal: what is not printable is written as its escape."""
-    return "".join(ascii(character)[1:-1] if _is_unprintable(character) else character for character in str(text))
-
-
-def _is_unprintable(character: str) -> bool:
-    return character in _TURNING or unicodedata.category(character) in _UNPRINTABLE

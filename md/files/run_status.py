@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from md.files.received import one_line, read_regular
-from mlcalc.common.errors import InputError
+from md.files.received import read_regular
+from mlcalc.common.errors import InputError, one_line
 
 STATUS = "status.json"
 LARGEST = 1 << 20  # bytes

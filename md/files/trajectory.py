@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 from ase import Atoms
 
-from md.files.closed_h5 import check_closed, open_h5
+from md.files.closed_h5 import check_closed, damage, open_h5
 from md.files.committed_file import CommittedH5
 from mlcalc.common.errors import InputError
 
@@ -93,11 +93,11 @@ class TrajectoryWriter:
             self._find_datasets()
             found = min(map(len, self._datasets))
             if found < self.n_frames:
-                raise ValueError(f"{found} frames, fewer than the {self.n_frames} of the checkpoint")
+                raise InputError(f"{found} frames, fewer than the {self.n_frames} of the checkpoint")
             for dataset in self._datasets:
                 dataset.resize(self.n_frames, axis=0)
         except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
-            reason = " ".join(str(error).replace(f"{path} ", "").split())
+            reason = damage(error).replace(f"{path} ", "")
             raise InputError(f"{path}: not a trajectory that can be resumed ({reason})") from error
         self._file.commit(removing=True)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from md.files.closed_h5 import check_closed, open_h5
+from md.files.closed_h5 import check_closed, damage, open_h5
 from md.files.committed_file import CommittedH5
 from mlcalc.common.errors import InputError
 
@@ -34,10 +34,10 @@ class VelocityWriter:
             facts_of(self._file.file)
             self._data = self._file.file["velocity"]
             if len(self._data) < n_trajectories:
-                raise ValueError(f"{len(self._data)} trajectories, fewer than the {n_trajectories} of the checkpoint")
+                raise InputError(f"{len(self._data)} trajectories, fewer than the {n_trajectories} of the checkpoint")
             self._data.resize(n_trajectories, axis=0)
         except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
-            reason = " ".join(str(error).replace(f"{path} ", "").split())
+            reason = damage(error).replace(f"{path} ", "")
             raise InputError(f"{path}: not trajectories that can be resumed ({reason})") from error
         self._file.commit(removing=True)
 

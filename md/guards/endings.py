@@ -85,6 +85,8 @@ class Stopped(Exception):
 class StopRequest:
     """SIGINT, SIGTERM or the end of the time that was given ask a run to stop at its next sample; a second signal aborts at once.
 
+    So does the first one before ``begin``, while a start is prepared: there is nothing yet that could be resumed.
+
     Args:
         seconds: Wall time from now; None for no limit.
 
@@ -94,7 +96,7 @@ class StopRequest:
 
     def __init__(self, seconds: float | None = None):
         self._deadline = None if seconds is None else time.monotonic() + seconds
-        self.code = 0
+        self.code, self._begun = 0, False
         self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def __enter__(self) -> "StopRequest":
@@ -112,9 +114,13 @@ class StopRequest:
             self.code = int(Exit.WALLTIME)
         return self.code > 0
 
+    def begin(self) -> None:
+        """From now on a signal is a request."""
+        self._begun = True
+
     def _note(self, number, frame):
-        if self.code > 128:
-            raise KeyboardInterrupt
+        if self.code > 128 or not self._begun:
+            raise KeyboardInterrupt(128 + int(number))
         self.code = 128 + int(number)
 
 

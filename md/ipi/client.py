@@ -1,5 +1,6 @@
 """The socket client: connects to i-PI, evaluates what it asks for, and comes back when the connection breaks."""
 
+import queue
 import random
 import signal
 import socket
@@ -49,11 +50,45 @@ class Address:
                 raise
             sock.settimeout(None)
             return sock
-        sock = socket.create_connection((self.host, self.port), timeout_s)
+        sock = self._reach(timeout_s)
         sock.settimeout(None)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         return sock
+
+    def _reach(self, timeout_s: float) -> socket.socket:
+        """A socket connected to the first of the host's addresses that answers, all of it within a time."""
+        deadline, last = time.monotonic() + timeout_s, OSError(f"{self.host}: no address")
+        for family, kind, protocol, _, place in _look_up(self.host, self.port, timeout_s):
+            sock = socket.socket(family, kind, protocol)
+            sock.settimeout(max(deadline - time.monotonic(), 0.05))
+            try:
+                sock.connect(place)
+                return sock
+            except OSError as error:
+                sock.close()
+                last = error
+        raise last
+
+
+def _look_up(host: str, port: int, timeout_s: float) -> list:
+    """Addresses of a host, as socket.getaddrinfo has them; that knows no limit of time, and is left behind after one."""
+    answers: queue.SimpleQueue = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except OSError as error:
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        found = answers.get(timeout=timeout_s)
+    except queue.Empty:
+        raise TimeoutError(f"looking up {host} has taken {timeout_s:g} s") from None
+    if isinstance(found, OSError):
+        raise found
+    return found
 
 
 class Rate:

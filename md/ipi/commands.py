@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from mlcalc.common.errors import InputError
+from mlcalc.common.errors import InputError, one_line
 
 _LONGEST_PATH = 107  # bytes of a Unix socket's name, which the system gives
 
@@ -78,6 +78,7 @@ def _ipi_client(options) -> int:
     for name in ("wait_s", "idle_s", "log_every_s"):
         _check_seconds(name, getattr(options, name))
     check_range("--threads", options.threads, 0)
+    _check_host(options.host or "localhost")
     address = Address(options.unix, options.host or "localhost", options.port, options.prefix)
     if options.unix is not None and len(str(address).encode(errors="surrogateescape")) > _LONGEST_PATH:
         raise InputError(
@@ -87,7 +88,7 @@ def _ipi_client(options) -> int:
     guest = Guest(model, template, options.precision, options.threads, options.atomic_energies)
 
     def report(line: str) -> None:
-        print(f"rpmd ipi-client: {line}", flush=True)
+        print(one_line(f"rpmd ipi-client: {line}"), flush=True)
 
     report(str(guest))
     with single_threaded_blas():
@@ -95,6 +96,15 @@ def _ipi_client(options) -> int:
         return run_client(
             guest, address, options.wait_s, report, options.log_every_s, options.idle_s or math.inf
         )  # fmt: skip
+
+
+def _check_host(host: str) -> None:
+    try:
+        host.encode("idna")
+    except UnicodeError as error:
+        raise InputError(f"--host {host[:80]!r}: not the name of a host: {error}") from error
+    if "\0" in host:
+        raise InputError(f"--host {host!r}: expected a name without NUL")
 
 
 def _check_seconds(name: str, value: float) -> None:

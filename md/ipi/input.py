@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mlcalc.common.errors import InputError
+from mlcalc.common.files import check_regular
 
+_LARGEST = 1 << 30  # bytes: a RESTART holds all positions
 Element = ElementTree.Element
 
 
@@ -54,6 +56,8 @@ class Trajectory(NamedTuple):
 
 def read_root(path: str | Path) -> Element:
     """The root of an input; InputError when it is not one of i-PI."""
+    if (size := check_regular(path).stat().st_size) > _LARGEST:
+        raise InputError(f"{path}: {size} bytes: expected an input of i-PI of at most {_LARGEST}")
     try:
         root = ElementTree.parse(path).getroot()
     except (OSError, ElementTree.ParseError, UnicodeDecodeError, LookupError, ValueError) as error:

@@ -16,7 +16,7 @@ from ase import Atoms
 from md.files.checkpoint import NEWEST, PREVIOUS, Checkpoint, read_checkpoint
 from md.files.closed_h5 import open_h5
 from md.files.properties import read_table
-from md.files.received import one_line, open_regular
+from md.files.received import open_regular
 from md.files.run_status import read_status
 from md.files.trajectory import LARGEST_A, Layout, layout_of
 from md.files.velocities import facts_of
@@ -38,7 +38,7 @@ from md.runs.run_folder import (
     kind_of,
     own_settings,
 )  # fmt: skip
-from mlcalc.common.errors import InputError
+from mlcalc.common.errors import InputError, one_line
 
 _ROWS_AT_ONCE = 1 << 24  # bytes of a dataset
 _TRAJECTORY = "H5MD trajectory of a ring polymer"
@@ -90,7 +90,7 @@ def inspect(folder: Path) -> tuple[list[Finding], str]:
     if kind == FROM_IPI:
         if settings and n_atoms:
             look(TRAJECTORY, lambda: _trajectory_of_ipi(folder, settings, n_atoms))
-        if (folder / PROPERTIES).exists():
+        if os.path.exists(folder / PROPERTIES):
             look(PROPERTIES, lambda: _properties_of_ipi(folder))
         return findings, _advice_of_ipi(folder, findings, status)
     physics = look("model and input files", lambda: _physics(settings, kind)) if settings else None
@@ -155,7 +155,7 @@ def _physics(settings: RunSettings, kind: str) -> tuple[dict, str]:
 
 
 def _checkpoint(folder: Path) -> tuple[Checkpoint | None, str]:
-    if not any((folder / name).exists() for name in (NEWEST, PREVIOUS)):
+    if not any(os.path.exists(folder / name) for name in (NEWEST, PREVIOUS)):
         return None, "none yet"
     checkpoint, warning = read_checkpoint(folder)
     if warning:
@@ -286,5 +286,5 @@ def _advice(folder: Path, findings: list[Finding], status: dict, writing: bool) 
         return f"nothing is lost: rpmd resume {folder}"
     if status.get("state") == "finished":
         return f"nothing to do; to make it longer: rpmd resume {folder} --steps N"
-    why = f" (after a look at {BREACH})" if (folder / BREACH).exists() else ""
+    why = f" (after a look at {BREACH})" if os.path.exists(folder / BREACH) else ""
     return f"go on: rpmd resume {folder}{why}"

@@ -1,5 +1,6 @@
 """``rpmd info``: a run in one screen, or as numbers for scripts; changes nothing, and may look at a run that is being written."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def _state(recorded: str, writing: bool) -> str:
 
 
 def _means(folder: Path, ensemble: Ensemble) -> dict[str, list[float]]:
-    if not (folder / PROPERTIES).exists():
+    if not os.path.exists(folder / PROPERTIES):
         return {}
     series = read_table(folder / PROPERTIES)
     recorded = {name: values for name, values in series.items() if name not in ("step", "time_fs")}

@@ -19,6 +19,7 @@ run.log            what happened when
 """
 
 import fcntl
+import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -35,7 +36,7 @@ from ase.io import write
 from md.dynamics.clamped import Clamped
 from md.files.checkpoint import NEWEST, NEXT, PREVIOUS
 from md.files.properties import PropertiesWriter
-from md.files.received import check_regular, one_line, opener
+from md.files.received import check_regular, opener
 from md.files.run_status import LARGEST as LARGEST_STATUS
 from md.files.run_status import STATUS, load_status, read_status
 from md.files.trajectory import TrajectoryWriter
@@ -44,7 +45,7 @@ from md.guards.endings import Frame
 from md.observables.estimators import ESTIMATORS, PER_ATOM, Sample
 from md.runs.config import RunSettings, read_settings
 from md.runs.identity import FILES, FREE, REAL_TIME, RUN
-from mlcalc.common.errors import DISK_FULL, InputError
+from mlcalc.common.errors import DISK_FULL, InputError, one_line
 from mlcalc.common.files import write_atomically
 from mlcalc.common.json_text import to_json
 from mlcalc.common.settings import as_toml, build_settings, read_toml
@@ -72,18 +73,18 @@ def check_removable(folder: Path) -> None:
 
 def is_fresh(folder: Path) -> bool:
     """Whether a run can begin in a folder: it is not there, or empty, or was left by one that was killed before it began."""
-    if not folder.exists():
+    if not os.path.exists(folder):
         return True
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
+    names = {path.name for path in folder.iterdir()} if os.path.isdir(folder) else {""}
     known = _FILES | {LOCK} | {path.name for path in committee_of(folder)}
     return not names or (LOCK in names and INPUT not in names and names <= known)
 
 
 def is_run_folder(folder: Path) -> bool:
     """Whether a run has begun in a folder (which so may be overwritten), or one of i-PI was converted into it (which may not)."""
-    if not all((folder / name).is_file() for name in (INPUT, STRUCTURE)):
+    if not all(os.path.isfile(folder / name) for name in (INPUT, STRUCTURE)):
         return False
-    return (folder / MODEL).is_file() or kind_of(folder) == FROM_IPI
+    return os.path.isfile(folder / MODEL) or kind_of(folder) == FROM_IPI
 
 
 def committee_of(folder: Path) -> list[Path]:
@@ -268,7 +269,7 @@ def kind_of(folder: Path) -> str:
         kind = None
     if kind in (RUN, REAL_TIME, FROM_IPI):
         return kind
-    return REAL_TIME if (folder / VELOCITIES).exists() else RUN
+    return REAL_TIME if os.path.exists(folder / VELOCITIES) else RUN
 
 
 def own_settings(folder: Path, overrides: dict[str, Any] | None = None) -> RunSettings:

@@ -1,7 +1,6 @@
 """One run: a simulation and the folder that it is written to, with checkpoints, guards, and a status however it ends."""
 
 import math
-import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -33,7 +32,7 @@ from md.runs.progress import Progress
 from md.runs.run_folder import PROPERTIES, RunFolder
 from md.runs.verdict import verdict
 from md.simulation import Motion, Point, frame_of, point_of, simulate
-from mlcalc.common.errors import InputError, disk_message
+from mlcalc.common.errors import InputError, disk_message, say
 
 
 @contextmanager
@@ -139,7 +138,7 @@ def make_guards(settings: RunSettings, prepared: Prepared, record: RunFolder, co
     """
 
     def warn(message: str) -> None:
-        print(f"rpmd: warning: {record.folder}: {message}", file=sys.stderr)
+        say(f"rpmd: warning: {record.folder}: {message}")
         record.log(f"warning: {message}")
         record.set_status(force=True, **guards.seen())  # a run that is killed has said so
 

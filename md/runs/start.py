@@ -1,6 +1,6 @@
 """The runs of an input, one for each number of beads: which begin, which are resumed, and in which order they are made."""
 
-import sys
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from md.runs.progress import summary
 from md.runs.real_time import check_real_time, run_ensemble
 from md.runs.run_folder import RunFolder, check_removable, is_fresh, is_run_folder, kind_of, own_settings
 from md.runs.runner import run_one
-from mlcalc.common.errors import InputError
+from mlcalc.common.errors import InputError, say
 
 _MAKE = {RUN: run_one, REAL_TIME: run_ensemble}
 
@@ -115,6 +115,7 @@ def _in_turn(tasks: list[_Task], stop: StopRequest) -> tuple[int, list[Path]]:
     The others are made although a guard stops one, but not after a request to stop or on a disk that is full.
     """
     results = []
+    stop.begin()
     with single_threaded_blas():
         for folder, kind, settings, prepared, checkpoint in tasks:
             results.append(_MAKE[kind](settings, folder, prepared, stop, checkpoint))
@@ -125,10 +126,10 @@ def _in_turn(tasks: list[_Task], stop: StopRequest) -> tuple[int, list[Path]]:
     print("run folders: " + "  ".join(map(str, folders[: len(results)])))
     for folder, result in zip(folders, results, strict=False):
         if result["error"]:
-            print(f"rpmd: error: {folder}: {result['error']}".replace(" RUN ", f" {folder} "), file=sys.stderr)
+            say(f"rpmd: error: {folder}: {result['error']}".replace(" RUN ", f" {folder} "))
     if results[-1]["state"] == "interrupted":
         place = folders[0] if len(folders) == 1 else folders[0].parent
-        print(f"rpmd: stopped; continue with: rpmd resume {place}", file=sys.stderr)
+        say(f"rpmd: stopped; continue with: rpmd resume {place}")
     codes = [int(result["code"]) for result in results if result["code"]]
     return codes[0] if codes else 0, folders[: len(results)]
 
@@ -153,13 +154,13 @@ def _checkpoint_of(folder: Path, kind: str, settings: RunSettings, prepared: Pre
     """
     now = prepared.identity[settings.n_beads]
     hint = "choose another --output, or pass --overwrite to begin anew"
-    if not any((folder / name).exists() for name in (NEWEST, PREVIOUS)):
+    if not any(os.path.exists(folder / name) for name in (NEWEST, PREVIOUS)):
         checkpoint, then = None, identity_of(own_settings(folder), kind_of(folder))
     else:
         checkpoint, warning = read_checkpoint(folder)
         then = checkpoint.physics
         if warning:
-            print(f"rpmd: warning: {warning}", file=sys.stderr)
+            say(f"rpmd: warning: {warning}")
     if changes := differences(then, now):
         raise InputError(f"{folder} holds a run of another input: {changes}; {hint}")
     if checkpoint and checkpoint.phase == "production" and checkpoint.step > settings.steps:
@@ -174,7 +175,7 @@ def runs_in(folder: Path) -> list[Path]:
     check_name(folder)
     if is_run_folder(folder):
         return [folder]
-    found = sorted(path for path in folder.glob("*") if is_run_folder(path))
+    found = sorted(path for path in folder.glob("*") if is_run_folder(path)) if os.path.isdir(folder) else []
     if not found:
         raise InputError(f"{folder}: not a run folder of 'rpmd run', nor a folder of such")
     return found

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from mlcalc.common.errors import InputError
+from mlcalc.common.files import check_place
 
 
 def add_import(commands) -> None:
@@ -37,8 +38,8 @@ def _import(options) -> int:
     from mlcalc.model_summary import describe
 
     output = Path(options.output)
-    if output.suffix != ".safetensors" or not output.parent.is_dir():
-        raise InputError(f"--output {output}: expected a name that ends in .safetensors, in a folder that exists")
+    if check_place(output).suffix != ".safetensors":
+        raise InputError(f"--output {output}: expected a name that ends in .safetensors")
     model = _imported(options)
     save_model(model, output)
     print(f"{output}: {describe(model)}")

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable
 
@@ -11,6 +12,9 @@ EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _DISK = (*DISK_FULL, errno.EROFS)
+# Controls, marks that turn the direction of what is shown, separators of lines, surrogates: what no line of a log or of a terminal
+# can hold as it is.
+STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class InputError(ValueError):
@@ -30,7 +34,7 @@ def run_command(program: str, command: Callable[[], int | None]) -> int:
     try:
         return command() or 0
     except InputError as error:
-        print(f"{program}: error: {error}", file=sys.stderr)
+        say(f"{program}: error: {error}")
         return EXIT_BAD_INPUT
     except BrokenPipeError:  # the reader, as head, has seen enough; Python would complain once more when it ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -38,16 +42,26 @@ def run_command(program: str, command: Callable[[], int | None]) -> int:
     except OSError as error:
         if error.errno not in _DISK:
             raise
-        print(f"{program}: error: {disk_message(error)}", file=sys.stderr)
+        say(f"{program}: error: {disk_message(error)}")
         return EXIT_DISK
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    except KeyboardInterrupt as error:
+        say(f"{program}: interrupted")
+        return error.args[0] if error.args else EXIT_INTERRUPTED
 
 
 def note(text: str) -> None:
     """Say on stderr what the user should know of an input that is used all the same."""
-    print(f"note: {text}", file=sys.stderr)
+    say(f"note: {text}")
+
+
+def say(text: str) -> None:
+    """Print one line on stderr, whatever a file has put into its text."""
+    print(one_line(text), file=sys.stderr, flush=True)
+
+
+def one_line(text: object) -> str:
+    """Text for a line of a log or of a terminal: what would steer it, or end the line, is written as its escape."""
+    return STEERING.sub(lambda found: ascii(found[0])[1:-1], str(text))
 
 
 def disk_message(error: OSError) -> str:

@@ -6,7 +6,7 @@ import secrets
 import stat
 from pathlib import Path
 
-from mlcalc.common.errors import InputError
+from mlcalc.common.errors import DISK_FULL, InputError
 
 _REFUSED = (
     errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG,
@@ -28,6 +28,31 @@ def check_regular(path: str | Path) -> Path:
     raise InputError(f"{path}: not a regular file" if found else f"{path}: no such file")
 
 
+def check_place(path: str | Path) -> Path:
+    """A path where a file can be written; InputError for a folder that is not there, and a name that no file can have."""
+    path = Path(path)
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError) as error:  # a name too long, a loop of links, NUL or half a character in it
+        raise InputError(f"{str(path)[:200]!r}: cannot be written: {error}") from error
+    if not os.path.isdir(path.parent):
+        raise InputError(f"{path}: the folder {path.parent} does not exist")
+    return path
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it where they are not there; InputError where there is a file, or no right to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) in DISK_FULL:
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{str(folder)[:200]}: cannot be made: {reason}; choose another --output") from error
+
+
 def write_atomically(path: str | Path, data: bytes) -> None:
     """Write a file that is either the old one or the whole new one: temporary file, fsync, rename, fsync of the folder.
 
@@ -43,11 +68,12 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     try:
         old = _mode(path)
         descriptor = _create(temporary, 0o666 if old is None else old)
-    except OSError as error:
-        if error.errno not in _REFUSED:
+    except (OSError, ValueError) as error:  # ValueError: NUL, or half a character
+        if isinstance(error, OSError) and error.errno not in _REFUSED:
             raise
+        reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"{path}: cannot be written: {error.strerror}; expected a file in an existing folder of yours"
+            f"{path}: cannot be written: {reason}; expected a file in an existing folder of yours"
         ) from error
     try:
         with os.fdopen(descriptor, "wb") as stream:

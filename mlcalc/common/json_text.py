@@ -3,15 +3,19 @@
 import json
 import math
 
-from mlcalc.common.errors import InputError
+from mlcalc.common.errors import STEERING, InputError
 
 _DEEPEST = 32  # levels
 _LONGEST_NUMBER = 800  # characters; the exact decimals of a float have 770 at most
 
 
 def to_json(value, indent: int | None = None) -> str:
-    """JSON text (RFC 8259) of nested dicts, lists, tuples, strings, numbers (NumPy's floats too), booleans and None."""
-    return json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    """JSON text (RFC 8259) of nested dicts, lists, tuples, strings, numbers (NumPy's floats too), booleans and None.
+
+    Nothing in it steers a terminal.
+    """
+    text = json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    return STEERING.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
 
 
 def from_json(text: str | bytes):

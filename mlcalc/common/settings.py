@@ -103,9 +103,9 @@ def build_settings(cls: type, values: dict[str, Any], source: str | Path):
         shown = f"{source}: {key} = {_shown(value)}"
         if not _fits(value, types[key]):
             raise InputError(f"{shown}: expected {_describe(types[key])}")
-        if any(
-            isinstance(item, str) and "\0" in item for item in (value if isinstance(value, list | tuple) else [value])
-        ):
+        if any(isinstance(item, int) and not -(1 << 63) <= item < 1 << 63 for item in _items(value)):
+            raise InputError(f"{shown}: expected whole numbers of at most 64 bits")
+        if any(isinstance(item, str) and "\0" in item for item in _items(value)):
             raise InputError(f"{shown}: expected no NUL character")
     required = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING}
     if missing := sorted(required - values.keys()):
@@ -114,6 +114,10 @@ def build_settings(cls: type, values: dict[str, Any], source: str | Path):
         return cls(**{key: _convert(value, types[key]) for key, value in values.items()})
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
+
+
+def _items(value: Any) -> list | tuple:
+    return value if isinstance(value, list | tuple) else [value]
 
 
 def describe_keys(cls: type) -> str:

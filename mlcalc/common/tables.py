@@ -2,6 +2,8 @@
 
 import math
 
+from mlcalc.common.errors import one_line
+
 
 def with_error(value: float, error: float) -> str:
     """``value ± error``, the error with two significant digits and the value with as many decimals."""
@@ -14,7 +16,11 @@ def with_error(value: float, error: float) -> str:
 
 
 def aligned(header: list[str], rows: list[list[str]], left: int = 0) -> str:
-    """A table with a rule under its header; the first ``left`` columns are left-aligned, the others right-aligned."""
+    """A table with a rule under its header; the first ``left`` columns are left-aligned, the others right-aligned.
+
+    What would steer a terminal is written as its escape.
+    """
+    header, *rows = [[one_line(cell) for cell in cells] for cells in (header, *rows)]
     widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
     lines = [
         "  ".join(

@@ -9,6 +9,7 @@ A new engine is one function and one row of ``FAMILIES``.
 """
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from mlcalc.structures.electronic_state import ElectronicState, check_state, ele
 
 # eV that CP2K's shell counts to a Hartree: CODATA 2006 (its src/common/physcon.F), 0.3 meV off ASE's for a C20.
 CP2K_HARTREE = 27.21138386
+_LARGEST_INPUT = 1 << 24  # bytes
 TBLITE_METHODS = ("GFN2-xTB", "GFN1-xTB", "IPEA1-xTB")
 
 
@@ -132,8 +134,10 @@ def _read_template(path: Path) -> tuple[str, np.ndarray, ElectronicState]:
     """A CP2K input without what ASE writes itself (project, cell, coordinates), the cell's edges in Å, charge and multiplicity."""
     from ase.calculators.cp2k import parse_input
 
-    if not path.is_file():
-        raise InputError(f"engine 'cp2k:{path}': no such CP2K input file")
+    if not os.path.isfile(path):
+        raise InputError(f"engine 'cp2k:{str(path)[:200]}': no such CP2K input file")
+    if (size := path.stat().st_size) > _LARGEST_INPUT:
+        raise InputError(f"engine 'cp2k:{path}': {size} bytes: expected a CP2K input of at most {_LARGEST_INPUT}")
     try:
         root = parse_input(path.read_text(encoding="utf-8"))
         subsys = root.get_subsection("FORCE_EVAL/SUBSYS")

@@ -26,7 +26,7 @@ import numpy as np
 from ase import Atoms
 
 from mlcalc.common.errors import InputError
-from mlcalc.common.files import write_atomically
+from mlcalc.common.files import check_place, check_regular, write_atomically
 from mlcalc.common.json_text import from_json
 from mlcalc.data.engines import engine_fingerprint, make_calculator, set_state
 from mlcalc.structures.electronic_state import ElectronicState, electronic_state, is_ground, state_of_results
@@ -190,9 +190,9 @@ def _progress(total: int, done: int):  # a tqdm bar; disable=None: off when stde
 def _open_journal(output: Path, engine: str, keys: set[str]) -> Iterator[tuple[BinaryIO, dict[str, dict[str, Any]]]]:
     """The journal beside an output, locked and open for appending, and its records by structure key."""
     path = output.with_name(f"{output.name}.journal")
-    if not output.parent.is_dir():
-        raise InputError(f"{output}: the folder {output.parent} does not exist")
-    if output.exists() and not path.exists():
+    if os.path.lexists(check_place(path)):
+        check_regular(path)
+    if os.path.exists(output) and not os.path.exists(path):
         raise InputError(f"{output}: exists without a labelling journal beside it; remove it or choose another output")
     header = {"format": JOURNAL_FORMAT, "engine": engine, "engine_sha256": engine_fingerprint(engine)}
     with open(path, "a+b") as journal:

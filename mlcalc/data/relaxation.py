@@ -8,6 +8,7 @@ from ase.calculators.calculator import Calculator, CalculatorError
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlcalc.common.errors import InputError
+from mlcalc.common.files import check_place
 from mlcalc.common.tables import aligned
 
 MAX_STEPS = 2000
@@ -58,8 +59,7 @@ def relax_file(structure: Path, engine: str, output: Path, max_force_eV_A: float
     from mlcalc.data.labelling import write_frames
     from mlcalc.structures.structure_files import drop_constraints, read_last
 
-    if not output.parent.is_dir():
-        raise InputError(f"{output}: the folder {output.parent} does not exist")
+    check_place(output)
     start = read_last(structure)
     drop_constraints([start], structure, "minima")
     calculator = make_calculator(engine)

@@ -16,6 +16,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import covalent_radii
 
 from mlcalc.common.errors import InputError
+from mlcalc.common.files import check_place
 from mlcalc.data.relaxation import relax, with_results
 from mlcalc.structures.electronic_state import electronic_state
 from mlcalc.vibrations import NormalModes, normal_modes, position_variance, potential_of
@@ -101,8 +102,7 @@ def sample_to_file(
     output = Path(output)
     if method not in METHODS:
         raise InputError(f"method {method!r}: expected one of {', '.join(METHODS)}")
-    if not output.parent.is_dir():
-        raise InputError(f"{output}: the folder {output.parent} does not exist")
+    check_place(output)
     frames = read_structures(Path(structure), "samples")
     if len(frames) > 1:
         raise InputError(f"{structure}: holds {len(frames)} structures, expected one")

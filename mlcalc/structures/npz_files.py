@@ -76,14 +76,14 @@ def _read(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
         raise InputError(
             f"{names['positions']} unpacks {member.compress_size} bytes to {member.file_size}: not geometries"
         )
-    return {what: _array(archive, name, _FEW_BYTES + 4 * member.file_size) for what, name in names.items()}
+    return {what: read_array(archive, name, _FEW_BYTES + 4 * member.file_size) for what, name in names.items()}
 
 
-def _array(archive: zipfile.ZipFile, name: str, most: int) -> np.ndarray:
+def read_array(archive: zipfile.ZipFile, name: str, most: int) -> np.ndarray:
     """An array, after its declared size was compared with what the archive holds, and with ``most`` bytes."""
     member = archive.getinfo(name)
     if member.file_size > min(most, _MOST_BYTES):
-        raise InputError(f"{name} unpacks to {member.file_size} bytes: too many beside the geometries")
+        raise InputError(f"{name} unpacks to {member.file_size} bytes: expected at most {min(most, _MOST_BYTES)}")
     with archive.open(name) as stream:
         version = npy.read_magic(stream)
         if version not in _HEADERS:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mlcalc.geometry.pairs import half_pairs
+from mlcalc.outputs import OUTPUTS
 from mlcalc.structures.electronic_state import ElectronicState, electronic_state
 from mlcalc.structures.labels import Contents, LabelNames, read_labels
 from mlcalc.structures.structure_files import drop_constraints, read_atoms
@@ -22,8 +23,9 @@ class Dataset:
 
     Attributes:
         numbers: (n_atoms,) atomic numbers of all frames, one after the other.
-        positions: (n_atoms, 3) Å; forces: (n_atoms, 3) eV/Å, NaN in frames that have none.
-        energies: (n_frames,) eV; NaN where a frame has none (forces alone can be matched).
+        positions: (n_atoms, 3) Å.
+        labels: By the names of outputs.LABELS, in their units: (n_frames, …), or (n_atoms, …) of those per atom; NaN in frames that
+            have none.
         offsets: (n_frames + 1,).
         cells: (n_frames, 3, 3) Å; pbc: (n_frames, 3).
         trajectories: (n_frames,) text that frames of one trajectory share.
@@ -37,8 +39,7 @@ class Dataset:
 
     numbers: np.ndarray
     positions: np.ndarray
-    forces: np.ndarray
-    energies: np.ndarray
+    labels: dict[str, np.ndarray]
     offsets: np.ndarray
     cells: np.ndarray
     pbc: np.ndarray
@@ -56,6 +57,16 @@ class Dataset:
     def atoms_of(self, frame: int) -> slice:
         """The rows of the per-atom arrays that belong to a frame."""
         return slice(self.offsets[frame], self.offsets[frame + 1])
+
+    @property
+    def energies(self) -> np.ndarray:
+        """(n_frames,) eV; NaN where a frame has none (forces alone can be matched)."""
+        return self.labels["energy"]
+
+    @property
+    def forces(self) -> np.ndarray:
+        """(n_atoms, 3) eV/Å, NaN in frames that have none."""
+        return self.labels["forces"]
 
     @property
     def counts(self) -> np.ndarray:
@@ -86,8 +97,10 @@ def read_dataset(
     return Dataset(
         numbers=np.concatenate([atoms.numbers for atoms in frames]),
         positions=np.concatenate([atoms.positions for atoms in frames]),
-        forces=np.concatenate([forces for found in labels for forces in found.forces]),
-        energies=np.concatenate([found.energies for found in labels]),
+        labels={
+            "energy": np.concatenate([found.energies for found in labels]),
+            "forces": np.concatenate([forces for found in labels for forces in found.forces]),
+        },
         offsets=np.concatenate([[0], np.cumsum([len(atoms) for atoms in frames])]),
         cells=np.array([atoms.cell.array for atoms in frames]),
         pbc=np.array([atoms.pbc for atoms in frames]),
@@ -103,7 +116,7 @@ def read_dataset(
 
 
 class Batch(NamedTuple):
-    """Frames flattened into one graph; network precision, except the energies.
+    """Frames flattened into one graph, in the precision of the network.
 
     ``vectors`` (n_pairs, 3) Å are r_j − r_i + shift, ``frame`` (n_atoms,) numbers each atom's frame from 0.
     """
@@ -113,8 +126,7 @@ class Batch(NamedTuple):
     second: Tensor
     vectors: Tensor
     frame: Tensor
-    energies: Tensor  # (B,) eV relative to the zero of the level
-    forces: Tensor  # (n_atoms, 3) eV/Å
+    labels: dict[str, Tensor]  # as of Dataset; energies relative to the zero of the level
     levels: Tensor  # (B,) which zero of energy, mlcalc/training/energy_zero.py
 
 
@@ -133,7 +145,7 @@ class Batches:
         self.levels = levels
         row = {z: k for k, z in enumerate(elements)}
         self.species = np.array([row[z] for z in dataset.numbers.tolist()])
-        self.relative = dataset.energies - reference
+        self._labels = dataset.labels | {"energy": dataset.energies - reference}
         self._molecules: dict[int, tuple] = {}
 
     def make(self, frames: np.ndarray) -> Batch:
@@ -156,8 +168,9 @@ class Batches:
 
         return Batch(
             whole(self.species[rows]), whole(first), whole(second), real(vectors),
-            whole(np.repeat(np.arange(len(frames)), counts)), real(self.relative[frames]),
-            real(data.forces[rows]), whole(self.levels[frames]),
+            whole(np.repeat(np.arange(len(frames)), counts)),
+            {name: real(labels[rows if OUTPUTS[name].per_atom else frames]) for name, labels in self._labels.items()},
+            whole(self.levels[frames]),
         )  # fmt: skip
 
     def _pairs(self, frame: int):

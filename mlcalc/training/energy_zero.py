@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from ase.data import chemical_symbols
 
-from mlcalc.common.errors import InputError
+from mlcalc.common.errors import InputError, one_line
 from mlcalc.training.dataset import Dataset
 
 _FRAMES = 500  # of each level, spread over all, are enough to fit a constant
@@ -88,5 +88,5 @@ def describe(levels: Levels, zeros: np.ndarray, elements) -> str:
         shifts = zeros[level] - (zeros[0] if level else 0.0)
         listed = ", ".join(f"{chemical_symbols[z]} {shift:+.4f}" for z, shift in zip(elements, shifts, strict=True))
         of = f"{np.sum(levels.of_frame == level)} frames of {name}"
-        lines.append(f"zero of energy: {listed} eV an atom" + (" beside the first" if level else "") + f", {of}")
+        lines.append(one_line(f"zero of energy: {listed} eV an atom{' beside the first' if level else ''}, {of}"))
     return "\n".join(lines)

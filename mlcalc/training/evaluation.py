@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mlcalc.common.errors import one_line
 from mlcalc.common.tables import aligned, with_error
 from mlcalc.model import Model
 from mlcalc.model_file import load_model, save_model
@@ -117,7 +118,7 @@ def evaluate(
     total = _errors("all", everything, dataset, forces, energy_errors)
     return Evaluation(
         str(model), " and ".join(map(str, files)), total, groups if len(groups) > 1 else [], offset,
-        _relative_energy_mae(dataset, difference), "\n".join(map(str, dataset.contents)),
+        _relative_energy_mae(dataset, difference), "\n".join(map(one_line, dataset.contents)),
     )  # fmt: skip
 
 

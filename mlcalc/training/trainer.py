@@ -2,9 +2,10 @@
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +16,24 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from mlcalc.architectures.torch_blocks import Network
-from mlcalc.common.errors import InputError
-from mlcalc.common.files import write_atomically
+from mlcalc.common.errors import InputError, one_line
+from mlcalc.common.files import make_folder, write_atomically
 from mlcalc.common.json_text import to_json
 from mlcalc.common.settings import as_toml, build_settings, read_toml
 from mlcalc.model import Model
 from mlcalc.model_file import load_model, save_model
+from mlcalc.outputs import LABELS, OUTPUTS
 from mlcalc.torch_potential import model_of, network_of, new_network
 from mlcalc.training.dataset import Batch, Batches, Dataset, read_dataset
 from mlcalc.training.domain import automatic_repulsion, check_known, domain_of
 from mlcalc.training.energy_zero import composition, describe, energy_levels, fit_zeros
-from mlcalc.training.loss import batch_loss, energies_and_forces
+from mlcalc.training.loss import batch_loss, predicted
 from mlcalc.training.muon import make_optimizers
 from mlcalc.training.settings import TrainingSettings, split_frames
 from mlcalc.training.state import load_state, save_state
 
 MODEL_FILE, STATE_FILE, LOG_FILE = "model.safetensors", "state.safetensors", "log.jsonl"
 _EVALUATION_BATCH = 50
-
-
-@dataclass(frozen=True)
-class Errors:
-    """Mean absolute and root-mean-square errors: energies (eV, per frame, of its total) and force components (eV/Å)."""
-
-    energy_mae_eV: float
-    energy_rmse_eV: float
-    force_mae_eV_per_A: float
-    force_rmse_eV_per_A: float
 
 
 def train(
@@ -65,9 +57,9 @@ def train(
     """
     config, output = Path(config), Path(output)
     settings = build_settings(TrainingSettings, read_toml(config) | (overrides or {}), config)
-    if output.exists() and not resume:
+    if os.path.lexists(output) and not resume:
         raise InputError(f"{output} exists already: pass --resume to go on there, or another --output")
-    if resume and not (output / STATE_FILE).is_file():
+    if resume and not os.path.isfile(output / STATE_FILE):
         raise InputError(f"{output} holds no {STATE_FILE} to resume from")
     names = settings.label_names
     data = [config.parent / name for name in settings.data]
@@ -79,13 +71,13 @@ def train(
     _check_energies(settings, dataset)
     model = load_model(init) if init else None
     begun = output / MODEL_FILE
-    origin = load_model(begun) if resume and begun.is_file() else model
+    origin = load_model(begun) if resume and os.path.isfile(begun) else model
     trainer = Trainer(settings, dataset, model, origin)
     for its in unseen:  # at fault now, not after hours of training
         check_known(its, trainer.network.config.elements, trainer.domain)
-    print("\n".join(str(found) for read in (dataset, *unseen) for found in read.contents))
+    print("\n".join(one_line(found) for read in (dataset, *unseen) for found in read.contents))
     print(trainer.describe(), flush=True)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     write_atomically(output / "config.toml", as_toml(settings).encode() if overrides else config.read_bytes())
     parts = {name: indices.tolist() for name, indices in asdict(trainer.split).items()}
     write_atomically(output / "split.json", json.dumps(parts).encode())
@@ -190,35 +182,39 @@ class Trainer:
         if len(self.split.test):
             best = load_model(output / MODEL_FILE)
             tested = self.errors(network_of(best, self.dtype).to(self.device), self.split.test)
-            metadata = best.metadata | {"test_errors": {"held-out split": asdict(tested)}}
+            metadata = best.metadata | {"test_errors": {"held-out split": tested}}
             save_model(replace(best, metadata=metadata), output / MODEL_FILE)
 
-    def _report(self, bar: tqdm, errors: Errors, steps: int, seconds: float) -> None:
+    def _report(self, bar: tqdm, errors: dict[str, float], steps: int, seconds: float) -> None:
         """The latest validation beside the bar, or on a line of its own where there is no terminal."""
-        force_mae = f"{1e3 * errors.force_mae_eV_per_A:.1f} meV/Å"
+        force_mae = f"{1e3 * errors['force_mae_eV_per_A']:.1f} meV/Å"
         bar.set_postfix(force_mae=force_mae)
         if bar.disable:
             left = (self.settings.steps - self.step) * seconds / steps / 60
             print(f"step {self.step} of {self.settings.steps}: force MAE {force_mae}, {left:.0f} min left", flush=True)
 
-    def errors(self, network: Network, frames: np.ndarray) -> Errors:
-        """Errors on the given frames; energies of further levels are compared up to their fitted offset."""
-        energies, forces = [], []
+    def errors(self, network: Network, frames: np.ndarray) -> dict[str, float]:
+        """Mean absolute (``…_mae_…``) and root-mean-square (``…_rmse_…``) errors on the given frames, by outputs.LABELS.
+
+        Energies are those of frames, and further levels are compared up to their fitted offset; forces go by component.
+        """
+        residuals: dict[str, list[Tensor]] = {name: [] for name in LABELS}
         for chunk in np.array_split(frames, max(1, math.ceil(len(frames) / _EVALUATION_BATCH))):
             if not len(chunk):
                 continue
             batch = self.batches.make(chunk)
             with torch.no_grad():
-                energy, force = energies_and_forces(network, self.priors, dict(network.named_parameters()), batch)
-                energies.append(energy + self.offsets[batch.levels] - batch.energies)
-                forces.append(force - batch.forces)
-        if not forces:
-            return Errors(*[math.nan] * 4)
-        energy, force = torch.cat(energies).double(), torch.cat(forces).double()
-        energy, force = energy[~energy.isnan()], force[~force.isnan()]
-        mae = [float(x.abs().mean()) if x.numel() else math.nan for x in (energy, force)]
-        rmse = [float(x.square().mean().sqrt()) if x.numel() else math.nan for x in (energy, force)]
-        return Errors(mae[0], rmse[0], mae[1], rmse[1])
+                found = predicted(network, self.priors, dict(network.named_parameters()), batch)
+                found["energy"] = found["energy"] + self.offsets[batch.levels]
+                for name, parts in residuals.items():
+                    labels = batch.labels[name]
+                    parts.append((found[name] - labels)[~labels.isnan()].double())
+        errors = {}
+        for name, parts in residuals.items():
+            known, (what, unit) = torch.cat([torch.zeros(0), *parts]), OUTPUTS[name].error
+            errors[f"{what}_mae_{unit}"] = float(known.abs().mean()) if known.numel() else math.nan
+            errors[f"{what}_rmse_{unit}"] = float(known.square().mean().sqrt()) if known.numel() else math.nan
+        return errors
 
     def _advance(self, loss_function: Callable, batch: Batch) -> Tensor:
         for optimizer in self.optimizers:
@@ -259,10 +255,10 @@ class Trainer:
                 step += 1
 
     def _loss_function(self) -> Callable[[dict, Batch], Tensor]:
-        weight, network, priors = self.settings.energy_weight, self.network, self.priors
+        weights, network, priors = self._weights, self.network, self.priors
 
         def loss(parameters: dict[str, Tensor], batch: Batch) -> Tensor:
-            return batch_loss(network, priors, parameters, batch, weight)
+            return batch_loss(network, priors, parameters, batch, weights)
 
         counts = self.dataset.counts
         same_shape = (counts == counts[0]).all() and not self.dataset.pbc.any()
@@ -279,8 +275,7 @@ class Trainer:
         def predict(frames: np.ndarray) -> np.ndarray:
             with torch.no_grad():
                 parameters = dict(precise.named_parameters())
-                energies, _ = energies_and_forces(precise, self.priors, parameters, batches.make(frames))
-            return energies.cpu().numpy()
+                return predicted(precise, self.priors, parameters, batches.make(frames))["energy"].cpu().numpy()
 
         zeros = fit_zeros(dataset, self.levels, self.split.train, elements, predict)
         network.energy_shift.copy_(torch.as_tensor(zeros[0]))
@@ -288,13 +283,9 @@ class Trainer:
         self.batches = Batches(dataset, elements, cutoff, levels, reference, self.dtype, self.device)
         return zeros
 
-    def _validate_and_save(self, output: Path, mean_loss: float, seconds: float) -> Errors:
+    def _validate_and_save(self, output: Path, mean_loss: float, seconds: float) -> dict[str, float]:
         errors = self.errors(self.average.module, self.split.validation)
-        energy_term = (
-            0.0 if math.isnan(errors.energy_rmse_eV) else self.settings.energy_weight * errors.energy_rmse_eV**2
-        )
-        # The loss sums the three components of a force; the error is of one.
-        score = energy_term + 3.0 * errors.force_rmse_eV_per_A**2
+        score = self._score(errors)
         self.since_best += 1
         improved = score < self.best
         if improved:
@@ -308,17 +299,32 @@ class Trainer:
             "loss": mean_loss,
         }
         with open(output / LOG_FILE, "a", encoding="utf-8") as log:
-            log.write(to_json(record | {f"validation_{k}": v for k, v in asdict(errors).items()}) + "\n")
+            log.write(to_json(record | {f"validation_{k}": v for k, v in errors.items()}) + "\n")
         save_state(self, output / STATE_FILE)
         from mlcalc.training.plots import plot_learning_curve
 
         plot_learning_curve(output / LOG_FILE, output / "learning_curve.png")
         return errors
 
-    def _metadata(self, validation: Errors) -> dict:
+    @property
+    def _weights(self) -> dict[str, float]:
+        """w of the loss, by outputs.LABELS."""
+        return {"energy": self.settings.energy_weight, "forces": 1.0}
+
+    def _score(self, errors: dict[str, float]) -> float:
+        """The loss that these errors of the validation frames are of; what those have no labels for does not count."""
+        score, frames = 0.0, self.split.validation
+        for name, weight in self._weights.items():
+            row, labels = OUTPUTS[name], self.dataset.labels[name]
+            if np.isfinite(labels[_rows(self.dataset, frames) if row.per_atom else frames]).any():
+                # The loss sums the components that the errors are of.
+                score += weight * 3**row.rank * errors["{}_rmse_{}".format(*row.error)] ** 2
+        return score
+
+    def _metadata(self, validation: dict[str, float]) -> dict:
         return {
             "domain": self.domain,
-            "validation_errors": asdict(validation),
+            "validation_errors": validation,
             "provenance": {
                 "training_files_sha256": self.dataset.files,
                 "training_data": [found._asdict() for found in self.dataset.contents],

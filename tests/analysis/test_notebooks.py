@@ -56,6 +56,7 @@ def test_c20_relevance(c20_runs, monkeypatch):
     assert "strongest pairs" in printed(outputs)
 
 
+@pytest.mark.slow
 def test_c20_classical_quantum(c20_runs, tmp_path):
     """By the command that the heads of the notebooks give."""
     folder = ROOT / "analysis" / "notebooks"  # where jupytext runs what it writes there
@@ -79,12 +80,14 @@ def test_quick_start(tmp_path, monkeypatch):
     assert "Universe with 160 atoms" in printed(outputs)
 
 
+@pytest.mark.slow
 def test_convergence(tmp_path, monkeypatch):
     outputs = executed("convergence", monkeypatch, MLCALC_RUNS=str(tmp_path), MLCALC_STEPS="600", MLCALC_BEADS="1,4")
     assert pictures(outputs) == 2
     assert {"P1", "P4"} <= {path.name for path in tmp_path.iterdir()}
 
 
+@pytest.mark.slow
 def test_ipi_output(tmp_path, monkeypatch):
     outputs = executed("ipi_output", monkeypatch, MLCALC_RUNS=str(tmp_path), MLCALC_STEPS="600")
     assert pictures(outputs) == 1

@@ -13,7 +13,6 @@ from ase.io import read
 from ase.optimize import BFGS
 from scipy.spatial.transform import Rotation
 
-from analysis.relevance.gamma_rule import Rules, trace
 from analysis.relevance.nbody import (
     pair_relevances,
     single_relevances,
@@ -21,17 +20,21 @@ from analysis.relevance.nbody import (
     triple_relevances,
     triple_sets,
 )  # fmt: skip
+from analysis.relevance.rules import RULES
+from analysis.relevance.trace import Rules, trace
 from analysis.relevance.walks import count_walks, walk_relevances
 from mlcalc import InputError, SchNetCalculator, load_model
+from mlcalc.architectures.painn.config import PaiNNConfig
 from mlcalc.importers.schnet_tf import import_schnet_tf
 from mlcalc.model_file import save_model
 from mlcalc.priors import AngularPrior, Repulsion
-from mlcalc.torch_potential import TorchPotential
+from mlcalc.torch_potential import model_of, new_network
 from tests.benchmarks.relevance import GAMMA, relevance_of_walk
 from tests.conftest import ORIGINAL_DIALECT, SCHNETPACK_DIALECT, random_model
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "schnet_tf_c20"
 ANGLES = {"repulsion": Repulsion(1.2), "angular": AngularPrior(strength=7.0, cosine=-1 / 3, decay=0.5, cutoff=3.0)}
+OF_ROWS = {"schnet": random_model(SCHNETPACK_DIALECT, seed=3)}
 GAMMAS = [0.0, 0.1, [0.3, 0.0, 2.0]]
 
 
@@ -163,17 +166,6 @@ def test_without_biases_nothing_is_lost(config, gamma):
     assert total_relevance(Rules(t, gamma)) == pytest.approx(t.energy, rel=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("config", "priors"), [(SCHNETPACK_DIALECT, {}), (ORIGINAL_DIALECT, {}), (SCHNETPACK_DIALECT, ANGLES)]
-)
-def test_energy_is_that_of_the_network(config, priors):
-    model, atoms = random_model(config, seed=5, priors=priors), molecule("C2H6")
-    potential = TorchPotential(model, atoms.numbers, "float64")
-    constant = potential.shift.sum()
-    energy = potential(atoms.positions[None])[0][0] - constant
-    assert trace(model, atoms).energy == pytest.approx(energy, abs=1e-8)  # the constants are a thousand times as large
-
-
 def test_rotation_and_permutation(shaken):
     model, atoms = shaken
     turned = atoms.copy()
@@ -241,6 +233,35 @@ def test_structures_that_the_model_does_not_serve():
         trace(random_model(SCHNETPACK_DIALECT), molecule("CO"))
     with pytest.raises(InputError, match="molecules only"):
         trace(random_model(ORIGINAL_DIALECT), crystal())
+
+
+def test_what_there_are_no_rules_for():
+    painn = model_of(new_network(PaiNNConfig(elements=(1, 6), n_features=8, n_interactions=1, n_rbf=4, cutoff=5.0)))
+    with pytest.raises(InputError, match="^no relevance rules for a PaiNN: expected a model of SchNet$"):
+        trace(painn, molecule("CO"))
+    unknown = random_model(SCHNETPACK_DIALECT, priors={"tethers": Repulsion(1.2)})
+    with pytest.raises(InputError, match="^no relevance rules for the prior tethers: expected repulsion or angular$"):
+        trace(unknown, molecule("C2H6"))
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_a_row_of_rules(name, gamma):
+    """Steps are linear in m, and finish is arrive times the embedding."""
+    t = trace(OF_ROWS[name], crystal() * (2, 1, 1))
+    rules, rng = Rules(t, gamma), np.random.default_rng(0)
+    source, target = np.stack([t.first, t.second], axis=1).ravel(), np.stack([t.second, t.first], axis=1).ravel()
+    steps, m = rules.steps, rng.normal(size=(3, *t.embedding.shape))
+    m[2] = m[0] + m[1]
+    for layer in range(len(t.blocks)):
+        stays, q = zip(*(steps.leave(layer, rules.atoms, one) for one in m), strict=True)
+        moved = [steps.along(layer, np.arange(len(source)), one[source]) for one in q]
+        arrived = [steps.arrive(layer, target, one) for one in moved]
+        for one, other, both in (stays, q, moved, arrived):
+            np.testing.assert_allclose(one + other, both, rtol=1e-10, atol=1e-12)
+        if layer == 0:
+            expected = (arrived[0] * t.embedding[target]).sum(axis=1)
+            np.testing.assert_allclose(steps.finish(target, moved[0]), expected, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.slow

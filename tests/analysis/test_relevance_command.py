@@ -11,8 +11,8 @@ from ase.io import write
 
 import analysis.relevance.nbody
 from analysis.__main__ import main
-from analysis.relevance.gamma_rule import Rules, trace
 from analysis.relevance.nbody import pair_relevances, total_relevance, triple_relevances, triple_sets
+from analysis.relevance.trace import Rules, trace
 from analysis.relevance.walks import walk_relevances
 from mlcalc.model_file import save_model
 from tests.conftest import SCHNETPACK_DIALECT, random_model

@@ -20,8 +20,8 @@ from ase import Atoms
 from ase.geometry import get_distances
 from threadpoolctl import threadpool_limits
 
-from analysis.relevance.gamma_rule import Rules, Trace, trace
 from analysis.relevance.nbody import pair_relevances, single_relevances, total_relevance, triple_relevances, triple_sets
+from analysis.relevance.trace import Rules, Trace, trace
 from analysis.relevance.walks import Walks, walk_relevances
 from mlcalc.architectures.schnet.config import SchNetConfig
 from mlcalc.common.tables import aligned

@@ -38,7 +38,9 @@ def kinetic_energy(n_beads: int, temperature_K: float, masses: np.ndarray, steps
     return block_average(series)
 
 
-@pytest.mark.parametrize(("temperature_K", "excess"), [(300.0, 1.17), (1000.0, 0.149)])
+@pytest.mark.parametrize(
+    ("temperature_K", "excess"), [(300.0, 1.17), pytest.param(1000.0, 0.149, marks=pytest.mark.slow)]
+)
 def test_quantum_kinetic_energy_and_its_classical_limit(modes, temperature_K, excess):
     """At P = 8 the excess over 54·k_BT/2 is the harmonic one within anharmonicity; it fades as the temperature rises."""
     found = kinetic_energy(8, temperature_K, C20.get_masses())
@@ -64,6 +66,7 @@ def test_isotope_shift_of_the_zero_point_energy(modes):
     assert energies[2] - energies[0] == pytest.approx(0.1 * slope, rel=0.01)
 
 
+@pytest.mark.slow
 def test_isotope_effect_of_the_ring_polymer(modes):
     """F(¹³C₂₀) − F(¹²C₂₀) by integrating −K/m over the mass, against harmonic vibrations of the same number of beads."""
     nodes, weights = np.polynomial.legendre.leggauss(2)

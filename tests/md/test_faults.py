@@ -34,7 +34,9 @@ def case(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("limit", [180_000, 210_000, 250_000])
+@pytest.mark.parametrize(
+    "limit", [pytest.param(180_000, marks=pytest.mark.slow), 210_000, pytest.param(250_000, marks=pytest.mark.slow)]
+)
 def test_no_space_left(case, limit):
     """With files limited in size, a run stops with a whole table and trajectory; with room again it ends as if nothing had been."""
     assert rpmd_run(case, "--output", str(case / "whole"), "--set", "checkpoint_every_steps=100") == 0

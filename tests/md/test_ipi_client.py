@@ -572,3 +572,30 @@ def test_clients_of_a_launch_share_the_threads(tmp_path, monkeypatch, clients, s
     assert count == clients
     assert threads == 1 or threads * clients * sockets <= available
     assert (threads + 1) * clients * sockets > available
+
+
+def test_a_look_up_that_does_not_end(tmp_path, monkeypatch):
+    """The system's own limit is half a minute and more."""
+    end = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: end.wait(30.0))
+    lines: list[str] = []
+    began = time.monotonic()
+    assert run_client(Guest(MODEL, ACETYLENE, "float64"), Address(host="somewhere"), 0.3, lines.append) == NO_SERVER
+    end.set()
+    assert time.monotonic() - began < 5.0
+    assert "no server at somewhere:31415 for 0.3 s" in lines[-1]
+
+
+def test_a_host_with_several_addresses(monkeypatch):
+    """The first that answers."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    found = socket.getaddrinfo("127.0.0.1", port, type=socket.SOCK_STREAM)
+    closed = socket.create_server(("127.0.0.1", 0))
+    refused = [(*found[0][:4], ("127.0.0.1", closed.getsockname()[1]))]
+    closed.close()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: refused + found)
+    sock = Address(host="somewhere", port=port).connect(5.0)
+    assert sock.getpeername()[1] == port and sock.gettimeout() is None
+    sock.close()
+    listener.close()

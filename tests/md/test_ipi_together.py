@@ -61,14 +61,7 @@ def test_examples_over_sockets(place, name, capfd):
     assert np.ptp(found[:, 2]) < 0.05  # eV of the conserved energy: forces fit energies
 
 
-def test_example_in_process_gives_the_numbers_of_the_socket(place):
-    assert i_pi("pimd-direct").wait(60) == 0
-    assert main(["ipi-launch", "pimd-socket.xml", *OPTIONS]) == 0
-    assert main(["ipi-launch", "pimd-inet.xml", *OPTIONS]) == 0
-    np.testing.assert_array_equal(outputs("pimd-direct"), outputs("pimd-socket"))
-    np.testing.assert_array_equal(outputs("pimd-direct"), outputs("pimd-inet"))
-
-
+@pytest.mark.slow
 def test_ipis_own_driver_takes_the_plug_in(place):
     server = i_pi("pimd-socket")
     name = addresses("pimd-socket.xml")[0].unix
@@ -87,15 +80,21 @@ def wait_for(condition, seconds: float = 30.0) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize(("name", "hosts"), [("pimd-socket", None), ("pimd-inet", ["127.0.0.1", "127.0.0.2"])])
+@pytest.mark.parametrize(
+    ("name", "hosts"),
+    [
+        ("pimd-socket", None),
+        pytest.param("pimd-inet", ["127.0.0.1", "127.0.0.2"], marks=pytest.mark.slow),
+    ],
+)
 def test_a_client_killed_while_computing(place, name, hosts):
-    """Four clients, for TCP on two addresses of this machine; one gets SIGKILL: the numbers are those of an undisturbed run."""
-    steps(400, name)
-    assert main(["ipi-launch", f"{name}.xml", *OPTIONS, "--clients", "2"]) == 0
-    undisturbed = outputs(name)
-    for path in Path().glob(f"{name}.*[!l]"):
-        path.unlink()
-    Path("RESTART").unlink()
+    """Four clients, for TCP on two addresses of this machine; one gets SIGKILL: the numbers are those of i-PI undisturbed.
+
+    Undisturbed and without any socket: inside i-PI's process.
+    """
+    steps(250, "pimd-direct")
+    steps(250, name)
+    assert i_pi("pimd-direct").wait(60) == 0
     server, address = i_pi(name), addresses(f"{name}.xml")[0]
     places = (
         [["--unix", address.unix]] if hosts is None else [["--host", h, "--port", str(address.port)] for h in hosts]
@@ -105,9 +104,10 @@ def test_a_client_killed_while_computing(place, name, hosts):
     clients[0].kill()
     assert server.wait(120) == 0
     assert [client.wait(30) for client in clients] == [-signal.SIGKILL, 0, 0, 0]
-    np.testing.assert_array_equal(outputs(name), undisturbed)
+    np.testing.assert_array_equal(outputs(name), outputs("pimd-direct"))
 
 
+@pytest.mark.slow
 def test_a_client_whose_model_fails_leaves_its_work_to_another(place):
     steps(200)
     server, name = i_pi("pimd-socket"), addresses("pimd-socket.xml")[0].unix
@@ -132,7 +132,7 @@ def test_a_client_whose_model_fails_leaves_its_work_to_another(place):
 
 
 def test_the_launcher_starts_dead_clients_again(place, capfd):
-    steps(1200)
+    steps(300)
     launch = Launch("pimd-socket.xml", 1, OPTIONS, 60.0)
 
     def kill() -> None:
@@ -144,9 +144,10 @@ def test_the_launcher_starts_dead_clients_again(place, capfd):
     assert launch.run() == 0
     thread.join()
     assert "client 0 ended with code 137: starting it again" in capfd.readouterr().out
-    assert outputs("pimd-socket")[-1, 0] == 1200
+    assert outputs("pimd-socket")[-1, 0] == 300
 
 
+@pytest.mark.slow
 def test_the_launcher_ends_a_run_that_stands_still(place, capfd):
     steps(100_000)
     launch = Launch("pimd-socket.xml", 1, OPTIONS, 3.0)
@@ -192,7 +193,7 @@ def test_an_exception_in_the_plug_in_ends_ipi(place):
     assert b"mlcalc: error: the typical nearest-neighbour distance is" in errors
 
 
-@pytest.mark.parametrize(("wraps", "code"), [("True", 1), ("False", 0)])
+@pytest.mark.parametrize(("wraps", "code"), [("True", 1), pytest.param("False", 0, marks=pytest.mark.slow)])
 def test_a_molecule_that_ipi_wraps_apart(place, wraps, code):
     """In the middle of its box, whose corner is i-PI's origin: wrapped, it is in eight pieces, each with sound bonds."""
     rows = [line.split() for line in Path("c20.xyz").read_text().splitlines()]

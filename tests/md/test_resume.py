@@ -81,13 +81,15 @@ def test_coloured_noise_in_two_parts(case):
     assert content(case / "parts") == content(case / "out")
 
 
-def test_killed_again_and_again(case):
-    """SIGKILL at random moments of six lives, each beyond the checkpoint that it began with: nothing lost, doubled or changed."""
-    options = ["--steps", "30000", "--set", "equilibration_steps=1000", "--set", "checkpoint_every_steps=100"]
+@pytest.mark.parametrize("lives", [2, pytest.param(6, marks=pytest.mark.slow)])
+def test_killed_again_and_again(case, lives):
+    """SIGKILL at random moments, each beyond the checkpoint that its life began with: nothing lost, doubled or changed."""
+    steps = str(10_000 + 5_000 * lives)
+    options = ["--steps", steps, "--set", "equilibration_steps=1000", "--set", "checkpoint_every_steps=100"]
     assert rpmd_run(case, *options) == 0
     folder, rng = case / "killed", random.Random(1)
     command = [*RPMD, "run", str(case / "run.toml"), *options, "--output", str(folder), "--no-figure"]
-    for _ in range(6):
+    for _ in range(lives):
         before = newest(folder)
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         deadline = time.monotonic() + 60
@@ -95,7 +97,7 @@ def test_killed_again_and_again(case):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.01)
         time.sleep(rng.uniform(0.0, 0.1))
-        assert process.poll() is None, "through before it was killed six times: make the run longer"
+        assert process.poll() is None, "through before it was killed so often: make the run longer"
         process.kill()
         process.wait()
         command = [*RPMD, "resume", str(folder), "--no-figure"]

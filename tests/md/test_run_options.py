@@ -1,5 +1,6 @@
 """Keys of a run beyond the ordinary: coloured noise, periodic cells, estimators per atom; and what does not fit together."""
 
+import os
 import signal
 
 import h5py
@@ -9,12 +10,13 @@ from ase import Atoms
 from ase.build import molecule
 from ase.io import read, write
 
+import md.runs.start
 from analysis.__main__ import main as analysis
 from md.cli import main
 from md.runs.config import read_settings
 from md.runs.start import run
 from mlcalc.model_file import save_model
-from tests.conftest import SCHNETPACK_DIALECT, random_model
+from tests.conftest import SCHNETPACK_DIALECT, random_model, rpmd_run, write_acetylene
 
 GLE = "# A MATRIX: (picoseconds^-1)\n5 40\n-40 60\n"
 
@@ -171,3 +173,28 @@ def test_a_run_from_python_gives_signals_back(case):
     assert code == 0
     assert (folders[0] / "trajectory.h5").is_file()
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_signal_while_a_start_is_prepared(tmp_path, monkeypatch, capsys, number, resumed):
+    """Neighbours and the stiffest vibration of many atoms take a minute: nobody waits for them."""
+    write_acetylene(tmp_path, "steps = 20\n")
+    if resumed:
+        assert rpmd_run(tmp_path) == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def prepare(settings):
+        os.kill(os.getpid(), number)
+        pytest.fail("prepared")
+
+    monkeypatch.setattr(md.runs.start, "prepare", prepare)
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    command = ["resume", str(tmp_path / "out"), "--steps", "40"] if resumed else ["run", str(tmp_path / "run.toml")]
+    try:
+        assert main(command) == 128 + number
+    finally:
+        for known, handler in zip((signal.SIGINT, signal.SIGTERM), handlers, strict=True):
+            signal.signal(known, handler)
+    assert "rpmd: interrupted" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

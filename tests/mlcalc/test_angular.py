@@ -5,19 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from ase import Atoms
-from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 
-from mlcalc import InputError, SchNetCalculator
+from mlcalc import InputError
 from mlcalc.architectures.schnet.kernel import SchNetKernel
 from mlcalc.model_file import load_model, save_model
 from mlcalc.model_summary import describe
-from mlcalc.priors import AngularPrior, Repulsion, prior_energies
+from mlcalc.priors import AngularPrior, Repulsion
 from mlcalc.priors.angular import triple_energies
-from mlcalc.torch_potential import TorchPotential, network_of
+from mlcalc.torch_potential import TorchPotential
 from mlcalc.training.settings import TrainingSettings
-from tests.conftest import SCHNETPACK_DIALECT, random_model
+from tests.conftest import SCHNETPACK_DIALECT, THREADS, random_model
 
 CONFIG = replace(SCHNETPACK_DIALECT, elements=(8,), cutoff=5.0)
 PRIOR = AngularPrior(strength=9.0, cosine=-0.4, decay=2.5, cutoff=3.9)
@@ -75,7 +73,7 @@ def test_moments_are_triples_one_by_one():
     assert found["energies"][0] == pytest.approx(by_apex.sum(), rel=1e-10)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("side", [10.6, None])
 def test_kernel_agrees_with_torch(side, threads):
     atoms = fluid()
@@ -86,15 +84,6 @@ def test_kernel_agrees_with_torch(side, threads):
     reference = TorchPotential(model, atoms.numbers, "float64", **box).evaluate(replicas)
     for key, expected in reference.items():
         np.testing.assert_allclose(compiled[key], expected, rtol=1e-6, atol=2e-5, err_msg=key)
-
-
-def test_forces_and_stress_are_derivatives():
-    atoms = fluid()
-    atoms.calc = SchNetCalculator(without_network(), dtype="float64")
-    some = [0, 7, 21]
-    numerical = calculate_numerical_forces(atoms, eps=1e-4, iatoms=some)
-    np.testing.assert_allclose(atoms.get_forces()[some], numerical, atol=1e-6)
-    np.testing.assert_allclose(atoms.get_stress(), calculate_numerical_stress(atoms, eps=1e-6), atol=1e-8)
 
 
 def test_nothing_happens_at_the_cutoff():
@@ -119,19 +108,6 @@ def test_a_square_below_the_cutoff_s_with_a_root_that_is_the_cutoff():
     positions = np.array([[[0, 0, 0], [x, y, 0], [0, 0, 2.2]]])
     energies, forces = SchNetKernel(without_network(cutoff=2.5), [8, 8, 8], "float64")(positions)
     assert abs(energies[0]) < 1e-14 and np.abs(forces).max() < 1e-14
-
-
-def test_training_sees_the_prior():
-    """The gradient of a loss of forces passes through a network with the prior."""
-    atoms = fluid()
-    network = network_of(random_model(CONFIG), torch.float64)
-    vectors = torch.tensor(atoms.positions[1:] - atoms.positions[:1], requires_grad=True)
-    first, second = torch.zeros(39, dtype=torch.int64), torch.arange(1, 40)
-    energies = network(torch.zeros(40, dtype=torch.int64), first, second, vectors)["energy"]
-    energies = energies + prior_energies(PRIORS, torch.full((40,), 8), first, second, vectors)
-    (forces,) = torch.autograd.grad(energies.sum(), vectors, create_graph=True)
-    forces.square().sum().backward()
-    assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
 
 
 def test_model_file(tmp_path):

@@ -1,5 +1,6 @@
 """Liquids from OpenMM: the mapping, the published force field, and blocks that end with the same frames however often they stop."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -260,3 +261,57 @@ def test_folders_of_others(config, tmp_path, capsys):
     assert "is not empty" in capsys.readouterr().err
     assert main(["coarse-grain", str(config), *out, "-j", "0"]) == 2
     assert "--jobs = 0: expected at least 1" in capsys.readouterr().err
+
+
+def packed(path, **arrays) -> None:
+    np.savez_compressed(path, **arrays)
+
+
+BLOCKS = {
+    "cut off": lambda path, block: path.write_bytes(path.read_bytes()[:-300]),
+    "no archive": lambda path, block: path.write_bytes(b"x" * 1000),
+    "packed zeros": lambda path, block: packed(path, **block | {"forces": np.zeros((400_000, 27, 3))}),
+    "another number of beads": lambda path, block: np.savez(path, **block | {"positions": block["positions"][:, :5]}),
+    "whole numbers": lambda path, block: np.savez(path, **block | {"forces": np.ones((3, 27, 3), int)}),
+    "text": lambda path, block: np.savez(path, **block | {"forces": np.array(["x"])}),
+    "objects": lambda path, block: np.savez(path, **block | {"forces": np.array([{}])}),
+    "not finite": lambda path, block: np.savez(path, **block | {"velocities": block["velocities"] * np.nan}),
+    "an array missing": lambda path, block: np.savez(path, positions=block["positions"]),
+    "fewer frames": lambda path, block: np.savez(path, **block | {"positions": block["positions"][:2]}),
+    "a pipe": lambda path, block: (path.unlink(), os.mkfifo(path)),
+}
+
+
+def test_blocks_that_are_none(config, tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = ["coarse-grain", str(config), "-o", str(out), "--set", "frames=3"]
+    assert main(arguments) == 0
+    path = out / "trajectory-0-block-0000.npz"
+    sound, block = path.read_bytes(), dict(np.load(path))
+    for name, damage in BLOCKS.items():
+        damage(path, block)
+        assert main(arguments) == 2, name
+        error = capsys.readouterr().err
+        assert path.name in error and "give the command again" in error and error.count("\n") == 1, name
+        path.unlink()
+        path.write_bytes(sound)
+    np.savez(path, **block | {"atoms": block["atoms"][:5], "velocities": block["velocities"][:5]})
+    assert main([*arguments, "--set", "frames=6"]) == 2
+    assert "a block with atoms of shape (5, 3)" in capsys.readouterr().err
+
+
+SETTINGS = ["[]", "{", "[" * 100_000, '{"count": 1e999}', "9" * 5000, "\x00", None]
+
+
+def test_settings_that_are_none(config, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    for text in SETTINGS:
+        if text is None:
+            with (out / "settings.json").open("wb") as stream:
+                stream.truncate(1 << 40)
+        else:
+            (out / "settings.json").write_text(text)
+        assert main(["coarse-grain", str(config), "-o", str(out)]) == 2
+        error = capsys.readouterr().err
+        assert "no folder of mlcalc coarse-grain" in error and error.count("\n") == 1

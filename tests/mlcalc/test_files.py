@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from mlcalc.common.errors import InputError
-from mlcalc.common.files import write_atomically
+from mlcalc.common.files import check_place, make_folder, write_atomically
 
 
 def test_a_link_is_replaced_and_its_target_left_alone(tmp_path):
@@ -24,7 +24,7 @@ def test_a_link_is_replaced_and_its_target_left_alone(tmp_path):
 def test_what_is_no_file_is_not_replaced(tmp_path):
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
-    for name in ("folder", "pipe", "x" * 256, "folder/..", "."):
+    for name in ("folder", "pipe", "x" * 256, "folder/..", ".", "nul\0", "half\ud800"):
         with pytest.raises(InputError, match="cannot be written"):
             write_atomically(tmp_path / name, b"new")
     with pytest.raises(InputError, match="a device, pipe or socket has this name"):
@@ -51,3 +51,24 @@ def test_permissions(tmp_path, umask, fresh):
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "fresh").stat().st_mode) == fresh
     assert stat.S_IMODE((tmp_path / "private").stat().st_mode) == 0o640
+
+
+def test_places_for_files(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name in ("new", "file", "loop", "n" * 255):
+        assert check_place(tmp_path / name) == tmp_path / name
+    for name in ("none/new", "file/new", "loop/new", "n" * 256, "d/" * 3000, "nul\0", "half\ud800"):
+        with pytest.raises(InputError, match=r"cannot be written|does not exist"):
+            check_place(tmp_path / name)
+
+
+def test_folders(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    for name in ("file", "file/new", "loop", "n" * 256, "d/" * 3000, "nul\0", "half\ud800"):
+        with pytest.raises(InputError, match="cannot be made"):
+            make_folder(tmp_path / name)

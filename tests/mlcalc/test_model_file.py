@@ -1,4 +1,4 @@
-"""Model files: a round trip to the bit, and every kind of foreign or damaged file refused without running anything."""
+"""Model files: every kind of foreign or damaged file refused without running anything."""
 
 import json
 import pickle
@@ -10,22 +10,8 @@ from safetensors.numpy import save, save_file
 from mlcalc.architectures.schnet.config import SchNetConfig
 from mlcalc.common.errors import InputError
 from mlcalc.common.files import write_atomically
-from mlcalc.model import Model
 from mlcalc.model_file import load_model, save_model
 from tests.conftest import SCHNETPACK_DIALECT, random_model
-
-
-def test_round_trip_to_the_bit(model, tmp_path):
-    path = tmp_path / "net.safetensors"
-    full = Model(model.config, model.weights, {"domain": {"elements": [1, 6]}, "provenance": {"text": "Å, ρ"}})
-    save_model(full, path)
-    again = load_model(path)
-    assert again.config == full.config
-    assert again.metadata == full.metadata
-    assert again.weights.keys() == full.weights.keys()
-    for name, array in full.weights.items():
-        assert np.array_equal(again.weights[name], array)
-        assert again.weights[name].dtype == np.asarray(array).dtype
 
 
 class Bomb:

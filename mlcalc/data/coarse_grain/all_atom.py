@@ -6,6 +6,9 @@ whole file with the state behind it: whatever stops the work, the same command g
 
 import io
 import json
+import os
+import zipfile
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import asdict
@@ -17,12 +20,17 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlcalc.common.errors import InputError
-from mlcalc.common.files import write_atomically
+from mlcalc.common.files import check_regular, make_folder, write_atomically
+from mlcalc.common.json_text import from_json
 from mlcalc.common.settings import check_range
+from mlcalc.common.zip_files import open_zip
 from mlcalc.data.coarse_grain.liquid import AllAtomSettings, make_system, read_settings, run_block
 from mlcalc.data.coarse_grain.mapping import Mapping
+from mlcalc.structures.npz_files import read_array
 
 BLOCK_FRAMES = 50
+_ARRAYS = ("positions", "forces", "atoms", "velocities")
+_LARGEST_SETTINGS, _LARGEST_BLOCK = 1 << 26, 1 << 33  # bytes
 SETTINGS_FILE, FRAMES_FILE = "settings.json", "frames.xyz"
 
 
@@ -48,7 +56,10 @@ def coarse_grain(
     _claim(folder, settings)
     total = _blocks_each(settings) * settings.trajectories
     done = sum(
-        1 for t in range(settings.trajectories) for b in range(_blocks_each(settings)) if _block(folder, t, b).exists()
+        1
+        for t in range(settings.trajectories)
+        for b in range(_blocks_each(settings))
+        if os.path.exists(_block(folder, t, b))
     )
     show(done, total)
     for trajectory, block, arrays in _advance(settings, folder, jobs):
@@ -62,20 +73,25 @@ def coarse_grain(
 
 def _claim(folder: Path, settings: AllAtomSettings) -> None:
     """Note the settings in a new folder; InputError where the folder holds frames of others."""
-    if (folder / SETTINGS_FILE).exists():
+    if os.path.exists(folder / SETTINGS_FILE):
         check_same(folder, settings)
         return
-    if folder.exists() and any(folder.iterdir()):
+    if os.path.isdir(folder) and any(folder.iterdir()):
         raise InputError(f"{folder}: is not empty, and no folder of mlcalc coarse-grain; choose another --output")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_atomically(folder / SETTINGS_FILE, json.dumps(_facts(settings), indent=1).encode())
 
 
 def check_same(folder: Path, settings: AllAtomSettings) -> None:
     """Raise InputError where a folder does not hold frames of these settings."""
     try:
-        theirs = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        path = check_regular(folder / SETTINGS_FILE)
+        if (size := path.stat().st_size) > _LARGEST_SETTINGS:
+            raise InputError(f"{path.name} of {size} bytes: expected at most {_LARGEST_SETTINGS}")
+        theirs = from_json(path.read_bytes())
+        if not isinstance(theirs, dict):
+            raise InputError(f"{path.name} is not a table")
+    except (OSError, InputError) as error:
         raise InputError(f"{folder}: no folder of mlcalc coarse-grain ({error})") from error
     mine = _facts(settings)
     if other := [name for name in mine if theirs.get(name) != mine[name]]:
@@ -91,17 +107,42 @@ def _facts(settings: AllAtomSettings) -> dict:
 
 def _contents(names: str | tuple[str, ...]) -> list[str]:
     paths = [Path(name) for name in ([names] if isinstance(names, str) else names)]
-    return [path.read_text(encoding="utf-8") if path.is_file() else str(path) for path in paths]
+    return [path.read_text(encoding="utf-8") if os.path.isfile(path) else str(path) for path in paths]
 
 
 def _block(folder: Path, trajectory: int, block: int) -> Path:
     return folder / f"trajectory-{trajectory}-block-{block:04d}.npz"
 
 
-def read_block(path: Path) -> dict[str, np.ndarray]:
-    """As liquid.run_block returned it."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
+def read_block(path: Path, count: int) -> dict[str, np.ndarray]:
+    """As liquid.run_block returned it, for so many beads.
+
+    Raises:
+        InputError: Not such a file: cut off, of another liquid, or with other than finite numbers. It is not packed, so nothing in
+            it is larger than the file.
+    """
+    try:
+        size = check_regular(path).stat().st_size
+        with open_zip(path, _LARGEST_BLOCK) as archive:
+            found = {name: read_array(archive, f"{name}.npy", size) for name in _ARRAYS}
+        for name, array in found.items():
+            shape = (count, 3) if name in ("positions", "forces") else (3,)
+            if array.dtype.kind != "f" or array.ndim != len(shape) + 1 or array.shape[1:] != shape:
+                raise InputError(f"{name} of shape {array.shape} and type {array.dtype}")
+            if not np.isfinite(array).all():
+                raise InputError(f"{name} that are not finite")
+    except (
+        KeyError,
+        EOFError,
+        ValueError,
+        OSError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:  # InputError is a ValueError
+        raise InputError(
+            f"{path}: not a block of this liquid ({error}); remove it and give the command again"
+        ) from error
+    return found
 
 
 def blocks_of(folder: Path) -> list[Path]:
@@ -127,9 +168,13 @@ def _advance(settings: AllAtomSettings, folder: Path, jobs: int) -> Iterator[tup
         try:
             for trajectory in range(settings.trajectories):
                 block = 0
-                while _block(folder, trajectory, block).exists():
+                while os.path.exists(_block(folder, trajectory, block)):
                     block += 1
-                begin(trajectory, block, read_block(_block(folder, trajectory, block - 1)) if block else None)
+                begin(
+                    trajectory,
+                    block,
+                    read_block(_block(folder, trajectory, block - 1), settings.count) if block else None,
+                )
             while running:
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     (trajectory, block), arrays = running.pop(future), future.result()
@@ -148,7 +193,10 @@ def _join(settings: AllAtomSettings, folder: Path) -> Path:
     for trajectory in range(settings.trajectories):
         mine: list = []
         for block in range(_blocks_each(settings)):
-            arrays = read_block(_block(folder, trajectory, block))
+            path = _block(folder, trajectory, block)
+            arrays = read_block(path, settings.count)
+            if {len(arrays["positions"]), len(arrays["forces"])} != {BLOCK_FRAMES}:
+                raise InputError(f"{path}: expected {BLOCK_FRAMES} frames; remove it and give the command again")
             mine += zip(arrays["positions"], arrays["forces"], strict=True)
         frames += [_frame(settings, mapping, x, f, f"{trajectory}") for x, f in mine[:per_trajectory]]
     write_frames(frames[: settings.frames], folder / FRAMES_FILE)

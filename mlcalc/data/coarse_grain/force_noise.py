@@ -28,7 +28,7 @@ from ase import units
 from mlcalc.common.errors import InputError
 from mlcalc.common.settings import check_range
 from mlcalc.data.coarse_grain.all_atom import blocks_of, check_same, read_block
-from mlcalc.data.coarse_grain.liquid import KJ, NM, AllAtomSettings, advance, context_of, make_system
+from mlcalc.data.coarse_grain.liquid import KJ, NM, AllAtomSettings, advance, check_state, context_of, make_system
 
 _TIED_A = 0.01  # standard deviation of a centre of mass along an axis: far below the scale on which forces change
 _STEP = 0.5  # time step times the angular frequency of a tied bead, at most: Langevin dynamics are stable below 2
@@ -94,7 +94,7 @@ def force_autocorrelation(settings: AllAtomSettings, folder: Path) -> tuple[floa
     blocks = blocks_of(folder)
     if len(blocks) < 2:
         raise InputError(f"{folder}: {len(blocks)} blocks: expected at least 2")
-    products, squares = np.array([_one_frame_apart(read_block(path)["forces"]) for path in blocks]).T
+    products, squares = np.array([_one_frame_apart(read_block(path, settings.count)["forces"]) for path in blocks]).T
     ratio = products.sum() / squares.sum()
     # Of a ratio of means, to first order.
     return float(ratio), float((products - ratio * squares).std(ddof=1) / np.sqrt(len(blocks)) / squares.mean())
@@ -107,9 +107,10 @@ def _one_frame_apart(forces: np.ndarray) -> tuple[float, float]:
 
 def _spread(settings: AllAtomSettings, block: Path, samples: int, anneal_ps: float) -> tuple[float, float]:
     """Mean square and mean absolute deviation, (eV/Å)² and eV/Å, of forces on beads that stay where a block has ended."""
-    system, mapping, _ = make_system(settings)
+    system, mapping, lattice = make_system(settings)
     settings = replace(settings, timestep_fs=min(settings.timestep_fs, _longest_step_fs(settings, mapping)))
-    state = read_block(block)
+    state = read_block(block, settings.count)
+    check_state(state, lattice)
     _tie(system, mapping, state["atoms"], settings.temperature_K)
 
     def forces(seed: int, anneal_ps: float) -> np.ndarray:

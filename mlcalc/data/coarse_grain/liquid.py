@@ -3,6 +3,7 @@
 OpenMM counts in nm, ps and kJ/mol; what leaves this module is in Å and eV, but for states that come back to it.
 """
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ase import units
 from ase.data import atomic_numbers
 
 from mlcalc.common.errors import InputError
+from mlcalc.common.files import check_regular
 from mlcalc.common.settings import build_settings, check_choice, check_range, read_toml
 from mlcalc.data.coarse_grain.mapping import Mapping
 
@@ -77,7 +79,8 @@ def read_settings(config: Path, overrides: dict) -> AllAtomSettings:
     settings = build_settings(AllAtomSettings, read_toml(config) | overrides, config)
     beside = [Path(config).parent / name for name in settings.force_field]
     force_field = (
-        str(path) if path.is_file() else name for path, name in zip(beside, settings.force_field, strict=True)
+        str(check_regular(path)) if os.path.lexists(path) else name
+        for path, name in zip(beside, settings.force_field, strict=True)
     )
     return replace(settings, molecule=str(Path(config).parent / settings.molecule), force_field=tuple(force_field))
 
@@ -96,7 +99,7 @@ def run_block(
         nm and nm/ps.
 
     Raises:
-        InputError: The trajectory has blown up.
+        InputError: The trajectory has blown up, or the state is that of other atoms.
     """
     import openmm
 
@@ -104,6 +107,8 @@ def run_block(
     seed = int(np.random.default_rng([settings.seed, trajectory, block]).integers(1, 2**31 - 1))
     context = context_of(system, settings, seed)
     integrator = context.getIntegrator()
+    if state is not None:
+        check_state(state, lattice)
     if state is None:
         context.setPositions(lattice)
         openmm.LocalEnergyMinimizer.minimize(context)
@@ -125,6 +130,13 @@ def run_block(
         "positions": np.array(positions), "forces": np.array(forces),
         "atoms": atoms, "velocities": now.getVelocities(asNumpy=True)._value,
     }  # fmt: skip
+
+
+def check_state(state: dict[str, np.ndarray], lattice: np.ndarray) -> None:
+    """Raise InputError for a state of other atoms than those on a lattice."""
+    for name in ("atoms", "velocities"):
+        if state[name].shape != lattice.shape:
+            raise InputError(f"a block with {name} of shape {state[name].shape}: expected {lattice.shape}; begin anew")
 
 
 def advance(integrator, steps: int) -> None:
@@ -163,7 +175,7 @@ def make_system(settings: AllAtomSettings, trajectory: int = 0):
     except ImportError as error:
         raise InputError("OpenMM is not installed; pip install 'mlcalc[reference]'") from error
     try:
-        molecule = app.PDBFile(settings.molecule)
+        molecule = app.PDBFile(str(check_regular(settings.molecule)))
         field = app.ForceField(*settings.force_field)
     except Exception as error:  # OpenMM raises what its readers raise
         raise InputError(f"{settings.molecule}, {', '.join(settings.force_field)}: {error}") from error

@@ -1,0 +1,16 @@
+"""Architectures whose energies relevance can split: a file each, and a row here."""
+
+from analysis.relevance import schnet
+from analysis.relevance.layer_rules import LayerRules
+from mlcalc.architectures import ARCHITECTURES, architecture_of, name_of
+from mlcalc.common.errors import InputError
+
+# By their names in mlcalc.architectures.ARCHITECTURES.
+RULES: dict[str, LayerRules] = {"schnet": schnet.RULES}
+
+
+def check_rules(config) -> None:
+    """Raise InputError for an architecture that has no row."""
+    if name_of(config) not in RULES:
+        known = " or ".join(ARCHITECTURES[name].title for name in RULES)
+        raise InputError(f"no relevance rules for a {architecture_of(config).title}: expected a model of {known}")

@@ -1,0 +1,175 @@
+"""A network at work on a structure, and the rules that lead relevance back through it: what every explanation is built from.
+
+Which architectures there are rules for: analysis/relevance/rules.py. The γ rule and its sources: analysis/relevance/gamma_rule.py.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from ase import Atoms
+
+from analysis.relevance.gamma_rule import Dense, GammaRule
+from analysis.relevance.layer_rules import Steps
+from analysis.relevance.record import Record
+from analysis.relevance.rules import RULES, check_rules
+from mlcalc.architectures import name_of
+from mlcalc.common.errors import InputError
+from mlcalc.geometry.cells import check_cell
+from mlcalc.geometry.domain import check_elements
+from mlcalc.geometry.pairs import half_pairs
+from mlcalc.model import Model
+from mlcalc.priors.angular import AngularPrior
+from mlcalc.priors.torch_twins import angular_energies, pair_repulsion
+from mlcalc.structures.electronic_state import check_state, electronic_state
+
+_PRIORS = ("repulsion", "angular")
+
+
+class Trace(NamedTuple):
+    """A forward pass, with all that relevance needs.
+
+    Attributes:
+        architecture: Its name in RULES.
+        first, second: (n_pairs,) atoms of the half pairs; vectors: (n_pairs, 3) Å from one to the other.
+        images: (n_pairs, 3) whole numbers S: the second atom lies S cells away.
+        embedding: (N, F) features that a walk ends in.
+        blocks: What the layers did, in the order of the forward pass: records of the architecture's own kind.
+        readout: The activated readout layer; weights: (H,) of the energy behind it, eV.
+        repulsion: (n_pairs,) eV of the nuclear repulsion, a 2-body energy by itself.
+        prior: The angular prior, a 3-body energy by itself, or None; angular: its sum, eV.
+        energy: eV, without the constants of the elements.
+    """
+
+    architecture: str
+    first: np.ndarray
+    second: np.ndarray
+    vectors: np.ndarray
+    images: np.ndarray
+    embedding: np.ndarray
+    blocks: tuple[Any, ...]
+    readout: Dense
+    weights: np.ndarray
+    repulsion: np.ndarray
+    prior: AngularPrior | None
+    angular: float
+    energy: float
+
+    @property
+    def distances(self) -> np.ndarray:
+        """(n_pairs,) Å."""
+        return np.linalg.norm(self.vectors, axis=1)
+
+
+class _Pairs(NamedTuple):
+    """As in Trace."""
+
+    first: np.ndarray
+    second: np.ndarray
+    vectors: np.ndarray
+    images: np.ndarray
+
+
+def trace(model: Model, atoms: Atoms) -> Trace:
+    """Run a model on a structure in float64.
+
+    Distances may be any, also such that the model was not trained on.
+
+    Raises:
+        InputError: An architecture or a prior without rules, or elements, a charge, a multiplicity or a cell that the model does
+            not serve.
+    """
+    _check(model, atoms)
+    pairs = _pairs(atoms, model.config.cutoff)
+    order = {z: row for row, z in enumerate(model.config.elements)}
+    species = np.array([order[z] for z in atoms.numbers.tolist()])
+    record = Record(model, species, pairs.first, pairs.second, pairs.vectors)
+    repulsion, angular = _repulsion(model, atoms.numbers, pairs), _angular(model, atoms.numbers, pairs)
+    name, energy = name_of(model.config), record.energy + float(repulsion.sum()) + angular
+    return Trace(
+        name, *pairs, record.embedding, RULES[name].blocks(record), *record.readout(), repulsion, model.priors.get("angular"),
+        angular, energy,
+    )  # fmt: skip
+
+
+def _check(model: Model, atoms: Atoms) -> None:
+    check_rules(model.config)
+    if unknown := sorted(set(model.priors) - set(_PRIORS)):
+        raise InputError(f"no relevance rules for the prior {unknown[0]}: expected {' or '.join(_PRIORS)}")
+    check_elements(atoms.numbers, model.config.elements, model.domain)
+    check_state(atoms.numbers, electronic_state(atoms), model.domain)
+    check_cell(atoms.cell.array, atoms.pbc, model.config.cutoff)
+
+
+def _pairs(atoms: Atoms, cutoff: float | None) -> _Pairs:
+    """Those within the cutoff."""
+    cell, pbc = (atoms.cell.array, atoms.pbc) if atoms.pbc.any() else (None, None)
+    pairs = half_pairs(atoms.positions, cutoff, cell, pbc)
+    vectors = atoms.positions[pairs.second] - atoms.positions[pairs.first] + pairs.shift
+    near = np.linalg.norm(vectors, axis=1) < (cutoff or np.inf)
+    shift = pairs.shift[near]
+    # The pseudo-inverse serves a slab without a third vector too.
+    images = np.zeros(shift.shape) if cell is None else np.rint(shift @ np.linalg.pinv(cell))
+    return _Pairs(pairs.first[near], pairs.second[near], vectors[near], images.astype(np.int64))
+
+
+def _repulsion(model: Model, numbers: np.ndarray, pairs: _Pairs) -> np.ndarray:
+    if "repulsion" not in model.priors:
+        return np.zeros(len(pairs.first))
+    one, two = (torch.from_numpy(numbers[ends]).double() for ends in (pairs.first, pairs.second))
+    distance = torch.from_numpy(np.linalg.norm(pairs.vectors, axis=1))
+    return pair_repulsion(model.priors["repulsion"], one, two, distance).numpy()
+
+
+def _angular(model: Model, numbers: np.ndarray, pairs: _Pairs) -> float:
+    if "angular" not in model.priors:
+        return 0.0
+    arguments = map(torch.from_numpy, (numbers, pairs.first, pairs.second, pairs.vectors))
+    return float(angular_energies(model.priors["angular"], *arguments).sum())
+
+
+class Rules:
+    """The propagation rules of a Trace for given γ.
+
+    Args:
+        trace: The forward pass.
+        gamma: γ of all activated layers, or one for each interaction block and one for the readout.
+
+    Attributes:
+        steps: How relevance crosses a layer.
+        readout: (N, F) m of the features behind the last layer: where walks begin.
+
+    Raises:
+        InputError: γ negative or not finite, or not as many as there are layers.
+    """
+
+    trace: Trace
+    steps: Steps
+    readout: np.ndarray
+
+    def __init__(self, trace: Trace, gamma: float | Sequence[float]):
+        n_layers = len(trace.blocks) + 1
+        gammas = list(gamma) if isinstance(gamma, Sequence) else [gamma] * n_layers
+        if len(gammas) != n_layers or not all(np.isfinite(g) and g >= 0 for g in gammas):
+            raise InputError(
+                f"gamma = {gamma}: expected a number of at least 0, or {n_layers} of them (interaction blocks, then the readout)"
+            )
+        self.trace = trace
+        self.steps = RULES[trace.architecture].steps(trace.blocks, gammas[:-1])
+        of_outputs = np.broadcast_to(trace.weights, (len(self.atoms), len(trace.weights)))
+        self.readout = GammaRule(trace.readout, gammas[-1])(self.atoms, of_outputs)
+
+    @property
+    def atoms(self) -> np.ndarray:
+        """(N,) indices of all atoms."""
+        return np.arange(len(self.trace.embedding))
+
+    @cached_property
+    def at_single_atoms(self) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Of walks that have not left their atom: m (N, F) of the embedding, and by layer q (N, W) of those that leave it there."""
+        m, leaving = self.readout, [np.zeros(0)] * len(self.trace.blocks)
+        for layer in reversed(range(len(self.trace.blocks))):
+            m, leaving[layer] = self.steps.leave(layer, self.atoms, m)
+        return m, leaving

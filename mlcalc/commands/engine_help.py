@@ -1,0 +1,7 @@
+"""What ``--engine`` takes, for the help of commands."""
+
+ENGINES = """engines:
+  tblite:GFN2-xTB     extended tight binding; pip install 'mlcalc[label]'
+  cp2k:INPUT_FILE     DFT by CP2K; the input file is the level of theory
+  schnet:MODEL        a shipped model or a model file
+  ase:NAME            any calculator that ASE knows by name"""

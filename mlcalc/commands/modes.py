@@ -1,0 +1,42 @@
+"""The command ``mlcalc modes``."""
+
+import argparse
+
+
+def add_modes(commands) -> None:
+    """Add it to the sub-parsers of ``mlcalc``."""
+    modes = commands.add_parser(
+        "modes", help="vibrations of a molecule and the beads they ask for", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Relax a molecule with a model; its harmonic frequencies, zero-point energy, and the energy and heat\n"
+        "capacity that a ring polymer of P beads would have.",
+        epilog="example:\n  mlcalc modes inputs/c20/c20.xyz --model c20 --beads 1 8 32",
+    )  # fmt: skip
+    modes.add_argument("structure", metavar="STRUCTURE.xyz")
+    modes.add_argument("--model", default="c20")
+    modes.add_argument("--engine", help="in place of a model: tblite:GFN2-xTB, cp2k:INPUT_FILE, ase:NAME")
+    modes.add_argument("--temperature", type=float, default=300.0, metavar="K")
+    modes.add_argument("--beads", type=int, nargs="+", default=[1, 4, 8, 16, 32, 64], metavar="P")
+    modes.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    modes.set_defaults(command=_modes)
+
+
+def _modes(options) -> int:
+    from mlcalc.common.settings import check_range
+    from mlcalc.data.engines import make_calculator, set_state
+    from mlcalc.model_file import load_model
+    from mlcalc.modes import as_json, as_text, modes_by, relaxed_modes
+    from mlcalc.structures.structure_files import drop_constraints, read_last
+
+    check_range("--temperature", options.temperature, 0, open_low=True)
+    for n_beads in options.beads:
+        check_range("--beads", n_beads, 1)
+    atoms = read_last(options.structure)
+    drop_constraints([atoms], options.structure, "vibrations")
+    if options.engine:
+        calculator = make_calculator(options.engine)
+        set_state(options.engine, calculator, atoms, options.structure)
+        modes = modes_by(calculator, atoms)
+    else:
+        modes = relaxed_modes(atoms, load_model(options.model))
+    print((as_json if options.json else as_text)(modes, options.temperature, options.beads))
+    return 0

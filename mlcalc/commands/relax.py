@@ -1,0 +1,31 @@
+"""The command ``mlcalc relax``."""
+
+import argparse
+from pathlib import Path
+
+from mlcalc.commands.engine_help import ENGINES
+
+
+def add_relax(commands) -> None:
+    """Add it to the sub-parsers of ``mlcalc``."""
+    relax = commands.add_parser(
+        "relax", help="a minimum near a structure", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Relax a structure with any engine and write the minimum with its energy and forces; the cell stays as it is.",
+        epilog=f"{ENGINES}\n\nexample:\n  mlcalc relax molecule.xyz --engine tblite:GFN2-xTB -o minimum.xyz",
+    )  # fmt: skip
+    relax.add_argument("structure", metavar="STRUCTURE.xyz")
+    relax.add_argument("--engine", required=True)
+    relax.add_argument(
+        "--max-force", type=float, default=1e-3, metavar="eV/Å", help="left at the minimum (default: 0.001)"
+    )
+    relax.add_argument("-o", "--output", required=True, metavar="OUT.xyz")
+    relax.set_defaults(command=_relax)
+
+
+def _relax(options) -> int:
+    from mlcalc.common.settings import check_range
+    from mlcalc.data.relaxation import relax_file
+
+    check_range("--max-force", options.max_force, 0, open_low=True)
+    print(relax_file(Path(options.structure), options.engine, Path(options.output), options.max_force))
+    return 0
