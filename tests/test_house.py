@@ -139,7 +139,7 @@ def unpacked(root: Path) -> Iterator[Path]:
 
     def ignored(path: Path, slash: str) -> bool:
         return any(
-            fnmatch((path.as_posix() if "/" in pattern.rstrip("/") else path.name) + slash, pattern)
+            fnmatch((path.as_posix() if "/" in pattern.rstrip("/") else path.name) + slash, pattern.removeprefix("/"))
             for pattern in patterns
         )
 
