@@ -8,6 +8,7 @@ from pathlib import Path
 from analysis.command_options import add_discard, add_json, check_discard, number, show
 from analysis.figure_path import figure_path
 from mlcalc.common.errors import InputError
+from mlcalc.common.files import check_regular
 
 _GAMMA = 0.1
 # Options that the other kind of source has no use for, with their defaults.
@@ -73,6 +74,7 @@ def _relevance(options: argparse.Namespace) -> None:
         return _of_runs(options)
     if len(options.sources) > 1:
         raise InputError(f"{options.sources[1]}: expected run folders, or one file of structures alone")
+    check_regular(options.sources[0])
     _refuse(options, _OF_RUNS, "of runs alone")
     if len(options.gamma or []) > 1:
         raise InputError(f"--gamma: {len(options.gamma)} times for a file of structures: expected once")

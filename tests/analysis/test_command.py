@@ -144,7 +144,7 @@ def bad_calls(tmp_path, runs):
         "discard NaN": ([runs[0], "--discard", "nan"], "--discard nan: expected a share"),
         "discard auto": ([runs[0], "--discard", "auto"], "--discard auto: expected a share"),
         "suffix": ([runs[0], "-o", str(tmp_path / "figure.jpeg")], "ends in .png"),
-        "no folder": ([runs[0], "-o", str(tmp_path / "nowhere" / "figure.png")], "no such folder"),
+        "no folder": ([runs[0], "-o", str(tmp_path / "nowhere" / "figure.png")], "nowhere does not exist"),
         "model": ([runs[0], "--model", "unheard-of"], "model 'unheard-of'"),
     }
 

@@ -79,7 +79,7 @@ def test_refusals(place, tmp_path, capsys):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("years of work")
     for arguments, message in (
-        ([tmp_path / "none.xml", "-o", tmp_path / "x"], "not an input of i-PI"),
+        ([tmp_path / "none.xml", "-o", tmp_path / "x"], "none.xml: no such file"),
         ([tmp_path / "torn.xml", "-o", tmp_path / "x"], "not an input of i-PI"),
         ([tmp_path / "other.xml", "-o", tmp_path / "x"], "<input> where <simulation> was expected"),
         (

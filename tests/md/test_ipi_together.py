@@ -212,7 +212,7 @@ def test_what_the_launcher_refuses(place, capsys):
     Path("torn.xml").write_text("<simulation><ffsocket>")
     name = addresses("pimd-socket.xml")[0].unix
     for arguments, message in (
-        (["none.xml"], "not an input of i-PI"),
+        (["none.xml"], "none.xml: no such file"),
         (["torn.xml"], "not an input of i-PI"),
         (["pimd-direct.xml"], "no <ffsocket>"),
         (["pimd-socket.xml", "--clients", "0"], "--clients = 0: expected at least 1"),
