@@ -19,14 +19,14 @@ _RUN_EXAMPLE = """examples:
   rpmd run inputs/c20/rpmd.toml --beads 32 --steps 20000 --output runs/p32
   rpmd run inputs/c20/rpmd.toml --set timestep_fs=0.25 --set integrator=BAOAB
 
-A run that the output folder holds already is resumed, to the bit; --steps makes it longer, --overwrite begins anew.
+A run already in the output folder is resumed bit for bit; --steps extends it, --overwrite starts again from the beginning.
 
 keys of the input and their defaults (units are part of the name):
 """
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code, for runs one of endings.Exit or 128 + a signal."""
+    """Run the command line; returns the exit code, for runs one of endings.Exit or 128 + a signal."""
     options = _parser().parse_args(arguments)
     return run_command("rpmd", lambda: options.command(options))
 
@@ -42,11 +42,11 @@ def _parser() -> argparse.ArgumentParser:
         "run", help="run an input", description="Run ring-polymer MD from a TOML input.",
         epilog=_RUN_EXAMPLE + describe_keys() + "\n\nexit codes:\n" + describe_codes(), formatter_class=raw,
     )  # fmt: skip
-    run.add_argument("--beads", type=int, metavar="P", help="this number of beads alone, written to --output itself")
+    run.add_argument("--beads", type=int, metavar="P", help="only this number of beads, written to --output itself")
     run.set_defaults(command=_run)
     converge = commands.add_parser(
-        "converge", help="how many beads suffice: a series of runs",
-        description="Run an input with several numbers of beads; energies, bond widths and heat capacities against P.",
+        "converge", help="a series of runs that shows how many beads suffice",
+        description="Run an input with several numbers of beads and compare energies, bond widths and heat capacities against P.",
         epilog="example:\n  rpmd converge inputs/c20/rpmd.toml --beads 1,4,8,16,32,64 --output runs/convergence",
         formatter_class=raw,
     )  # fmt: skip
@@ -54,51 +54,51 @@ def _parser() -> argparse.ArgumentParser:
     converge.set_defaults(command=_converge)
     real_time = commands.add_parser(
         "real-time", help="trajectories in real time for spectra",
-        description="Many independent trajectories from thermalised starts under T-RPMD or at constant energy; the velocities of "
-        "their centroids, and the vibrational density of states.",
+        description="Run many independent trajectories from thermalised starts under T-RPMD or at constant energy; record the "
+        "velocities of their centroids and compute the vibrational density of states.",
         epilog="example:\n  rpmd real-time inputs/c20/spectrum.toml --set trajectories=32", formatter_class=raw,
     )  # fmt: skip
     real_time.add_argument(
-        "--beads", type=int, metavar="P", help="this number of beads alone, written to --output itself"
+        "--beads", type=int, metavar="P", help="only this number of beads, written to --output itself"
     )
     real_time.set_defaults(command=_real_time)
     for command in (run, converge, real_time):
         _add_run_options(command)
     resume = commands.add_parser(
         "resume", help="resume a run",
-        description="Go on with a run, or all runs that were begun in a folder, from the last checkpoint: bit for bit as if "
-        "never interrupted.",
+        description="Resume a run, or all runs in a folder, from the last checkpoint; the result is bit for bit that of an "
+        "uninterrupted run.",
         epilog="example:\n  rpmd resume runs/c20\n  rpmd resume runs/c20/P8 --steps 200000\n"
         "  rpmd resume runs/c20/P8 --set domain_guard=record\n\nexit codes:\n" + describe_codes(),
         formatter_class=raw,
     )  # fmt: skip
     resume.add_argument("run", metavar="RUN", type=Path)
-    resume.add_argument("--steps", type=int, help="time steps of production in all (default: those of the run's input)")
+    resume.add_argument("--steps", type=int, help="total time steps of production (default: those of the run's input)")
     resume.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments",
-        help="a key that leaves what was computed as it is: guards and limits, threads, checkpoints",
+        help="a key that does not affect computed results: guards and limits, threads, checkpoints",
     )  # fmt: skip
     _add_end_options(resume)
     resume.set_defaults(command=_resume)
     check = commands.add_parser(
-        "check", help="is a run folder whole?",
-        description="Look at every file of a run, or of all runs in a folder; say what is wrong and how to go on. Changes nothing; "
-        "exit code 1 where something is wrong.",
+        "check", help="check a run folder for damage",
+        description="Check every file of a run, or of all runs in a folder; report damage and how to recover. Changes nothing; "
+        "the exit code is 1 if any file is damaged.",
         epilog="example:\n  rpmd check runs/c20", formatter_class=raw,
     )  # fmt: skip
     check.add_argument("run", metavar="RUN", type=Path)
     check.set_defaults(command=_check)
     info = commands.add_parser(
-        "info", help="a run in one screen",
-        description="What a run, or every run in a folder, is of, how far it has come, and the means of what it has recorded.",
+        "info", help="summary of a run on one screen",
+        description="Show the settings, the progress and the recorded means of a run, or of every run in a folder.",
         epilog="example:\n  rpmd info runs/c20/P8\n  rpmd info runs/c20 --json | jq .[0].means", formatter_class=raw,
     )  # fmt: skip
     info.add_argument("run", metavar="RUN", type=Path)
-    info.add_argument("--json", action="store_true", help="a list with an object for every run")
+    info.add_argument("--json", action="store_true", help="print a JSON list with one object per run")
     info.set_defaults(command=_info)
     add_ipi_commands(commands, raw)
     estimators = commands.add_parser(
-        "estimators", help="the table of estimators", description="All estimators: unit, formula, source.",
+        "estimators", help="the table of estimators", description="List all estimators: unit, formula, source.",
         epilog="example:\n  rpmd estimators | grep -A 2 heat_capacity", formatter_class=raw,
     )  # fmt: skip
     estimators.set_defaults(command=_estimators)
@@ -109,17 +109,17 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     frames.add_argument("run", metavar="RUN")
     frames.add_argument("-o", "--output", required=True, metavar="FRAMES.xyz")
-    frames.add_argument("--skip", type=int, default=0, help="frames to leave out at the start")
+    frames.add_argument("--skip", type=int, default=0, help="number of frames to skip at the start")
     frames.add_argument("--every", type=int, default=1, help="take every n-th frame")
     frames.add_argument("--beads-per-frame", type=int, help="beads drawn from each frame (default: all)")
-    frames.add_argument("--seed", type=int, default=0, help="of the draw")
+    frames.add_argument("--seed", type=int, default=0, help="seed of the random draw of beads")
     frames.add_argument(
         "--disagreement", type=float, metavar="LIMIT",
-        help="only beads on which the run's committee disagrees by more than this, eV/Å: those worth labelling",
+        help="only beads whose forces the run's committee disagrees on by more than this, in eV/Å",
     )  # fmt: skip
     frames.add_argument(
         "--most", type=int, metavar="N",
-        help="at most so many, the most different ones (default: 100 with --disagreement, else all)",
+        help="upper limit on the number of beads; the most different ones are kept (default: 100 with --disagreement, else all)",
     )  # fmt: skip
     frames.set_defaults(command=_frames)
     return add_completion(parser)
@@ -136,14 +136,14 @@ def _add_run_options(command) -> None:
     command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="any other key"
     )
-    command.add_argument("--overwrite", action="store_true", help="begin anew where the output folder holds a run")
+    command.add_argument("--overwrite", action="store_true", help="replace a run that the output folder holds")
     _add_end_options(command)
 
 
 def _add_end_options(command) -> None:
     command.add_argument(
         "--max-walltime", type=_wall_time, metavar="[H:]M:S",
-        help="stop in time, with a checkpoint and exit code 75 for a queue to start 'rpmd resume'",
+        help="stop within this time, with a checkpoint and exit code 75, so that a queue can start 'rpmd resume'",
     )  # fmt: skip
     command.add_argument("--no-figure", action="store_true", help="skip the analysis at the end")
 
@@ -152,7 +152,7 @@ def _bead_list(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected numbers of beads, as 1,4,8") from None
+        raise argparse.ArgumentTypeError(f"{text!r}: expected numbers of beads such as 1,4,8") from None
 
 
 def _frames(options) -> int:
@@ -224,7 +224,9 @@ def _estimators(options) -> int:
     from md.observables.averages import DERIVED
     from md.observables.estimators import ALWAYS, ESTIMATORS
 
-    print("columns of properties.csv and what follows from them: means over the beads, energies of the whole system\n")
+    print(
+        "columns of properties.csv and quantities derived from them; means over the beads, energies of all atoms together\n"
+    )
     for name, row in (ESTIMATORS | DERIVED).items():
         formula = " ".join((row.function.__doc__ or "").split())
         needs = "" if row.needs == ALWAYS or isinstance(row.needs, tuple) else f" [{row.needs}]"
@@ -255,11 +257,11 @@ def _wall_time(text: str) -> float:
 
 
 def _finish(command: str, options, code: int, folders: list[Path]) -> int:
-    """Table and figure of runs that have finished; what becomes of them does not change how the runs ended."""
+    """Make the table and figure of finished runs; a failure here does not change the exit code of the runs, an interrupt does."""
     if code or options.no_figure:
         return code
-    # A process of its own: matplotlib and MDAnalysis stay out of the simulation, and md never imports analysis.
-    # -P: a folder "analysis" where the user happens to be must not shadow ours.
+    # A separate process keeps matplotlib and MDAnalysis out of the simulation: md never imports analysis.
+    # -P: a folder "analysis" in the current directory must not shadow this package.
     arguments = ["-m", "analysis", command, *map(str, folders)]
     done = subprocess.run([sys.executable, "-P", *arguments], check=False, stderr=subprocess.PIPE, text=True)
     lines = done.stderr.splitlines()
@@ -269,7 +271,9 @@ def _finish(command: str, options, code: int, folders: list[Path]) -> int:
     if done.returncode:
         later = shlex.join(["python", *arguments])
         reason = reason or f"exit code {done.returncode}"
-        say(f"rpmd: note: the run is finished; no table or figure of it ({reason}); later: {later}")
+        say(
+            f"rpmd: note: the run is finished, but its table and figure are missing ({reason}); make them with: {later}"
+        )
     return EXIT_INTERRUPTED if done.returncode in (EXIT_INTERRUPTED, -signal.SIGINT) else code
 
 

@@ -36,7 +36,7 @@ class NetworkDriver(Dummy_driver):
         model: Shipped model name or model file; template: Structure file with elements and periodicity.
         precision: float32 or float64; threads: 0 for all.
         atomic_energies: Whether extras hold the atom-wise energies.
-        verbosity, verbose: i-PI's own.
+        verbosity, verbose: Passed by i-PI.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class NetworkDriver(Dummy_driver):
         self._guest.warm_up()
 
     def compute(self, cell, pos):
-        """(energy, forces, virial, extras) in atomic units of a structure, or a list of them for lists of structures."""
+        """(energy, forces, virial, extras) of a structure in atomic units, or a list of these for lists of structures."""
         try:
             batch = isinstance(cell, list)
             cells, positions = (cell, pos) if batch else ([cell], [pos])
@@ -70,7 +70,7 @@ class NetworkDriver(Dummy_driver):
 
 
 def _end_ipi(error: BaseException) -> None:
-    """An exception in a thread of i-PI's would leave it waiting for ever: let it write what it has, then end the process."""
+    """End the process after i-PI has written its state: an exception in a thread of i-PI would leave it waiting forever."""
     if not isinstance(error, GuestError):
         traceback.print_exc()
     say(f"mlcalc: error: {error}; ending i-PI")

@@ -1,4 +1,4 @@
-"""Potentials: what maps beads to energies and forces, as mlcalc/potential.py says. The one door to mlcalc."""
+"""Potentials map beads to energies and forces (mlcalc/potential.py); md reaches models only through this module."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,11 +50,11 @@ _RELAXED_EV_A, _RELAXATION_STEPS = 0.02, 500
 
 
 def find_model(name: str | Path) -> Path:
-    """The file behind a shipped name or a path; InputError when there is none, or where the name is one of an engine."""
+    """The file of a shipped name or a path; InputError if there is none, or if the name is that of an engine."""
     family, colon, _ = str(name).partition(":")
     if colon and family in FAMILIES and family != "schnet":
         raise InputError(
-            f"model {str(name)!r}: an engine, and rpmd moves networks: sample with 'mlcalc sample md STRUCTURE.xyz --engine "
+            f"model {str(name)!r} is an engine, and rpmd needs a network: sample with 'mlcalc sample md STRUCTURE.xyz --engine "
             f"{name} …' and train one on it (mlcalc train --help)"
         )
     return model_file.find_model(str(name).removeprefix("schnet:"))
@@ -71,14 +71,14 @@ def read_model(name: str | Path) -> tuple[Model, bytes]:
 
 
 def available_threads() -> int:
-    """Threads of the compiled kernel: those of NUMBA_NUM_THREADS, or one for each processor."""
+    """Threads of the compiled kernel: NUMBA_NUM_THREADS, or one per processor."""
     from mlcalc.common.threads import check_threads
 
     return check_threads(None)
 
 
 def single_threaded_blas():
-    """A context for many evaluations of the numba backend: threads share beads out, not matrix products."""
+    """A context for many evaluations of the numba backend: threads divide beads, not matrix products."""
     from mlcalc.common.threads import single_threaded_blas
 
     return single_threaded_blas()
@@ -103,10 +103,10 @@ class _OfPotential(Calculator):
 
 
 def relaxed(potential, atoms: Atoms) -> Atoms:
-    """The minimum of a potential next to a start of which all atoms move, with its energy.
+    """The minimum of a potential near a start whose atoms all move, with its energy.
 
     Raises:
-        InputError: None within 500 steps, or numbers that are not finite on the way.
+        InputError: No minimum within 500 steps, or non-finite numbers on the way.
     """
     return relax(atoms, _OfPotential(potential), _RELAXED_EV_A, _RELAXATION_STEPS)
 
@@ -124,7 +124,7 @@ class AseForces:
         if cell is not None:
             self.atoms.cell = cell
         for bead, bead_positions in enumerate(positions):
-            if not np.isfinite(bead_positions).all():  # calculators may leave out pairs at NaN, and return a number
+            if not np.isfinite(bead_positions).all():  # calculators may omit pairs at NaN and return a number
                 energies[bead], forces[bead] = np.nan, np.nan
                 continue
             self.atoms.positions = bead_positions
@@ -147,17 +147,17 @@ class Copies:
         return energies.reshape(n_beads, self.copies).sum(axis=1), forces.reshape(positions.shape)
 
     def closest_pair(self, limits: np.ndarray) -> ClosestPair:
-        """Of the last call, as potential.Potential.closest_pair: atoms of different copies never meet."""
+        """As potential.Potential.closest_pair, for the last call: atoms of different copies never interact."""
         return self.potential.closest_pair(limits)
 
     def lowest_energy(self) -> float:
-        """eV, the lowest one of a bead of a copy in the last call."""
+        """Lowest energy of a bead of a copy in the last call, eV."""
         return self._lowest
 
 
 @dataclass(frozen=True)
 class Harmonic:
-    """Every atom in a well of its own, V = ½k|q|², k in eV/Å²."""
+    """A harmonic well for every atom, V = ½k|q|², k in eV/Å²."""
 
     force_constant: float
 

@@ -1,4 +1,4 @@
-"""The loop: a state goes in, samples come out. It knows no files."""
+"""The simulation loop: from a state to samples, without files."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -15,22 +15,22 @@ from md.guards.limits import check_finite
 from md.observables.estimators import Sample
 from mlcalc.common.compiled import njit
 
-_NOISE_NUMBERS = 1 << 14  # drawn at once: 128 KiB, which stay in the cache
+_NOISE_NUMBERS = 1 << 14  # drawn at once: 128 KiB, which fit in the cache
 
-# As potential.Potential.__call__; it gets a cell where the state has one.
+# As potential.Potential.__call__; called with a cell if the state has one.
 Potential = Callable[..., tuple[np.ndarray, np.ndarray]]
 NoiseSource = Callable[[np.ndarray], None]
 
 
 class Point(NamedTuple):
-    """The state between two steps, to the bit: what simulate resumes.
+    """The exact state between two steps, from which simulate resumes.
 
     Attributes:
         step: Steps made.
-        beads: (P, N, 3) Å, positions of the beads: at the start of a simulation they are not those of the modes to the bit.
-        positions, momenta, auxiliary: In normal modes, as integrators.Modes has them.
-        heat: Energy that the thermostat has taken out, eV.
-        cell: (3, 3) Å; None for a molecule, and for that which the ring polymer has already.
+        beads: (P, N, 3) Å, positions of the beads: at the start of a simulation they equal those of the modes only up to rounding.
+        positions, momenta, auxiliary: In normal modes, as in integrators.Modes.
+        heat: Energy that the thermostat has removed, eV.
+        cell: (3, 3) Å; None for a molecule, or to keep the cell of the ring polymer.
     """
 
     step: int
@@ -43,20 +43,20 @@ class Point(NamedTuple):
 
     @classmethod
     def of(cls, arrays: dict[str, np.ndarray]) -> "Point":
-        """From its arrays by name, step and heat among them."""
+        """Build a Point from arrays by name, including step and heat."""
         rest = {name: array for name, array in arrays.items() if name not in ("step", "heat")}
         return cls(step=int(arrays["step"]), heat=float(arrays["heat"]), **rest)
 
     def arrays(self) -> dict[str, Any]:
-        """All of them by name, for checkpoints; a molecule has no cell among them."""
+        """All arrays by name, for checkpoints; without a cell for a molecule."""
         return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 class Motion(NamedTuple):
-    """What moves, and by which laws.
+    """A system and its laws of motion.
 
     Attributes:
-        ring_polymer: Initial state; its arrays are moved in place.
+        ring_polymer: Initial state; its arrays change in place.
         potential: (P, N, 3) Å, and (3, 3) Å where the state has a cell → energies (P,) eV, forces (P, N, 3) eV/Å.
         dynamics: Ensemble and integrator.
         rng: Source of all noise (same seed, same bits), or a function that fills arrays (n, P, 1 + A, N, 3) of n steps with it.
@@ -76,7 +76,7 @@ def point_of(sample: Sample) -> Point:
 
 
 def frame_of(sample: Sample) -> Frame:
-    """What guards look at in a live sample."""
+    """The part of a live sample that guards check."""
     state = sample.ring_polymer
     return Frame(sample.step, state.positions, sample.potential_energies, sample.forces, state.cell)
 
@@ -93,17 +93,17 @@ def simulate(
 ) -> Iterator[Sample]:
     """Move a ring polymer; yield a Sample before the first step and after every ``every`` steps.
 
-    The state lives in normal modes; beads follow from it, not the reverse. So a run is resumed to the bit from a Point, with a
-    generator in the state that it had at that sample.
+    The state is kept in normal modes, and beads are computed from them, not the reverse. So a run resumes bit for bit from a Point
+    and the state that its generator had at that sample.
 
     Args:
-        ring_polymer, potential, dynamics, rng: As Motion has them.
-        steps: Number of steps in all, those before ``begin`` included.
+        ring_polymer, potential, dynamics, rng: As in Motion.
+        steps: Total number of steps, including those before ``begin``.
         begin: Point of an earlier sample, which is not yielded again; its state replaces that of the ring polymer.
-        guard: Looks at every force call: check_finite, or a guards.Guard with limits.
+        guard: Checks every force call: check_finite, or a limits.Guard.
 
     Raises:
-        InputError: By integrators.make_laws. SimulationError: By the guard.
+        InputError: From integrators.make_laws. SimulationError: From the guard.
     """
     laws = make_laws(dynamics, len(ring_polymer.positions))
     if begin is None:
@@ -145,11 +145,11 @@ def _restored(ring_polymer: RingPolymer, laws: Laws, begin: Point) -> Modes:
 
 
 def _noise(source: NoiseSource, shape: tuple[int, ...], steps: range, every: int) -> Iterator[np.ndarray]:
-    """Standard normal numbers of such a shape for each of the steps.
+    """Standard normal numbers of a given shape for each step.
 
-    They are drawn for several steps at once, because to hand a generator to compiled code takes as long as to draw 2000
-    numbers, but never beyond the next sample or the last step: there the generator stands where drawing step by step would
-    have brought it.
+    They are drawn for several steps at once, because passing a generator to compiled code takes as long as drawing 2000
+    numbers, but never beyond the next sample or the last step: there the generator has the same state as after drawing
+    step by step.
     """
     size = max(math.prod(shape), 1)
     numbers = np.empty((max(1, min(every, _NOISE_NUMBERS // size)), *shape))

@@ -1,7 +1,7 @@
-"""Clamped nuclei: atoms of the start that FixAtoms holds. The ring polymer that moves is that of the others.
+"""Clamped nuclei: atoms of the start that FixAtoms holds. Only the other atoms form the moving ring polymer.
 
-A clamped nucleus is a classical point at its start position. Of its momentum, kinetic energy, width and derivative by its mass
-nothing is left: in files, which have all N atoms, they are 0. Degrees of freedom, guards and estimators are of the atoms that move.
+A clamped nucleus is a classical point at its start position. Files hold all N atoms; its momentum, kinetic energy, width and mass
+derivative in them are 0. Degrees of freedom, guards and estimators cover only the moving atoms.
 """
 
 from typing import Any, NamedTuple
@@ -15,11 +15,11 @@ from mlcalc.common.errors import InputError
 
 
 class Clamped(NamedTuple):
-    """Which atoms are held, and where.
+    """Held atoms and their positions.
 
     Attributes:
         mask: (N,) booleans.
-        positions: (N, 3) Å, of which those of the held atoms are used.
+        positions: (N, 3) Å; only those of the held atoms are used.
     """
 
     mask: np.ndarray
@@ -27,7 +27,7 @@ class Clamped(NamedTuple):
 
     @classmethod
     def of(cls, atoms: Atoms) -> "Clamped":
-        """By FixAtoms among the constraints of a structure; constraint_of refuses others."""
+        """Read the FixAtoms constraints of a structure; constraint_of refuses all others."""
         mask = np.zeros(len(atoms), dtype=bool)
         for constraint in atoms.constraints:
             if isinstance(constraint, FixAtoms):
@@ -40,11 +40,11 @@ class Clamped(NamedTuple):
         return np.flatnonzero(~self.mask)
 
     def with_held(self, positions: np.ndarray) -> np.ndarray:
-        """Positions (…, N, 3) Å of all atoms from those (…, n, 3) of the atoms that move."""
+        """Positions (…, N, 3) Å of all atoms from the positions (…, n, 3) of the moving atoms."""
         return self.among_all(positions, self.positions[self.mask].T, axis=-2)
 
     def among_all(self, values: np.ndarray, held: np.ndarray | float = 0.0, axis: int = -1) -> np.ndarray:
-        """Values of all atoms along an axis from those of the atoms that move; the others get ``held``, atoms in its last axis."""
+        """Values of all atoms along an axis from those of the moving atoms; held atoms get ``held``, with atoms last."""
         if not self.mask.any():
             return values
         shape = list(values.shape)
@@ -57,7 +57,7 @@ class Clamped(NamedTuple):
 
 
 class ClampedPotential:
-    """A potential as the atoms that move see it: (P, n, 3) Å → energies (P,) eV, forces (P, n, 3) eV/Å."""
+    """A potential of the moving atoms only: (P, n, 3) Å → energies (P,) eV, forces (P, n, 3) eV/Å."""
 
     def __init__(self, potential: Any, clamped: Clamped):
         self.potential, self.clamped, self._moving = potential, clamped, clamped.moving
@@ -68,12 +68,12 @@ class ClampedPotential:
         return energies, np.take(forces, self._moving, axis=1)
 
     def closest_pair(self, limits: np.ndarray):
-        """Of the last call, as potential.Potential.closest_pair; atoms are those of the structure, and two held ones count."""
+        """As potential.Potential.closest_pair, for the last call; indices refer to the structure, and pairs of held atoms count."""
         return self.potential.closest_pair(limits)
 
 
 def constraint_of(atoms: Atoms, source: object) -> FixAtoms | None:
-    """The atoms that the constraints of a structure hold in all directions, as one constraint.
+    """One constraint for all atoms that the constraints of a structure hold in all directions.
 
     Raises:
         InputError: A constraint of another kind; ``source`` is named.

@@ -1,8 +1,8 @@
 """Matrices of generalised Langevin thermostats, in the text format of the GLE4MD library (https://gle4md.org, "raw" output).
 
-A comment line ending in ``A MATRIX: (unit)`` opens the drift matrices, one ending in ``C MATRIX: (unit)`` the covariances, which
-may be missing: then the thermostat is canonical. Where every normal mode has its own (PIGLET), a comment line with
-``Matrix for normal mode`` stands before each. Other lines that start with # are ignored::
+A comment line ending in ``A MATRIX: (unit)`` opens the drift matrices, one ending in ``C MATRIX: (unit)`` the covariances. Without
+covariances the thermostat is canonical. If every normal mode has its own matrix (PIGLET), a comment line with
+``Matrix for normal mode`` precedes each. Other lines that start with # are ignored::
 
     # A MATRIX: (picoseconds^-1)
     # Matrix for normal mode 0
@@ -10,7 +10,7 @@ may be missing: then the thermostat is canonical. Where every normal mode has it
      -0.4  3.0
     ...
 
-Covariances are those at which the beads move, at P times the temperature.
+Covariances refer to the temperature of the beads, P times that of the system.
 """
 
 from pathlib import Path
@@ -38,7 +38,7 @@ _TOLERANCE = 1e-6  # of the largest eigenvalue: the format has about ten digits
 
 
 class Gle(NamedTuple):
-    """Matrices of a generalised Langevin thermostat, momenta first, extra momenta after; see thermostats.py.
+    """Matrices of a generalised Langevin thermostat, physical momentum first, then extra momenta; see thermostats.py.
 
     Attributes:
         drift: (K, 1 + A, 1 + A) in 1 / ASE time; K = 1, or one for each normal mode.
@@ -73,7 +73,7 @@ def read_gle_file(path: str | Path) -> bytes:
 
 
 def gle_from(content: bytes, path: str | Path, n_beads: int, temperature_K: float) -> Gle:
-    """As read_gle, from the text of the file at a path."""
+    """As read_gle, from the text of the file; ``path`` appears in messages."""
     try:
         gle = parse_gle(content.decode("utf-8"))
         check_gle(gle, n_beads, temperature_K)
@@ -161,7 +161,7 @@ def _check_positive(matrix: np.ndarray, complaint: str) -> None:
 
 
 def _check_temperature(gle: Gle, n_beads: int, temperature_K: float) -> None:
-    """The centroid of a ring polymer is classical: where its own C is P k_B T, it tells what temperature the file is for."""
+    """The centroid is classical: if its own C is P k_B T, it gives the temperature that the file was made for."""
     if gle.covariance is None or len(gle.drift) == 1:
         return
     centroid = gle.covariance[0]

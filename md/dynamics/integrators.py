@@ -1,24 +1,24 @@
-"""Splitting integrators: words of letters, each an exactly solved piece of the motion, or an evaluation of the forces.
+"""Splitting integrators, written as words; each letter is an exactly solved piece of the motion or a force evaluation.
 
 =======  ==========================================================================
 letter   piece
 =======  ==========================================================================
-A        free ring polymer: normal modes rotate, the centroid flies
+A        free ring polymer: normal modes rotate, the centroid moves freely
 C        the same by the Cayley map, which keeps a step stable at any number of beads
 B        kick by the physical forces
 O        Ornstein–Uhlenbeck step of every normal mode's momentum, and of extra momenta if there are any (the thermostat)
 F        evaluation of the forces at the present positions, which takes no time
 =======  ==========================================================================
 
-A letter that appears n times in a word covers Δt/n each time. B kicks by the forces of the last F, which must not be older than the
-positions: an F stands between A or C and the next B, and between the last A or C and the end of the word. P = 1 turns the same
-words into classical Langevin dynamics.
+A letter that appears n times in a word covers Δt/n each time. B kicks by the forces of the last F, which must belong to the
+present positions: an F stands between A or C and the next B, and between the last A or C and the end of the word. At P = 1 the
+same words give classical Langevin dynamics.
 
-BCOCB samples positions of a harmonic system without any error of the time step, BAOAB with a small one; the price is momenta
-that are colder than they should be at the end of a step, by (ωΔt/2)² of a mode with frequency ω. OBABO spreads its error.
+BCOCB samples positions of a harmonic system without time-step error, BAOAB with a small one; in return the momenta at the end of a
+step are too cold, by (ωΔt/2)² for a mode with frequency ω. OBABO divides its error between positions and momenta.
 
-The state lives in normal modes, where every letter but F acts on each mode alone; an F transforms the new positions to beads and
-their forces to modes. What lies between two F's is one call of compiled code.
+The state is kept in normal modes, where every letter but F acts on each mode alone; an F transforms the new positions to beads and
+their forces to modes. The letters between two F's are one call of compiled code.
 
 Sources: OBABO Bussi, Parrinello, Phys. Rev. E 75, 056707 (2007), doi:10.1103/PhysRevE.75.056707; BAOAB Leimkuhler, Matthews,
 J. Chem. Phys. 138, 174102 (2013), doi:10.1063/1.4802990; for path integrals Liu, Li, Liu, J. Chem. Phys. 145, 024103 (2016),
@@ -59,7 +59,7 @@ class Modes(NamedTuple):
         positions, momenta, forces: (P, N, 3), units as in RingPolymer; forces in eV/Å.
         masses: (N,) u.
         auxiliary: (P, A, N, 3) extra momenta, see RingPolymer.
-        cell: (3, 3) Å, the array of the RingPolymer; (0, 3) of a molecule, so that compiled code meets one type.
+        cell: (3, 3) Å, the array of the RingPolymer; (0, 3) for a molecule, so that compiled code sees one type.
     """
 
     positions: np.ndarray
@@ -71,16 +71,16 @@ class Modes(NamedTuple):
 
 
 class Laws(NamedTuple):
-    """Everything that a step needs beside the state, computed once.
+    """Everything that a step needs besides the state, computed once.
 
     Attributes:
-        word: Codes of the letters of a step; without friction there is no O among them.
+        word: Codes of the letters of a step, without O if there is no friction.
         transform: (P, P) normal-mode matrix C.
         propagator: (P, 2, 2) of one A.
         kick: Duration of one B, ASE time.
         damping, noise: (P, 1 + A, 1 + A) matrices T = exp(−D t_O) and S, S Sᵀ = P k_B T (Σ − T Σ Tᵀ), of one O; D and Σ are those
             of thermostats.Thermostat. White noise has A = 0, T = exp(−γ_k t_O).
-        rescaling: exp(−t_O/τ) of the centroid's stochastic rescaling; 1 for none.
+        rescaling: exp(−t_O/τ) for the centroid's stochastic rescaling; 1 for none.
         thermal_energy: P k_B T, eV.
         remove_com, remove_rotation: Whether O keeps the total momentum and the total angular momentum at zero.
     """
@@ -103,19 +103,19 @@ class Laws(NamedTuple):
 
     @property
     def evaluations(self) -> int:
-        """F's of a step."""
+        """Number of F's in a step."""
         return int((self.word == _F).sum())
 
     def draws(self, n_atoms: int) -> tuple[int, int]:
-        """Normal numbers of a step: the number of O's, and what each takes."""
+        """Shape of the normal numbers of a step: the number of O's, then the numbers that each O uses."""
         return int((self.word == _O).sum()), self.damping[:, 0].size * 3 * n_atoms + 3 * self.remove_rotation
 
 
 def word_of(integrator: str) -> str:
-    """The letters of a name of SPLITTINGS, or of a word given as such.
+    """The letters of a SPLITTINGS name, or of an explicit word.
 
     Raises:
-        InputError: No B, A or C, both of these, another letter, or forces that are older than the positions.
+        InputError: No B, neither A nor C, both A and C, another letter, or a B or an end with outdated forces.
     """
     word = SPLITTINGS.get(integrator, integrator)
     complete = set(word) <= set("ABCOF") and "B" in word and ("A" in word) != ("C" in word)
@@ -128,8 +128,8 @@ def word_of(integrator: str) -> str:
 
 
 def _has_fresh_forces(word: str) -> bool:
-    """Whether every B, and whoever looks at the state after the step, finds the forces at the present positions."""
-    fresh = True  # as the step before has left them
+    """Whether forces belong to the present positions at every B and after the step."""
+    fresh = True  # the previous step ends with fresh forces
     for letter in word:
         if letter in "AC":
             fresh = False
@@ -144,11 +144,11 @@ def make_laws(dynamics: Dynamics, n_beads: int) -> Laws:
     """Laws of motion for settings.Dynamics and P beads.
 
     Raises:
-        InputError: By word_of, or a thermostat whose letter the word does not have.
+        InputError: A word that word_of refuses, or a thermostat although the word has no O.
     """
     word = word_of(dynamics.integrator)
     propagator = cayley_propagator if "C" in word else exact_propagator
-    word = word.replace("C", "A")  # one piece of code, another propagator
+    word = word.replace("C", "A")  # the same code with another propagator
     timestep = dynamics.timestep_fs * units.fs
     share = {letter: timestep / max(word.count(letter), 1) for letter in "ABO"}
     frequencies = mode_frequencies(n_beads, ring_frequency(n_beads, dynamics.temperature_K))
@@ -174,15 +174,17 @@ def _ornstein_uhlenbeck(
     damping = expm(-duration * thermostat.drift)
     gained = thermostat.covariance - damping @ thermostat.covariance @ damping.transpose(0, 2, 1)
     squares, axes = np.linalg.eigh(gained)
-    roots = np.sqrt(thermal_energy * np.maximum(squares, 0.0))  # the noise may have rank one: zeros come as ±rounding
+    roots = np.sqrt(
+        thermal_energy * np.maximum(squares, 0.0)
+    )  # the noise may have rank one: rounding makes its zeros ±tiny
     return damping, np.ascontiguousarray((axes * roots[:, None, :]) @ axes.transpose(0, 2, 1))
 
 
 def in_modes(ring_polymer: RingPolymer, laws: Laws) -> Modes:
-    """The normal modes of a ring polymer, new arrays but for the extra momenta and the cell; the forces are still to come.
+    """The normal modes of a ring polymer, without forces yet; only the extra momenta and the cell are shared, not copied.
 
     Raises:
-        ValueError: The ring polymer has not as many extra momenta as the thermostat asks for.
+        ValueError: The number of extra momenta differs from that of the thermostat.
     """
     q, p, masses, auxiliary, cell = ring_polymer
     shape = (len(q), laws.auxiliaries, *q.shape[1:])
@@ -206,13 +208,13 @@ def in_modes(ring_polymer: RingPolymer, laws: Laws) -> Modes:
 
 @njit(cache=True)
 def apply_segment(index, modes, laws, normals, beads, forces):
-    """Apply the letters between two F's of a step; returns the energy (eV) that the thermostat took out.
+    """Apply the letters between two F's of a step; returns the energy (eV) that the thermostat removed.
 
     Args:
-        index: How many F's of the step come before; after the last one there is a segment too.
+        index: Number of F's of the step before this segment; the last segment follows the last F.
         modes: Modes, changed in place; laws: Laws; normals: Standard normal numbers of this step, of shape ``laws.draws``.
-        beads: (P, N, 3) Å, receives the positions for the F that follows, if one does.
-        forces: (P, N, 3) eV/Å of the F before; with index 0 ``modes`` has them already.
+        beads: (P, N, 3) Å, receives the positions for the next F, if there is one.
+        forces: (P, N, 3) eV/Å of the previous F; with index 0 ``modes`` holds them already.
     """
     if index > 0:
         to_modes(laws.transform, forces, modes.forces)
@@ -260,7 +262,7 @@ def kick(modes, duration):
 
 @njit(cache=True)
 def apply_thermostat(modes, laws, normals):
-    """O: the exact motion of thermostats.py over its share of the time step; returns the kinetic energy (eV) that left."""
+    """O: the exact motion of thermostats.py over its share of the time step; returns the kinetic energy (eV) removed."""
     p, masses = modes.momenta, modes.masses
     n_beads, n_atoms, _ = p.shape
     size = laws.damping.shape[1]
@@ -324,7 +326,7 @@ def add_coloured_noise(modes, laws, noise):
 
 @njit(cache=True)
 def rescale_centroid(modes, laws, normals):
-    """Stochastic velocity rescaling of the centroid with normals (N, 3), as many of them as it has degrees of freedom."""
+    """Stochastic velocity rescaling of the centroid; uses one of the normals (N, 3) per degree of freedom."""
     p, masses = modes.momenta[0], modes.masses
     twice_kinetic = 0.0
     for i in range(len(masses)):
@@ -348,7 +350,7 @@ def rescale_centroid(modes, laws, normals):
 
 @njit(cache=True)
 def ring_polymer_kinetic_energy(state):
-    """Σ p²/2m over all beads, or equally all modes, eV: that of the ring polymer, not of the quantum nuclei."""
+    """Σ p²/2m over all beads (or modes), eV: kinetic energy of the ring polymer, not of the quantum nuclei."""
     p, masses = state.momenta, state.masses
     total = 0.0
     for i in range(p.shape[1]):

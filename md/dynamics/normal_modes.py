@@ -38,9 +38,9 @@ def mode_frequencies(n_beads: int, ring_frequency: float) -> np.ndarray:
 
 
 def exact_propagator(frequencies: np.ndarray, timestep: float) -> np.ndarray:
-    """(P, 2, 2) maps of (q̃, ṽ = p̃/m) over a time step of the free ring polymer, less the identity; free flight for k = 0.
+    """(P, 2, 2) maps of (q̃, ṽ = p̃/m) over a time step of the free ring polymer, minus the identity; free flight for k = 0.
 
-    As increments they leave a state untouched to the last bit when the time step is zero, and round less when it is small.
+    As increments, the maps leave a state unchanged to the last bit at zero time step and reduce rounding at small ones.
     """
     phase = frequencies * timestep
     maps = np.empty((len(frequencies), 2, 2))
@@ -51,7 +51,7 @@ def exact_propagator(frequencies: np.ndarray, timestep: float) -> np.ndarray:
 
 
 def cayley_propagator(frequencies: np.ndarray, timestep: float) -> np.ndarray:
-    """As exact_propagator by the square root of the Cayley map of twice the time step, which no time step makes resonate.
+    """As exact_propagator, but the square root of the Cayley map of twice the time step, which resonates at no time step.
 
     Source: Korol, Rosa-Raíces, Bou-Rabee, Miller, J. Chem. Phys. 152, 104102 (2020), doi:10.1063/1.5134810.
     """

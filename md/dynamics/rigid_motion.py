@@ -1,23 +1,23 @@
-"""Translation and rotation of a whole ring polymer, in normal modes.
+"""Translation and rotation of a ring polymer as a rigid body, in normal modes.
 
-An isolated molecule keeps its total momentum and angular momentum, those of all beads together. Holding them at zero takes
-degrees of freedom away: three for translation; for rotation as many as the inertia tensor of all beads has directions (three, two
-for a linear molecule at P = 1, none for an atom at P = 1).
+An isolated molecule conserves the total momentum and angular momentum of all beads together. Holding them at zero removes
+degrees of freedom: three for translation; for rotation the rank of the inertia tensor of all beads (three; two for a linear
+molecule at P = 1; none for an atom at P = 1).
 
-O must then sample momenta without rotation. Projecting the rotation out of what friction and noise leave would not do that where
-modes have different frictions; so a thermal rotation is put in before, which makes the momenta canonical, and removed after.
+O must then sample momenta without rotation. Projecting the rotation out after friction and noise does not achieve this if modes
+have different frictions; so a thermal rotation is added before, which makes the momenta canonical, and removed after.
 """
 
 import numpy as np
 
 from mlcalc.common.compiled import njit
 
-_LINEAR = 1e-10  # moments of inertia below this share of the largest are rounding
+_LINEAR = 1e-10  # moments of inertia below this share of the largest are rounding errors
 
 
 @njit(cache=True)
 def centre_of_mass_part(momenta, masses):
-    """The share of momenta (N, 3) that moves the centre of mass: m_i/M Σ p."""
+    """The part of momenta (N, 3) that moves the centre of mass: m_i/M Σ p."""
     part = np.empty_like(momenta)
     for axis in range(3):
         velocity = momenta[:, axis].sum() / masses.sum()
@@ -28,7 +28,7 @@ def centre_of_mass_part(momenta, masses):
 
 @njit(cache=True)
 def relative_to_centre(positions, masses):
-    """Positions (P, N, 3) in normal modes about the centre of mass of all beads; to shift all beads alike moves mode 0 only."""
+    """Positions (P, N, 3) in normal modes about the centre of mass of all beads; a shift of all beads changes only mode 0."""
     relative = positions.copy()
     for axis in range(3):
         relative[0, :, axis] -= (masses * positions[0, :, axis]).sum() / masses.sum()
@@ -88,7 +88,7 @@ def angular_momentum(positions, momenta):
 
 @njit(cache=True)
 def remove_rotation(positions, momenta, masses):
-    """Take the rotation of the whole ring polymer out of the momenta; both (P, N, 3) in normal modes, momenta in place."""
+    """Remove the overall rotation of the ring polymer from the momenta; both (P, N, 3) in normal modes, momenta in place."""
     relative = relative_to_centre(positions, masses)
     axes, inverse = inverse_moments(inertia(relative, masses), 1.0)
     velocity = axes @ (inverse * (axes.T @ angular_momentum(relative, momenta)))
@@ -97,7 +97,7 @@ def remove_rotation(positions, momenta, masses):
 
 @njit(cache=True)
 def add_thermal_rotation(positions, momenta, masses, thermal_energy, normals):
-    """Put in a rotation drawn at a thermal energy per degree of freedom (eV) with three standard normal numbers."""
+    """Add a rotation drawn at a thermal energy per degree of freedom (eV) with three standard normal numbers."""
     relative = relative_to_centre(positions, masses)
     axes, inverse = inverse_moments(inertia(relative, masses), 0.5)
     add_rotation(momenta, relative, masses, axes @ (inverse * normals * np.sqrt(thermal_energy)))

@@ -9,13 +9,13 @@ HBAR = units._hbar / units._e * units.s  # eV × ASE time unit
 
 
 class RingPolymer(NamedTuple):
-    """A value: laws of motion change its arrays in place, nothing is computed behind its back.
+    """The state; laws of motion change its arrays in place, nothing is cached.
 
     Attributes:
         positions: (P, N, 3) Å.
         momenta: (P, N, 3) u Å / ASE time, physical masses on every bead.
         masses: (N,) u.
-        auxiliary: (P, A, N, 3) extra momenta of a generalised Langevin thermostat, in normal modes; A = 0 for all others.
+        auxiliary: (P, A, N, 3) extra momenta of a generalised Langevin thermostat, in normal modes; otherwise A = 0.
         cell: (3, 3) Å of a periodic system, rows are lattice vectors; None for a molecule.
     """
 
@@ -27,12 +27,12 @@ class RingPolymer(NamedTuple):
 
     @property
     def configuration(self) -> tuple[np.ndarray, ...]:
-        """What a potential is called with."""
+        """The arguments of a potential."""
         return configuration(self.positions, self.cell)
 
 
 def configuration(positions: np.ndarray, cell: np.ndarray | None) -> tuple[np.ndarray, ...]:
-    """What a potential is called with: positions, and a cell if there is one, so that a function of positions serves molecules."""
+    """The arguments of a potential: positions, and a cell if there is one: a molecule needs only a function of positions."""
     return (positions,) if cell is None else (positions, cell)
 
 

@@ -1,4 +1,4 @@
-"""What the laws of motion are made of."""
+"""Settings of the laws of motion."""
 
 from dataclasses import dataclass
 

@@ -1,9 +1,9 @@
-"""Up to which time step does a splitting hold a ring polymer together?
+"""The largest time step at which a splitting is stable for a ring polymer.
 
 Per normal mode of the ring (frequency ω_k) in a well of frequency Ω, a step is a linear map of (q, p, extra momenta) and noise. The
 motion is stable while no eigenvalue of the map, friction included, is larger than one. With the exact flow of the free ring
-trouble begins at resonance, a little below Δt = π/ω_k, where friction slows it but does not end it; with the Cayley map it begins
-at Δt = 2/Ω, whatever the number of beads.
+instability begins at resonance, a little below Δt = π/ω_k, where friction slows but does not prevent it; with the Cayley map it
+begins at Δt = 2/Ω, for any number of beads.
 
 Source: Korol, Bou-Rabee, Miller, J. Chem. Phys. 151, 124103 (2019), doi:10.1063/1.5120282.
 """
@@ -25,7 +25,7 @@ _ITERATIONS, _SETTLED = 40, 0.003
 
 
 def stability_limit(dynamics: Dynamics, n_beads: int, stiffest: float) -> float:
-    """Δt in fs up to which ``dynamics`` is stable with P beads; infinite if its own Δt and all below are.
+    """Δt in fs up to which ``dynamics`` is stable with P beads; infinite if it is stable at its own Δt and all smaller ones.
 
     Args:
         stiffest: Ω, the largest frequency of the potential, 1 / ASE time.
@@ -79,10 +79,10 @@ def _growth(integrator: str, timestep: float, omega: float, drift: np.ndarray, s
 
 
 def stiffest_frequency(potential, positions: np.ndarray, masses: np.ndarray) -> float:
-    """Ω of a structure (N, 3) Å, 1 / ASE time, to some percent: the root of the largest eigenvalue of the mass-weighted Hessian.
+    """Ω of a structure (N, 3) Å, 1 / ASE time, to a few percent: the root of the largest eigenvalue of the mass-weighted Hessian.
 
-    By Lanczos' iteration until Ω changes by less than 0.3 % in two steps (some ten evaluations of two configurations, whatever the
-    number of atoms); the Hessian is applied by differences of forces. 0 where nothing binds.
+    Lanczos' iteration runs until Ω changes by less than 0.3 % in two steps (about ten evaluations of two configurations for any
+    number of atoms) and applies the Hessian by differences of forces. 0 if nothing binds.
     """
     weights = 1.0 / np.sqrt(masses)[:, None]
     direction = np.random.default_rng(0).standard_normal(positions.shape)

@@ -1,10 +1,10 @@
-"""Thermostats in normal modes: each is one function from its settings to what O does to every mode, and one row of THERMOSTATS.
+"""Thermostats in normal modes: each is a function from settings to the action of O on every mode, and one row of THERMOSTATS.
 
 All are linear: with x = (p̃, s₁ … s_A)/√m, the momentum of a normal mode and A extra momenta,
 
     dx = −D x dt + B dW,    D Σ + Σ Dᵀ = B Bᵀ,
 
-so that x, left to O alone, has the covariance Σ. White noise is the case A = 0.
+so that x has the covariance Σ under O alone. White noise is the case A = 0.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from md.dynamics.settings import Dynamics
 
 
 class Thermostat(NamedTuple):
-    """What one O does.
+    """The action of one O.
 
     Attributes:
         drift: (P, 1 + A, 1 + A) matrices D of every normal mode, 1 / ASE time.
@@ -30,17 +30,17 @@ class Thermostat(NamedTuple):
 
     @property
     def is_idle(self) -> bool:
-        """Whether it does nothing at all."""
+        """Whether O leaves all momenta unchanged."""
         return not self.drift.any() and np.isinf(self.rescaling_time)
 
 
 def white_noise(frictions: np.ndarray, rescaling_time: float = np.inf) -> Thermostat:
-    """Langevin friction γ_k (P,), 1 / ASE time, and the noise that belongs to it."""
+    """Langevin friction γ_k (P,), 1 / ASE time, with the corresponding noise."""
     drift = np.asarray(frictions, dtype=np.float64)[:, None, None]
     return Thermostat(drift, np.ones_like(drift), rescaling_time)
 
 
-# Every row of THERMOSTATS takes the frequencies (P,) ω_k of the free ring polymer in 1 / ASE time and settings.Dynamics, from
+# Every row of THERMOSTATS takes the frequencies (P,) ω_k of the free ring polymer in 1 / ASE time and settings.Dynamics, of
 # which it uses τ₀ (centroid_time_fs), λ (friction_scale) or the matrices (gle).
 
 
@@ -55,7 +55,7 @@ def pile_l(frequencies: np.ndarray, dynamics: Dynamics) -> Thermostat:
 
 
 def pile_g(frequencies: np.ndarray, dynamics: Dynamics) -> Thermostat:
-    """PILE-G: as PILE-L, but the centroid's velocities are all scaled by one random factor, which disturbs its motion least.
+    """PILE-G: as PILE-L, but one random factor scales all velocities of the centroid, which disturbs its motion least.
 
     Source: Ceriotti et al., J. Chem. Phys. 133, 124104 (2010), doi:10.1063/1.3489925; Bussi, Donadio, Parrinello, J. Chem. Phys.
     126, 014101 (2007), doi:10.1063/1.2408420.
@@ -64,7 +64,7 @@ def pile_g(frequencies: np.ndarray, dynamics: Dynamics) -> Thermostat:
 
 
 def t_rpmd(frequencies: np.ndarray, dynamics: Dynamics) -> Thermostat:
-    """T-RPMD: γ_k = λ·ω_k, which is half of PILE's; the centroid is free, for real-time correlation functions.
+    """T-RPMD: γ_k = λ·ω_k, half of PILE's; the centroid is free, for real-time correlation functions.
 
     Source: Rossi, Ceriotti, Manolopoulos, J. Chem. Phys. 140, 234116 (2014), doi:10.1063/1.4883861.
     """
@@ -72,14 +72,14 @@ def t_rpmd(frequencies: np.ndarray, dynamics: Dynamics) -> Thermostat:
 
 
 def centroid_noise(frequencies: np.ndarray, dynamics: Dynamics) -> Thermostat:
-    """White noise on the centroid alone, γ_0 = 1/τ₀; internal modes are free. At P = 1, Langevin dynamics."""
+    """White noise on the centroid only, γ_0 = 1/τ₀; internal modes are free. At P = 1, Langevin dynamics."""
     frictions = np.zeros_like(frequencies)
     frictions[0] = 1.0 / (dynamics.centroid_time_fs * units.fs)
     return white_noise(frictions)
 
 
 def generalised_langevin(frequencies: np.ndarray, dynamics: Dynamics) -> Thermostat:
-    """Coloured noise by the matrices of ``dynamics.gle`` (gle.py): one for all modes, or one for each (PIGLET).
+    """Coloured noise from the matrices of ``dynamics.gle`` (gle.py): one for all modes, or one for each (PIGLET).
 
     Sources: Ceriotti, Bussi, Parrinello, J. Chem. Theory Comput. 6, 1170 (2010), doi:10.1021/ct900563s; PIGLET: Ceriotti,
     Manolopoulos, Phys. Rev. Lett. 109, 100604 (2012), doi:10.1103/PhysRevLett.109.100604.

@@ -1,1 +1,1 @@
-"""What lies in a run folder, byte by byte: formats, none of which knows any dynamics."""
+"""File formats of a run folder, independent of the dynamics."""

@@ -1,7 +1,7 @@
 """Checkpoints: the state of a run to the bit, in files that are complete or refused.
 
 A file is a safetensors block (the arrays of the state, float64; everything else as JSON in its metadata), followed by the SHA-256
-of that block. The newest lies in ``checkpoint``, the one before in ``checkpoint.previous``.
+of that block. ``checkpoint`` is the newest, ``checkpoint.previous`` the one before it.
 """
 
 import hashlib
@@ -28,14 +28,14 @@ PRODUCTION, EQUILIBRATION, TRAJECTORIES = "production", "equilibration", "trajec
 
 
 class Checkpoint(NamedTuple):
-    """Where a run stands.
+    """The progress and state of a run.
 
     Attributes:
-        phase: What ``step`` counts in: "equilibration", "production" or "trajectories".
-        step: Steps, or batches of trajectories, that are done.
-        state: Arrays by name, as simulation.Point or ring_polymer.RingPolymer have them; molecules have no ``cell``.
+        phase: The phase that ``step`` counts: "equilibration", "production" or "trajectories".
+        step: Completed steps, or batches of trajectories.
+        state: Arrays by name, as in simulation.Point or ring_polymer.RingPolymer; molecules have no ``cell``.
         generators: State of every random generator, ``rng.bit_generator.state``.
-        extent: Entries or bytes of every file that grows, as run_folder.RunFolder has it.
+        extent: Entries or bytes of every file that grows, as in run_folder.RunFolder.
         physics: Settings that a resumed run must share, and hashes of its files: runs/identity.py.
     """
 
@@ -60,10 +60,10 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def read_checkpoint(folder: Path) -> tuple[Checkpoint, str | None]:
-    """The newest checkpoint that is not damaged, and a warning when that is not the newest one.
+    """The newest undamaged checkpoint, and a warning if a newer one is damaged.
 
     Raises:
-        InputError: There is none.
+        InputError: No undamaged checkpoint.
     """
     problems: list[str] = []
     for name in (NEWEST, PREVIOUS):
@@ -82,7 +82,7 @@ def _read(path: Path) -> Checkpoint:
     data = read_regular(path, _LARGEST)
     block, digest = data[:-_DIGEST], data[-_DIGEST:]
     if hashlib.sha256(block).digest() != digest:
-        raise ValueError("its checksum does not fit")
+        raise ValueError("its checksum does not match")
     header = json.loads(block[8 : 8 + int.from_bytes(block[:8], "little")])
     facts = json.loads(header["__metadata__"]["facts"])
     form, version = facts.pop("format"), facts.pop("version")
@@ -92,7 +92,7 @@ def _read(path: Path) -> Checkpoint:
 
 
 def _checked(found: Checkpoint) -> Checkpoint:
-    """The checkpoint, after a look at the type and range of every field; ValueError where one cannot be right."""
+    """The checkpoint, after a check of the type and range of every field; ValueError for an impossible value."""
     several = isinstance(found.generators, list) and len(found.generators) > 0
     counts = found.extent.values() if isinstance(found.extent, dict) else [None]
     phases = EQUILIBRATION, PRODUCTION, TRAJECTORIES
@@ -104,7 +104,7 @@ def _checked(found: Checkpoint) -> Checkpoint:
         several and all(map(_is_generator, found.generators)), "generators", found.generators, "states of generators"
     )
     for name, array in found.state.items():
-        # Steps are whole numbers, all else is as the laws of motion have it.
+        # Steps are whole numbers; all other arrays have the type that the laws of motion use.
         kind = np.dtype(np.int64 if name == "step" else np.float64)
         _expect(array.dtype == kind, f"type of {name}", array.dtype, str(kind))
         if not np.isfinite(array).all():
@@ -122,7 +122,7 @@ def _is_count(value: object) -> bool:
 
 
 def _is_generator(state) -> bool:
-    """Whether NumPy's generator can take this state, and has it then."""
+    """Whether NumPy's generator accepts this state and reproduces it."""
     probe = np.random.default_rng(0).bit_generator
     try:
         probe.state = state

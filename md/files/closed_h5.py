@@ -1,7 +1,7 @@
-"""HDF5 files of run folders that are opened for reading: what is in them lies in them.
+"""Read HDF5 files of run folders, and only files that contain all their data themselves.
 
-HDF5 knows links to other files, data that lies in other files, and datasets put together from those of others, and follows all of
-them without a word; it also knows datasets that claim more entries than any disk holds. Files of mlcalc have nothing of the kind.
+HDF5 supports links to other files, data in other files, and datasets assembled from those of others, and follows all of them
+silently; it also accepts datasets that claim more entries than any disk holds. Files of mlcalc contain none of these.
 """
 
 import math
@@ -16,23 +16,23 @@ from md.files.received import opener
 from mlcalc.common.errors import InputError
 
 _LARGEST_COUNT = 10_000  # of groups and datasets
-_DENSEST = 1032  # bytes that one byte of a deflated chunk can stand for
+_DENSEST = 1032  # bytes that one byte of a deflated chunk can expand to
 _HEAP, _HEADER = b"GCOL", struct.Struct("<HHIQ")  # index, references, nothing, size of an object
-_HEADS = 1 << 16  # bytes at the beginning of a file, where texts of attributes lie
+_HEADS = 1 << 16  # bytes at the beginning of a file, which hold the texts of attributes
 _ERRORS = (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, MemoryError, OverflowError)
 
 
 @contextmanager
 def open_h5(path: str | Path, what: str, locking: bool | None = None) -> Iterator[h5py.File]:
-    """A file that stands alone, for reading; another process may write to it meanwhile.
+    """Open a self-contained file for reading; another process may write to it meanwhile.
 
     Args:
-        path: The file; what: It is expected to be, for the message.
-        locking: As h5py takes it: a file that this process has open already must be opened the same way.
+        path: The file; what: What it is expected to be, for messages.
+        locking: As in h5py: a file that this process has open already must be opened the same way.
 
     Raises:
-        InputError: Not a regular file or not HDF5, links, data in other files, more data announced than it has; and, from within,
-            whatever h5py raises where something is not there or of another kind.
+        InputError: Not a regular file, not HDF5, links, data in other files, more data announced than the file holds; also any
+            error of h5py inside the context, for something missing or of another kind.
     """
     try:
         with open(path, "rb", opener=opener) as stream:
@@ -50,7 +50,7 @@ def open_h5(path: str | Path, what: str, locking: bool | None = None) -> Iterato
 
 
 def damage(error: Exception) -> str:
-    """Why a file of HDF5 cannot be read, without the words of its library."""
+    """Why an HDF5 file cannot be read, without the library's own wording."""
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, KeyError):
@@ -63,10 +63,10 @@ def damage(error: Exception) -> str:
 
 
 def check_heaps(head: bytes) -> None:
-    """Raise InputError for a damaged collection of texts: HDF5 2.0 goes round in circles where an object has no size.
+    """Raise InputError for a damaged collection of texts: HDF5 2.0 loops endlessly over an object without size.
 
-    In files of mlcalc they lie at the beginning. Farther on nothing distinguishes them from numbers, short of reading the headers
-    of all objects as HDF5 does: a file made to do harm can still keep HDF5 busy without end.
+    Files of mlcalc hold them at the beginning. Further on, only the headers of all objects, read as HDF5 does, distinguish them
+    from numbers: a malicious file can still make HDF5 loop endlessly.
 
     Format: HDF5 File Format Specification 3.0, section III.E.
     """
@@ -83,7 +83,7 @@ def check_heaps(head: bytes) -> None:
 
 
 def check_closed(file: h5py.File) -> None:
-    """Raise InputError where anything in a file lies, or leads, elsewhere, or announces more data than there is."""
+    """Raise InputError for links, data outside the file, or more announced data than the file holds."""
     size = file.id.get_filesize()
     seen, waiting = {_address(file["/"])}, [file["/"]]
     while waiting:
@@ -113,7 +113,7 @@ def _check_dataset(dataset: h5py.Dataset, size: int) -> None:
     if creation.get_layout() == h5py.h5d.VIRTUAL or creation.get_external_count():
         raise InputError(f"the data of {dataset.name} lies in another file: expected it in the file itself")
     announced = math.prod(dataset.shape or (0,)) * dataset.dtype.itemsize
-    # Where a chunk is, is said by an index, which may name one place many times.
+    # An index gives the position of each chunk, and may give one position many times.
     held = min(dataset.id.get_storage_size(), size) * (_DENSEST if creation.get_nfilters() else 1)
     if announced > held and creation.get_layout() != h5py.h5d.COMPACT:
         raise InputError(f"{dataset.name} announces {announced} bytes, and the file holds {held} of them")

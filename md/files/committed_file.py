@@ -1,16 +1,16 @@
-"""HDF5 files that are readable whenever their writer is killed, and stay whole when the disk is full.
+"""HDF5 files that stay readable if their writer is killed at any moment, and intact when the disk is full.
 
-HDF5 updates a file by a dozen small writes in an order of its own; killed between two of them, or out of space, it may leave an
-index that points beyond the end. Here what HDF5 writes is collected, and carried out in an order in which every step leaves a
+HDF5 updates a file by a dozen small writes in its own order; if it is killed between two of them, or runs out of space, the index
+may point beyond the end. This module collects the writes of HDF5 and carries them out in an order in which every step leaves a
 readable file:
 
-1. new blocks, which nothing refers to yet; they alone need space, and are taken back when there is none;
+1. new blocks, which nothing refers to yet; only they need space, and they are removed again if there is none;
 2. raw data;
-3. the superblock, which says how long the file is;
+3. the superblock, which holds the length of the file;
 4. nodes of the chunk index, parents before children;
-5. object headers, that is the numbers of frames, in one write.
+5. object headers, which hold the numbers of frames, in one write.
 
-Where frames are taken away it goes the other way round.
+Frames are removed in the reverse order.
 
 Format: HDF5 File Format Specification 3.0, sections II.A (superblock) and III.A.1 (B-trees).
 """
@@ -26,8 +26,8 @@ from md.files.received import open_regular
 
 _SUPERBLOCK = 96  # bytes of its version 0, with the root group's entry
 _NODE = b"TREE"
-_HEADER = 1 << 12  # no object header is as large; the index nodes that are begin with their signature
-_SPAN = 1 << 16  # object headers lie near each other: one write covers them all
+_HEADER = 1 << 12  # no object header is this large; index nodes of this size begin with their signature
+_SPAN = 1 << 16  # object headers are close to each other: one write covers them all
 
 Block = tuple[int, bytes]  # offset and content
 
@@ -37,15 +37,15 @@ class CommittedH5:
 
     Args:
         path: The file.
-        create: Whether to make it, or to open what is there.
+        create: Whether to create it or to open an existing one.
 
     Attributes:
         file: The h5py.File.
-        close: Function that closes the file, if it is not; changes since the last commit are forgotten.
+        close: Function that closes the file, if it is open; changes since the last commit are discarded.
 
     Raises:
-        FileExistsError: It is to be made and is there. FileNotFoundError: The other way round. OSError: Not an HDF5 file.
-        InputError: No regular file.
+        FileExistsError: The file to create exists. FileNotFoundError: The file to open does not. OSError: Not an HDF5 file.
+        InputError: Not a regular file.
     """
 
     def __init__(self, path: str | Path, create: bool):
@@ -56,20 +56,20 @@ class CommittedH5:
         except BaseException:
             self._changes.close()
             raise
-        # HDF5 would turn to a Python object that is gone if the program ended with the file open.
+        # HDF5 would call a Python object that no longer exists if the program ended with the file open.
         self.close = weakref.finalize(self, _close, self.file, self._changes)
 
     def commit(self, removing: bool = False) -> None:
-        """Carry out all changes; ``removing`` says that entries were taken away.
+        """Carry out all changes; ``removing`` tells that entries were removed.
 
         Raises:
-            OSError: As a rule that no space is left; the file is then as it was.
+            OSError: Usually no space left; the file is then unchanged.
         """
         h5py.h5f.flush(self.file.id)
         self._changes.carry_out(removing)
 
     def sync(self) -> None:
-        """Wait until all that was carried out is on disk."""
+        """Wait until all committed changes are on disk."""
         os.fsync(self._changes.descriptor)
 
 
@@ -79,7 +79,7 @@ def _close(file: h5py.File, changes: "_Changes") -> None:
 
 
 class _Changes(io.RawIOBase):
-    """What h5py's ``fileobj`` driver reads from and writes to: the file, and laid over it what was not carried out yet."""
+    """The target of h5py's ``fileobj`` driver: the file, overlaid with writes that are not committed yet."""
 
     def __init__(self, path: str | Path, create: bool):
         super().__init__()
@@ -110,7 +110,7 @@ class _Changes(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer) -> int:
-        """Read what was written, whether carried out or not."""
+        """Read what was written, committed or not."""
         begin, count = self._position, max(min(len(buffer), self._size - self._position), 0)
         content = bytearray(os.pread(self.descriptor, count, begin).ljust(count, b"\0"))
         for offset, block in self._pending.items():
@@ -122,7 +122,7 @@ class _Changes(io.RawIOBase):
         return count
 
     def write(self, data) -> int:
-        """Note what is to be written."""
+        """Record a write."""
         begin, block = self._position, bytes(data)
         end = begin + len(block)
         hidden = [offset for offset, other in self._pending.items() if offset < end and begin < offset + len(other)]
@@ -134,7 +134,7 @@ class _Changes(io.RawIOBase):
 
     @staticmethod
     def _laid_over(begin: int, block: bytes, earlier: list[Block]) -> Block:
-        """A block and the earlier ones that it overlaps with as one."""
+        """One block from a block and the earlier ones that it overlaps."""
         first = min(begin, *(offset for offset, _ in earlier))
         whole = bytearray(max(begin + len(block), *(offset + len(other) for offset, other in earlier)) - first)
         for offset, other in [*earlier, (begin, block)]:
@@ -142,17 +142,17 @@ class _Changes(io.RawIOBase):
         return first, bytes(whole)
 
     def truncate(self, size: int | None = None) -> int:
-        """Note how long the file is to be."""
+        """Record the new length of the file."""
         self._size = self._position if size is None else size
         return self._size
 
     def carry_out(self, removing: bool) -> None:
-        """Do what was noted, in an order that fits whether frames were added or removed."""
+        """Carry out the recorded writes, in the order for added or for removed frames."""
         new, *changes = self._in_order()
         try:
             if self._size > self._committed_size:
                 os.posix_fallocate(self.descriptor, self._committed_size, self._size - self._committed_size)
-            self._write_all(new[::-1])  # of a new file the superblock comes last
+            self._write_all(new[::-1])  # the superblock of a new file comes last
         except OSError:
             os.ftruncate(self.descriptor, self._committed_size)
             raise
@@ -163,14 +163,14 @@ class _Changes(io.RawIOBase):
         self._committed_size, self._pending = self._size, {}
 
     def close(self) -> None:
-        """Let go of the file; what was not carried out is forgotten."""
+        """Close the file; discard what is not committed."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
         self.descriptor, self._pending = -1, {}
         super().close()
 
     def _in_order(self) -> tuple[list[Block], ...]:
-        """What was noted, as new blocks, raw data, superblock, index nodes, headers; each by address."""
+        """The recorded writes as new blocks, raw data, superblock, index nodes, headers; each by address."""
         new, raw, superblock, nodes, headers = [], [], [], [], []
         for offset, block in sorted(self._pending.items()):
             inside = self._committed_size - offset
@@ -190,7 +190,7 @@ class _Changes(io.RawIOBase):
         return new, raw, superblock, nodes, self._joined(headers)
 
     def _joined(self, blocks: list[Block]) -> list[Block]:
-        """The same as one block, if they lie near each other."""
+        """The same as one block, if they are close to each other."""
         if len(blocks) < 2 or blocks[-1][0] - blocks[0][0] > _SPAN:
             return blocks
         begin, end = blocks[0][0], blocks[-1][0] + len(blocks[-1][1])

@@ -1,6 +1,6 @@
-"""The table of properties: comma-separated, one header, whole lines only.
+"""The table of properties: comma-separated, one header, complete lines only.
 
-Tables of earlier versions begin with a comment line (#), which is passed over; they are continued as they are.
+Tables of earlier versions begin with a comment line (#), which readers skip and writers keep.
 """
 
 import os
@@ -13,20 +13,20 @@ from mlcalc.common.errors import InputError
 
 
 class PropertiesWriter:
-    """Appends lines to a table with the columns step, time_fs and those named.
+    """Appends lines to a table with the columns step, time_fs and the given ones.
 
     Args:
         path: The file; columns: Names with units.
-        length: None to make the file; bytes to cut an earlier one back to.
+        length: None to create the file; a number of bytes to truncate an earlier one to.
 
     Raises:
-        InputError: The earlier file is shorter, or no regular file.
+        InputError: The earlier file is shorter, or not a regular file.
         OSError: No space is left (``append`` likewise); the table then ends with the line before.
     """
 
     def __init__(self, path: Path, columns: list[str], length: int | None = None):
         self._columns = columns
-        # Unbuffered, so that a line is one write, and nothing is left to be written when the disk is full.
+        # Unbuffered, so that a line is one write, and no data remain unwritten when the disk is full.
         mode = "xb" if length is None else "r+b"
         self._file = open(path, mode, buffering=0, opener=opener)  # noqa: SIM115 (held for the life of the run)
         if length is None:
@@ -71,8 +71,8 @@ def read_table(path: Path) -> dict[str, np.ndarray]:
     """The columns of a table by name, step and time first.
 
     Raises:
-        InputError: Not such a table; columns of one name; numbers that no run writes, which are all that are not finite, and steps
-            that are not whole.
+        InputError: Not such a table; two columns of one name; numbers that no run writes: non-finite ones, and steps that are not
+            whole numbers.
     """
     try:
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]

@@ -1,7 +1,7 @@
-"""Files of run folders, which others may have made or changed: regular files alone are opened, and no link is followed.
+"""Files of run folders from other people: only regular files are opened, and no link is followed.
 
-A folder that was received may hold a symbolic link in place of a file, which would lead out of it, or a named pipe, which would be
-waited for without end. Hard links cannot be distinguished from files.
+A received folder may contain, in place of a file, a symbolic link that leads out of it or a named pipe that blocks forever. Hard
+links cannot be distinguished from files.
 """
 
 import errno
@@ -15,18 +15,18 @@ _KINDS = {
     stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
 }  # fmt: skip
-_HINT = "a run folder holds regular files alone; copy what it stands for into its place, or remove it"
+_HINT = "expected a regular file; replace it by a copy of its target, or remove it"
 
 
 def open_regular(path: str | Path, flags: int = os.O_RDONLY, mode: int = 0o644) -> int:
-    """Descriptor of a regular file, as os.open gives it.
+    """Descriptor of a regular file, as from os.open.
 
     Raises:
         InputError: It is a symbolic link, a named pipe, a folder or a device.
-        OSError: What os.open raises otherwise.
+        OSError: Any other error of os.open.
     """
     try:
-        # Without O_NONBLOCK a named pipe would wait for its other end; of regular files it changes nothing.
+        # Without O_NONBLOCK a named pipe would wait for its other end; for regular files it has no effect.
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
@@ -40,12 +40,12 @@ def open_regular(path: str | Path, flags: int = os.O_RDONLY, mode: int = 0o644) 
 
 
 def opener(path: str, flags: int) -> int:
-    """open_regular, as the ``opener`` of ``open``."""
+    """open_regular, for the ``opener`` of ``open``."""
     return open_regular(path, flags)
 
 
 def check_regular(path: str | Path, largest: int | None = None) -> None:
-    """Raise InputError where there is something else than a regular file of at most ``largest`` bytes; nothing at all is right."""
+    """Raise InputError for anything but a regular file of at most ``largest`` bytes; a missing file is allowed."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:
@@ -71,10 +71,10 @@ def read_regular(path: str | Path, largest: int) -> bytes:
 
 
 def check_name(folder: str | Path) -> None:
-    """Raise InputError for a name that no line of a log or of TOML can hold: control characters, and bytes that are not UTF-8."""
+    """Raise InputError for a name that a line of a log or of TOML cannot hold: control characters, bytes that are not UTF-8."""
     if bad := STEERING.search(str(folder)):
         name = ascii(str(folder))
         name = name if len(name) <= 100 else name[:100] + "…"
         raise InputError(
-            f"output {name}: {ascii(bad[0])} in its name: expected characters that can be printed; choose another name"
+            f"output {name}: {ascii(bad[0])} in its name: expected printable characters; choose another name"
         )

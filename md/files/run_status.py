@@ -1,4 +1,4 @@
-"""``status.json`` of a run folder: what a run said of itself last. Every field is looked at before it is used."""
+"""``status.json`` of a run folder: the last reported status of a run. Every field is checked before use."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ _FIELDS: dict[str, tuple] = {
 
 
 def load_status(folder: Path) -> dict:
-    """The object in a status, unchecked; InputError where it is not a regular file with one, OSError where there is none."""
+    """The object in a status, unchecked; InputError if it is not a regular file with an object, OSError if it is missing."""
     try:
         found = json.loads(read_regular(folder / STATUS, LARGEST).decode("utf-8"))
     except InputError:
@@ -34,7 +34,7 @@ def load_status(folder: Path) -> dict:
 
 
 def read_status(folder: Path) -> dict:
-    """What a status says, texts without control characters; ``state`` and ``step`` are there.
+    """The checked fields of a status, texts without control characters; ``state`` and ``step`` are always present.
 
     Raises:
         InputError: It is missing or not readable, or a field is of another type or out of range.
@@ -66,7 +66,7 @@ def _fits(name: str, value: object) -> bool:
 
 
 def _fits_bonds(value) -> bool:
-    """Whether it is what md/guards/bonds.py has seen."""
+    """Whether it is a bond report of md/guards/bonds.py."""
     records, first, changes = (value.get(name) for name in ("records", "first_step", "changes"))
     counts = [count for count in (records, first) if count is not None]
     texts = isinstance(changes, list) and all(isinstance(text, str) for text in changes)

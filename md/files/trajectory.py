@@ -1,12 +1,12 @@
-"""Trajectories of all beads as H5MD, readable by MDAnalysis while the run goes on and after it was killed.
+"""Trajectories of all beads as H5MD, readable by MDAnalysis during the run and after it was killed.
 
 Layout (H5MD 1.1, https://www.nongnu.org/h5md): ``/particles/trajectory/position`` with ``value`` (n_frames, P·N, 3) float32 Å in
 bead-major order (index = bead·N + atom), ``step`` and ``time`` (fs); ``n_beads`` and ``n_atoms`` are attributes of the group. The
 potential energies of the beads, (n_frames, P) eV, lie under ``/observables/trajectory/potential_energy``, estimators per atom,
 (n_frames, N), beside them under their names; ``step`` and ``time`` of all elements are the same datasets under further names.
-A periodic system has the cell of every frame, rows are lattice vectors, under ``/particles/trajectory/box/edges``. Time-independent
-elements ``species`` (atomic numbers) and ``mass`` (u), (P·N,) each, say what the particles are; VMD's plug-in takes masses from
-files alone that list their species under ``/parameters/vmd_structure/indexOfSpecies``.
+For a periodic system ``/particles/trajectory/box/edges`` holds the cell of every frame, rows are lattice vectors. Time-independent
+elements ``species`` (atomic numbers) and ``mass`` (u), (P·N,) each, describe the particles; VMD's plug-in reads masses only from
+files that list their species under ``/parameters/vmd_structure/indexOfSpecies``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,23 +22,23 @@ from md.files.closed_h5 import check_closed, damage, open_h5
 from md.files.committed_file import CommittedH5
 from mlcalc.common.errors import InputError
 
-LARGEST_A = 1e7  # no atom of a run comes so far from the origin; float32 would leave nothing of its motion
+LARGEST_A = 1e7  # no atom of a run is this far from the origin; float32 could not resolve its motion
 _MOST_BEADS, _MOST_ATOMS = 1024, 1 << 31
 _WHAT = "H5MD trajectory of a ring polymer"
 
 
 class TrajectoryWriter:
-    """Appends frames; each is in the file before the next step is made (md/files/committed_file.py).
+    """Appends frames; each is in the file before the next step (md/files/committed_file.py).
 
     Args:
-        path: File to be made; n_beads, n_atoms: P and N.
-        observables: Names of quantities with a value for every atom.
-        n_frames: None to make the file; a number to resume one that has at least as many frames, cut back to these.
-        pbc: Which lattice vectors are periods; where one is, every frame comes with its cell.
-        atoms: The N atoms, for species and masses of a file to be made; None to leave them out.
+        path: The file; n_beads, n_atoms: P and N.
+        observables: Names of quantities with one value per atom.
+        n_frames: None to create the file; a number to resume one with at least as many frames, truncated to this number.
+        pbc: Which lattice vectors are periods; if any is, every frame has a cell.
+        atoms: The N atoms, for species and masses of a new file; None to omit them.
 
     Raises:
-        InputError: The file to resume is damaged, or leads out of its folder.
+        InputError: The file to resume is damaged or refers to data outside itself.
         OSError: No space is left (``append`` likewise); the file then ends with the frame before.
     """
 
@@ -102,7 +102,7 @@ class TrajectoryWriter:
         self._file.commit(removing=True)
 
     def _find_datasets(self) -> None:
-        # Looking a dataset up takes longer than writing a frame. Steps come last: a frame counts once its step is there.
+        # Looking up a dataset takes longer than writing a frame. Steps come last: a frame counts once its step is written.
         particles, others = (self._file.file[f"{name}/trajectory"] for name in ("particles", "observables"))
         values = [others[f"{name}/value"] for name in ("potential_energy", *self._observables)]
         values += [particles["box/edges/value"]] if self._periodic else []
@@ -129,7 +129,7 @@ class TrajectoryWriter:
         self.n_frames += 1
 
     def close(self) -> None:
-        """Close the file; it holds all frames that were appended without an error."""
+        """Close the file; it holds all frames appended without an error."""
         self._file.close()
 
 
@@ -143,7 +143,7 @@ def _append(dataset: h5py.h5d.DatasetID, index: int, entry: np.ndarray) -> None:
 
 
 def _element(parent: h5py.Group, name: str, shape: tuple[int, ...], dtype: str, unit: str | None) -> h5py.Group:
-    """An H5MD element with its ``value``; ``step`` and ``time`` are still to come."""
+    """An H5MD element with its ``value``, still without ``step`` and ``time``."""
     group = parent.create_group(name)
     chunk = max(1, (1 << 16) // (int(np.prod(shape)) * np.dtype(dtype).itemsize))
     group.create_dataset("value", (0, *shape), dtype, maxshape=(None, *shape), chunks=(chunk, *shape))
@@ -163,7 +163,7 @@ def _add_identities(root: h5py.Group, atoms: Atoms, n_beads: int) -> None:
 
 
 class Layout(NamedTuple):
-    """Sizes of a trajectory: P, N and its frames, of which step, time and positions are there.
+    """Sizes of a trajectory: P, N and the frames with step, time and positions.
 
     Attributes:
         steps, times: (n_frames,), the latter in fs.
@@ -177,10 +177,10 @@ class Layout(NamedTuple):
 
 
 def layout_of(file: h5py.File) -> Layout:
-    """What a trajectory consists of, after a look at the type, shape and unit of all that is read.
+    """The layout of a trajectory, after a check of the type, shape and unit of everything that is read.
 
     Raises:
-        InputError: Something is not what TrajectoryWriter makes. KeyError: Something is missing.
+        InputError: Something differs from what TrajectoryWriter writes. KeyError: Something is missing.
     """
     particles = file["particles/trajectory"]
     n_beads = _count(particles, "n_beads", _MOST_BEADS)
@@ -188,7 +188,7 @@ def layout_of(file: h5py.File) -> Layout:
     value = _dataset(particles, "position/value", "f", (n_beads * n_atoms, 3), "Angstrom")
     step = _dataset(particles, "position/step", "iu", ())
     time = _dataset(particles, "position/time", "f", (), "fs")
-    # A run in progress may have written a frame's positions and not yet its time.
+    # A run in progress may have written the positions of a frame but not yet its time.
     n_frames = min(len(value), len(time), len(step))
     steps, times = step[:n_frames].astype(np.int64), time[:n_frames].astype(np.float64)
     others = [_dataset(particles, "box/edges/value", "f", (3, 3), "Angstrom")] if "box/edges" in particles else []
@@ -200,11 +200,11 @@ def layout_of(file: h5py.File) -> Layout:
 
 
 def check_order(layout: Layout) -> None:
-    """Raise InputError unless frames follow one another in steps and time."""
+    """Raise InputError unless steps increase and times do not decrease."""
     if not ((np.diff(layout.steps) > 0).all() and (layout.steps >= 0).all()):
         raise InputError("the steps of its frames do not increase: see 'rpmd check'")
     if not (np.isfinite(layout.times).all() and (np.diff(layout.times) >= 0).all()):
-        raise InputError("the times of its frames go back, or are not finite: see 'rpmd check'")
+        raise InputError("the times of its frames decrease or are not finite: see 'rpmd check'")
 
 
 def _count(group: h5py.Group, name: str, most: int) -> int:
@@ -217,7 +217,7 @@ def _count(group: h5py.Group, name: str, most: int) -> int:
 def _dataset(
     parent: h5py.Group, name: str, kinds: str, shape: tuple[int, ...], unit: str | None = None
 ) -> h5py.Dataset:
-    """The dataset of entries of a shape in numbers of a kind; InputError for another thing, KeyError where there is none."""
+    """A dataset with entries of a given shape and kind of number; InputError for anything else, KeyError if it is missing."""
     found = parent[name]
     place = f"{parent.name.rstrip('/')}/{name}"
     if not isinstance(found, h5py.Dataset):
@@ -232,7 +232,7 @@ def _dataset(
 
 
 def open_layout(path: str | Path) -> Layout:
-    """layout_of for a file by its name; InputError when it is not such a file."""
+    """layout_of for a path; InputError if it is not such a file."""
     with open_h5(path, _WHAT) as file:
         return layout_of(file)
 
@@ -241,7 +241,7 @@ def read_frames(path: str | Path, skip: int = 0, every: int = 1) -> tuple[np.nda
     """Steps (n,) and positions (n, P, N, 3) Å of a trajectory.
 
     Raises:
-        InputError: Not a trajectory of a ring polymer, or no frame left.
+        InputError: Not a trajectory of a ring polymer, or no frames left.
     """
     with open_h5(path, _WHAT) as file:
         layout = layout_of(file)
@@ -262,10 +262,10 @@ def read_cells(path: str | Path, skip: int = 0, every: int = 1) -> np.ndarray | 
 
 
 def check_positions(positions: np.ndarray, path: str | Path) -> None:
-    """Raise InputError unless positions (n_frames, …) in Å are finite and such as a run can have."""
+    """Raise InputError unless positions (n_frames, …) in Å are finite and below LARGEST_A."""
     if not (positions.max(initial=0.0) < LARGEST_A and positions.min(initial=0.0) > -LARGEST_A):
         wrong = ~(np.abs(positions) < LARGEST_A).reshape(len(positions), -1).all(axis=1)
         raise InputError(
-            f"{path}: positions of frame {int(np.argmax(wrong))} are not finite, or beyond {LARGEST_A:g} Å: nothing can be "
-            "computed from them; see 'rpmd check'"
+            f"{path}: positions of frame {int(np.argmax(wrong))} are not finite or exceed {LARGEST_A:g} Å: they cannot be "
+            "analysed; see 'rpmd check'"
         )

@@ -1,4 +1,4 @@
-"""The file of velocities in real time."""
+"""The file of real-time velocities."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -12,12 +12,12 @@ from mlcalc.common.errors import InputError
 
 
 class VelocityWriter:
-    """``velocities.h5``: ``/velocity`` (n_trajectories, n_frames, N, 3) float32 in Å/fs, whole batches at a time.
+    """``velocities.h5``: ``/velocity`` (n_trajectories, n_frames, N, 3) float32 in Å/fs, written in complete batches.
 
     Attributes of the dataset: ``unit``, ``interval_fs``, ``n_beads``, ``temperature_K``; ``/mass`` (N,) in u.
 
     Args:
-        n_trajectories: None to make the file; a number to resume one, cut back to these.
+        n_trajectories: None to create the file; a number to resume one, truncated to this number.
 
     Raises:
         InputError: The file to resume is damaged.
@@ -73,7 +73,7 @@ class VelocityWriter:
 
 
 class Velocities(NamedTuple):
-    """What a file of velocities says of itself.
+    """The contents of a file of velocities.
 
     Attributes:
         shape: (n_trajectories, n_frames, N, 3); masses: (N,) u.
@@ -88,11 +88,11 @@ class Velocities(NamedTuple):
 
 
 def facts_of(file: h5py.File) -> Velocities:
-    """What a file of velocities says of itself; InputError for what VelocityWriter does not make, KeyError for what is missing."""
+    """Describe a file of velocities; InputError for anything that VelocityWriter does not write, KeyError for missing entries."""
     data, mass = file["velocity"], file["mass"]
     for found, rank in ((data, 4), (mass, 1)):
         if not isinstance(found, h5py.Dataset) or found.dtype.kind != "f" or len(found.shape or ()) != rank:
-            raise InputError(f"{found.name} is no array of floats with {rank} dimensions")
+            raise InputError(f"{found.name}: expected an array of floats with {rank} dimensions")
     n_atoms = len(mass)
     if not (n_atoms and data.shape[1] and data.shape[2:] == (n_atoms, 3)):
         raise InputError(f"velocities of shape {data.shape} for {n_atoms} atoms")
@@ -104,13 +104,13 @@ def facts_of(file: h5py.File) -> Velocities:
         raise InputError(f"velocities in {str(data.attrs.get('unit'))[:40]!r}: expected Angstrom fs-1")
     masses = mass[:].astype(np.float64)
     if not (np.isfinite(masses) & (masses > 0)).all():
-        raise InputError("masses that are not above 0")
+        raise InputError("masses: expected numbers above 0")
     return Velocities(
         data.shape, masses, float(numbers["interval_fs"]), int(numbers["n_beads"]), float(numbers["temperature_K"])
     )
 
 
 def open_velocities(path: str | Path) -> Velocities:
-    """facts_of for a file by its name; InputError when it is not such a file."""
+    """facts_of for a path; InputError if it is not such a file."""
     with open_h5(path, "file of velocities") as file:
         return facts_of(file)

@@ -1,1 +1,1 @@
-"""What a run looks out for while it moves, and how runs end."""
+"""Guards that watch a run, and the ways in which a run ends."""

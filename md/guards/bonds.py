@@ -1,8 +1,8 @@
-"""The guard of bonds: does a run keep the bonds of its start?
+"""The bond guard compares the bonds of a run with those of its start.
 
 Bonds of the centroids are compared with those of the start at every record, with the hysteresis of mlcalc/geometry/bonds.py.
-A reaction may be the purpose of a run, or the mistake of a network outside its domain: the run warns once of every kind of change
-and counts, or stops (``bond_guard``).
+A change may be the reaction under study, or a failure of the network outside its domain: the run warns once of each kind of change
+and counts them, or stops (``bond_guard``).
 """
 
 from collections.abc import Callable
@@ -13,20 +13,20 @@ from ase import Atoms
 from md.guards.endings import Exit, Frame, SimulationError
 from md.potentials import BondChange, BondWatch
 
-_MOST_ATOMS = 2000  # beyond, the search would be felt
-_NAMED = 20  # changes that status.json names
+_MOST_ATOMS = 2000  # beyond, the search would slow the run noticeably
+_NAMED = 20  # changes that status.json lists
 
 
 class BondGuard:
-    """Follows the bonds of one molecule, or of several copies that move side by side.
+    """Follows the bonds of one molecule, or of several copies in one simulation.
 
     Args:
-        atoms: The start of one; mode: "stop", "warn" or "record".
-        with_held: Positions (…, N, 3) Å of all atoms from those of the atoms that move.
+        atoms: The start of one molecule; mode: "stop", "warn" or "record".
+        with_held: Function from positions of the moving atoms to positions (…, N, 3) Å of all atoms.
         warn: Called with the message of the first change of each kind (two elements, made or broken).
 
     Attributes:
-        records: How many records had other bonds than the start; first: the step of the first; changes: what changed, in order.
+        records: Number of records whose bonds differ from the start; first: the step of the first; changes: the changes, in order.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class BondGuard:
         """Check the centroids of a frame with the positions of all copies.
 
         Raises:
-            SimulationError: Bonds have changed, and the run is to stop.
+            SimulationError: Bonds have changed, and the mode is "stop".
         """
         centroids = frame.positions.mean(axis=0).reshape(self._copies, -1, 3)
         found = [
@@ -87,20 +87,20 @@ class BondGuard:
     def _message(self, step: int, changes: list[BondChange]) -> str:
         named = ", ".join(map(self._name, changes[:4])) + (" …" if len(changes) > 4 else "")
         return (
-            f"step {step}: bonds are not those of the start (by element and index of the atoms: {named}): a reaction, or a model "
-            "that does not hold the molecule together; label frames of it (rpmd frames, mlcalc label) and compare, or set "
+            f"step {step}: bonds differ from those of the start (by element and index of the atoms: {named}): a reaction, or a "
+            "model that does not hold the molecule together; label frames of it (rpmd frames, mlcalc label) and compare, or set "
             'bond_guard to "record" or "off" if bonds may change (rpmd resume RUN --set bond_guard=record)'
         )
 
 
 class NoBonds:
-    """The guard of bonds where there are none to check."""
+    """The bond guard of a run without bonds to check."""
 
     def __call__(self, frame: Frame) -> None:
         """Nothing."""
 
     def seen(self) -> dict:
-        """Nothing, for status.json."""
+        """An empty report for status.json."""
         return {}
 
     def resume(self, earlier: dict) -> None:
@@ -108,5 +108,5 @@ class NoBonds:
 
 
 def watches_bonds(mode: str, atoms: Atoms, domain: dict) -> bool:
-    """Whether there are bonds to check in a mode: not of coarse-grained beads, nor of very many atoms."""
+    """Whether a mode has bonds to check: coarse-grained beads and very large systems have none."""
     return mode != "off" and "bead_masses_u" not in domain and 2 <= len(atoms) <= _MOST_ATOMS

@@ -1,4 +1,4 @@
-"""How a run can end: exit codes that a script or a queue can act on, and the requests to stop early."""
+"""The ways in which a run ends: exit codes for scripts and queues, and requests to stop early."""
 
 import signal
 import time
@@ -29,17 +29,17 @@ class Exit(IntEnum):
 MEANINGS = {
     Exit.FINISHED: "finished",
     Exit.FAILED: "an error of the program",
-    Exit.BAD_INPUT: "input that cannot be used, or an output folder that cannot be written to; nothing was written",
+    Exit.BAD_INPUT: "unusable input, or an output folder that is not writable; nothing was written",
     Exit.NOT_FINITE: "energy or forces are not finite",
-    Exit.FORCE: "a force above max_force_eV_A",
+    Exit.FORCE: "force above max_force_eV_A",
     Exit.DISTANCE: "atoms closer than in the training data of the model (domain_guard)",
-    Exit.TEMPERATURE: "a temperature above max_temperature_K",
-    Exit.GYRATION: "a ring polymer wider than max_gyration_A",
-    Exit.DISK: "files cannot be written any more: disk full, quota, become read-only",
-    Exit.DISAGREEMENT: "a committee that disagrees by more than max_disagreement_eV_A",
-    Exit.ENERGY: "an energy below the minimum of the start (energy_guard)",
-    Exit.BONDS: "bonds that are not those of the start (bond_guard)",
-    Exit.WALLTIME: "--max-walltime is over: continue with 'rpmd resume'",
+    Exit.TEMPERATURE: "temperature above max_temperature_K",
+    Exit.GYRATION: "ring polymer wider than max_gyration_A",
+    Exit.DISK: "files can no longer be written: disk full, quota exceeded, file system read-only",
+    Exit.DISAGREEMENT: "the committee disagrees by more than max_disagreement_eV_A",
+    Exit.ENERGY: "energy below the minimum of the start (energy_guard)",
+    Exit.BONDS: "bonds differ from those of the start (bond_guard)",
+    Exit.WALLTIME: "--max-walltime has passed: continue with 'rpmd resume'",
 }
 
 
@@ -65,12 +65,12 @@ class Frame(NamedTuple):
 
 
 class SimulationError(RuntimeError):
-    """The simulation cannot go on.
+    """The simulation cannot continue.
 
     Args:
-        message: Names the step, what was found, what is allowed and what to try.
-        code: The exit code that says why.
-        frame: Where it happened.
+        message: Gives the step, the finding, the limit and what to try.
+        code: The exit code for this cause.
+        frame: The configuration in which it happened.
     """
 
     def __init__(self, message: str, code: Exit = Exit.FAILED, frame: Frame | None = None):
@@ -83,15 +83,15 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """SIGINT, SIGTERM or the end of the time that was given ask a run to stop at its next sample; a second signal aborts at once.
+    """SIGINT, SIGTERM or the end of the allowed time stop a run at its next sample; a second signal aborts at once.
 
-    So does the first one before ``begin``, while a start is prepared: there is nothing yet that could be resumed.
+    Before ``begin``, during preparation, the first signal aborts as well, since there is nothing to resume yet.
 
     Args:
         seconds: Wall time from now; None for no limit.
 
     Attributes:
-        code: Exit code that says what the request was; 0 without one.
+        code: Exit code of the request; 0 without one.
     """
 
     def __init__(self, seconds: float | None = None):
@@ -103,19 +103,19 @@ class StopRequest:
         return self
 
     def __exit__(self, *_) -> None:
-        """Give the signals back to whoever had them: in a notebook, life goes on after a run."""
+        """Restore the previous signal handlers, since a notebook continues after a run."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     @property
     def made(self) -> bool:
-        """Whether there is a request by now."""
+        """Whether a stop is requested."""
         if not self.code and self._deadline is not None and time.monotonic() > self._deadline:
             self.code = int(Exit.WALLTIME)
         return self.code > 0
 
     def begin(self) -> None:
-        """From now on a signal is a request."""
+        """Treat signals as requests from now on."""
         self._begun = True
 
     def _note(self, number, frame):

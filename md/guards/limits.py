@@ -1,16 +1,16 @@
-"""Guards: what is checked at every force call, so that a run that has gone wrong stops within a few steps.
+"""Guards check every force call, so that a failing run stops within a few steps.
 
-Limits are generous: whatever crosses one is no thermal fluctuation. The defaults are, for a temperature T,
+Limits are generous: no thermal fluctuation exceeds one. The defaults are, for a temperature T,
 
-* temperature: 10 T (1 + 10/f) with f degrees of freedom, of probability below e⁻⁵⁰ in a canonical ensemble, or
-  10 000 K, for starts that are not relaxed, whichever is more (no limit for GLE, whose momenta need not be at T);
+* temperature: 10 T (1 + 10/f) with f degrees of freedom, whose probability in a canonical ensemble is below e⁻⁵⁰, or 10 000 K, for
+  starts that are not relaxed, whichever is larger (no limit for GLE, whose momenta need not be at T);
 * radius of gyration of an atom's ring polymer: five times that of a free particle, ħ/(2 (m k_B T)^½), which bonds only
   make narrower;
-* potential energy of a bead: 0.1 eV below the minimum that the start of a molecule relaxes to. No bead that is in the basin of
-  the start can lie below its minimum, whatever the temperature. The margin is a hundred times what rounding (float32) and a
-  relaxation to 0.02 eV/Å leave open, and more than conformers and distorted cages differ by; isomers differ by more. A run that
-  crosses it has left for a lower isomer or for a hole of the model: it stops, because the two look alike from within, and goes on
-  with ``energy_guard = "warn"`` where the isomer is meant.
+* potential energy of a bead: 0.1 eV below the minimum that the start of a molecule relaxes to. At any temperature, no bead in the
+  basin of the start lies below its minimum. The margin is a hundred times the uncertainty from rounding (float32) and from a
+  relaxation to 0.02 eV/Å, and larger than the differences of conformers and distorted cages; isomers differ by more. A run below
+  the margin has reached a lower isomer or a hole of the model. It stops, because the run itself cannot distinguish the two;
+  ``energy_guard = "warn"`` lets it continue if the isomer is intended.
 """
 
 import math
@@ -30,14 +30,14 @@ _BELOW_EV = 0.1
 
 
 class Limits(NamedTuple):
-    """What is allowed.
+    """Allowed ranges.
 
     Attributes:
         force: Largest force on a bead of an atom, eV/Å.
-        distance: (E, E) Å, smallest distance of two atoms of one bead by pair of elements, in the order of the model's.
+        distance: (E, E) Å, smallest distance of two atoms of one bead by pair of elements, in the order of the model's elements.
         temperature: Largest kinetic temperature, K.
         gyration: (N,) Å, largest radius of gyration of each atom's ring polymer.
-        minimum: eV, potential energy of the minimum that no bead may be much below; −∞ for none.
+        minimum: eV, potential energy of the minimum; beads more than the margin below it are a finding; −∞ for none.
     """
 
     force: float
@@ -48,7 +48,7 @@ class Limits(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """What to do, "stop", "warn" or "record", when atoms are too close, and when an energy is too low; how to warn."""
+    """The action, "stop", "warn" or "record", for atoms that are too close and for energies that are too low; how to warn."""
 
     domain: str = "stop"
     energy: str = "stop"
@@ -56,20 +56,20 @@ class Policy(NamedTuple):
 
 
 class Watched(Protocol):
-    """A potential whose distances a guard looks at, as potential.Potential."""
+    """A potential whose distances a guard checks, as potential.Potential."""
 
     def closest_pair(self, limits: np.ndarray) -> ClosestPair:
-        """Of the last evaluation, by limits (E, E) Å."""
+        """The closest pair of the last evaluation, by limits (E, E) Å."""
 
 
 _STRICT = Policy()
 
 
 def limits_of(settings, atoms, shortest: np.ndarray, minimum: float | None = None) -> Limits:
-    """Limits for RunSettings with one number of beads and a model that may be asked for distances down to ``shortest`` (E, E) Å.
+    """Limits for RunSettings with one number of beads and a model valid for distances from ``shortest`` (E, E) Å on.
 
     Args:
-        minimum: eV, of the start once it is relaxed; None where there is none to compare with.
+        minimum: eV, energy of the relaxed start; None for no comparison.
     """
     masses, T = atoms.get_masses(), settings.temperature_K
     freedom = degrees_of_freedom(len(masses), settings)
@@ -81,9 +81,9 @@ def limits_of(settings, atoms, shortest: np.ndarray, minimum: float | None = Non
 
 
 def degrees_of_freedom(n_atoms: int, settings) -> int:
-    """Of the momenta of all beads of the atoms that move, less translation and rotation where they are at rest."""
+    """Degrees of freedom of the momenta of all beads of the moving atoms, minus translation and rotation if held at rest."""
     points = n_atoms * settings.beads
-    turning = {1: 0, 2: 2}.get(points, 3)  # directions in which so many points can turn
+    turning = {1: 0, 2: 2}.get(points, 3)  # rotational degrees of freedom of this many points
     return 3 * points - 3 * settings.remove_com - turning * settings.remove_rotation
 
 
@@ -92,14 +92,14 @@ class Guard:
 
     Args:
         limits: Limits of one molecule; freedom: its degrees of freedom.
-        potential: Of the simulation, of one molecule or Copies of it; without one no distances are looked at.
-        policy: What to do where atoms are too close or an energy is too low.
-        indices: Of the atoms that move, in the structure, for messages; None where all do.
+        potential: Potential of the simulation, for one molecule or Copies of it; without one no distances are checked.
+        policy: The action for atoms that are too close or an energy that is too low.
+        indices: Indices of the moving atoms in the structure, for messages; None if all move.
         symbols: Elements of all atoms of one molecule, for messages.
 
     Attributes:
-        n_close: Steps with atoms that were too close; closest: the smallest distance of the simulation, Å.
-        n_low: Steps with an energy that was too low; lowest: how far below the minimum the lowest one was, eV.
+        n_close: Steps with atoms too close; closest: the smallest distance of the simulation, Å.
+        n_low: Steps with too low an energy; lowest: depth of the lowest energy below the minimum, eV.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Guard:
         """Check beads (P, N, 3) Å, integrators.Modes, energies (P,) eV and forces (P, N, 3) eV/Å.
 
         Raises:
-            SimulationError: Something is beyond its limit.
+            SimulationError: A value exceeds its limit.
         """
         total, squared_force, kinetic, gyration, lowest = _look(
             energies, forces, modes.positions, modes.momenta, modes.masses, self._per_squared_gyration
@@ -154,7 +154,7 @@ class Guard:
             self._note_low(lowest, frame)
 
     def seen(self) -> dict:
-        """For status.json: what was seen of distances and energies."""
+        """Findings on distances and energies, for status.json."""
         seen = {"smallest_distance_A": round(self.closest, 4), "steps_too_close": self.n_close}
         if math.isinf(self._limits.minimum):
             return seen
@@ -182,8 +182,8 @@ class Guard:
         self.lowest = max(self.lowest, depth)
         self._speak(
             self._policy.energy, Exit.ENERGY, frame,
-            f"the potential energy of a bead is {depth:.3f} eV below the minimum that the start relaxes to, where no vibration "
-            "leads: the molecule has left for another minimum, a lower isomer or a hole of the model; label it with the method "
+            f"the potential energy of a bead is {depth:.3f} eV below the minimum that the start relaxes to, which no vibration "
+            "reaches: the molecule has moved to another minimum, a lower isomer or a hole of the model; label it with the method "
             "that the model was trained on (mlcalc label) and compare", "energy_guard",
         )  # fmt: skip
 
@@ -199,7 +199,7 @@ class Guard:
 
 
 def check_finite(step: int, positions: np.ndarray, modes, energies: np.ndarray, forces: np.ndarray) -> None:
-    """The least that a simulation checks; arguments and error as those of Guard."""
+    """The minimal check of a simulation; arguments and error as those of Guard."""
     if not math.isfinite(_look(energies, forces, modes.positions, modes.momenta, modes.masses, np.zeros(0))[0]):
         raise _not_finite(Frame(step, positions, energies, forces, modes.cell))
 
@@ -226,10 +226,10 @@ def _too_strong(frame: Frame, limit: float, indices: np.ndarray | None) -> Simul
 
 @njit(cache=True)
 def _look(energies, forces, q, p, masses, per_squared_gyration):
-    """A sum that is finite if every number is, the largest squared force, Σ p²/2m, the largest squared radius of gyration over its
-    limit, and the lowest energy.
+    """Five numbers: a sum that is finite only if all inputs are, the largest squared force, Σ p²/2m, the largest squared radius of
+    gyration over its limit, and the lowest energy.
 
-    q and p in normal modes: a ring polymer's radius of gyration is that of its modes but the centroid, r_G² = (1/P) Σ_{k>0} q̃_k².
+    q and p in normal modes. The radius of gyration of a ring polymer excludes the centroid mode: r_G² = (1/P) Σ_{k>0} q̃_k².
     """
     n_beads, n_atoms, _ = forces.shape
     total, strongest, kinetic, widest, lowest = 0.0, 0.0, 0.0, 0.0, np.inf

@@ -1,1 +1,1 @@
-"""i-PI: client, guest and input; the driver that i-PI loads is md/ipi_driver.py, a path that inputs of others name."""
+"""i-PI: client, guest and input; md/ipi_driver.py is the driver that i-PI loads, and existing inputs refer to that path."""

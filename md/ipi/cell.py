@@ -1,21 +1,21 @@
-"""Does i-PI's cell agree with a template that is not periodic? Checked at every evaluation: atoms may cross a wall at any time.
+"""Check at every evaluation that i-PI's cell fits a non-periodic template: atoms may cross a wall at any time.
 
-Where a force field of i-PI has pbc='True', i-PI moves every atom into the cell, one by one: a molecule across a wall arrives in
-pieces. In a cell that is too small for the molecule and its surroundings, periodic images would matter.
+If a force field of i-PI has pbc='True', i-PI moves every atom into the cell individually: a molecule across a wall arrives in
+pieces. If the cell is too small for the molecule plus the model's cutoff, periodic images would interact.
 """
 
 import numpy as np
 from ase.neighborlist import primitive_neighbor_list
 
-_VANISHING = 1e-6  # Å³; a cell without volume is none
+_VANISHING = 1e-6  # Å³; a cell without volume counts as none
 _LARGEST_A = 1e9
 
 
 class CellGuard:
-    """Compares distances inside a structure with those to its images in the cell of i-PI.
+    """Compares distances inside a structure with distances to its images in i-PI's cell.
 
     Args:
-        pbc: Three booleans, of the template; cutoff: Å, None for a model that connects all pairs.
+        pbc: Three booleans of the template; cutoff: Å, None for a model that connects all pairs.
     """
 
     def __init__(self, pbc: np.ndarray, cutoff: float | None):
@@ -26,7 +26,7 @@ class CellGuard:
     def complaint(self, q: np.ndarray, cells: np.ndarray) -> str | None:
         """Why structures q (B, N, 3) Å in cells (B, 3, 3) Å, lattice vectors in columns, cannot be evaluated; None if they can.
 
-        Microseconds, where the vacuum about the molecule is wider than the cutoff.
+        Takes microseconds if the vacuum around the molecule is wider than the cutoff.
         """
         data = cells.tobytes()
         if data != self._known:
@@ -64,12 +64,12 @@ class CellGuard:
         self._heights, self._normals = (1.0 / lengths).tolist(), reciprocal / lengths[:, None]
 
     def _look(self, q: np.ndarray, vectors: np.ndarray, reach: float) -> str | None:
-        """Look at all pairs of a structure (N, 3) in a cell with lattice vectors in rows."""
+        """Check all pairs of a structure (N, 3) in a cell with lattice vectors in rows."""
         if (np.ptp(q @ self._normals.T, axis=0) + reach < self._heights).all():
             return None
         first, second, shifts, distance = primitive_neighbor_list("ijSd", [True] * 3, vectors, q, reach)
         through = shifts[:, self._open].any(axis=1)
-        if self._cutoff is None:  # all pairs are connected: only a nearer one through the wall is another
+        if self._cutoff is None:  # all pairs are connected: an image matters only if it is nearer than the atom
             through &= distance < np.linalg.norm(q[second] - q[first], axis=1)
         if not through.any():
             return None
@@ -93,9 +93,9 @@ class CellGuard:
         return ", ".join("abc"[k] for k in self._open)
 
     def _is_cut(self, q: np.ndarray) -> bool:
-        """Whether wrapped atoms leave an empty layer in every direction: they then are one molecule.
+        """Whether wrapped atoms leave an empty layer in every direction, so that they form one molecule.
 
-        The layer must be wider than the cutoff; where all pairs are connected, than the molecule.
+        The layer must be wider than the cutoff, or than the molecule if all pairs are connected.
         """
         layers = (q @ self._normals.T / self._heights) % 1.0
         layers.sort(axis=0)

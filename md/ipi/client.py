@@ -1,4 +1,4 @@
-"""The socket client: connects to i-PI, evaluates what it asks for, and comes back when the connection breaks."""
+"""The socket client: connects to i-PI, evaluates its structures, and reconnects when the connection breaks."""
 
 import queue
 import random
@@ -18,15 +18,15 @@ from md.ipi.protocol import IDLE_S, Connection, Disconnected, ProtocolError, Sta
 DONE, FAILED, REFUSED, NO_SERVER = 0, 1, 2, 3  # exit codes
 _LONGEST_PAUSE_S = 2.0
 _CONNECT_S = 10.0  # limit of one attempt
-_FIRST_WORD_S = 5.0  # at least: what accepts a connection and says nothing is no i-PI
+_FIRST_WORD_S = 5.0  # at least: a server that accepts a connection and sends nothing is not i-PI
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where i-PI listens: a Unix socket ``prefix + name``, or a host and a port.
+    """The address of i-PI: a Unix socket ``prefix + name``, or a host and a port.
 
     Attributes:
-        unix: Name of the Unix socket, or None; prefix: What i-PI puts before it.
+        unix: Name of the Unix socket, or None; prefix: Text that i-PI puts before it.
         host, port: Of the internet socket otherwise.
     """
 
@@ -39,7 +39,7 @@ class Address:
         return f"{self.prefix}{self.unix}" if self.unix is not None else f"{self.host}:{self.port}"
 
     def connect(self, timeout_s: float = _CONNECT_S) -> socket.socket:
-        """One attempt; OSError when nobody listens, or answers in time."""
+        """Make one attempt; OSError if no server listens, or none answers in time."""
         if self.unix is not None:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             sock.settimeout(timeout_s)
@@ -57,7 +57,7 @@ class Address:
         return sock
 
     def _reach(self, timeout_s: float) -> socket.socket:
-        """A socket connected to the first of the host's addresses that answers, all of it within a time."""
+        """A socket connected to the first of the host's addresses that answers, within a total time."""
         deadline, last = time.monotonic() + timeout_s, OSError(f"{self.host}: no address")
         for family, kind, protocol, _, place in _look_up(self.host, self.port, timeout_s):
             sock = socket.socket(family, kind, protocol)
@@ -72,7 +72,7 @@ class Address:
 
 
 def _look_up(host: str, port: int, timeout_s: float) -> list:
-    """Addresses of a host, as socket.getaddrinfo has them; that knows no limit of time, and is left behind after one."""
+    """Addresses of a host from socket.getaddrinfo, which has no time limit and is abandoned after ``timeout_s``."""
     answers: queue.SimpleQueue = queue.SimpleQueue()
 
     def ask() -> None:
@@ -92,7 +92,7 @@ def _look_up(host: str, port: int, timeout_s: float) -> list:
 
 
 class Rate:
-    """Counts evaluations and says from time to time how many there were."""
+    """Counts evaluations and reports the count at intervals."""
 
     def __init__(self, report: Callable[[str], None], interval_s: float):
         self.evaluations, self._report, self._interval_s = 0, report, interval_s
@@ -100,7 +100,7 @@ class Rate:
         self._then = 0
 
     def add(self, count: int) -> None:
-        """Note evaluations that have just been sent."""
+        """Count evaluations that have just been sent."""
         self.evaluations += count
         now = time.monotonic()
         if now - self._logged > self._interval_s:
@@ -112,9 +112,9 @@ class Rate:
         return f"{self.evaluations} evaluations in {time.monotonic() - self._began:.1f} s"
 
 
-# Shares the descriptor of a connection. When its standard input ends, because the client has closed or is no more, however that
-# came, it reads until the other side has closed too: i-PI 3.3.1 waits for ever where a socket was closed with unread data, or is
-# written to after it was closed. Signals to the client's group do not reach it.
+# Shares the descriptor of a connection. When its standard input ends, because the client closed or died in any way, it reads until
+# the other side has closed too: i-PI 3.3.1 waits forever if a socket was closed with unread data, or if it writes to a closed one.
+# Signals to the client's group do not reach it.
 _GUARDIAN = """
 import socket, sys, time
 sock = socket.socket(fileno=int(sys.argv[1]))
@@ -132,7 +132,7 @@ except OSError:
 
 @contextmanager
 def guarded(connection: Connection) -> Iterator[None]:
-    """Within, and some seconds longer, a second process sees to an end of the connection that i-PI understands."""
+    """Context in which, and for some seconds after, a second process makes sure that i-PI sees the connection end cleanly."""
     descriptor = connection.fileno()
     guardian = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _GUARDIAN, str(descriptor)],
@@ -148,7 +148,7 @@ def guarded(connection: Connection) -> Iterator[None]:
 
 
 class Signalled(Exception):
-    """SIGTERM or SIGINT has come."""
+    """SIGTERM or SIGINT arrived."""
 
     def __init__(self, number: int):
         self.number = number
@@ -156,7 +156,7 @@ class Signalled(Exception):
 
 @contextmanager
 def signals_raise() -> Iterator[None]:
-    """Within, SIGTERM and SIGINT raise Signalled; in the main thread only, as Python gives signals to no other."""
+    """Context in which SIGTERM and SIGINT raise Signalled; only in the main thread, the one that Python delivers signals to."""
 
     def stop(number, frame):
         raise Signalled(number)
@@ -178,16 +178,16 @@ def run_client(
     log_every_s: float = 10.0,
     idle_s: float = IDLE_S,
 ) -> int:
-    """Serve i-PI until it says EXIT; returns the exit code.
+    """Serve i-PI until it sends EXIT; returns the exit code.
 
-    0 after EXIT; 1 when the model failed; 2 when the server asks for what cannot be (another number of atoms, a cell that does not
-    fit the template, nonsense); 3 when there was no server for ``wait_s`` seconds, at the start or after a lost connection, or one
-    that says nothing, stops within a message or takes no answer. SIGTERM and SIGINT end it like EXIT, with 128 + signal. However it
-    ends, the socket is emptied before it is closed, so that i-PI can give its work to another client.
+    0 after EXIT; 1 if the model failed; 2 if the server sends an invalid request (another number of atoms, a cell that does not fit
+    the template, a malformed message); 3 if there was no server for ``wait_s`` seconds, at the start or after a lost connection, or
+    one that is silent, stops within a message or does not read an answer. SIGTERM and SIGINT act like EXIT, with 128 + signal. In
+    every case the socket is emptied before it is closed, so that i-PI can give its work to another client.
 
     Args:
-        wait_s: How long to look for the server, with growing pauses, and for its first message (5 s at least).
-        report: Takes a line of the log; log_every_s: Interval of the count of evaluations.
+        wait_s: Longest wait for the server, with growing pauses, and for its first message (5 s at least).
+        report: Called with each log line; log_every_s: Interval between reports of the count of evaluations.
         idle_s: Longest silence between two messages; math.inf for no limit.
     """
     first_s = min(max(wait_s, _FIRST_WORD_S), idle_s)
@@ -209,14 +209,14 @@ def run_client(
 
 
 def _serve_until_lost(connection: Connection, guest: Guest, rate: Rate, report: Callable[[str], None]) -> int | None:
-    """The exit code, or None when the connection broke and another may be looked for."""
+    """The exit code, or None if the connection broke and the client should reconnect."""
     try:
         with guarded(connection):
             serve(connection, guest, rate)
-        report(f"server said EXIT; {rate}")
+        report(f"server sent EXIT; {rate}")
         return DONE
     except (Disconnected, BrokenPipeError, ConnectionResetError) as error:
-        report(f"connection lost ({error}); {rate}; looking for the server")
+        report(f"connection lost ({error}); {rate}; reconnecting")
         return None
     except Stalled as error:
         report(f"error: {error}; {rate}; see --wait-s and --idle-s")
@@ -233,8 +233,8 @@ def serve(connection: Connection, guest: Guest, rate: Rate) -> None:
     """Answer messages until EXIT.
 
     Raises:
-        Disconnected, OSError: The server is gone. Stalled: It is silent for too long.
-        ProtocolError, GuestError: See ipi_protocol and ipi_guest.
+        Disconnected, OSError: The connection is lost. Stalled: The server is silent for too long.
+        ProtocolError, GuestError: See protocol.py and guest.py.
     """
     known, answer = False, None
     while True:
@@ -261,7 +261,7 @@ def _send(connection: Connection, answer: Answer) -> None:
 
 
 def _find(address: Address, wait_s: float, report: Callable[[str], None]) -> socket.socket | None:
-    """Try to connect again and again, with pauses that double, until ``wait_s`` seconds are over."""
+    """Retry to connect, with pauses that double, until ``wait_s`` seconds have passed."""
     deadline, pause, told = time.monotonic() + wait_s, 0.02, False
     while True:
         try:
@@ -272,6 +272,6 @@ def _find(address: Address, wait_s: float, report: Callable[[str], None]) -> soc
             if not told and pause > 0.5:
                 report(f"waiting for a server at {address}: {error.strerror or error}")
                 told = True
-            # Many clients that lost one server should not come back in step.
+            # Many clients that lost one server should not reconnect at the same moment.
             time.sleep(pause * random.uniform(0.8, 1.2))
             pause = min(2.0 * pause, _LONGEST_PAUSE_S)

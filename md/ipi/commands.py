@@ -5,18 +5,18 @@ from pathlib import Path
 
 from mlcalc.common.errors import InputError, one_line
 
-_LONGEST_PATH = 107  # bytes of a Unix socket's name, which the system gives
+_LONGEST_PATH = 107  # bytes, the system's limit for the name of a Unix socket
 
 
 def add_ipi_commands(commands, raw) -> None:
     """Add the sub-commands for i-PI; ``raw`` is the formatter of help texts."""
     client = commands.add_parser(
         "ipi-client", help="serve i-PI over its socket",
-        description="Evaluate a model for i-PI: wait for its socket, answer until it says EXIT, come back if it breaks.",
+        description="Evaluate a model for i-PI: wait for its socket, answer until it sends EXIT, reconnect if it breaks.",
         epilog="examples:\n  rpmd ipi-client --template inputs/c20/c20.xyz --unix c20\n"
         "  rpmd ipi-client --template inputs/c20/c20.xyz --host node1 --port 31415 --threads 8\n\n"
-        "exit codes: 0 the server said EXIT, 1 the model failed, 2 nothing to be done with what was asked,\n"
-        "            3 no server, or one that says nothing",
+        "exit codes: 0 the server sent EXIT, 1 the model failed, 2 the server sent an invalid request,\n"
+        "            3 no server, or one that is silent",
         formatter_class=raw,
     )  # fmt: skip
     _add_guest_options(client)
@@ -31,36 +31,42 @@ def add_ipi_commands(commands, raw) -> None:
         "--wait-s",
         type=float,
         default=60.0,
-        help="how long to look for the server, and for its first word (default: 60)",
+        help="longest wait for the server, and for its first message (default: 60)",
     )
     client.add_argument(
         "--idle-s", type=float, default=1800.0,
-        help="how long it may be silent between two messages, as while i-PI waits for others (default: 1800; 0 or inf: for ever)",
+        help="longest silence between two messages, e.g. while i-PI waits for other clients (default: 1800; 0 or inf: no limit)",
     )  # fmt: skip
-    client.add_argument("--log-every-s", type=float, default=10.0, help="interval of the log (default: 10)")
+    client.add_argument("--log-every-s", type=float, default=10.0, help="interval between log lines (default: 10)")
     client.set_defaults(command=_ipi_client)
     launch = commands.add_parser(
         "ipi-launch", help="i-PI and its clients as one command",
-        description="Start i-PI and clients for every <ffsocket> of its input, restart dead clients, end a run that stands still.",
+        description="Start i-PI and clients for every <ffsocket> of its input, restart dead clients, end a stalled run.",
         epilog="example:\n  cd inputs/ipi && rpmd ipi-launch pimd-socket.xml --template c20.xyz --clients 2\n\n"
         "exit codes: i-PI's; 1 clients keep dying, 2 they cannot serve this input, 4 no progress",
         formatter_class=raw,
     )  # fmt: skip
     launch.add_argument("input", metavar="INPUT.xml")
-    launch.add_argument("--clients", type=int, default=1, help="for every socket (default: 1)")
+    launch.add_argument("--clients", type=int, default=1, help="number of clients per socket (default: 1)")
     launch.add_argument(
-        "--stall-s", type=float, default=120.0, help="seconds without progress that end the run (default: 120)"
+        "--stall-s",
+        type=float,
+        default=120.0,
+        help="seconds without progress after which the run is ended (default: 120)",
     )
     _add_guest_options(launch)
     launch.set_defaults(command=_ipi_launch)
-    path = commands.add_parser("ipi-driver-path", help="the file that i-PI's <pes_path> wants")
+    path = commands.add_parser("ipi-driver-path", help="print the path for i-PI's <pes_path>")
     path.set_defaults(command=_ipi_driver_path)
 
 
 def _add_guest_options(command) -> None:
     command.add_argument("--model", default="c20", help="shipped model name or model file (default: c20)")
     command.add_argument(
-        "--template", required=True, metavar="STRUCTURE", help="elements in i-PI's order, and whether periodic"
+        "--template",
+        required=True,
+        metavar="STRUCTURE",
+        help="structure with the elements in i-PI's order and the periodicity",
     )
     command.add_argument("--precision", choices=("float32", "float64"), default="float32")
     command.add_argument("--threads", type=int, default=0, help="threads of the compiled kernel (0: all)")
@@ -82,7 +88,7 @@ def _ipi_client(options) -> int:
     address = Address(options.unix, options.host or "localhost", options.port, options.prefix)
     if options.unix is not None and len(str(address).encode(errors="surrogateescape")) > _LONGEST_PATH:
         raise InputError(
-            f"--unix: {str(address)!r} is longer than the {_LONGEST_PATH} bytes that a Unix socket's name may have"
+            f"--unix: {str(address)!r} is too long: expected at most {_LONGEST_PATH} bytes for the name of a Unix socket"
         )
     model, template = load_model(find_model(options.model)), read_structure(options.template)
     guest = Guest(model, template, options.precision, options.threads, options.atomic_energies)
@@ -102,9 +108,9 @@ def _check_host(host: str) -> None:
     try:
         host.encode("idna")
     except UnicodeError as error:
-        raise InputError(f"--host {host[:80]!r}: not the name of a host: {error}") from error
+        raise InputError(f"--host {host[:80]!r}: not a host name: {error}") from error
     if "\0" in host:
-        raise InputError(f"--host {host!r}: expected a name without NUL")
+        raise InputError(f"--host {host!r}: expected a host name without NUL")
 
 
 def _check_seconds(name: str, value: float) -> None:
@@ -122,7 +128,7 @@ def _ipi_launch(options) -> int:
     _check_seconds("stall_s", options.stall_s)
     check_range("--stall-s", options.stall_s, 0, open_low=True)
     check_range("--threads", options.threads, 0)
-    find_model(options.model)  # before anything is started
+    find_model(options.model)  # before anything starts
     check_wrapping(options.input, read_structure(options.template))
     n_clients = options.clients * len(addresses(options.input))
     threads = options.threads or max(1, available_threads() // n_clients)

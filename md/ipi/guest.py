@@ -1,7 +1,7 @@
-"""A network behind i-PI: structures in atomic units in, energies, forces and virials in atomic units out.
+"""A network as i-PI's force field: structures in, energies, forces and virials out, all in atomic units.
 
-i-PI's conventions: Bohr and Hartree; a cell holds its lattice vectors in columns; the virial is −dE/d(strain), that is −V times
-ASE's stress, with i-PI's own transposition, which makes no difference to a symmetric tensor.
+i-PI's conventions: Bohr and Hartree; a cell holds its lattice vectors in columns; the virial is −dE/d(strain), −V times ASE's
+stress, with i-PI's own transposition, which does not change a symmetric tensor.
 """
 
 import json
@@ -15,16 +15,16 @@ from md.potentials import Model, check_structure, make_potential
 from mlcalc.common.errors import InputError
 
 _FORCE = units.Hartree / units.Bohr
-_LARGEST_A = 1e6  # no atom of a simulation comes so far from the origin
-_ATOMS_AT_ONCE, _FEWEST_AT_ONCE = 1 << 16, 64  # the kernel holds its intermediate results of all structures of a call
+_LARGEST_A = 1e6  # no atom of a simulation is this far from the origin
+_ATOMS_AT_ONCE, _FEWEST_AT_ONCE = 1 << 16, 64  # the kernel keeps intermediate results of all structures of a call
 
 
 class GuestError(RuntimeError):
-    """A structure cannot be evaluated; the message says why."""
+    """A structure cannot be evaluated; the message gives the reason."""
 
 
 class CellError(GuestError):
-    """i-PI's cell does not fit the template: no structure of this run can be trusted."""
+    """i-PI's cell does not fit the template: all structures of this run are unreliable."""
 
 
 class Answer(NamedTuple):
@@ -41,12 +41,12 @@ class Answer(NamedTuple):
 
 
 class Guest:
-    """A model and the kind of structure that it will be asked about.
+    """A model and the kind of structure that it evaluates.
 
     Args:
         model: The model.
         template: Elements, their order and periodicity; positions and cell come from i-PI.
-        precision: Of the network; threads: 0 for all.
+        precision: Precision of the network; threads: 0 for all.
         atomic_energies: Whether extras hold the atom-wise energies, in Hartree.
     """
 
@@ -71,7 +71,7 @@ class Guest:
         return f"periodic in {', '.join('abc'[k] for k in np.flatnonzero(self.template.pbc))}, {atoms}: the cell comes from i-PI"
 
     def warm_up(self) -> None:
-        """Compile, so that the first structure does not wait."""
+        """Compile, so that the first structure is not delayed."""
         self.potential(self.template.positions[None])
 
     def __call__(self, cells: np.ndarray, positions: np.ndarray) -> Answer:
@@ -107,14 +107,14 @@ class Guest:
     def _evaluate(self, q: np.ndarray, vectors: np.ndarray) -> tuple:
         if not (self.periodic or self.atomic_energies):
             energies, forces = self.potential(q)
-            # Of a molecule, whose net force is zero: Σ r ⊗ f, and nothing more to compute.
+            # For a molecule, whose net force is zero, the virial is Σ r ⊗ f.
             return energies, forces, q.transpose(0, 2, 1) @ forces, None
         found = self.potential.evaluate(q, vectors if self.periodic else None)
         atomic = found["atomic_energies"] if self.atomic_energies else None
         return found["energies"], found["forces"], -found["virials"].transpose(0, 2, 1), atomic
 
     def _alike(self, vectors: np.ndarray) -> list[np.ndarray]:
-        """Groups of structures that go through the kernel together: those with one cell, and no more than memory is for."""
+        """Groups of structures for one kernel call: they share a cell, and their number is limited by memory."""
         if not self.periodic or (vectors == vectors[0]).all():
             groups = [np.arange(len(vectors))]
         else:
@@ -137,7 +137,7 @@ class Guest:
 
 
 def _say_where(q: np.ndarray) -> str:
-    """What is wrong with positions (B, N, 3) Å."""
+    """A description of invalid positions (B, N, 3) Å."""
     if not np.isfinite(q).all():
         return f"positions of structure(s) {_where(~np.isfinite(q))} are not finite"
     far = np.abs(q) >= _LARGEST_A
@@ -145,5 +145,5 @@ def _say_where(q: np.ndarray) -> str:
 
 
 def _where(wrong: np.ndarray) -> list[int]:
-    """Indices of structures with anything wrong, the first ten of them."""
+    """Indices of the first ten invalid structures."""
     return np.flatnonzero(wrong.reshape(len(wrong), -1).any(axis=1)).tolist()[:10]

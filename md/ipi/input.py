@@ -1,4 +1,4 @@
-"""What an input of i-PI (XML), or a RESTART file, says of force fields, outputs and the system; the one reader of them here."""
+"""Read force fields, outputs and the system from an input of i-PI (XML) or a RESTART file."""
 
 import math
 import re
@@ -17,10 +17,10 @@ class ForceField(NamedTuple):
     """A force field.
 
     Attributes:
-        kind: The element, ffsocket or ffdirect …; name: The attribute.
-        wraps: Whether i-PI moves every atom into the cell; None where the input does not say, then the version decides.
+        kind: The element: ffsocket, ffdirect …; name: The attribute.
+        wraps: Whether i-PI moves every atom into the cell; None if the input does not say, so that the version of i-PI decides.
         parameters: Those in braces, as text.
-        element: For what else it holds.
+        element: The element, for its other contents.
     """
 
     kind: str
@@ -31,12 +31,12 @@ class ForceField(NamedTuple):
 
 
 class Trajectory(NamedTuple):
-    """An output of i-PI with a frame for every so many steps.
+    """An output of i-PI with one frame every ``stride`` steps.
 
     Attributes:
-        name: Of its files, after the prefix; quantity: positions, x_centroid …; unit: What the input asks for, or "".
-        format: xyz, ase, pdb or bin; stride: Steps between frames; cell_unit: Of the cell, or "".
-        bead: The one bead that is written; −1 for all, −k for every k-th.
+        name: Name of its files, after the prefix; quantity: positions, x_centroid …; unit: The unit in the input, or "".
+        format: xyz, ase, pdb or bin; stride: Steps between frames; cell_unit: Unit of the cell, or "".
+        bead: The bead that is written; −1 for all, −k for every k-th.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Trajectory(NamedTuple):
 
 
 def read_root(path: str | Path) -> Element:
-    """The root of an input; InputError when it is not one of i-PI."""
+    """The root element of an input; InputError if it is not an input of i-PI."""
     if (size := check_regular(path).stat().st_size) > _LARGEST:
         raise InputError(f"{path}: {size} bytes: expected an input of i-PI of at most {_LARGEST}")
     try:
@@ -68,7 +68,7 @@ def read_root(path: str | Path) -> Element:
 
 
 def force_fields(root: Element) -> list[ForceField]:
-    """All force fields, those within others too."""
+    """All force fields, including nested ones."""
     found = []
     for element in root.iter():
         if element.tag.startswith("ff"):
@@ -89,7 +89,7 @@ def _truth(element: Element) -> bool | None:
 
 
 def the_system(root: Element, path: str | Path) -> Element:
-    """The one system; InputError when there are several, or none."""
+    """The only system; InputError if there are several or none."""
     systems = root.findall("system")
     if len(systems) != 1 or root.find("system_template") is not None:
         count = "a <system_template>" if root.find("system_template") is not None else f"{len(systems)} <system>"
@@ -98,7 +98,7 @@ def the_system(root: Element, path: str | Path) -> Element:
 
 
 def output_prefix(root: Element, path: Path) -> str:
-    """What the names of output files begin with, their folder and the last dot or underscore included."""
+    """The prefix of output files, including their folder and the final dot or underscore."""
     output, system = root.find("output"), the_system(root, path)
     prefix = (output.get("prefix", "i-pi") if output is not None else "i-pi").strip()
     names = f"{prefix}." if prefix else ""
@@ -107,7 +107,7 @@ def output_prefix(root: Element, path: Path) -> str:
 
 
 def trajectories(root: Element) -> list[Trajectory]:
-    """All outputs with frames, in the order of the input; InputError for a number that is none."""
+    """All outputs with frames, in the order of the input; InputError for a malformed number."""
     found = []
     for element in root.findall("output/trajectory"):
         text = (element.text or "").strip()
@@ -135,7 +135,7 @@ def property_files(root: Element) -> list[str]:
 
 
 def count_beads(system: Element, path: str | Path) -> int:
-    """P; InputError where the input does not say it."""
+    """P; InputError if the input does not give it."""
     for name in ("initialize", "beads"):
         element = system.find(name)
         text = element.get("nbeads", "").strip() if element is not None else ""
@@ -145,10 +145,10 @@ def count_beads(system: Element, path: str | Path) -> int:
 
 
 def quantity(system: Element, name: str, dimension: str) -> float:
-    """The number in the only element of this name anywhere in a system, in atomic units.
+    """The number in the only element of this name in a system, in atomic units.
 
     Raises:
-        InputError: None or several different ones, no number, or a unit that i-PI does not know.
+        InputError: No such element, several different ones, a malformed number, or a unit unknown to i-PI.
     """
     values = {_number(element, name, dimension) for element in system.iter(name)}
     if len(values) != 1:

@@ -1,7 +1,7 @@
-"""The launcher: i-PI and its clients as one command, which always comes to an end.
+"""The launcher: i-PI and its clients as one command that always terminates.
 
-i-PI waits for ever when nobody answers it; a client that dies leaves its work to the others, if there are any. The launcher starts
-both, passes their output on, starts a dead client again, and ends a run that has made no progress for a set time.
+i-PI waits forever if no client answers; a client that dies leaves its work to the others, if there are any. The launcher starts
+both, forwards their output, restarts dead clients, and ends a run without progress for a set time.
 """
 
 import os
@@ -20,13 +20,13 @@ from md.ipi.input import force_fields, read_root
 from md.ipi.protocol import IDLE_S
 from mlcalc.common.errors import InputError
 
-STALLED, CLIENTS_FAILED = 4, 1  # exit codes beside those of i-PI
+STALLED, CLIENTS_FAILED = 4, 1  # exit codes besides those of i-PI
 _POLL_S, _GRACE_S = 0.1, 10.0
-_RESTARTS = 5  # of every client: one that dies more often will not be cured by another start
+_RESTARTS = 5  # per client: further restarts are unlikely to help
 
 
 def addresses(input_path: str | Path) -> list[Address]:
-    """Where the force fields of an i-PI input listen; InputError when it is not such an input or has no ``ffsocket``."""
+    """The addresses of the force fields of an i-PI input; InputError if it is not such an input or has no ``ffsocket``."""
     root = read_root(input_path)
     prefix = root.get("sockets_prefix", "/tmp/ipi_").strip()
     found = []
@@ -40,12 +40,12 @@ def addresses(input_path: str | Path) -> list[Address]:
         else:
             raise InputError(f"{input_path}: port {port!r} of a force field: expected a number")
     if not found:
-        raise InputError(f"{input_path}: no <ffsocket>: there is nothing for clients to do; run i-pi itself")
+        raise InputError(f"{input_path}: no <ffsocket>: clients have no work; run i-pi directly")
     return found
 
 
 def check_wrapping(input_path: str | Path, template: Atoms) -> None:
-    """Raise InputError where i-PI would wrap the atoms of a template that is not periodic, one by one."""
+    """Raise InputError if i-PI would wrap the atoms of a non-periodic template individually."""
     if template.pbc.all():
         return
     for field in force_fields(read_root(input_path)):
@@ -58,7 +58,7 @@ def check_wrapping(input_path: str | Path, template: Atoms) -> None:
 
 
 def check_free(address: Address) -> None:
-    """Remove a Unix socket file that nobody listens to any more; InputError when another server does."""
+    """Remove a Unix socket file without a listening server; InputError if another server listens."""
     if address.unix is None:
         return
     try:
@@ -70,11 +70,11 @@ def check_free(address: Address) -> None:
         return
     except OSError as error:
         raise InputError(f"{address}: {error}") from error
-    raise InputError(f"{address}: another server listens there already; end it, or choose another <address>")
+    raise InputError(f"{address}: another server listens there already; stop it, or choose another <address>")
 
 
 class Child:
-    """A process whose lines are passed on; ``last_line_at`` tells when it last said something."""
+    """A process whose output lines are forwarded; ``last_line_at`` is the time of the last one."""
 
     def __init__(self, command: list[str], prefix: str):
         self.name, self.last_line_at = prefix, time.monotonic()
@@ -97,12 +97,12 @@ class Child:
 
     @property
     def code(self) -> int | None:
-        """Exit code, 128 + signal where a signal ended it; None while it runs."""
+        """Exit code, 128 + signal if a signal ended it; None while it runs."""
         code = self.process.poll()
         return code if code is None or code >= 0 else 128 - code
 
     def end(self, grace_s: float = _GRACE_S) -> int:
-        """SIGTERM, and SIGKILL after a time; returns the exit code."""
+        """Send SIGTERM, and SIGKILL after a delay; returns the exit code."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -139,7 +139,7 @@ class Launch:
         place = ["--unix", address.unix, "--prefix", address.prefix] if address.unix is not None else [
             "--host", address.host, "--port", str(address.port)
         ]  # fmt: skip
-        quiet_s = min(self._stall_s / 4.0, 10.0)  # a working client is heard of in time
+        quiet_s = min(self._stall_s / 4.0, 10.0)  # a working client logs within this time
         command = [
             sys.executable,
             "-P",
@@ -156,7 +156,7 @@ class Launch:
         return Child(command, f"[client {slot}] ")
 
     def run(self) -> int:
-        """Wait for the end; returns i-PI's exit code, 1 or 2 when clients could not go on, 4 after a stall, 128 + signal."""
+        """Wait for the end; returns i-PI's exit code, 1 or 2 if clients failed, 4 after a stall, 128 + signal."""
         try:
             with signals_raise():
                 while self.server.code is None:
@@ -169,7 +169,7 @@ class Launch:
                         return code
                 return self.server.code
         except Signalled as stopped:
-            _say(f"signal {stopped.number}: i-PI may write its restart file, then the run ends")
+            _say(f"signal {stopped.number}: waiting for i-PI's restart file, then ending the run")
             return 128 + stopped.number
         finally:
             self.server.end()
@@ -180,7 +180,7 @@ class Launch:
         return time.monotonic() - max(child.last_line_at for child in (self.server, *self.clients))
 
     def _mind_clients(self) -> int | None:
-        """Start dead clients again; the exit code of the launcher when that is of no use."""
+        """Restart dead clients; returns the exit code of the launcher if that cannot help."""
         for slot, client in enumerate(self.clients):
             if client.code in (None, DONE) or self.server.code is not None:
                 continue
@@ -191,17 +191,17 @@ class Launch:
                 _say(f"client {slot} has died {_RESTARTS + 1} times: ending the run")
                 return CLIENTS_FAILED
             self._restarts[slot] += 1
-            _say(f"client {slot} ended with code {client.code}: starting it again")
+            _say(f"client {slot} ended with code {client.code}: restarting it")
             self.clients[slot] = self._start_client(slot)
         return None
 
 
 def _ipi_program() -> str:
-    """i-PI's program: that of this environment, or the first on the path."""
+    """The i-PI program of this environment, or the first on the path."""
     beside = Path(sysconfig.get_path("scripts")) / "i-pi"
     found = str(beside) if beside.is_file() else shutil.which("i-pi")
     if not found:
-        raise InputError("i-pi: no such program; install it with: pip install ipi")
+        raise InputError("i-pi: program not found; install it with: pip install ipi")
     return found
 
 

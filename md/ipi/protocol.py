@@ -1,4 +1,4 @@
-"""i-PI's socket protocol as a client speaks it; nothing here knows what the numbers mean.
+"""The client side of i-PI's socket protocol, independent of the meaning of the numbers.
 
 Headers are 12 characters, integers int32, numbers float64, all in the byte order of the machine.
 
@@ -12,12 +12,12 @@ GETFORCE                                                 FORCEREADY, energy, N, 
 EXIT                                                     –
 =========  ============================================  =======================================================
 
-Where the text of INIT says ``batch_size:B`` with B > 1, POSDATA comes with N, B × (cell, inverse cell), B × positions, and the
+If the text of INIT contains ``batch_size:B`` with B > 1, POSDATA comes with N, B × (cell, inverse cell), B × positions, and the
 answer is FORCEREADY, B energies, N, B × forces, B × virials, B × (length, text). i-PI pads a short batch with its last structure.
 
-Every integer from the wire is checked before memory is asked for. No wait is without an end: between two messages the server may be
-silent for ``idle_s``, since i-PI may have to wait for other force fields; a message that has begun must go on within
-``MESSAGE_S``, and be there in that time and a second for every 64 KiB of it; an answer must be taken as fast.
+Every integer from the wire is checked before memory is allocated. Every wait is limited: between two messages the server may be
+silent for ``idle_s``, since i-PI may have to wait for other force fields; the next part of a message must arrive within
+``MESSAGE_S``, and the entire message within that time plus one second per 64 KiB; the same limits apply to answers.
 """
 
 import io
@@ -35,34 +35,34 @@ _LARGEST_BATCH = 1 << 16
 _LARGEST_MESSAGE = 1 << 28  # bytes
 IDLE_S, MESSAGE_S = 1800.0, 20.0
 _SLOWEST = 1 << 16  # bytes per second of a message
-_CLOSING_S = 2.0  # a server that never stops sending is not listened to for longer
-_PIECES = 64  # reads after which the clock is looked at
-_TICK = struct.pack("@ll", 0, 250_000)  # timeval: how often a wait looks at the clock
+_CLOSING_S = 2.0  # limit for reading from a server that never stops sending
+_PIECES = 64  # reads between checks of the clock
+_TICK = struct.pack("@ll", 0, 250_000)  # timeval: interval at which a wait checks the clock
 
 
 class ProtocolError(RuntimeError):
-    """The other side said what the protocol does not allow; the message quotes it."""
+    """The other side violated the protocol; the message quotes what it sent."""
 
 
 class Disconnected(ConnectionError):
-    """The other side is gone."""
+    """The other side has closed the connection."""
 
 
 class Stalled(RuntimeError):
-    """The other side is there and says nothing, or takes nothing; the message says how long."""
+    """The other side is connected but sends nothing, or reads nothing; the message gives the duration."""
 
 
 class Structures(NamedTuple):
-    """What POSDATA brings: cells (B, 3, 3) with lattice vectors in columns, positions (B, N, 3), both in Bohr."""
+    """The content of POSDATA: cells (B, 3, 3) with lattice vectors in columns, positions (B, N, 3), both in Bohr."""
 
     cells: np.ndarray
     positions: np.ndarray
 
 
 class _Wire(io.RawIOBase):
-    """The receiving end of a socket, which a wait comes back from now and then with nothing, for a look at the clock.
+    """The receiving end of a socket; a read returns empty at intervals, so that the caller can check the clock.
 
-    It is the system that ends a wait (SO_RCVTIMEO): where bytes do come, nothing is added to their way.
+    The system ends a wait (SO_RCVTIMEO), so that arriving bytes are not delayed.
 
     Attributes:
         ended: Whether the other side has closed.
@@ -77,7 +77,7 @@ class _Wire(io.RawIOBase):
         return True
 
     def readinto(self, buffer) -> int | None:
-        """Bytes that have come; None after a while without, and now and then where they come in small pieces."""
+        """Received bytes; None after a time without any, and at intervals if they arrive in small pieces."""
         self._reads += 1
         if not self._reads % _PIECES:
             return None
@@ -94,7 +94,7 @@ class Connection:
 
     Args:
         sock: Connected stream socket, blocking.
-        n_atoms: N that every structure must have.
+        n_atoms: N of every structure.
         first_s, idle_s: Longest silence before the first message, and between two; math.inf for no limit.
         message_s: Longest wait within a message.
     """
@@ -108,7 +108,7 @@ class Connection:
         self._socket, self._wire, self._n_atoms = sock, _Wire(sock), n_atoms
         self._reader = io.BufferedReader(self._wire, 1 << 16)
         self._silence_s, self._idle_s, self._message_s = first_s, idle_s, message_s
-        self._began: float | None = None  # of the message that is being read, once it is waited for
+        self._began: float | None = None  # start time of the message being read, once it is awaited
         self.batch_size = 1
 
     def read_header(self) -> str:
@@ -128,7 +128,7 @@ class Connection:
         return header
 
     def read_init(self) -> int:
-        """The body of INIT: the replica; a batch size in its text is taken over."""
+        """Read the body of INIT: returns the replica, and adopts a batch size from the text."""
         replica = self._read_int()
         length = self._read_int()
         if not 0 <= length <= _LONGEST_TEXT:
@@ -151,7 +151,7 @@ class Connection:
         return size
 
     def read_structures(self) -> Structures:
-        """The body of POSDATA."""
+        """Read the body of POSDATA."""
         size, n = self.batch_size, self._n_atoms
         if size == 1:
             cells = self._read_floats(18)
@@ -168,7 +168,7 @@ class Connection:
             raise ProtocolError(f"{found} atoms from the server: expected {self._n_atoms}, as in the template")
 
     def write_header(self, header: str) -> None:
-        """Send a header alone."""
+        """Send a header without a body."""
         self._send(_padded(header))
 
     def write_answer(self, energies: np.ndarray, forces: np.ndarray, virials: np.ndarray, extras: list[str]) -> None:
@@ -195,7 +195,7 @@ class Connection:
         while data:
             now = time.monotonic()
             if now - moved > self._message_s or now - began > limit:
-                raise Stalled(f"the server has not taken an answer for {now - began:.0f} s")
+                raise Stalled(f"the server has not read an answer for {now - began:.0f} s")
             with suppress(BlockingIOError):
                 data, moved = data[self._socket.send(data) :], time.monotonic()
 
@@ -204,9 +204,9 @@ class Connection:
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Say that nothing more will come, read what has come, and close."""
+        """Signal the end of sending, read the remaining bytes, and close."""
         end = time.monotonic() + _CLOSING_S
-        with suppress(OSError):  # nothing left to read, or nobody left to read from
+        with suppress(OSError):  # nothing left to read, or the connection is gone
             self._socket.shutdown(socket.SHUT_WR)
             self._socket.setblocking(False)
             while self._socket.recv(1 << 16) and time.monotonic() < end:
@@ -215,7 +215,7 @@ class Connection:
         self._socket.close()
 
     def _read(self, count: int, silence_s: float | None = None) -> bytes:
-        """So many bytes; with ``silence_s`` they begin a message, and nothing may come for so long."""
+        """Read ``count`` bytes; with ``silence_s`` they begin a message, which may be this late."""
         try:
             data = self._reader.read(count)
             if data is None or len(data) < count:
@@ -225,7 +225,7 @@ class Connection:
         return data
 
     def _wait_for(self, data: bytes, count: int, silence_s: float | None) -> bytes:
-        """The rest of ``count`` bytes, after those that have come."""
+        """Read the rest of ``count`` bytes."""
         parts, missing, moved = [data], count - len(data), time.monotonic()
         while missing:
             if self._wire.ended:
@@ -234,7 +234,7 @@ class Connection:
             if silence_s is None or missing < count:
                 self._check_message(now, moved, count)
             elif now - moved > silence_s:
-                raise Stalled(f"the server has said nothing for {silence_s:g} s")
+                raise Stalled(f"the server has sent nothing for {silence_s:g} s")
             if part := self._reader.read(missing):
                 parts.append(part)
                 missing, moved = missing - len(part), now
@@ -243,7 +243,7 @@ class Connection:
     def _check_message(self, now: float, moved: float, count: int) -> None:
         self._began = now if self._began is None else self._began
         if now - moved > self._message_s or now - self._began > self._message_s + count / _SLOWEST:
-            raise Stalled(f"half a message, and the rest has not come for {now - self._began:.0f} s")
+            raise Stalled(f"incomplete message, the rest has not arrived for {now - self._began:.0f} s")
 
     def _read_int(self) -> int:
         return int(np.frombuffer(self._read(4), dtype=np.int32)[0])

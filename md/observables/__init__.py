@@ -1,1 +1,1 @@
-"""What is measured: estimators, averages and their errors."""
+"""Estimators, averages and their errors."""

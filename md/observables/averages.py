@@ -1,4 +1,4 @@
-"""Means of recorded estimators with their errors, and what follows from several of them."""
+"""Means of recorded estimators with their errors, and quantities derived from several of them."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,7 +13,7 @@ Series = dict[str, np.ndarray]  # column of properties.csv → (n,) values
 
 
 class Ensemble(NamedTuple):
-    """What the formulas need to know of a run: number of beads P, number N of atoms that move, T."""
+    """The parameters of a run in the formulas: number of beads P, number N of moving atoms, T."""
 
     n_beads: int
     n_atoms: int
@@ -21,7 +21,7 @@ class Ensemble(NamedTuple):
 
 
 class Derived(NamedTuple):
-    """A row of the table: function of all series, unit, label, reference, and the columns without which there is none."""
+    """A row of the table: function of all series, unit, label, reference, and the required columns."""
 
     function: Callable[[Series, Ensemble], Mean]
     unit: str
@@ -39,7 +39,7 @@ def _fluctuation(series: Series, ensemble: Ensemble) -> Mean:
     """C_V = k_B [β² (⟨ε_T ε_V⟩ − ⟨ε_T⟩⟨ε_V⟩) + f/2] of primitive and centroid-virial energies; its spread grows with P."""
     v, primitive, virial, spring = (np.asarray(series[name]) for name in _FLUCTUATION)
     internal = 3 * ensemble.n_atoms * (ensemble.n_beads - 1)
-    # The primitive estimator holds all degrees of freedom that move: f = 2β(K + S) − 3N(P − 1).
+    # The primitive estimator contains all moving degrees of freedom: f = 2β(K + S) − 3N(P − 1).
     freedom = 2.0 * float((primitive + spring).mean()) / (units.kB * ensemble.temperature_K) - internal
     return fluctuation_heat_capacity(v + primitive, v + virial, freedom, ensemble.temperature_K)
 
@@ -57,19 +57,19 @@ DERIVED: dict[str, Derived] = {
 }  # fmt: skip
 
 
-_FEWEST_SAMPLES = 32  # of fewer, blocking says nothing of the error of a fluctuation
+_FEWEST_SAMPLES = 32  # with fewer, blocking cannot estimate the error of a fluctuation
 
 
 def _known(mean: Mean, n_samples: int, n_atoms: int) -> Mean:
-    """The mean of a fluctuation, NaN where there are too few samples for it: its error is as large as 3N k_B, or unknown."""
+    """The mean of a fluctuation; NaN if there are too few samples: its error is as large as 3N k_B, or unknown."""
     vague = not mean.error < 3.0 * n_atoms and not abs(mean.value) > 3.0 * mean.error
     return Mean(np.nan, np.nan, mean.n_effective) if n_samples < _FEWEST_SAMPLES or vague else mean
 
 
 def means(series: Series, ensemble: Ensemble) -> dict[str, Mean]:
-    """Means of recorded estimators with standard errors by blocking, and the rows of DERIVED that they allow.
+    """Means of recorded estimators with standard errors by blocking, and the rows of DERIVED that can be computed from them.
 
-    Heat capacities of too few samples to know them are NaN.
+    Heat capacities from too few samples are NaN.
     """
     found = {name: block_average(values) for name, values in series.items()}
     for name, row in DERIVED.items():

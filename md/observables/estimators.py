@@ -1,14 +1,14 @@
-"""Estimators: pure functions of one configuration of a ring polymer, and the one table that names them.
+"""Estimators: pure functions of one configuration of a ring polymer, and the table that lists them.
 
 Letters: β = 1/k_BT, V = (1/P) Σ_j V(q_j), q̄ centroid, ω_P = P/(βħ).
 
-Degrees of freedom. Where the centre of mass is held at rest, its ½k_BT per direction is missing from the ensemble and from these
-estimators alike. Where rotation is held too, momenta have one degree of freedom less per direction in which the inertia tensor I of
-all beads has an extent (three), and positions are weighted by (det I)^(−½); the virial theorem then leaves to the centroids
+Degrees of freedom. If the centre of mass is held at rest, its ½k_BT per direction is missing from both the ensemble and these
+estimators. If rotation is held too, momenta have one degree of freedom less per direction in which the inertia tensor I of
+all beads has an extent (three), and positions are weighted by (det I)^(−½); by the virial theorem the centroids then keep
 
     3N − 3 − tr(I⁻¹ I_c),    I_c the inertia tensor of the centroids (times P),
 
-which is 3N − 6 for a rigid frame and 3N − 5 for a diatomic, up to the share of the inertia that is spread of the beads.
+which is 3N − 6 for a rigid frame and 3N − 5 for a diatomic, up to the share of the inertia that comes from the spread of the beads.
 """
 
 from collections.abc import Callable
@@ -30,14 +30,14 @@ _MARTYNA = "Martyna, Hughes, Tuckerman, J. Chem. Phys. 110, 3275 (1999), doi:10.
 _SCHRAN = "Schran, Brezina, Marsalek, J. Chem. Phys. 153, 104105 (2020), doi:10.1063/5.0016004"
 _YAMAMOTO = "Yamamoto, J. Chem. Phys. 123, 104101 (2005), doi:10.1063/1.2013257"
 
-# When an estimator is recorded: always, for molecules alone, or where the key of that name is set.
+# When an estimator is recorded: always, only for molecules, or if the key of that name is set.
 ALWAYS, MOLECULE, PER_ATOM = "always", "molecule", "per_atom"
 SCALED, VIRIALS, COMMITTEE = "heat_capacity", "pressure", "committee"
 SCALING = 0.1  # δ of heat_capacity.py: small against 1, large against the rounding of a float32 network
 
 
 class Sample(NamedTuple):
-    """What an estimator may look at.
+    """The input of estimators.
 
     Attributes:
         step: Number of time steps since the start; time_fs: the same in fs.
@@ -45,11 +45,11 @@ class Sample(NamedTuple):
         potential_energies: (P,) eV; forces: (P, N, 3) eV/Å.
         temperature_K: T of the ensemble.
         remove_com, remove_rotation: Whether translation and rotation are held at rest.
-        heat: Energy that the thermostat has taken out so far, eV.
-        scaled_energies: (2,) eV, V± of heat_capacity.py; None where it was not evaluated.
-        virials: (P, 3, 3) eV, dE/d(strain) of every bead; None for a molecule, or where not evaluated.
-        disagreement: (P, N) eV/Å, of a committee on forces; None without one.
-        modes: The state in normal modes (live), for checkpoints; estimators have no use for it.
+        heat: Energy that the thermostat has removed so far, eV.
+        scaled_energies: (2,) eV, V± of heat_capacity.py; None if not evaluated.
+        virials: (P, 3, 3) eV, dE/d(strain) of every bead; None for a molecule, or if not evaluated.
+        disagreement: (P, N) eV/Å, disagreement of a committee on forces; None without a committee.
+        modes: The state in normal modes (live), for checkpoints; estimators do not use it.
     """
 
     step: int
@@ -68,12 +68,12 @@ class Sample(NamedTuple):
 
     @property
     def volume(self) -> float:
-        """Å³, of the cell of the state."""
+        """Volume of the cell, Å³."""
         return float(np.abs(np.linalg.det(self.ring_polymer.cell)))
 
     @property
     def properties(self) -> dict[str, float]:
-        """The total estimators of ESTIMATORS that this sample has what they need for, by column."""
+        """The total estimators of ESTIMATORS that this sample allows, by column."""
         return self.values(
             columns(
                 self.scaled_energies is not None,
@@ -89,7 +89,7 @@ class Sample(NamedTuple):
 
     @property
     def per_atom(self) -> dict[str, np.ndarray]:
-        """The estimators of ESTIMATORS with a value for every atom, (N,) each."""
+        """The estimators of ESTIMATORS with one value per atom, (N,) each."""
         return {name: np.asarray(row.function(self)) for name, row in ESTIMATORS.items() if row.needs == PER_ATOM}
 
 
@@ -102,9 +102,9 @@ def _centre_of_mass(positions: np.ndarray, masses: np.ndarray) -> np.ndarray:
 
 
 def _frozen(sample: Sample) -> tuple[float, np.ndarray]:
-    """Degrees of freedom held at rest: of all momenta, and of each atom's centroid (N,) as the virial theorem has it.
+    """Degrees of freedom held at rest: of all momenta, and of each atom's centroid (N,) by the virial theorem.
 
-    A centre of mass moves its atoms, a rotation its atoms in a frame, in proportion to what they add to mass and inertia.
+    Each atom's share is its contribution to the mass and to the inertia.
     """
     q, _, masses = sample.ring_polymer[:3]
     total, by_atom = 3.0 * sample.remove_com, 3.0 * sample.remove_com * masses / masses.sum()
@@ -122,7 +122,7 @@ def _frozen(sample: Sample) -> tuple[float, np.ndarray]:
 
 
 def temperature(sample: Sample) -> float:
-    """Kinetic temperature of the beads divided by P, K: T when the thermostat does its work."""
+    """Kinetic temperature of the beads divided by P, K: equal to T if the thermostat works correctly."""
     freedom = sample.ring_polymer.positions.size - _frozen(sample)[0]
     kinetic = ring_polymer_kinetic_energy(sample.ring_polymer)
     return 2.0 * kinetic / (max(freedom, 1.0) * units.kB * len(sample.ring_polymer.positions))
@@ -142,13 +142,13 @@ def spring(sample: Sample) -> float:
 
 
 def kinetic_primitive(sample: Sample) -> float:
-    """3PN/2β − springs: unbiased, but its spread grows with P. Not with quantum GLE thermostats, whose momenta are not at PT."""
+    """3PN/2β − springs: unbiased, but its spread grows with P. Invalid for quantum GLE thermostats (momenta not at PT)."""
     freedom = sample.ring_polymer.positions.size - _frozen(sample)[0]
     return 0.5 * freedom * _thermal(sample) - spring(sample)
 
 
 def kinetic_virial(sample: Sample) -> float:
-    """3N/2β + (1/2P) Σ_j Σ_i (q_ij − q̄_i)·∂V/∂q_ij (centroid virial): the primitive one's mean, with a spread free of P."""
+    """3N/2β + (1/2P) Σ_j Σ_i (q_ij − q̄_i)·∂V/∂q_ij (centroid virial): mean as the primitive one, spread independent of P."""
     q = sample.ring_polymer.positions
     virial = -((q - q.mean(axis=0)) * sample.forces).sum() / (2 * len(q))
     return 0.5 * (q[0].size - _frozen(sample)[1].sum()) * _thermal(sample) + virial
@@ -162,7 +162,7 @@ def kinetic_virial_com(sample: Sample) -> float:
 
 
 def conserved(sample: Sample) -> float:
-    """(Hamiltonian of the ring polymer + heat taken out by the thermostat)/P: constant but for the time-step error."""
+    """(Hamiltonian of the ring polymer + heat removed by the thermostat)/P: constant up to the time-step error."""
     n_beads = len(sample.ring_polymer.positions)
     kinetic = ring_polymer_kinetic_energy(sample.ring_polymer)
     return (kinetic + sample.heat) / n_beads + spring(sample) + potential(sample)
@@ -198,13 +198,13 @@ def energy_scaled(sample: Sample) -> float:
 
 
 def energy_scaled_slope(sample: Sample) -> float:
-    """ε′ of heat_capacity.py: what the heat capacity needs beside ε."""
+    """ε′ of heat_capacity.py: enters the heat capacity together with ε."""
     outer, inner, thermal, kinetic = _scaled(sample)
     return -kinetic * thermal + (outer + inner) * thermal / SCALING**2
 
 
 def _scaled(sample: Sample) -> tuple[float, float, float, float]:
-    """(1 ± δ)V±, k_BT, kinetic part. About V, whose size would cost digits: both differences are blind to a constant."""
+    """(1 ± δ)V±, k_BT, kinetic part. Energies relative to V, which keeps digits: a constant cancels from both differences."""
     above, below = sample.scaled_energies - potential(sample)
     kinetic = 0.5 * (sample.ring_polymer.positions[0].size - _frozen(sample)[1].sum()) * _thermal(sample)
     return (1.0 + SCALING) * above, (1.0 - SCALING) * below, _thermal(sample), kinetic
@@ -219,7 +219,7 @@ def pressure(sample: Sample) -> float:
 
 
 def largest_disagreement(sample: Sample) -> float:
-    """max_ij σ_ij, eV/Å, of bead j of atom i."""
+    """max_ij σ_ij, eV/Å, over atoms i and beads j."""
     return float(sample.disagreement.max())
 
 
@@ -229,9 +229,9 @@ class Estimator(NamedTuple):
     Attributes:
         function: Sample → number, or (N,) numbers where ``needs`` is PER_ATOM.
         unit: As printed.
-        label: What it is, for tables.
-        reference: Where it comes from.
-        needs: When it is recorded, see above.
+        label: Name in tables.
+        reference: Literature source.
+        needs: Condition for recording, see above.
     """
 
     function: Callable[[Sample], float | np.ndarray]

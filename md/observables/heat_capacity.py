@@ -1,6 +1,6 @@
 """Heat capacity of a ring polymer, by scaled coordinates and from fluctuations.
 
-With V± the mean over beads of V at q̄ + √(1 ± δ)(q − q̄) and f the degrees of freedom of the centroids (3N less what is at rest)::
+With V± the mean over beads of V at q̄ + √(1 ± δ)(q − q̄) and f the degrees of freedom of the centroids (3N minus those at rest)::
 
     ε  = f/2β + [(1+δ)V₊ − (1−δ)V₋]/2δ             its mean is the energy
     ε′ = −f/2β² + [(1+δ)V₊ + (1−δ)V₋ − 2V]/δ²β      ⟨ε′⟩ = ⟨dε/dβ at fixed scaled coordinates⟩
@@ -9,12 +9,12 @@ With V± the mean over beads of V at q̄ + √(1 ± δ)(q − q̄) and f the deg
 No second derivatives of V are needed, only its values at 2P more configurations; the differences are exact for a harmonic V, and
 the spread does not grow with P.
 
-From fluctuations of what every run records, with ε_T the primitive and ε_V the centroid-virial energy: dE/dβ of E = ⟨ε_V⟩ under
-weights whose logarithm changes by −ε_T gives
+From fluctuations of quantities that every run records, with ε_T the primitive and ε_V the centroid-virial energy: dE/dβ of
+E = ⟨ε_V⟩ under weights whose logarithm changes by −ε_T gives
 
     C_V / k_B = β²(⟨ε_T ε_V⟩ − ⟨ε_T⟩⟨ε_V⟩) + f/2,
 
-which costs nothing and is exact at P = 1, but whose spread grows with P.
+which needs no extra evaluations and is exact at P = 1, but its spread grows with P.
 
 Source of the scaled form: Yamamoto, J. Chem. Phys. 123, 104101 (2005), doi:10.1063/1.2013257.
 """
@@ -56,7 +56,7 @@ def _covariance(a: np.ndarray, b: np.ndarray, beta: float, offset: np.ndarray) -
     """β² cov(a, b) + ⟨offset⟩.
 
     To first order it depends on the trajectory as the mean of β²(a − ⟨a⟩)(b − ⟨b⟩) + offset does; that series is blocked. The
-    sample covariance falls short by that of the two means, which is added back.
+    sample covariance is too small by the covariance of the two means, which is added.
     """
     a, b = (beta * (np.asarray(x) - np.mean(x)) for x in (a, b))
     found = block_average(a * b + offset)

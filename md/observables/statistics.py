@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-_FEWEST_BLOCKS = 16  # below, the spread of block means says little: its own relative error is 1/√(2·15) = 18 %
+_FEWEST_BLOCKS = 16  # below, the spread of block means is too uncertain: its own relative error is 1/√(2·15) = 18 %
 
 
 class Mean(NamedTuple):
@@ -18,9 +18,9 @@ class Mean(NamedTuple):
 def block_average(series) -> Mean:
     """Mean of a correlated series with its standard error by blocking.
 
-    Neighbours are averaged pairwise again and again. While the blocks are shorter than the correlation time the naive error
-    grows, then it stays. The error is taken at the smallest block size whose square root error cannot be told from those of
-    all larger blocks; when the series is too short for that, the largest one is given.
+    Neighbours are averaged pairwise repeatedly. The naive error grows while the blocks are shorter than the correlation time, and
+    is constant beyond. The result is the error at the smallest block size that agrees with those of all larger blocks within their
+    uncertainty; if the series is too short for that, the largest error.
 
     Args:
         series: (n,) numbers, equally spaced in time.
@@ -47,7 +47,7 @@ def block_average(series) -> Mean:
 
 
 def _plateau(errors: np.ndarray, uncertainties: np.ndarray) -> float:
-    """The first error that all later ones agree with, within their uncertainty."""
+    """The first error that agrees with all later ones within their uncertainty."""
     for k in range(len(errors)):
         if (errors[k:] <= errors[k] + np.hypot(uncertainties[k], uncertainties[k:])).all():
             return float(errors[k])
@@ -57,7 +57,7 @@ def _plateau(errors: np.ndarray, uncertainties: np.ndarray) -> float:
 def autocorrelation_time(series) -> Mean:
     """Integrated autocorrelation time ½ + Σ_t ρ(t) of a series, in samples, with its standard error.
 
-    The sum ends at the first t of at least five times the time summed so far, which balances noise against what is cut off.
+    The sum ends at the first t of at least five times the time summed so far, which balances noise against the truncated tail.
 
     Args:
         series: (n,) numbers, equally spaced in time.
@@ -72,7 +72,7 @@ def autocorrelation_time(series) -> Mean:
     x = x - x.mean() if n else x
     if n < 2 or not x.any():
         return Mean(np.nan, np.nan, float(n))
-    spectrum = np.abs(np.fft.rfft(x, 2 * n)) ** 2  # padded: no correlation of the end with the start
+    spectrum = np.abs(np.fft.rfft(x, 2 * n)) ** 2  # padded, so that the end is not correlated with the start
     correlation = np.fft.irfft(spectrum)[:n]
     times = np.cumsum(correlation / correlation[0]) - 0.5
     window = np.arange(n) >= 5.0 * times
@@ -86,7 +86,7 @@ def equilibrated_from(series, candidates: int = 50) -> int:
 
     Args:
         series: (n,) numbers, equally spaced in time.
-        candidates: How many starts are tried, equally spaced over the first nine tenths.
+        candidates: Number of starts to try, equally spaced over the first nine tenths.
 
     Source: Chodera, J. Chem. Theory Comput. 12, 1799 (2016), doi:10.1021/acs.jctc.5b00784.
     """

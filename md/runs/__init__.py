@@ -1,4 +1,4 @@
-"""Runs: from settings to a folder, resumed to the bit."""
+"""Runs: from settings to a folder, with bit-for-bit resumption."""
 
 from mlcalc.common.packages import lazy_names
 

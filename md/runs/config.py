@@ -19,11 +19,11 @@ class RunSettings:
     Attributes:
         structure: Start geometry (any format ASE reads), relative to the TOML; Å.
         model: Shipped model name or path of a model file.
-        beads: Number of replicas P, or a list: each P then gets a sub-folder of its own.
-        output: Folder to write, relative to the current one.
+        beads: Number of replicas P, or a list: each P then gets its own sub-folder.
+        output: Folder to write, relative to the current folder.
         temperature_K, timestep_fs: T and Δt.
         steps: Time steps of production; equilibration_steps come before and are not recorded.
-        seed: Of the random numbers; same seed, same bits.
+        seed: Seed of the random numbers; the same seed gives the same bits.
         integrator, thermostat: Names, see md/dynamics/integrators.py and md/dynamics/thermostats.py.
         centroid_time_fs: Relaxation time τ₀ of the centroid's momenta.
         friction_scale: λ; internal modes feel the friction 2λω_k (T-RPMD: λω_k).
@@ -33,23 +33,23 @@ class RunSettings:
         precision: Arithmetic of the network, float32 or float64; positions and momenta are float64 always.
         backend: numba (compiled kernel) or torch.
         threads: Threads of the numba backend; 0 takes all.
-        heat_capacity: Record what the heat capacity needs: two more evaluations of the network at every record.
+        heat_capacity: Record the heat capacity: two more evaluations of the network at every record.
         pressure: Record the pressure of a structure that is periodic in all three directions: one more evaluation at every record.
         per_atom: Record kinetic energy, radius of gyration and isotope derivative of every atom with every frame.
         properties_every_steps, trajectory_every_steps: Intervals of recording.
-        checkpoint_every_steps: Interval of the states that 'rpmd resume' starts from.
-        committee: Models beside ``model`` that are evaluated at every record: their disagreement on forces is recorded.
-        max_disagreement_eV_A: A run whose committee disagrees more on any bead of an atom stops; 0 to record alone.
-        domain_guard: What to do when atoms come closer than the model can be trusted: stop, warn or record.
-        energy_guard: What to do when a bead of a molecule lies below the minimum that its start relaxes to: stop, warn,
-            record or off (md/guards/limits.py says why and by how much).
-        bond_guard: What to do when bonds are not those of the start: stop, warn, record or off (md/guards/bonds.py).
-        max_force_eV_A: A run with a larger force on any bead stops.
+        checkpoint_every_steps: Interval between the states that 'rpmd resume' starts from.
+        committee: Further models, evaluated at every record to record their disagreement on forces.
+        max_disagreement_eV_A: A run stops if its committee disagrees more on any bead of an atom; 0 to only record.
+        domain_guard: Action if atoms come closer than the model is reliable: stop, warn or record.
+        energy_guard: Action if a bead of a molecule lies below the minimum that its start relaxes to: stop, warn, record or
+            off (reason and margin: md/guards/limits.py).
+        bond_guard: Action if bonds differ from those of the start: stop, warn, record or off (md/guards/bonds.py).
+        max_force_eV_A: A run stops at a larger force on any bead.
         max_temperature_K, max_gyration_A: Likewise for temperature and width of an atom's ring polymer; 0 for the
             defaults of md/guards/limits.py.
-        trajectories, trajectories_at_once: Of 'rpmd real-time': how many, each of ``steps`` after a thermalisation of
-            ``equilibration_steps``, and how many of them move as one batch.
-        velocities_every_steps: Interval of its recording.
+        trajectories, trajectories_at_once: For 'rpmd real-time': number of trajectories, each of ``steps`` after a thermalisation
+            of ``equilibration_steps``, and how many of them move as one batch.
+        velocities_every_steps: Recording interval of 'rpmd real-time'.
     """
 
     structure: str
@@ -113,15 +113,15 @@ class RunSettings:
             check_choice(name, getattr(self, name), ("stop", "warn", "record", "off"))
         if (self.thermostat == "GLE") != bool(self.gle_file):
             raise InputError(
-                f"thermostat = {self.thermostat!r} with gle_file = {self.gle_file!r}: the thermostat GLE, and no other, needs one"
+                f"thermostat = {self.thermostat!r} with gle_file = {self.gle_file!r}: GLE needs one; other thermostats take none"
             )
         if self.max_disagreement_eV_A and not self.committee:
             raise InputError(
-                f"max_disagreement_eV_A = {self.max_disagreement_eV_A:g} without a committee: give its models"
+                f"max_disagreement_eV_A = {self.max_disagreement_eV_A:g} needs a committee: give its models"
             )
         if self.heat_capacity and self.thermostat in _NOT_CANONICAL:
             raise InputError(
-                f"heat_capacity with thermostat = {self.thermostat!r}: its fluctuations are not those at constant temperature; "
+                f"heat_capacity with thermostat = {self.thermostat!r}: its fluctuations are not those of the canonical ensemble; "
                 f"expected one of {', '.join(name for name in THERMOSTAT_NAMES if name not in _NOT_CANONICAL)}"
             )
 
@@ -132,12 +132,12 @@ class RunSettings:
 
     @property
     def n_beads(self) -> int:
-        """P of settings of one run, as for_beads gives them."""
+        """P of the settings of one run, as returned by for_beads."""
         (n_beads,) = self.bead_counts
         return n_beads
 
     def for_beads(self, n_beads: int) -> "RunSettings":
-        """The settings of the run with this P alone."""
+        """The settings of the run with only this P."""
         return replace(self, beads=n_beads)
 
 
@@ -145,7 +145,7 @@ def read_settings(path: str | Path, overrides: dict[str, Any]) -> RunSettings:
     """Settings from a TOML file and overrides of its keys.
 
     Raises:
-        InputError: Missing or malformed file, unknown key (the nearest is named), value out of range.
+        InputError: Missing or malformed file, unknown key (the message names the nearest), value out of range.
     """
     path = Path(path)
     values = read_toml(path) | overrides

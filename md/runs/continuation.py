@@ -1,4 +1,4 @@
-"""Does a checkpoint belong to the files beside it? A checksum shows that it is undamaged, not that it is this run's."""
+"""Check that a checkpoint belongs to the files beside it: a checksum only shows that it is undamaged."""
 
 import math
 from pathlib import Path
@@ -22,10 +22,10 @@ from mlcalc.common.errors import InputError
 
 
 def check_checkpoint(folder: Path, kind: str, settings: RunSettings, atoms: Atoms, checkpoint: Checkpoint) -> None:
-    """Raise InputError unless a checkpoint can be that of a run with these settings: phase, step, state, generators, tables.
+    """Raise InputError unless a checkpoint fits a run with these settings: phase, step, state, generators, tables.
 
     Args:
-        folder: The run folder; kind: identity.RUN or identity.REAL_TIME; settings: Of one number of beads; atoms: The start.
+        folder: The run folder; kind: identity.RUN or identity.REAL_TIME; settings: For one number of beads; atoms: The start.
     """
     try:
         state = _expected_state(kind, settings, atoms)
@@ -37,19 +37,19 @@ def check_checkpoint(folder: Path, kind: str, settings: RunSettings, atoms: Atom
             _check_lines(folder, settings, checkpoint)
         found = {name: array.shape for name, array in checkpoint.state.items()}
         cell = cell_of(atoms)
-        if cell is not None and "cell" in found:  # no checkpoint had one up to version 0.2
+        if cell is not None and "cell" in found:  # checkpoints had none up to version 0.2
             state["cell"] = cell.shape
         if found != state:
             raise InputError(f"a state with {_shapes(found)}: expected {_shapes(state)}")
         if "cell" in found and not np.array_equal(checkpoint.state["cell"], cell):
-            raise InputError(f"the cell is not that of {STRUCTURE}, and no run changes it")
+            raise InputError(f"the cell differs from that of {STRUCTURE}, although no run changes it")
     except InputError as error:
         reason = str(error).replace(f"{folder}/", "")
         raise InputError(f"{folder}: cannot be resumed from its checkpoint: {reason}") from error
 
 
 def done_steps(settings: RunSettings, checkpoint: Checkpoint | None) -> int:
-    """The step of a run at a checkpoint, as its status counts them: equilibration comes before 0."""
+    """The step of a run at a checkpoint, counted as in its status: equilibration steps are negative."""
     if checkpoint is None:
         return 0
     if checkpoint.phase == TRAJECTORIES:
@@ -58,7 +58,7 @@ def done_steps(settings: RunSettings, checkpoint: Checkpoint | None) -> int:
 
 
 def _expected_state(kind: str, settings: RunSettings, atoms: Atoms) -> dict[str, tuple[int, ...]]:
-    """Shapes of the arrays of a state, by name; a cell may come beside them."""
+    """Shapes of the arrays of a state, by name; a cell is optional."""
     n_beads, n = settings.n_beads, len(Clamped.of(atoms).moving)
     if kind == REAL_TIME:
         return dict.fromkeys(("positions", "momenta"), (n_beads, settings.trajectories_at_once * n, 3))
@@ -85,7 +85,7 @@ def _check_steps(settings: RunSettings, checkpoint: Checkpoint) -> None:
 
 
 def _entries(checkpoint: Checkpoint, every: int) -> int:
-    """How many entries of a table there are at a checkpoint; the first is of step 0 of production."""
+    """The number of entries of a table at a checkpoint; the first is of step 0 of production."""
     return checkpoint.step // every + 1 if checkpoint.phase == PRODUCTION else 0
 
 
@@ -107,7 +107,7 @@ def _check_frames(folder: Path, settings: RunSettings, checkpoint: Checkpoint) -
 
 
 def wrong_time(found: np.ndarray, expected: np.ndarray) -> str:
-    """Which of the times (n_frames,) in fs is not what it should be; empty where all are."""
+    """The first wrong one of the times (n_frames,) in fs, as text; empty if all are right."""
     wrong = ~(np.abs(found - expected) <= 1e-6 * np.abs(expected) + 1e-9)
     at = int(np.argmax(wrong)) if wrong.any() else -1
     return f"frame {at} is of {found[at]:g} fs, expected {expected[at]:g} fs" if at >= 0 else ""
@@ -129,7 +129,7 @@ def _check_lines(folder: Path, settings: RunSettings, checkpoint: Checkpoint) ->
     last = str((expected - 1) * every).encode() if expected else b"step"
     if not whole or len(lines) != expected + 1 or lines[-1].split(b",")[0] != last:
         raise InputError(
-            f"{size} bytes of {PROPERTIES}, which hold {len(lines) - 1} lines: expected {expected} whole ones at step "
+            f"{size} bytes of {PROPERTIES}, which hold {len(lines) - 1} lines: expected {expected} complete lines at step "
             f"{checkpoint.step}"
         )
 

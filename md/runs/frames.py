@@ -27,17 +27,17 @@ from md.runs.run_folder import (
 from mlcalc.common.errors import InputError
 
 _MOST_UNCERTAIN = 100  # default number of beads on which a committee disagrees
-_LEAST_A = 0.01  # beads whose distances differ by less, root mean square, are one structure to a label
+_LEAST_A = 0.01  # beads whose distances differ by less, root mean square, count as one structure
 
 
 class Choice(NamedTuple):
-    """Which beads of which frames.
+    """The choice of beads and frames.
 
     Attributes:
-        skip, every: Frames to leave out at the start, and the stride.
-        beads_per_frame: How many beads of each frame, drawn at random with ``seed``; None for all.
-        disagreement: Only beads on which the run's committee disagrees on the force on an atom by more than this, eV/Å.
-        most: At most so many, the most different ones; None for 100 with ``disagreement``, else all.
+        skip, every: Number of frames to skip at the start, and the stride.
+        beads_per_frame: Number of beads of each frame, drawn at random with ``seed``; None for all.
+        disagreement: Only beads for which the run's committee disagrees on the force on an atom by more than this, eV/Å.
+        most: Upper limit on the number of beads; the most different are kept. None for 100 with ``disagreement``, else all.
     """
 
     skip: int = 0
@@ -49,17 +49,17 @@ class Choice(NamedTuple):
 
 
 def bead_structures(folder: Path, choice: Choice) -> tuple[list, str]:
-    """Snapshots of single beads of a run as ASE Atoms, for labelling, and how many there were to choose from.
+    """Snapshots of single beads of a run as ASE Atoms, for labelling, and a line on the number of candidates.
 
-    Where there are more than ``most``, those are taken that differ most in the distances of their atoms: first the one that the
-    committee is least sure of, then again and again the one that is farthest from all that were taken.
+    If there are more than ``most``, the ones that differ most in their interatomic distances are chosen: first the one with the
+    largest disagreement, then repeatedly the one farthest from all chosen ones.
 
     Returns:
-        Structures centred at the origin; ``info`` says temperature_K, beads, trajectory, step, bead and sampling, and charge and
-        multiplicity where the start says them.
+        Structures centred at the origin; ``info`` holds temperature_K, beads, trajectory, step, bead and sampling, and charge and
+        multiplicity if the start has them.
 
     Raises:
-        InputError: Not a run folder, a number out of range, or no bead left.
+        InputError: Not a run folder, a number out of range, or no beads left.
     """
     if not is_run_folder(folder):
         raise InputError(f"{folder} is not a run folder of 'rpmd run' (no {INPUT}, {STRUCTURE} or {MODEL})")
@@ -99,7 +99,7 @@ def _disagreement(folder: Path, positions: np.ndarray, cells: np.ndarray) -> np.
     """(n_frames, P) eV/Å, largest over the atoms that move, of the run's model and its committee at positions of its frames."""
     settings = None if kind_of(folder) == FROM_IPI else own_settings(folder)
     if settings is None or not settings.committee:
-        raise InputError(f"{folder}: recorded no disagreement; run it with a committee")
+        raise InputError(f"{folder}: no disagreement recorded; run it with a committee")
     models = [load_model(name) for name in (settings.model, *settings.committee)]
     atoms = read_start(folder / STRUCTURE, models[0], quiet=True)
     potentials = potentials_of(settings, atoms, models)
@@ -113,7 +113,7 @@ def _disagreement(folder: Path, positions: np.ndarray, cells: np.ndarray) -> np.
 
 
 def _drawn(chosen: np.ndarray, choice: Choice) -> np.ndarray:
-    """The same (n_frames, P), with ``beads_per_frame`` of those that are True in each frame, drawn at random."""
+    """A mask (n_frames, P) with ``beads_per_frame`` of the True entries of each frame, drawn at random."""
     if choice.beads_per_frame is None:
         return chosen
     rng, drawn = np.random.default_rng(choice.seed), np.zeros_like(chosen)
@@ -125,7 +125,7 @@ def _drawn(chosen: np.ndarray, choice: Choice) -> np.ndarray:
 def _thinned(
     chosen: np.ndarray, positions: np.ndarray, cells: np.ndarray, uncertain: np.ndarray, atoms: Atoms, choice: Choice
 ) -> np.ndarray:
-    """(2, n) frames and beads of at most ``most`` that are the most different, in the order of the run."""
+    """(2, n) frames and beads of the at most ``most`` most different beads, in the order of the run."""
     frames, beads = np.nonzero(chosen)
     most = choice.most or (None if choice.disagreement is None else _MOST_UNCERTAIN)
     if most is None or not len(frames):
@@ -152,7 +152,7 @@ def _snapshot(atoms: Atoms, positions: np.ndarray, cell: np.ndarray, facts: dict
     """One bead as a structure, in the cell (3, 3) Å of its frame."""
     snapshot = atoms.copy()
     snapshot.cell = cell
-    snapshot.set_constraint()  # ASE would report no forces on atoms that are held, and labels need them
+    snapshot.set_constraint()  # ASE would report zero forces on held atoms, and labels need them
     snapshot.positions = positions - (0 if atoms.pbc.any() else positions.mean(axis=0))
     snapshot.info = electronic_state(atoms).info | facts
     return snapshot

@@ -1,4 +1,4 @@
-"""What a run must share with the one that it resumes: all settings that its numbers depend on, and its files."""
+"""The identity of a run: all settings that its numbers depend on, and its files. A resumed run must match it."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from md.runs.config import RunSettings
 
 RUN, REAL_TIME = "run", "real-time"
 FILES = {"output", "structure", "model", "committee", "gle_file"}
-# Keys that leave what is computed as it is: a run may be resumed with other values of them.
+# Keys that do not affect the computed numbers: a run may be resumed with other values.
 FREE = FILES | {
     "threads", "checkpoint_every_steps", "domain_guard", "energy_guard", "bond_guard", "max_force_eV_A",
     "max_temperature_K", "max_gyration_A",
@@ -17,7 +17,7 @@ FREE = FILES | {
 
 
 def digests_of(contents: Mapping[str, bytes]) -> dict[str, str]:
-    """SHA-256 of files, by key of their settings."""
+    """SHA-256 of files, by settings key."""
     return {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
 
 
@@ -29,6 +29,6 @@ def identity(settings: RunSettings, kind: str, digests: Mapping[str, str]) -> di
 
 
 def differences(then: dict, now: dict) -> str:
-    """Which entries of two identities differ, for the user; empty when none does."""
+    """The entries in which two identities differ, as text; empty if none does."""
     keys = [key for key in now | then if now.get(key) != then.get(key)]
     return "; ".join(f"{key} = {now.get(key)!r}, was {then.get(key)!r}" for key in keys)

@@ -1,6 +1,6 @@
-"""``rpmd check``: is everything in a run folder what it should be, and how can it be recovered or resumed?
+"""``rpmd check``: check a run folder for damage, and say how to recover or resume the run.
 
-Nothing is changed; a run that is being written may be checked too.
+Nothing is changed; a run in progress may be checked too.
 """
 
 import fcntl
@@ -42,11 +42,11 @@ from mlcalc.common.errors import InputError, one_line
 
 _ROWS_AT_ONCE = 1 << 24  # bytes of a dataset
 _TRAJECTORY = "H5MD trajectory of a ring polymer"
-_LARGEST = 1e12  # eV, Å/fs: no number of a run is so large
+_LARGEST = 1e12  # eV, Å/fs: no number of a run is this large
 
 
 class Finding(NamedTuple):
-    """What was found in one part of a run folder; curable says that 'rpmd resume' makes it good."""
+    """The result for one part of a run folder; ``curable``: 'rpmd resume' repairs it."""
 
     part: str
     good: bool
@@ -55,7 +55,7 @@ class Finding(NamedTuple):
 
 
 class Problem(Exception):
-    """Something is wrong with a part."""
+    """A part is damaged."""
 
     def __init__(self, text: str, curable: bool = False):
         super().__init__(text)
@@ -63,11 +63,11 @@ class Problem(Exception):
 
 
 def inspect(folder: Path) -> tuple[list[Finding], str]:
-    """Check every part of a run folder; returns what was found, and what to do next."""
+    """Check every part of a run folder; returns the findings and what to do next."""
     findings: list[Finding] = []
 
     def look(part: str, check: Callable):
-        """The value of a check that returns it with what to say of it; None when there is a problem."""
+        """The value of a check, which returns a value and a text; None if the check fails."""
         try:
             value, text = check()
         except (Problem, InputError, OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
@@ -79,9 +79,11 @@ def inspect(folder: Path) -> tuple[list[Finding], str]:
 
     try:
         check_files(folder)
-    except InputError as error:  # nothing else may be opened
+    except InputError as error:  # no other file may be opened
         problem = one_line(str(error).replace(f"{folder}/", ""))
-        return [Finding("files", False, problem, False)], f"do not use it as it is: {folder} was not left so by rpmd"
+        return [
+            Finding("files", False, problem, False)
+        ], f"do not use it as it is: rpmd did not leave {folder} in this state"
     writing = is_being_written(folder)
     status, kind = look(STATUS, lambda: _status(folder, writing)) or {}, kind_of(folder)
     settings = look(INPUT, lambda: _settings(folder))
@@ -151,7 +153,7 @@ def _structure(folder: Path) -> tuple[Atoms, str]:
 def _physics(settings: RunSettings, kind: str) -> tuple[dict, str]:
     inputs = read_inputs(settings, quiet=True)
     found = identity(settings, kind, digests_of(inputs.contents))
-    return found, f"model of {len(inputs.models[0].config.elements)} elements, whole"
+    return found, f"model of {len(inputs.models[0].config.elements)} elements, undamaged"
 
 
 def _checkpoint(folder: Path) -> tuple[Checkpoint | None, str]:
@@ -192,7 +194,7 @@ def _trajectory(folder: Path, settings: RunSettings, n_atoms: int, extent: dict)
         }
         bad = [name for name, limit in limits.items() if not _all_below(limit, file[name], layout.n_frames)]
         if bad:
-            raise Problem(f"{bad[0]} holds numbers that are not finite, or out of all proportion")
+            raise Problem(f"{bad[0]} holds numbers that are not finite or are impossibly large")
     return layout.n_frames, f"{layout.n_frames} frames, all finite"
 
 
@@ -214,15 +216,15 @@ def _trajectory_of_ipi(folder: Path, settings: RunSettings, n_atoms: int) -> tup
             raise Problem(f"frames that are not all {settings.trajectory_every_steps} steps apart")
         _check_times(layout, settings)
         if not _all_below(LARGEST_A, file["particles/trajectory/position/value"], layout.n_frames):
-            raise Problem("positions that are not finite, or out of all proportion")
+            raise Problem("positions that are not finite or are impossibly large")
     return layout.n_frames, f"{layout.n_frames} frames, all finite"
 
 
 def _properties_of_ipi(folder: Path) -> tuple[int, str]:
     steps = read_table(folder / PROPERTIES)["step"]
     if (np.diff(steps) <= 0).any():
-        raise Problem("steps that go back")
-    return len(steps), f"{len(steps)} whole lines"
+        raise Problem("steps that decrease")
+    return len(steps), f"{len(steps)} complete lines"
 
 
 def _velocities(folder: Path, settings: RunSettings, extent: dict) -> tuple[int, str]:
@@ -235,12 +237,12 @@ def _velocities(folder: Path, settings: RunSettings, extent: dict) -> tuple[int,
         n = found.shape[0]
         _check_extent(n, "trajectories", extent)
         if not _all_below(_LARGEST, file["velocity"], n):
-            raise Problem("velocities that are not finite, or out of all proportion")
+            raise Problem("velocities that are not finite or are impossibly large")
     return n, f"{n} of {settings.trajectories} trajectories, all finite"
 
 
 def _all_below(limit: float, dataset: h5py.Dataset, n: int) -> bool:
-    """Whether the first n entries are finite, and smaller than a limit."""
+    """Whether the first n entries are finite and smaller than a limit."""
     block = max(1, _ROWS_AT_ONCE // max(1, dataset.dtype.itemsize * int(np.prod(dataset.shape[1:]))))
     parts = (dataset[begin : min(begin + block, n)] for begin in range(0, n, block))
     return all(part.size == 0 or (part.max() < limit and part.min() > -limit) for part in parts)
@@ -257,7 +259,7 @@ def _properties(folder: Path, settings: RunSettings, extent: dict) -> tuple[int,
             raise Problem(f"line {number} is {','.join(line)[:60]!r}")
     if lines and not np.isfinite(np.array(lines, dtype=float)).all():
         raise Problem("numbers that are not finite")
-    return len(lines), f"{len(lines)} whole lines"
+    return len(lines), f"{len(lines)} complete lines"
 
 
 def _check_extent(found: int, name: str, extent: dict) -> None:
@@ -266,25 +268,25 @@ def _check_extent(found: int, name: str, extent: dict) -> None:
 
 
 def _lost(findings: list[Finding]) -> bool:
-    """Whether a run cannot be resumed; its status may be anything."""
+    """Whether a run cannot be resumed, whatever its status."""
     return any(not (finding.good or finding.curable or finding.part == STATUS) for finding in findings)
 
 
 def _advice_of_ipi(folder: Path, findings: list[Finding], status: dict) -> str:
     if all(finding.good for finding in findings):
-        return f"nothing to do; only i-PI can continue this run; analyse it: python -m analysis properties {folder}"
+        return f"nothing to do; only i-PI can continue this run; to analyse it: python -m analysis properties {folder}"
     return f"convert it again: python -m analysis from-ipi {status.get('source', 'INPUT.xml')} -o ELSEWHERE"
 
 
 def _advice(folder: Path, findings: list[Finding], status: dict, writing: bool) -> str:
     bad = [finding for finding in findings if not finding.good]
     if writing:
-        return "nothing to do: the run is being written"
+        return "nothing to do: the run is in progress"
     if _lost(findings):
-        return f"it cannot be resumed as it is; begin anew: rpmd run {folder / INPUT} --output ELSEWHERE"
+        return f"it cannot be resumed as it is; run it again: rpmd run {folder / INPUT} --output ELSEWHERE"
     if bad:
         return f"nothing is lost: rpmd resume {folder}"
     if status.get("state") == "finished":
         return f"nothing to do; to make it longer: rpmd resume {folder} --steps N"
-    why = f" (after a look at {BREACH})" if os.path.exists(folder / BREACH) else ""
-    return f"go on: rpmd resume {folder}{why}"
+    why = f" (after checking {BREACH})" if os.path.exists(folder / BREACH) else ""
+    return f"resume with: rpmd resume {folder}{why}"

@@ -1,4 +1,4 @@
-"""``rpmd info``: a run in one screen, or as numbers for scripts; changes nothing, and may look at a run that is being written."""
+"""``rpmd info``: a run on one screen, or as numbers for scripts; changes nothing, and may read a run in progress."""
 
 import os
 from pathlib import Path
@@ -23,10 +23,10 @@ from mlcalc.common.tables import aligned
 
 
 def overview(folder: Path) -> dict[str, Any]:
-    """What a run folder says of itself, JSON-able; ``means`` has [mean, standard error] of every column of properties.csv.
+    """The overview of a run folder, JSON-able; ``means`` has [mean, standard error] of every column of properties.csv.
 
     Raises:
-        InputError: A file that is missing or cannot be read; 'rpmd check' says more of it.
+        InputError: A file is missing or cannot be read; 'rpmd check' gives details.
     """
     check_files(folder)
     if kind_of(folder) == FROM_IPI:
@@ -62,7 +62,7 @@ def overview(folder: Path) -> dict[str, Any]:
 
 
 def _converted(folder: Path) -> dict[str, Any]:
-    """The same of a run that i-PI has written, as far as it is known."""
+    """The same for a run written by i-PI, as far as known."""
     settings, atoms = read_settings(folder / INPUT, {}), read_structure(folder / STRUCTURE)
     steps, _ = read_frames(folder / TRAJECTORY)
     status = read_status(folder)
@@ -94,7 +94,7 @@ def _means(folder: Path, ensemble: Ensemble) -> dict[str, list[float]]:
 
 
 def as_text(found: dict[str, Any]) -> str:
-    """An overview in one screen."""
+    """An overview that fits on one screen."""
     rows = _rows_of_ipi(found) if found["kind"] == FROM_IPI else _rows(found)
     if found["means"]:
         rows += property_rows([{name: Mean(value, error, 0.0) for name, (value, error) in found["means"].items()}])
@@ -118,7 +118,7 @@ def _rows_of_ipi(found: dict[str, Any]) -> list[list[str]]:
 
 
 def _masses(atoms) -> list[float]:
-    """The different masses of a structure, u."""
+    """The distinct masses of a structure, u."""
     return np.unique(atoms.get_masses().round(6)).tolist()
 
 
@@ -160,5 +160,7 @@ def _rows(found: dict[str, Any]) -> list[list[str]]:
         rows.append(["smallest distance", f"{found['smallest_distance_A']:.3f} Å"])
     if found["bonds_changed"]:
         n = found["bonds_changed"]["records"]
-        rows.append(["bonds", f"not those of the start in {n} records" if n else "those of the start in all records"])
+        rows.append(
+            ["bonds", f"differ from those of the start in {n} records" if n else "those of the start in all records"]
+        )
     return rows

@@ -1,4 +1,4 @@
-"""From settings to what a simulation needs; everything is read once and checked here, before anything is written."""
+"""From settings to the inputs of a simulation; everything is read once and checked here, before anything is written."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -32,16 +32,16 @@ from md.simulation import Dynamics
 from mlcalc.common.errors import InputError, note
 from mlcalc.structures.structure_files import read_last
 
-_MANY_ATOMS = 5000  # whose preparation takes more than a few seconds
-_MOST_RELAXED = 200  # atoms of a start that is relaxed for the guard of energies: tens of evaluations, seconds at most
+_MANY_ATOMS = 5000  # above, preparation takes more than a few seconds
+_MOST_RELAXED = 200  # most atoms of a start that is relaxed for the energy guard: tens of evaluations, seconds at most
 
 
 class Inputs(NamedTuple):
     """The files of a run, each read once.
 
     Attributes:
-        models: The model, then those of the committee.
-        atoms: The start, as a run folder holds it.
+        models: The model, then the committee.
+        atoms: The start, as stored in a run folder.
         contents: Bytes by key of the settings: ``model``, ``gle_file``, ``committee[k]``, and the start as text, ``structure``.
     """
 
@@ -51,19 +51,19 @@ class Inputs(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """What a simulation starts from.
+    """The inputs of a simulation.
 
     Attributes:
-        atoms: The start, as its run folder will hold it; those that a constraint holds among them.
-        moving: The atoms that move, which are all but those.
-        contents: Of the files of the run, see Inputs.
-        identity: What must match for a run to be resumed, for every number of beads (identity.py).
-        potential: By the model, of the atoms that move.
-        shortest: (E, E) Å, the smallest distances that it can be asked for, by pair of its elements.
-        dynamics: For every number of beads.
-        committee: Potentials by the models of the committee.
-        minimum: eV, potential energy of the start once it is relaxed; None where the guard of energies has none.
-        watches_bonds: Whether the guard of bonds checks it.
+        atoms: The start, as stored in its run folder, including held atoms.
+        moving: The moving atoms: all others.
+        contents: Contents of the files of the run, see Inputs.
+        identity: The entries that must match to resume a run, for every number of beads (identity.py).
+        potential: The model's potential of the moving atoms.
+        shortest: (E, E) Å, the smallest distances at which the model is valid, by pair of its elements.
+        dynamics: Dynamics for every number of beads.
+        committee: Potentials of the committee's models.
+        minimum: eV, potential energy of the relaxed start; None if the energy guard has none.
+        watches_bonds: Whether the bond guard is active.
     """
 
     atoms: Atoms
@@ -79,7 +79,7 @@ class Prepared(NamedTuple):
 
     @property
     def indices(self) -> np.ndarray | None:
-        """Of the atoms that move, in ``atoms``; None where all do."""
+        """Indices of the moving atoms in ``atoms``; None if all move."""
         return Clamped.of(self.atoms).moving if len(self.moving) < len(self.atoms) else None
 
 
@@ -90,7 +90,7 @@ def prepare(settings: RunSettings, kind: str = RUN) -> Prepared:
         kind: identity.RUN or identity.REAL_TIME.
 
     Raises:
-        InputError: A file that is missing or does not fit; a time step that is not stable; a key that does not fit the structure.
+        InputError: A missing or unsuitable file; an unstable time step; a key that does not fit the structure.
     """
     models, atoms, contents = read_inputs(settings)
     model, moving = models[0], atoms[Clamped.of(atoms).moving]
@@ -139,7 +139,7 @@ def identity_of(settings: RunSettings, kind: str) -> dict:
 
 
 def potentials_of(settings: RunSettings, atoms: Atoms, models: list[Model]) -> list:
-    """Potentials of RunSettings by models, as the atoms that move see them."""
+    """Potentials of the moving atoms for RunSettings, one per model."""
     serve = settings.precision, settings.backend, settings.threads or None
     found = [make_potential(model, atoms, *serve) for model in models]
     clamped = Clamped.of(atoms)
@@ -147,7 +147,7 @@ def potentials_of(settings: RunSettings, atoms: Atoms, models: list[Model]) -> l
 
 
 def _minimum(settings: RunSettings, atoms: Atoms, model: Model, potential: Potential) -> float | None:
-    """eV, of the minimum next to the start of a small molecule; None, with a note, where there is none."""
+    """Energy of the minimum near the start of a small molecule, eV; None, with a note, if there is none."""
     if settings.energy_guard == "off" or atoms.pbc.any() or not 2 <= len(atoms) <= _MOST_RELAXED:
         return None
     if "bead_masses_u" in model.domain:
@@ -156,20 +156,20 @@ def _minimum(settings: RunSettings, atoms: Atoms, model: Model, potential: Poten
         return float(relaxed(potential, atoms).get_potential_energy())
     except InputError as error:
         note(
-            f"{settings.structure}: {error}: energies are not guarded, and the model may not hold this molecule together"
+            f"{settings.structure}: {error}: the energy guard is off, and the model may not hold this molecule together"
         )
         return None
 
 
 def _check_keys(settings: RunSettings, atoms: Atoms, moving: Atoms) -> None:
-    """Raise InputError where RunSettings ask for what a structure cannot have."""
+    """Raise InputError if RunSettings require something that the structure does not allow."""
     held, pbc = len(atoms) - len(moving), atoms.pbc.tolist()
     if settings.remove_rotation and any(pbc):
         raise InputError(
-            "remove_rotation = true with a periodic structure: its cell holds it, only a molecule can turn"
+            "remove_rotation = true with a periodic structure: only a molecule can rotate; set remove_rotation = false"
         )
     if settings.pressure and not any(pbc):
-        raise InputError(f"pressure = true, but {settings.structure} is not periodic: a molecule has none")
+        raise InputError(f"pressure = true, but {settings.structure} is not periodic: a molecule has no pressure")
     if settings.pressure and not (all(pbc) and atoms.cell.rank == 3):
         raise InputError(
             f"pressure = true, but {settings.structure} has pbc = {pbc} and {atoms.cell.rank} cell vectors: a volume, and so a "
@@ -178,8 +178,8 @@ def _check_keys(settings: RunSettings, atoms: Atoms, moving: Atoms) -> None:
     if held and not len(moving):
         raise InputError(f"{settings.structure}: a constraint holds all {held} atoms, and no degree of freedom is left")
     for key, why in (
-        ("remove_com", "their centre of mass is not free to be held as well"),
-        ("remove_rotation", "they keep the molecule from turning"),
+        ("remove_com", "their centre of mass is already fixed"),
+        ("remove_rotation", "they keep the molecule from rotating"),
         ("pressure", "they do not move with the cell"),
     ):
         if held and getattr(settings, key):
@@ -189,7 +189,7 @@ def _check_keys(settings: RunSettings, atoms: Atoms, moving: Atoms) -> None:
     if len(moving) and degrees_of_freedom(len(moving), settings.for_beads(1)) < 1:
         held_at_rest = "centre of mass and rotation" if settings.remove_rotation else "centre of mass"
         raise InputError(
-            f"{settings.structure}: {len(moving)} atom, its {held_at_rest} at rest: no degree of freedom is left; "
+            f"{settings.structure}: {len(moving)} atom with its {held_at_rest} at rest: no degree of freedom is left; "
             "set remove_com = false"
         )
 
@@ -206,7 +206,7 @@ def dynamics_of(settings: RunSettings, n_beads: int, contents: Mapping[str, byte
 
 
 def check_stable(dynamics: Dynamics, n_beads: int, stiffest: float) -> None:
-    """Raise InputError when the time step is above the limit of the splitting; Ω = ``stiffest`` in 1 / ASE time."""
+    """Raise InputError if the time step exceeds the limit of the splitting; Ω = ``stiffest`` in 1 / ASE time."""
     limit = stability_limit(dynamics, n_beads, stiffest)
     if limit == np.inf:
         return
@@ -220,16 +220,16 @@ def check_stable(dynamics: Dynamics, n_beads: int, stiffest: float) -> None:
 
 
 def read_start(structure: str | Path, model: Model, quiet: bool = False) -> Atoms:
-    """The structure that a run of a model starts from: read_structure, with the masses of the model's beads where it says none."""
+    """The start of a run with a model: read_structure, with the masses of the model's beads if the file has none."""
     atoms = _read_bare(structure, quiet)
     set_bead_masses(atoms, model.domain, quiet)
     return _rounded(atoms)
 
 
 def read_structure(path: str | Path, quiet: bool = False) -> Atoms:
-    """What a structure in any format that ASE reads says, as a run folder holds it.
+    """A structure in any format that ASE reads, as stored in a run folder.
 
-    Elements, positions, masses, cell, held atoms, charge and multiplicity; the last structure of several, which a note says unless
+    Keeps elements, positions, masses, cell, held atoms, charge and multiplicity; of several structures the last, with a note unless
     ``quiet``.
 
     Raises:
@@ -247,14 +247,14 @@ def _read_bare(path: str | Path, quiet: bool) -> Atoms:
 
 
 def _rounded(atoms: Atoms) -> Atoms:
-    """The structure as its text has it."""
+    """The structure as read from its own text."""
     from ase.io import iread
 
     return next(iread(StringIO(as_extxyz(atoms)), format="extxyz")) if len(atoms) else atoms
 
 
 def as_extxyz(atoms: Atoms) -> str:
-    """Text of a structure, as it lies in run folders; read_structure changes nothing about it."""
+    """Text of a structure, as stored in run folders; read_structure reproduces it unchanged."""
     from ase.io import write
 
     text = StringIO()

@@ -1,4 +1,4 @@
-"""What a run prints: a bar on a terminal, lines elsewhere, and a table of means at the end."""
+"""The output of a run: a progress bar on a terminal, lines elsewhere, and a table of means at the end."""
 
 import math
 import time
@@ -13,7 +13,7 @@ from mlcalc.common.tables import aligned, with_error
 
 _LOG_INTERVAL_S = 10.0
 
-# Columns of properties.csv and what follows from them that make rows of the table.
+# Columns of properties.csv and derived quantities that appear as rows of the table.
 _ROWS = (
     "temperature_K", "potential_eV", "kinetic_virial_eV", "kinetic_primitive_eV", "gyration_radius_A", "pressure_GPa",
     "disagreement_eV_A",
@@ -26,8 +26,8 @@ class Progress:
 
     Args:
         settings: RunSettings with one number of beads.
-        record: The RunFolder that takes log lines and status.
-        copies: How many trajectories a step moves; step: Where it begins.
+        record: The RunFolder for log lines and status.
+        copies: Number of trajectories that a step moves; step: The first step.
     """
 
     def __init__(self, settings: RunSettings, record: RunFolder, copies: int = 1, step: int = 0):
@@ -40,12 +40,12 @@ class Progress:
         self._began: float | None = None
 
     def show(self, step: int) -> None:
-        """Note the step of production; negative steps are equilibration."""
+        """Record the step of production; negative steps are equilibration."""
         now, done = time.monotonic(), step + self._settings.equilibration_steps
         if not self._bar.disable:
             self._bar.update(done - self._bar.n)
         self.step = step
-        if self._began is None:  # the first call comes after compilation, which is not speed
+        if self._began is None:  # the first call comes after compilation, which must not count
             self._began, self._logged, self._first = now, now, done
             return
         steps_per_second = (done - self._first) / max(now - self._began, 1e-9)
@@ -61,7 +61,7 @@ class Progress:
                 print(f"P = {self._settings.beads}: {line}", flush=True)
 
     def close(self) -> None:
-        """Finish the bar."""
+        """Close the bar."""
         self._bar.close()
 
 

@@ -40,13 +40,13 @@ _REAL_TIME = ("T-RPMD", "none")
 
 
 def check_real_time(settings: RunSettings) -> None:
-    """Raise InputError unless RunSettings ask for motion in real time."""
+    """Raise InputError unless RunSettings describe real-time motion."""
     if settings.thermostat not in _REAL_TIME:
         raise InputError(
             f"thermostat = {settings.thermostat!r} disturbs motion in real time: expected one of {', '.join(_REAL_TIME)}"
         )
     if settings.committee:
-        raise InputError("committee: 'rpmd real-time' records velocities alone, no disagreement; leave it out")
+        raise InputError("committee: 'rpmd real-time' records only velocities, no disagreement; leave it out")
     if settings.trajectories % settings.trajectories_at_once:
         raise InputError(
             f"trajectories = {settings.trajectories}: expected a multiple of "
@@ -61,9 +61,9 @@ def check_real_time(settings: RunSettings) -> None:
 def run_ensemble(
     settings: RunSettings, folder: Path, prepared: Prepared, stop: StopRequest, checkpoint: Checkpoint | None = None
 ) -> dict:
-    """All trajectories of one number of beads, from the batch after the checkpoint; returns what run_one does, but no properties.
+    """All trajectories of one number of beads, from the batch after the checkpoint; returns the keys of run_one without properties.
 
-    ``velocities.h5`` in the folder holds complete trajectories alone.
+    ``velocities.h5`` in the folder holds only complete trajectories.
     """
     copies, n_beads = settings.trajectories_at_once, settings.n_beads
     batches, per_batch = settings.trajectories // copies, settings.equilibration_steps + settings.steps
@@ -84,7 +84,7 @@ def run_ensemble(
         f"started: P = {n_beads}, trajectories {first * copies} to {settings.trajectories} of {settings.steps} steps"
     )
     progress = Progress(replace(settings, steps=batches * per_batch, equilibration_steps=0), record, copies, done)
-    # Energies and forces are not at hand where velocities are recorded.
+    # Energies and forces are not available where velocities are recorded.
     unknown = np.full(state.positions.shape, np.nan)
     all_atoms = prepared.atoms[np.tile(np.arange(len(prepared.atoms)), copies)]
     with (
@@ -107,13 +107,13 @@ def run_ensemble(
 
 
 def _arrays(state: RingPolymer) -> dict[str, np.ndarray]:
-    """What the next batch starts from, copied because it moves the state."""
+    """The start of the next batch, copied because the batch changes the state."""
     names = ("positions", "momenta") if state.cell is None else ("positions", "momenta", "cell")
     return {name: getattr(state, name).copy() for name in names}
 
 
 def _restore(state: RingPolymer, generators: list[np.random.Generator], checkpoint: Checkpoint) -> None:
-    """Bring a state and its generators to where a checkpoint has them."""
+    """Restore a state and its generators from a checkpoint."""
     for name, array in checkpoint.state.items():
         getattr(state, name)[:] = array
     for generator, known in zip(generators, checkpoint.generators, strict=True):
@@ -121,7 +121,7 @@ def _restore(state: RingPolymer, generators: list[np.random.Generator], checkpoi
 
 
 def thermal_copies(atoms: Atoms, settings: RunSettings, generators: list[np.random.Generator]) -> RingPolymer:
-    """Thermal ring polymers of a molecule, side by side, each drawn from its own generator."""
+    """Thermal ring polymers of a molecule, joined along the atoms, each drawn from its own generator."""
     copies = [
         thermal_ring_polymer(atoms.positions, atoms.get_masses(), settings.n_beads, settings.temperature_K, generator)
         for generator in generators
@@ -131,7 +131,7 @@ def thermal_copies(atoms: Atoms, settings: RunSettings, generators: list[np.rand
 
 
 def side_by_side(generators: list[np.random.Generator], n_beads: int) -> NoiseSource:
-    """Noise for copies of which each has a generator: a copy meets the same numbers whatever moves beside it."""
+    """Noise for copies with one generator each: the numbers of a copy do not depend on the other copies."""
     sources = [standard_normal(generator) for generator in generators]
 
     def fill(numbers: np.ndarray) -> None:
@@ -152,11 +152,11 @@ def trajectories(
     """Thermalise M copies and follow them: velocities of their centroids, (M, n_frames, N, 3) float32 in Å/fs.
 
     Args:
-        motion: The M copies as one ring polymer, moved in place; its dynamics are those in real time, thermalised starts come
-            from PILE-L with the same time step.
-        settings: Of which equilibration_steps, steps, velocities_every_steps and trajectories_at_once, M, are used.
+        motion: The M copies as one ring polymer, moved in place; its dynamics are the real-time ones; PILE-L with the same time
+            step thermalises the starts.
+        settings: Uses equilibration_steps, steps, velocities_every_steps and trajectories_at_once, M.
         show: Called with the number of steps made so far.
-        guard: As simulate takes it.
+        guard: As in simulate.
     """
     every, warm_up = settings.velocities_every_steps, settings.equilibration_steps
     state, dynamics, copies = motion.ring_polymer, motion.dynamics, settings.trajectories_at_once
@@ -164,7 +164,7 @@ def trajectories(
     for sample in simulate(*motion._replace(dynamics=canonical), warm_up, every, guard=guard):
         show(sample.step)
     stop_rigid_motion(state, copies, dynamics)
-    # Motion keeps both at rest, but for the rotation that noise on the internal modes adds.
+    # Motion keeps both at rest, except for the rotation that noise on the internal modes adds.
     free = motion._replace(dynamics=replace(dynamics, remove_com=False, remove_rotation=False))
     n_atoms = len(state.masses) // copies
     frames = np.empty((copies, settings.steps // every + 1, n_atoms, 3), dtype=np.float32)
@@ -176,7 +176,7 @@ def trajectories(
 
 
 def stop_rigid_motion(state: RingPolymer, copies: int, dynamics: Dynamics) -> None:
-    """Take momentum, and angular momentum if ``dynamics`` says so, out of every copy."""
+    """Remove the momentum, and with ``dynamics.remove_rotation`` the angular momentum, of every copy."""
     laws = make_laws(dynamics, len(state.positions))
     for begin in range(0, len(state.masses), len(state.masses) // copies):
         atoms = slice(begin, begin + len(state.masses) // copies)

@@ -1,20 +1,20 @@
-"""Everything a run leaves on disk: one folder per bead count.
+"""The files of a run: one folder per number of beads.
 
 =================  ==========================================================================================
 file               content
 =================  ==========================================================================================
 input.toml         the settings as used, overrides included
 structure.xyz      the start geometry
-model.safetensors  the model as used, so that the folder stands on its own; likewise committee-K.safetensors
+model.safetensors  the model as used, so that the folder is self-contained; likewise committee-K.safetensors
 gle.txt            the thermostat's matrices, if it has any
 trajectory.h5      all beads, see md/files/trajectory.py
 properties.csv     estimators against time, one header, complete lines only (older ones begin with a comment, #): means over
                    beads, energies of all atoms together; 'rpmd estimators' has their formulas
-velocities.h5      in place of these two where 'rpmd real-time' ran, see md/runs/real_time.py
+velocities.h5      in place of these two for 'rpmd real-time', see md/runs/real_time.py
 checkpoint         the state to resume from, and checkpoint.previous the one before, see md/files/checkpoint.py
-breach.xyz         all beads where a guard stopped the run, with what the model says: model_energy, model_forces
+breach.xyz         all beads where a guard stopped the run, with the model's results: model_energy, model_forces
 status.json        state, step, rate, time left, last error; always valid JSON
-run.log            what happened when
+run.log            events with their times
 =================  ==========================================================================================
 """
 
@@ -53,9 +53,7 @@ from mlcalc.common.settings import as_toml, build_settings, read_toml
 INPUT, STRUCTURE, MODEL = "input.toml", "structure.xyz", "model.safetensors"
 GLE, TRAJECTORY, PROPERTIES, VELOCITIES = "gle.txt", "trajectory.h5", "properties.csv", "velocities.h5"
 LOG, LOCK, BREACH = "run.log", ".lock", "breach.xyz"
-FROM_IPI = (
-    "from-ipi"  # kind of a folder that 'analysis from-ipi' has made of i-PI's output: no model, nothing to resume
-)
+FROM_IPI = "from-ipi"  # kind of a folder that 'analysis from-ipi' made from i-PI's output: no model, nothing to resume
 _FILES = {
     INPUT, STRUCTURE, MODEL, GLE, TRAJECTORY, PROPERTIES, VELOCITIES, STATUS, LOG, BREACH, NEWEST, PREVIOUS, NEXT
 }  # fmt: skip
@@ -66,13 +64,13 @@ _LOCK_TRIALS, _LOCK_PAUSE_S = 5, 0.02
 
 
 def check_removable(folder: Path) -> None:
-    """Raise InputError unless --overwrite may take a folder: it is new, empty, or one that rpmd wrote."""
+    """Raise InputError unless --overwrite may replace a folder: it is new, empty, or written by rpmd."""
     if not (is_fresh(folder) or (is_run_folder(folder) and kind_of(folder) != FROM_IPI)):
-        raise InputError(f"{folder} is not a folder that rpmd wrote: --overwrite does not touch it")
+        raise InputError(f"{folder} was not written by rpmd: --overwrite does not touch it")
 
 
 def is_fresh(folder: Path) -> bool:
-    """Whether a run can begin in a folder: it is not there, or empty, or was left by one that was killed before it began."""
+    """Whether a run can begin in a folder: it is missing, empty, or left by a run that was killed before it began."""
     if not os.path.exists(folder):
         return True
     names = {path.name for path in folder.iterdir()} if os.path.isdir(folder) else {""}
@@ -81,7 +79,7 @@ def is_fresh(folder: Path) -> bool:
 
 
 def is_run_folder(folder: Path) -> bool:
-    """Whether a run has begun in a folder (which so may be overwritten), or one of i-PI was converted into it (which may not)."""
+    """Whether a run has begun in a folder (may be overwritten), or one of i-PI was converted into it (must not be)."""
     if not all(os.path.isfile(folder / name) for name in (INPUT, STRUCTURE)):
         return False
     return os.path.isfile(folder / MODEL) or kind_of(folder) == FROM_IPI
@@ -93,20 +91,20 @@ def committee_of(folder: Path) -> list[Path]:
 
 
 def check_files(folder: Path) -> None:
-    """Raise InputError where a file of a run folder is a link, a named pipe or a folder, or larger than any run makes it."""
+    """Raise InputError if a file of a run folder is a link, a named pipe or a folder, or larger than any run makes it."""
     for path in [*(folder / name for name in sorted(_FILES | {LOCK})), *committee_of(folder)]:
         check_regular(path, _LARGEST.get(path.name))
 
 
 class RunFolder:
-    """Writer of one run folder, to which no other process may write meanwhile.
+    """Exclusive writer of one run folder.
 
     Args:
-        folder: Made if it is not there.
+        folder: Created if it is missing.
         settings: RunSettings with one number of beads.
 
     Raises:
-        InputError: It cannot be made, or another process writes there. The lock is the system's: it goes with its process.
+        InputError: It cannot be created, or another process writes there. The system releases the lock when its process ends.
         OSError: No space is left.
     """
 
@@ -117,13 +115,13 @@ class RunFolder:
         self._clamped = Clamped(np.zeros(0, dtype=bool), np.zeros((0, 3)))
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            # Not emptied: the lock of a folder that was received may be anything.
+            # Not truncated: in a received folder this file may be anything.
             self._lock = open(folder / LOCK, "ab", opener=opener)  # noqa: SIM115 (held for the life of the run)
         except OSError as error:
             if error.errno in DISK_FULL:
                 raise
             raise InputError(f"{folder}: cannot be written: {error.strerror}; choose another --output") from error
-        for _ in range(_LOCK_TRIALS):  # 'rpmd check' may hold it for an instant
+        for _ in range(_LOCK_TRIALS):  # 'rpmd check' may hold it briefly
             with suppress(OSError):
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 return
@@ -132,10 +130,10 @@ class RunFolder:
         raise InputError(f"{folder}: another run is writing there; wait for it, or choose another --output")
 
     def begin(self, contents: Mapping[str, bytes], kind: str) -> None:
-        """Remove an old run and write what a new one starts from; the input comes last, it makes the folder that of a run.
+        """Remove an old run and write the inputs of a new one; the input file comes last and marks the folder as a run.
 
         Args:
-            contents: Of its files, as preparation.Inputs has them: the input may be that of the run that is replaced.
+            contents: Contents of its files, as in preparation.Inputs: they may come from the run being replaced.
             kind: identity.RUN or identity.REAL_TIME.
         """
         copies = replace(self._settings, structure=STRUCTURE, gle_file=GLE if self._settings.gle_file else "")
@@ -151,7 +149,7 @@ class RunFolder:
         write_atomically(self.folder / INPUT, as_toml(copies).encode())
 
     def note_changes(self) -> None:
-        """Bring the keys of the input that a continued run may change up to date."""
+        """Update the keys of the input that a resumed run may change."""
         check_files(self.folder)
         path = self.folder / INPUT
         free = {key: value for key, value in asdict(self._settings).items() if key in FREE - FILES}
@@ -159,10 +157,10 @@ class RunFolder:
         write_atomically(path, as_toml(settings).encode())
 
     def open_tables(self, atoms: Atoms, columns: list[str], extent: dict[str, int] | None = None) -> None:
-        """Begin trajectory and properties, with these columns beside step and time, or cut them back to an earlier ``extent``.
+        """Create trajectory and properties, with these columns besides step and time, or truncate them to an earlier ``extent``.
 
         Raises:
-            InputError: There is less of them than ``extent`` says, or they are not what they should be.
+            InputError: They are shorter than ``extent``, or malformed.
         """
         n_beads, per_atom = self._settings.n_beads, self._settings.per_atom
         observables = [name for name, row in ESTIMATORS.items() if row.needs == PER_ATOM] if per_atom else []
@@ -176,7 +174,7 @@ class RunFolder:
         self._tables["bytes"] = PropertiesWriter(self.folder / PROPERTIES, columns, extent["bytes"] if extent else None)
 
     def open_velocities(self, atoms: Atoms, extent: dict[str, int] | None = None) -> None:
-        """Begin the velocities of 'rpmd real-time', or cut them back to an earlier ``extent``; InputError as open_tables."""
+        """Create the velocities of 'rpmd real-time', or truncate them to an earlier ``extent``; InputError as open_tables."""
         self._clamped = Clamped.of(atoms)
         if extent is None:
             (self.folder / VELOCITIES).unlink(missing_ok=True)
@@ -185,11 +183,11 @@ class RunFolder:
 
     @property
     def extent(self) -> dict[str, int]:
-        """Frames in the trajectory, bytes of the table of properties or number of trajectories by now."""
+        """The present number of frames in the trajectory, bytes of the table of properties, or trajectories."""
         return {name: len(table) for name, table in self._tables.items()}
 
     def sync(self) -> None:
-        """Wait until they are on disk."""
+        """Wait until all data are on disk."""
         for table in self._tables.values():
             table.sync()
 
@@ -198,7 +196,7 @@ class RunFolder:
         self._tables["bytes"].append(step, time_fs, values)
 
     def add_frame(self, sample: Sample) -> None:
-        """Append one frame of all beads of an estimators.Sample; atoms that are held, which it does not have, are added."""
+        """Append one frame of all beads of an estimators.Sample, adding the held atoms, which a sample lacks."""
         observables = sample.per_atom if self._settings.per_atom else {}
         observables = {name: self._clamped.among_all(values) for name, values in observables.items()}
         state = sample.ring_polymer
@@ -208,11 +206,11 @@ class RunFolder:
         )
 
     def add_velocities(self, velocities: np.ndarray) -> None:
-        """Append trajectories (M, n_frames, n, 3) in Å/fs of the atoms that move."""
+        """Append trajectories (M, n_frames, n, 3) in Å/fs of the moving atoms."""
         self._tables["trajectories"].append(self._clamped.among_all(velocities, axis=-2))
 
     def add_breach(self, frame: Frame, atoms: Atoms, reason: str) -> None:
-        """Write the beads of a frame that made the run stop as extxyz, with ``model_energy`` and ``model_forces``.
+        """Write the beads of the frame that stopped the run as extxyz, with ``model_energy`` and ``model_forces``.
 
         Forces on held atoms are NaN.
         """
@@ -222,11 +220,11 @@ class RunFolder:
             zip(positions, frame.energies, forces, strict=True)
         ):
             image = atoms.copy()
-            image.set_constraint()  # ASE would write no forces on atoms that are held
+            image.set_constraint()  # ASE would write zero forces on held atoms
             image.positions = image_positions
             if atoms.pbc.any():
                 image.cell = frame.cell
-            # Not under the names of labels: no network should be trained on its own predictions.
+            # Not under the label names, so that no network is trained on its own predictions.
             image.info = {"step": frame.step, "bead": bead, "reason": reason, "model_energy": float(energy)}
             image.set_array("model_forces", image_forces)
             images.append(image)
@@ -235,19 +233,19 @@ class RunFolder:
         write_atomically(self.folder / BREACH, text.getvalue().encode())
 
     def earlier_status(self) -> dict:
-        """What status.json says of the run that is resumed; empty where it cannot be read."""
+        """The status.json of the run being resumed; empty if it cannot be read."""
         try:
             return read_status(self.folder)
         except InputError:
             return {}
 
     def log(self, message: str) -> None:
-        """Add a line to the log, if that is possible: that the disk is full is said where data cannot be written."""
+        """Add a line to the log if possible; a full disk is reported where data cannot be written."""
         with suppress(OSError, InputError), open(self.folder / LOG, "a", encoding="utf-8", opener=opener) as stream:
             stream.write(f"{datetime.now().isoformat(timespec='seconds')} {one_line(message)}\n")
 
     def set_status(self, force: bool = False, **entries: Any) -> None:
-        """Update status.json, if that is possible: at once with ``force``, else every few seconds."""
+        """Update status.json if possible: at once with ``force``, else every few seconds."""
         self._status |= entries
         if force or time.monotonic() - self._status_time > _STATUS_INTERVAL_S:
             with suppress(OSError, InputError):
@@ -255,17 +253,17 @@ class RunFolder:
             self._status_time = time.monotonic()
 
     def close(self) -> None:
-        """Close the files and let others write."""
+        """Close the files and release the lock."""
         for table in self._tables.values():
             table.close()
         self._lock.close()
 
 
 def kind_of(folder: Path) -> str:
-    """What the run of a folder is of: identity.RUN, identity.REAL_TIME or FROM_IPI."""
+    """The kind of the run in a folder: identity.RUN, identity.REAL_TIME or FROM_IPI."""
     try:
         kind = load_status(folder).get("kind")
-    except (OSError, InputError):  # a lost status ends no run: there is another sign
+    except (OSError, InputError):  # a lost status must not end a run: the files show the kind too
         kind = None
     if kind in (RUN, REAL_TIME, FROM_IPI):
         return kind
@@ -273,10 +271,10 @@ def kind_of(folder: Path) -> str:
 
 
 def own_settings(folder: Path, overrides: dict[str, Any] | None = None) -> RunSettings:
-    """The settings of a run, with the copies of structure, model and matrices that its folder holds, and overrides of other keys.
+    """The settings of a run, with the copies of structure, model and matrices in its folder, and overrides of other keys.
 
     Raises:
-        InputError: Input missing or malformed, a run of i-PI, or files that do not lie in the folder.
+        InputError: Input missing or malformed, a run of i-PI, or files outside the folder.
     """
     check_files(folder)
     if kind_of(folder) == FROM_IPI:

@@ -1,4 +1,4 @@
-"""One run: a simulation and the folder that it is written to, with checkpoints, guards, and a status however it ends."""
+"""One run: a simulation and its folder, with checkpoints, guards, and a final status in every case."""
 
 import math
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ from mlcalc.common.errors import InputError, disk_message, say
 
 @contextmanager
 def attempt(record: RunFolder, progress: Progress, stop: StopRequest, guards: "Guards", atoms: Atoms) -> Iterator[dict]:
-    """Around a simulation: whatever ends it, write status and log, with what its guards have seen, and close the files.
+    """Context of a simulation: at its end, write status and log with the findings of its guards, and close the files.
 
     Yields a dict that will hold ``state`` (finished, interrupted or failed), ``error`` and the exit ``code``.
     """
@@ -53,7 +53,7 @@ def attempt(record: RunFolder, progress: Progress, stop: StopRequest, guards: "G
             record.add_breach(failure.frame, atoms, failure.code.name.lower())
     except OSError as error:
         outcome.update(error=disk_message(error), code=Exit.DISK)
-    except InputError as error:  # what could be written when the run began cannot be any more
+    except InputError as error:  # files that were writable when the run began no longer are
         outcome.update(error=str(error), code=Exit.DISK)
     finally:
         progress.close()
@@ -67,11 +67,11 @@ def attempt(record: RunFolder, progress: Progress, stop: StopRequest, guards: "G
 
 
 class Saver:
-    """Writes checkpoints of a run, in the background: to wait for a disk takes as long as tens of steps.
+    """Writes checkpoints of a run in the background: waiting for a disk takes as long as tens of steps.
 
     Args:
-        record: Its RunFolder; identity: What must match for it to be resumed; every: Steps between checkpoints.
-        generators: All that it draws random numbers from.
+        record: Its RunFolder; identity: The entries that must match to resume it; every: Steps between checkpoints.
+        generators: All its random generators.
     """
 
     def __init__(self, record: RunFolder, identity: dict, every: int, generators: list[np.random.Generator]):
@@ -81,14 +81,14 @@ class Saver:
         self._pending: Future | None = None
 
     def is_due(self, phase: str, step: int) -> bool:
-        """Whether it is time: at the first sample of a phase, then at intervals."""
+        """Whether a checkpoint is due: at the first sample of a phase, then at intervals."""
         return self._last is None or self._last[0] != phase or step - self._last[1] >= self._every
 
     def save(self, phase: str, step: int, state: dict[str, np.ndarray]) -> None:
-        """Begin to write a checkpoint; its arrays must be left alone from now on.
+        """Begin to write a checkpoint; its arrays must not change from now on.
 
         Raises:
-            OSError, InputError: The checkpoint before this one could not be written.
+            OSError, InputError: The previous checkpoint could not be written.
         """
         self._wait()
         states = [generator.bit_generator.state for generator in self._generators]
@@ -100,13 +100,13 @@ class Saver:
         return self
 
     def __exit__(self, kind, *_) -> None:
-        """Wait for the last checkpoint, so that no file is closed under it; its error matters where nothing worse has happened."""
+        """Wait for the last checkpoint before files are closed; its error counts only if there is no other."""
         self._writer.shutdown()
         if kind in (None, Stopped):
             self._wait()
 
     def _write(self, checkpoint: Checkpoint) -> None:
-        self._record.sync()  # what a checkpoint counts on is on disk before it
+        self._record.sync()  # the data that a checkpoint refers to reach the disk first
         write_checkpoint(self._record.folder, checkpoint)
 
     def _wait(self) -> None:
@@ -115,13 +115,13 @@ class Saver:
 
 
 class Guards(NamedTuple):
-    """What watches a run: every force call, and the bonds at every record."""
+    """The guards of a run: every force call, and the bonds at every record."""
 
     force_calls: Guard
     bonds: BondGuard | NoBonds
 
     def seen(self) -> dict:
-        """What they have seen, for status.json."""
+        """Their findings, for status.json."""
         return self.force_calls.seen() | self.bonds.seen()
 
     def resume(self, earlier: dict) -> None:
@@ -131,16 +131,16 @@ class Guards(NamedTuple):
 
 
 def make_guards(settings: RunSettings, prepared: Prepared, record: RunFolder, copies: Copies | None = None) -> Guards:
-    """The guards of a run; what they warn of is printed and logged.
+    """The guards of a run; their warnings are printed and logged.
 
     Args:
-        copies: The potential of the simulation where several molecules move together.
+        copies: The potential of the simulation if several molecules move together.
     """
 
     def warn(message: str) -> None:
         say(f"rpmd: warning: {record.folder}: {message}")
         record.log(f"warning: {message}")
-        record.set_status(force=True, **guards.seen())  # a run that is killed has said so
+        record.set_status(force=True, **guards.seen())  # recorded even if the run is killed
 
     atoms, n_copies = prepared.atoms, copies.copies if copies else 1
     limits = limits_of(settings, prepared.moving, prepared.shortest, prepared.minimum)
@@ -158,7 +158,7 @@ def make_guards(settings: RunSettings, prepared: Prepared, record: RunFolder, co
 def run_one(
     settings: RunSettings, folder: Path, prepared: Prepared, stop: StopRequest, checkpoint: Checkpoint | None = None
 ) -> dict:
-    """Make a run that has begun, from its checkpoint if it has one.
+    """Perform a run that has begun, from its checkpoint if it has one.
 
     Returns:
         ``beads``, ``state``, ``error``, ``code``, ``step``, ``ns_per_day``, ``ensemble`` and ``series`` of the properties.
@@ -193,7 +193,7 @@ def run_one(
             if sample.step % settings.trajectory_every_steps == 0:
                 record.add_frame(sample)
     ensemble = Ensemble(n_beads, len(moving), settings.temperature_K)
-    # Read back, not kept: a long run must not grow in memory.
+    # Read back, not kept: the memory of a long run must not grow.
     series = {name: values for name, values in read_table(folder / PROPERTIES).items() if name in names}
     return outcome | {
         "beads": n_beads,
@@ -205,7 +205,7 @@ def run_one(
 
 
 def _begin(settings: RunSettings, prepared: Prepared, rng: np.random.Generator) -> Motion:
-    """The start of a run, all beads at one place."""
+    """The start of a run, with all beads at the same positions."""
     moving, dynamics = prepared.moving, prepared.dynamics[settings.n_beads]
     state = thermal_ring_polymer(
         moving.positions, moving.get_masses(), settings.n_beads, settings.temperature_K, rng,
@@ -220,7 +220,7 @@ def _verdict(series: dict, ensemble: Ensemble, settings: RunSettings, masses: np
 
 
 def _evaluated(sample: Sample, settings: RunSettings, prepared: Prepared) -> Sample:
-    """The sample with what the requested estimators need beyond energies and forces."""
+    """The sample with everything that the requested estimators need beyond energies and forces."""
     if settings.heat_capacity:
         sample = with_scaled_energies(sample, prepared.potential)
     if settings.pressure:
@@ -234,7 +234,7 @@ def _samples(
     settings: RunSettings, motion: Motion, checkpoint: Checkpoint | None, progress: Progress, saver: Saver,
     stop: StopRequest, guard: Guard,
 ) -> Iterator[Sample]:  # fmt: skip
-    """Equilibrate, then yield the samples of production; raises Stopped, after a checkpoint, when a stop is requested."""
+    """Equilibrate, then yield the samples of production; raises Stopped, after a checkpoint, if a stop is requested."""
     every = math.gcd(settings.properties_every_steps, settings.trajectory_every_steps)
     phases = {"equilibration": settings.equilibration_steps, "production": settings.steps}
     for phase, steps in phases.items():

@@ -1,4 +1,4 @@
-"""The runs of an input, one for each number of beads: which begin, which are resumed, and in which order they are made."""
+"""The runs of an input, one for each number of beads: which begin, which are resumed, and in which order."""
 
 import os
 from dataclasses import replace
@@ -23,7 +23,7 @@ _MAKE = {RUN: run_one, REAL_TIME: run_ensemble}
 
 
 class _Task(NamedTuple):
-    """A run to be made, from a checkpoint or from its start."""
+    """A run to perform, from a checkpoint or from its start."""
 
     folder: Path
     kind: str
@@ -35,19 +35,19 @@ class _Task(NamedTuple):
 def run(
     settings: RunSettings, stop: StopRequest | None = None, overwrite: bool = False, kind: str = RUN
 ) -> tuple[int, list[Path]]:
-    """Make the run of every requested number of beads; those that the output folder holds are resumed.
+    """Perform the run for every requested number of beads; resume those that the output folder holds.
 
     Args:
-        settings: Of all of them (config.read_settings).
-        stop: The requests to stop; None for signals alone.
-        overwrite: Begin anew where there is one.
+        settings: Settings of all runs (config.read_settings).
+        stop: The requests to stop; None for signals only.
+        overwrite: Replace existing runs.
         kind: identity.RUN or identity.REAL_TIME.
 
     Returns:
         Exit code (endings.Exit) and the run folders.
 
     Raises:
-        InputError: Structure, model and output are checked before anything is written.
+        InputError: Unusable structure, model or output; all are checked before anything is written.
     """
     if kind == REAL_TIME:
         check_real_time(settings)
@@ -77,11 +77,11 @@ def resume(
     """Resume a run, or all runs in the sub-folders of a folder; returns what run returns.
 
     Args:
-        steps: Time steps of production in all; None for those of the run's input.
-        overrides: Keys in place of those of the input: only such as leave what was computed as it is.
+        steps: Total time steps of production; None for those of the run's input.
+        overrides: Keys that replace those of the input; only keys that do not affect computed results.
 
     Raises:
-        InputError: No run, no undamaged checkpoint, an input that was changed since, or a key that may not change.
+        InputError: No run, no undamaged checkpoint, an input that changed since, or a key that must not change.
     """
     overrides = _free(overrides or {})
     tasks = []
@@ -89,8 +89,8 @@ def resume(
         kind, settings = kind_of(path), own_settings(path, overrides)
         if steps is not None and kind == REAL_TIME:
             raise InputError(
-                f"--steps {steps}: the trajectories of {path} have a length; start 'rpmd real-time' again with "
-                "--set trajectories=… for more of them"
+                f"--steps {steps}: the trajectories of {path} have a fixed length; for more of them, run 'rpmd real-time' with "
+                "--set trajectories=…"
             )
         settings = settings if steps is None else replace(settings, steps=steps)
         prepared = prepare(settings, kind)
@@ -99,20 +99,20 @@ def resume(
 
 
 def _free(overrides: dict[str, Any]) -> dict[str, Any]:
-    """The same keys; InputError where one of them would make another run of it."""
+    """The same keys; InputError for a key that would make it another run."""
     allowed = sorted(FREE - FILES)
     if fixed := [key for key in overrides if key not in allowed]:
         raise InputError(
-            f"--set {fixed[0]}=…: a resumed run keeps it; what may change: {', '.join(allowed)}; start another with "
+            f"--set {fixed[0]}=…: a resumed run keeps it; keys that may change: {', '.join(allowed)}; start another run with "
             "'rpmd run … --output ELSEWHERE'"
         )
     return overrides
 
 
 def _in_turn(tasks: list[_Task], stop: StopRequest) -> tuple[int, list[Path]]:
-    """Make runs one after the other and print their summary; the exit code is that of the first that did not finish.
+    """Perform runs one after the other and print their summary; the exit code is that of the first that did not finish.
 
-    The others are made although a guard stops one, but not after a request to stop or on a disk that is full.
+    The others continue if a guard stops one, but not after a request to stop or on a full disk.
     """
     results = []
     stop.begin()
@@ -129,31 +129,31 @@ def _in_turn(tasks: list[_Task], stop: StopRequest) -> tuple[int, list[Path]]:
             say(f"rpmd: error: {folder}: {result['error']}".replace(" RUN ", f" {folder} "))
     if results[-1]["state"] == "interrupted":
         place = folders[0] if len(folders) == 1 else folders[0].parent
-        say(f"rpmd: stopped; continue with: rpmd resume {place}")
+        say(f"rpmd: stopped; resume with: rpmd resume {place}")
     codes = [int(result["code"]) for result in results if result["code"]]
     return codes[0] if codes else 0, folders[: len(results)]
 
 
 def _task(folder: Path, kind: str, settings: RunSettings, prepared: Prepared, overwrite: bool) -> _Task:
-    """What is to be done in a folder that was asked for; InputError when it holds something else."""
+    """The task for a requested folder; InputError if it holds something else."""
     checkpoint = None
     if overwrite:
         check_removable(folder)
     elif is_run_folder(folder):
         checkpoint = _checkpoint_of(folder, kind, settings, prepared)
     elif not is_fresh(folder):
-        raise InputError(f"{folder} exists already and is no run of rpmd: choose another --output")
+        raise InputError(f"{folder} exists already and is not a run of rpmd: choose another --output")
     return _Task(folder, kind, settings, prepared, checkpoint)
 
 
 def _checkpoint_of(folder: Path, kind: str, settings: RunSettings, prepared: Prepared) -> Checkpoint | None:
-    """The checkpoint to resume from with these settings, None where none was written yet.
+    """The checkpoint to resume from with these settings; None if none is written yet.
 
     Raises:
-        InputError: The folder holds another run, or one that is longer already, or no undamaged checkpoint.
+        InputError: The folder holds another run, one that is longer already, or no undamaged checkpoint.
     """
     now = prepared.identity[settings.n_beads]
-    hint = "choose another --output, or pass --overwrite to begin anew"
+    hint = "choose another --output, or pass --overwrite to replace it"
     if not any(os.path.exists(folder / name) for name in (NEWEST, PREVIOUS)):
         checkpoint, then = None, identity_of(own_settings(folder), kind_of(folder))
     else:
@@ -171,11 +171,11 @@ def _checkpoint_of(folder: Path, kind: str, settings: RunSettings, prepared: Pre
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """A run folder itself, or the run folders in a folder; InputError when there is none."""
+    """A run folder itself, or the run folders in a folder; InputError if there is none."""
     check_name(folder)
     if is_run_folder(folder):
         return [folder]
     found = sorted(path for path in folder.glob("*") if is_run_folder(path)) if os.path.isdir(folder) else []
     if not found:
-        raise InputError(f"{folder}: not a run folder of 'rpmd run', nor a folder of such")
+        raise InputError(f"{folder}: neither a run folder of 'rpmd run' nor a folder of run folders")
     return found

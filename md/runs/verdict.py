@@ -1,7 +1,7 @@
-"""What is conspicuous about a run, in plain words: means that no molecule has, and what its guards have seen.
+"""A plain verdict on a run: unphysical means, and the findings of its guards.
 
-A run may end well and its numbers be worthless, where a network has left what it knows. Nothing here is subtle: what is named is
-beyond anything that a healthy run gives.
+A run may finish although its numbers are worthless, because the network was outside its domain. Every criterion is coarse: no
+healthy run meets one.
 """
 
 import math
@@ -14,46 +14,46 @@ from md.dynamics.ring_polymer import HBAR
 from md.observables.averages import Ensemble
 from md.observables.statistics import Mean
 
-_ERRORS = 5.0  # standard errors that chance does not reach
+_ERRORS = 5.0  # standard errors beyond chance
 _SLACK = 0.03  # of a kinetic temperature, by the time step
-_CANONICAL = ("PILE-L", "PILE-G", "centroid")  # thermostats that hold the momenta at T; those of GLE need not be there
+_CANONICAL = ("PILE-L", "PILE-G", "centroid")  # thermostats that hold the momenta at T; GLE need not
 _SURE_ERRORS, _ABSURD = 2.0, 2.0
-_FEWEST = 32  # records: of fewer, no standard error is known
+_FEWEST = 32  # records: with fewer, the standard error is unknown
 
 
 def verdict(
     found: Mapping[str, Mean], n_records: int, ensemble: Ensemble, thermostat: str, masses: np.ndarray, seen: Mapping
 ) -> list[str]:
-    """What is conspicuous, one sentence each; empty where nothing is.
+    """One sentence for each conspicuous result; empty if there is none.
 
     Args:
-        found: Means of the run (averages.means); n_records: of how many lines.
-        thermostat: Its name; masses: (N,) u, of the atoms that move.
-        seen: What the guards have seen, as status.json has it.
+        found: Means of the run (averages.means); n_records: number of lines behind them.
+        thermostat: Its name; masses: (N,) u, of the moving atoms.
+        seen: Findings of the guards, as in status.json.
     """
     return [*verdict_of_guards(seen), *(_means(found, ensemble, thermostat, masses) if n_records >= _FEWEST else ())]
 
 
 def verdict_of_guards(seen: Mapping) -> list[str]:
-    """What the guards of a run have seen, one sentence each."""
+    """The findings of the guards of a run, one sentence each."""
     texts = []
     if steps := seen.get("steps_too_low"):
         depth = seen.get("below_minimum_eV") or 0.0
         texts.append(
             f"beads were up to {depth:.2f} eV below the minimum of the start ({_times(steps, 'step')}): "
-            "the molecule has left it for another minimum, or for a hole of the model"
+            "the molecule has moved to another minimum, or to a hole of the model"
         )
     bonds = seen.get("bonds_changed") or {}
     if records := bonds.get("records"):
         named = bonds.get("changes", [])
         more = " …" if len(named) > 4 else ""
         texts.append(
-            f"bonds were not those of the start in {_times(records, 'record')}, from step {bonds.get('first_step')} on "
+            f"bonds differed from those of the start in {_times(records, 'record')}, from step {bonds.get('first_step')} on "
             f"({', '.join(named[:4])}{more})"
         )
     if steps := seen.get("steps_too_close"):
         texts.append(
-            f"atoms came closer than the model can be trusted in {_times(steps, 'step')}, down to "
+            f"atoms came closer than the model is reliable in {_times(steps, 'step')}, down to "
             f"{seen.get('smallest_distance_A') or math.nan:.3f} Å"
         )
     return texts
@@ -81,7 +81,7 @@ def _means(found: Mapping[str, Mean], ensemble: Ensemble, thermostat: str, masse
         value, error = found["temperature_K"][:2]
         if abs(value - T) > _ERRORS * error and abs(value - T) > _SLACK * T:
             texts.append(
-                f"the temperature of {value:.4g} ± {error:.2g} K is not that of the thermostat, {T:g} K: not at equilibrium "
+                f"the temperature of {value:.4g} ± {error:.2g} K differs from that of the thermostat, {T:g} K: not at equilibrium "
                 "(more equilibration_steps), or too large a timestep_fs"
             )
     if "gyration_radius_A" in found and ensemble.n_beads > 1:

@@ -80,7 +80,7 @@ def test_it_warns_once_for_each_kind_counts_and_names():
     apart.positions[2] *= 3.0
     guard(frame(30, apart.positions))
     assert len(said) == 1
-    assert "step 10: bonds are not those of the start (by element and index of the atoms: C0-H1 broken)" in said[0]
+    assert "step 10: bonds differ from those of the start (by element and index of the atoms: C0-H1 broken)" in said[0]
     found = guard.seen()["bonds_changed"]
     assert found == {"records": 3, "first_step": 10, "changes": ["C0-H1 broken", "C0-H2 broken"]}
     later = BondGuard(apart, "record", same, said.append)
@@ -242,7 +242,7 @@ def test_verdicts():
     assert f"those of free particles ({free:.3f}" in judged(wide, n_beads=8)
     assert judged(wide | {"gyration_radius_A": np.full(4000, 0.05)}, n_beads=8) == ""
     changed = {"bonds_changed": {"records": 3, "first_step": 120, "changes": ["C1-C2 broken"]}}
-    assert "bonds were not those of the start in 3 records, from step 120 on (C1-C2 broken)" in judged(
+    assert "bonds differed from those of the start in 3 records, from step 120 on (C1-C2 broken)" in judged(
         series_of(26.0, 4000), changed
     )
 

@@ -215,7 +215,7 @@ def test_a_server_that_accepts_and_says_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(md.ipi.client, "_FIRST_WORD_S", 0.1)
     began, started = time.monotonic(), Server(tmp_path)  # looks for 3 s
     assert started.ends_with() == NO_SERVER
-    assert "the server has said nothing for 3 s" in started.lines[-1]
+    assert "the server has sent nothing for 3 s" in started.lines[-1]
     assert time.monotonic() - began < 20.0
     assert started.socket.recv(1) == b""
 
@@ -224,7 +224,7 @@ def test_a_server_that_falls_silent(tmp_path):
     started = Server(tmp_path, idle_s=1.0)
     assert started.status() == "NEEDINIT"
     assert started.ends_with() == NO_SERVER
-    assert "the server has said nothing for 1 s; 0 evaluations" in started.lines[-1]
+    assert "the server has sent nothing for 1 s; 0 evaluations" in started.lines[-1]
 
 
 def test_a_server_may_be_silent_for_ever(tmp_path):
@@ -248,7 +248,7 @@ def test_half_a_message_ends_the_wait(sent):
     here, connection = pair(message_s=0.5, idle_s=60.0)
     here.sendall(sent)
     began = time.monotonic()
-    with pytest.raises(Stalled, match="half a message"):
+    with pytest.raises(Stalled, match="incomplete message"):
         while True:
             name = connection.read_header()
             connection.read_init() if name == "INIT" else connection.read_structures()
@@ -276,7 +276,7 @@ def test_a_message_that_trickles_in():
         if arrives:
             assert connection.read_init() == 0
         else:
-            with pytest.raises(Stalled, match="half a message"):
+            with pytest.raises(Stalled, match="incomplete message"):
                 connection.read_init()
         connection.close()
         thread.join()
@@ -285,7 +285,7 @@ def test_a_message_that_trickles_in():
 def test_an_answer_that_nobody_takes():
     n = 100_000
     _here, connection = pair(n, message_s=0.5)
-    with pytest.raises(Stalled, match="has not taken an answer"):
+    with pytest.raises(Stalled, match="has not read an answer"):
         for _ in range(20):
             connection.write_answer(np.zeros(1), np.zeros((1, n, 3)), np.zeros((1, 3, 3)), [""])
     connection.close()

@@ -54,8 +54,8 @@ def steps(count: int, name: str = "pimd-socket") -> None:
 def test_examples_over_sockets(place, name, capfd):
     assert main(["ipi-launch", f"{name}.xml", *OPTIONS, "--clients", "2"]) == 0
     printed = capfd.readouterr().out
-    assert "[client 0] rpmd ipi-client: server said EXIT" in printed
-    assert "[client 1] rpmd ipi-client: server said EXIT" in printed
+    assert "[client 0] rpmd ipi-client: server sent EXIT" in printed
+    assert "[client 1] rpmd ipi-client: server sent EXIT" in printed
     found = outputs(name)
     assert found[-1, 0] == 40
     assert np.ptp(found[:, 2]) < 0.05  # eV of the conserved energy: forces fit energies
@@ -143,7 +143,7 @@ def test_the_launcher_starts_dead_clients_again(place, capfd):
     thread.start()
     assert launch.run() == 0
     thread.join()
-    assert "client 0 ended with code 137: starting it again" in capfd.readouterr().out
+    assert "client 0 ended with code 137: restarting it" in capfd.readouterr().out
     assert outputs("pimd-socket")[-1, 0] == 300
 
 

@@ -114,7 +114,7 @@ def test_open_regular(tmp_path):
     }.items():  # fmt: skip
         make(tmp_path / name)
         for flags in (os.O_RDONLY, os.O_RDWR, os.O_WRONLY | os.O_CREAT):
-            with pytest.raises(InputError, match="expected|holds regular files alone"):
+            with pytest.raises(InputError, match="expected"):
                 open_regular(tmp_path / name, flags)
     assert not Path("/nowhere").exists()
     with pytest.raises(FileNotFoundError):

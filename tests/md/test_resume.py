@@ -281,12 +281,12 @@ def test_begun_and_killed_before_the_first_checkpoint(case):
 
 
 def test_wall_time(case, capsys):
-    """Out of time: a checkpoint, exit code 75, and the command to go on with; a queue would start it until it is 0."""
+    """Out of time: a checkpoint, exit code 75, and the command to resume with; a queue repeats it until the code is 0."""
     assert rpmd_run(case) == 0
     folder, code, rounds = case / "short", 75, 0
     options = ["--output", str(folder), "--max-walltime"]
     assert rpmd_run(case, *options, "0") == 75
-    assert f"continue with: rpmd resume {folder}" in capsys.readouterr().err
+    assert f"resume with: rpmd resume {folder}" in capsys.readouterr().err
     assert json.loads((folder / "status.json").read_text())["state"] == "interrupted"
     while code == 75 and rounds < 100:
         code, rounds = resume(folder, "--max-walltime", "0:00.05"), rounds + 1

@@ -101,7 +101,7 @@ def test_a_finished_run_ends_with_0_whatever_becomes_of_its_figure(case, command
     printed = capfd.readouterr()
     assert "run folders: " in printed.out
     assert (
-        printed.err.startswith("rpmd: note: the run is finished; no table or figure of it (")
+        printed.err.startswith("rpmd: note: the run is finished, but its table and figure are missing (")
         and printed.err.count("\n") == 1
     )
     assert "later: python -m analysis " in printed.err

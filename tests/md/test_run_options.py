@@ -106,7 +106,7 @@ def test_what_does_not_fit_is_refused(case, capsys):
         ("molecule", ["thermostat=GLE", f"gle_file={case}/none.txt"], "not a readable file"),
         ("molecule", ["thermostat=GLE", f"gle_file={case}/bad.txt"], "the noise, is not positive definite"),
         ("molecule", ["heat_capacity=true", "thermostat=none"], "heat_capacity with thermostat = 'none'"),
-        ("molecule", ["pressure=true"], "is not periodic: a molecule has none"),
+        ("molecule", ["pressure=true"], "is not periodic: a molecule has no pressure"),
         ("slab", ["pressure=true"], "slab.xyz has pbc = [True, True, False] and 3 cell vectors: a volume"),
         ("two", ["pressure=true"], "two.xyz has pbc = [True, True, False] and 2 cell vectors: a volume"),
         ("wire", ["pressure=true"], "wire.xyz has pbc = [False, False, True] and 3 cell vectors: a volume"),
