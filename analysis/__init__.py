@@ -2,7 +2,7 @@
 
 from mlcalc.common.packages import keep_old_paths
 
-# Paths of version 0.1 that documents named.
+# Import paths that the documentation of version 0.1 gave.
 keep_old_paths(
     __name__,
     {

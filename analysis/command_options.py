@@ -8,7 +8,7 @@ from mlcalc.common.errors import InputError
 
 
 def number(text: str) -> float:
-    """An option that is a number."""
+    """Parse a number."""
     try:
         return float(text)
     except ValueError:
@@ -16,12 +16,12 @@ def number(text: str) -> float:
 
 
 def share(text: str) -> float | None:
-    """An option that is a share; None for ``auto``."""
+    """Parse a share; None for ``auto``."""
     return None if text == "auto" else number(text)
 
 
 def check_discard(discard: float | None, automatic: bool = False) -> None:
-    """Raise InputError unless a share can be left out; None, which is ``auto``, only where that is allowed."""
+    """Raise InputError unless this share can be discarded; None, for ``auto``, only if allowed."""
     if discard is None and automatic:
         return
     if discard is None or not 0 <= discard < 1:
@@ -30,16 +30,16 @@ def check_discard(discard: float | None, automatic: bool = False) -> None:
 
 
 def add_discard(command: argparse.ArgumentParser, text: str) -> None:
-    """The share that is left out at the start."""
+    """Add the option for the share discarded at the start."""
     command.add_argument("--discard", type=share, default=0.1, metavar="SHARE", help=f"{text} (default: 0.1)")
 
 
 def add_runs(command: argparse.ArgumentParser, what: str, pool: bool = True, automatic: bool = False) -> None:
-    """Run folders, and how they are taken.
+    """Add run folders and the options for reading them.
 
     Args:
-        what: Of which a share is left out, "frames".
-        pool: Whether runs can be pooled; automatic: Whether ``--discard auto`` is known.
+        what: The records of which a share is discarded, such as "frames".
+        pool: Whether runs can be pooled; automatic: Whether ``--discard auto`` is allowed.
     """
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of 'rpmd run'")
     auto = "; auto: until the potential energy is stationary" if automatic else ""
@@ -47,18 +47,18 @@ def add_runs(command: argparse.ArgumentParser, what: str, pool: bool = True, aut
     if pool:
         command.add_argument(
             "--pool", action="store_true",
-            help="take runs with the same beads, temperature and model as one: pieces, or independent trajectories",
+            help="combine runs with the same beads, temperature and model: consecutive pieces, or independent trajectories",
         )  # fmt: skip
     add_json(command)
 
 
 def add_json(command: argparse.ArgumentParser) -> None:
-    """Numbers in place of the table."""
+    """Add the option for numbers in place of the table."""
     command.add_argument("--json", action="store_true", help="print the numbers as JSON instead of the table")
 
 
 def show(text: str, paths: list[Path], json: bool) -> None:
-    """Print a table or JSON, and the files that were written; standard output holds nothing but JSON."""
+    """Print a table and the written files; with JSON, standard output holds only the JSON."""
     print(text)
     for path in paths:
         print(path, file=sys.stderr if json else sys.stdout)

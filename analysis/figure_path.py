@@ -1,4 +1,4 @@
-"""Where a command's figure goes, with its numbers beside it."""
+"""The path of a command's figure; its numbers are written beside it."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from mlcalc.common.files import check_place
 
 
 def figure_path(runs: list[Path], output: Path | None, name: str) -> Path:
-    """Where the figure goes; InputError for a place that cannot be."""
+    """The path of the figure; InputError for an unusable one."""
     if output is None:
         parents = {Path(os.path.abspath(run)).parent for run in runs}
         shared = len(runs) > 1 and len(parents) == 1

@@ -1,4 +1,4 @@
-"""The look of all figures, and how they are written. Colours: Okabe and Ito, distinct for colour-blind readers too."""
+"""Style and output of all figures. Colours: Okabe and Ito, distinct for colour-blind readers too."""
 
 import io
 from pathlib import Path
@@ -20,7 +20,7 @@ STYLE: Any = {  # matplotlib's own type lists every key
     "legend.frameon": False,
     "legend.fontsize": 8.5,
     "savefig.dpi": 200,
-    "svg.hashsalt": "mlcalc",  # the same figure gives the same file
+    "svg.hashsalt": "mlcalc",  # identical figures give identical files
 }
 DASHES = (0, (4, 2))
 
@@ -34,13 +34,13 @@ def rendered(figure: Figure, kind: str) -> bytes:
 
 
 def write_beside(figure_path: Path, figure: Figure, text: str, json_text: str, **others: bytes) -> list[Path]:
-    """Write a figure (PNG, SVG), its table (TXT), its numbers (JSON) and ``suffix=content`` beside each other.
+    """Write a figure (PNG, SVG), its table (TXT), its numbers (JSON) and each ``suffix=content`` as files side by side.
 
     Returns:
         Their paths.
 
     Raises:
-        InputError: One cannot be written, as on a full disk.
+        InputError: A file cannot be written, for example on a full disk.
     """
     contents = {
         ".txt": (text + "\n").encode(), ".png": rendered(figure, "png"), ".svg": rendered(figure, "svg"),

@@ -1,4 +1,4 @@
-"""The harmonic reference: how wide a model's distances would be if its energy were quadratic about the minimum."""
+"""The harmonic reference: distributions of distances for an energy that is quadratic about the model's minimum."""
 
 from dataclasses import dataclass
 
@@ -14,15 +14,13 @@ from mlcalc.vibrations import NormalModes, position_covariance
 
 
 def reference_modes(structure: Atoms, model: Model) -> NormalModes:
-    """Normal modes about the minimum near the start of a run, of one molecule that is free.
+    """Normal modes about the minimum near the start of a run, for one free molecule.
 
     Raises:
-        InputError: No minimum; atoms that are held; several molecules, or images within the model's reach.
+        InputError: No minimum; held atoms; several molecules, or images within the model's cutoff.
     """
     if held := int(Clamped.of(structure).mask.sum()):
-        raise InputError(
-            f"{held} of {len(structure)} atoms are held, and the normal modes are those of a free molecule"
-        )
+        raise InputError(f"{held} of {len(structure)} atoms are held: the normal modes require a free molecule")
     return relaxed_modes(isolated(structure, model.config.cutoff), model)
 
 
@@ -59,7 +57,7 @@ def harmonic_distances(
 ) -> HarmonicDistances:
     """Mean and standard deviation of pair distances in a harmonic ring polymer.
 
-    The displacement of atom j against atom i, δ, is Gaussian with covariance C (3, 3). With u the unit vector along the
+    The displacement of atom j relative to atom i, δ, is Gaussian with covariance C (3, 3). With u the unit vector along the
     relaxed distance r, and P the projector across it,
 
         σ² = uᵀCu,        ⟨d⟩ = r + tr(PC)/2r,

@@ -27,7 +27,7 @@ QUANTITIES = {
     "bond_std_A": "std of bonds / Å",
     "heat_capacity_kB": "heat capacity / k_B",
 }
-_ROTATIONS = 1.5  # k_B: a molecule that is free to turn does so as a classical top
+_ROTATIONS = 1.5  # k_B: a molecule that can rotate is treated as a classical top
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Convergence:
 
     Attributes:
         beads: (n,) numbers of beads, ascending.
-        found: Quantity of QUANTITIES → a Mean for each number of beads; a quantity that was not recorded is missing.
-        harmonic: The same by the harmonic approximation of the same model; the last entry is the quantum limit.
-        temperature_K: Of all runs.
+        found: Quantity of QUANTITIES → a Mean for each number of beads; unrecorded quantities are missing.
+        harmonic: The same in the harmonic approximation of the same model; the last entry is the quantum limit.
+        temperature_K: Temperature of all runs.
         needed: βħω of the stiffest vibration.
     """
 
@@ -53,7 +53,7 @@ def converge(folders: list[Path], discard: float) -> Convergence:
     """Analyse runs of one molecule, one model and one temperature.
 
     Raises:
-        InputError: What analyse refuses; fewer than two numbers of beads, several temperatures, or no minimum.
+        InputError: Any error of analyse; fewer than two numbers of beads, several temperatures, or no minimum.
     """
     properties = read_runs(folders, discard, pooled=True)[::-1]
     distances = analyse(folders, discard, pooled=True, choose=_all_bonds)[::-1]
@@ -112,7 +112,7 @@ def _harmonic(
 
 
 def verdict(result: Convergence) -> list[str]:
-    """Plain sentences: does the largest number of beads suffice?"""
+    """Sentences on whether the largest number of beads suffices."""
     largest = result.beads[-1]
     sentences = [
         f"P = {largest} {'resolves' if largest > result.needed else 'does NOT resolve'} the stiffest vibration: "
@@ -123,13 +123,13 @@ def verdict(result: Convergence) -> list[str]:
             limit, there = result.harmonic[name][-1], result.harmonic[name][len(result.beads) - 1]
             what = heading.partition(" /")[0]
             sentences.append(
-                f"At P = {largest} the {what} is {there / limit - 1.0:+.2%} off the quantum limit, were motion harmonic."
+                f"At P = {largest} the {what} is {there / limit - 1.0:+.2%} off the quantum limit in the harmonic approximation."
             )
     return sentences
 
 
 def as_text(result: Convergence) -> str:
-    """Table with the harmonic values beside, and the verdict."""
+    """Table with harmonic values, and the verdict."""
     header, rows = ["P"], [[str(p)] for p in result.beads] + [["∞"]]
     for name, means in result.found.items():
         header += [QUANTITIES[name], "harmonic"]
@@ -137,7 +137,7 @@ def as_text(result: Convergence) -> str:
         for row, mean, harmonic in zip(rows, [*means, None], result.harmonic[name], strict=True):
             row += [with_error(mean.value, mean.error) if mean else "–", f"{harmonic:.{digits}f}"]
     return "\n".join([aligned(header, rows), "±: one standard error. harmonic: the same model with its energy quadratic about the "
-                      "minimum, and a classical top where it may turn.", *verdict(result)])  # fmt: skip
+                      "minimum, and a classical top if it can rotate.", *verdict(result)])  # fmt: skip
 
 
 def as_json(result: Convergence) -> str:

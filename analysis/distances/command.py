@@ -13,10 +13,10 @@ def add_distances(commands) -> None:
     """Add the command to the sub-parsers."""
     command = commands.add_parser(
         "distances", help="distance distributions of ring-polymer runs", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Distances along runs of one molecule: of all pairs, of bonds by elements and order (C–H, C=O), of the\n"
-        "diameters of a cage such as C20, and of pairs that you name. Table with standard errors, figure (PNG and SVG),\n"
-        "numbers (JSON and NPZ), and the harmonic reference of the model beside them. Bonds whose atoms change partners are\n"
-        "reported, and so are motions too slow for the run and equivalent pairs that differ by more than their errors.",
+        description="Distances along runs of one molecule: all pairs, bonds by elements and order (C–H, C=O), the\n"
+        "diameters of a cage such as C20, and pairs that you name. Table with standard errors, figure (PNG and SVG),\n"
+        "numbers (JSON and NPZ), each with the harmonic reference of the model. Warnings report bonds whose atoms change\n"
+        "partners, motions too slow for the run, and equivalent pairs that differ by more than their errors.",
         epilog="examples:\n"
         "  python -m analysis distances runs/c20/P8 runs/c20/P1\n"
         "  python -m analysis distances runs/malonaldehyde --pairs 3-5,4-5\n"
@@ -26,7 +26,7 @@ def add_distances(commands) -> None:
     )  # fmt: skip
     command.add_argument(
         "--pairs", metavar="I-J,…|PAIRS.toml",
-        help="pairs of atoms to follow besides the automatic groups, by index from 0, each for itself: 3-5,4-5; or a TOML file "
+        help="pairs of atoms to follow besides the automatic groups, by index from 0, one group each: 3-5,4-5; or a TOML file "
         "with named groups of pairs",
     )  # fmt: skip
     command.add_argument("--only-pairs", action="store_true", help="only the pairs of --pairs, no automatic groups")

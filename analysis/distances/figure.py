@@ -20,7 +20,7 @@ _COLUMNS = 3
 
 
 def distance_figure(analysed: list[RunDistances]) -> Figure:
-    """P(r) of the beads of several runs: all pairs on top, a panel for each group of pairs below.
+    """Draw P(r) of the beads of several runs: all pairs on top, a panel for each group of pairs below.
 
     Args:
         analysed: Runs of one molecule, one colour each.
@@ -64,7 +64,7 @@ def by_images(analysed: list[RunDistances]) -> bool:
 
 
 def merging(histograms: list[Histogram]) -> int:
-    """How many bins to draw as one: a sixth of the narrowest distribution's standard deviation, at least one bin."""
+    """Number of bins to merge in the figure: a sixth of the narrowest distribution's standard deviation, at least one bin."""
     widths = []
     for histogram in histograms:
         weight = histogram.density / max(histogram.density.sum(), 1e-300)
@@ -80,9 +80,9 @@ def plot_density(axes: Axes, histogram: Histogram, label: str, color: str) -> No
 
 
 def plot_harmonic(axes: Axes, r: np.ndarray, harmonic: HarmonicDistances, color: str) -> None:
-    """Draw the harmonic density of a group of pairs, dashed in a darker shade of the colour; r (n_bins,) in Å."""
+    """Draw the harmonic density of a group of pairs, dashed and in a darker shade; r (n_bins,) in Å."""
     fine = np.linspace(r[0], r[-1], 8 * len(r))
-    dark = 0.5 * np.array(to_rgb(color))  # a line of the same colour would vanish where the two agree
+    dark = 0.5 * np.array(to_rgb(color))  # a line of the same colour would be invisible where the two agree
     axes.plot(fine, harmonic.density(fine), color=dark, lw=1.1, ls=DASHES)
 
 

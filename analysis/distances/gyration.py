@@ -1,4 +1,4 @@
-"""How wide ring polymers are: radii of gyration of every atom, with standard errors."""
+"""Radii of gyration of every atom's ring polymer, with standard errors."""
 
 import numpy as np
 from MDAnalysis import Universe
@@ -14,8 +14,8 @@ class RingPolymerGyration(AnalysisBase):
     """Radius of gyration of the ring polymer of every atom, r_i² = ⟨(1/P) Σ_j |q_ij − q̄_i|²⟩.
 
     Args:
-        universe: Beads as segments (analysis.runs.universe.bead_universe): P·N atoms, bead-major. In a periodic one each bead
-            counts at its image nearest to the atom's first bead.
+        universe: Beads as segments (analysis.runs.universe.bead_universe): P·N atoms, bead-major. In a periodic universe each bead
+            is taken at its image nearest to the atom's first bead.
 
     After ``run()``, serially or in parallel (``backend="multiprocessing"``, ``n_workers=…``):
         results.squared: (n_frames, N) Å², (1/P) Σ_j |q_ij − q̄_i|² of every frame.
@@ -28,7 +28,7 @@ class RingPolymerGyration(AnalysisBase):
 
     @classmethod
     def get_supported_backends(cls) -> tuple[str, ...]:
-        """What ``run(backend=…)`` may be."""
+        """Allowed values of ``run(backend=…)``."""
         return ("serial", "multiprocessing", "dask")
 
     def __init__(self, universe: Universe):

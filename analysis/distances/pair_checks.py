@@ -1,4 +1,4 @@
-"""What mean distances do not say: atoms that changed partners, motion too slow for the run, equivalent pairs that differ."""
+"""Checks behind mean distances: atoms that changed partners, motion too slow for the run, equivalent pairs that differ."""
 
 from typing import NamedTuple
 
@@ -15,20 +15,18 @@ from mlcalc.geometry.minimum_image import lattice_of
 
 SWAP = " ⇄ "
 _FEW_CHANGES = 10
-_SWAPPED_SIGNIFICANT = (
-    0.01  # where atoms are seen to change places, pairs that differ are expected, and errors that are too small
-)
+_SWAPPED_SIGNIFICANT = 0.01  # after exchanges, differing pairs and too small errors are expected
 _LINES = 8  # of one kind
 Pair = tuple[int, int]
 
 
 class Likes(NamedTuple):
-    """Pairs of a start structure that have the same mean distance in a long run.
+    """Pairs of a start structure with equal mean distances in a long run.
 
     Attributes:
-        sets: Lists of pairs that are alike.
-        exchanged: Bonds that changed partners, and the pairs that took over.
-        swapped: These, and the pairs that exchanges alone make alike: their distances have several wells.
+        sets: Lists of equivalent pairs.
+        exchanged: Bonds that changed partners, and the pairs that replaced them.
+        swapped: These, and the pairs that only exchanges make equivalent: their distances have several wells.
     """
 
     sets: list[list[Pair]]
@@ -36,7 +34,7 @@ class Likes(NamedTuple):
     swapped: set[Pair]
 
     def several_wells(self, group: np.ndarray) -> bool:
-        """Whether a group of pairs (n, 2) holds a bond that was exchanged, or but some of those that exchanges make alike."""
+        """Whether a group of pairs (n, 2) holds an exchanged bond, or only some of the pairs that exchanges make equivalent."""
         inside = set(as_pairs(group))
         torn = (
             pair
@@ -53,10 +51,10 @@ def as_pairs(group: np.ndarray) -> list[Pair]:
 
 
 def find_alike(structure: Atoms, groups: dict[str, np.ndarray], exchanges: list[Exchange]) -> Likes:
-    """Which of the followed pairs, and of those that took over, are alike.
+    """Find the equivalent pairs among the followed ones and those that replaced them.
 
-    By the graph of all bonds of the start and those that exchanges made; without exchanges, by the surroundings at the start too,
-    as a graph does not know cis from trans. None where the structure is not one molecule.
+    Uses the graph of all bonds of the start and of those formed by exchanges; without exchanges, also the surroundings at the
+    start, since a graph does not distinguish cis from trans. None if the structure is not one molecule.
     """
     molecule = molecule_of(structure)
     partners = {e.partner for e in exchanges if e.partner}
@@ -84,7 +82,7 @@ def find_alike(structure: Atoms, groups: dict[str, np.ndarray], exchanges: list[
 
 
 def joined_groups(structure: Atoms, groups: dict[str, np.ndarray], likes: Likes) -> dict[str, np.ndarray]:
-    """Groups of swapped pairs that are alike and not in one group together already, named ``C–O ⇄ C=O``."""
+    """Groups of equivalent swapped pairs that are not in one group yet, named ``C–O ⇄ C=O``."""
     symbols, joined = structure.get_chemical_symbols(), {}
     known = {p: name for name, bonds in bond_groups(structure).items() if name != "bonds" for p in as_pairs(bonds)}
     for alike in likes.sets:
@@ -99,7 +97,7 @@ def joined_groups(structure: Atoms, groups: dict[str, np.ndarray], likes: Likes)
 
 
 def scatters(likes: Likes, groups: dict[str, np.ndarray], means: dict[str, PairMeans]) -> list[Scatter]:
-    """For each set of pairs that are alike, by the means of one kind of position."""
+    """The scatter of each set of equivalent pairs, from the means of one kind of position."""
     known: dict[Pair, tuple[float, float]] = {}
     for name, group in groups.items():
         known |= dict(zip(as_pairs(group), zip(*means[name], strict=True), strict=True))
@@ -114,14 +112,14 @@ def scatters(likes: Likes, groups: dict[str, np.ndarray], means: dict[str, PairM
 
 
 def widened(moments: Moments, group: np.ndarray, found: list[Scatter]) -> Moments:
-    """Moments whose mean has the error that the scatter of pairs like those of the group claims."""
+    """Moments whose mean has the error that follows from the scatter of pairs equivalent to those of the group."""
     inside = set(as_pairs(group))
     factor = max((s.factor for s in found if inside.intersection(as_pairs(s.pairs))), default=1.0)
     return moments._replace(mean=moments.mean._replace(error=factor * moments.mean.error))
 
 
 def exchange_lines(structure: Atoms, exchanges: list[Exchange], likes: Likes) -> list[str]:
-    """One for each bond that did not stay, those that were away longest first."""
+    """One sentence for each bond that did not persist, the longest absent first."""
     symbols, lines = structure.get_chemical_symbols(), []
     for item in sorted(exchanges, key=lambda item: -item.share - item.broken):
         name = pair_name(symbols, item.pair)
@@ -135,11 +133,11 @@ def exchange_lines(structure: Atoms, exchanges: list[Exchange], likes: Likes) ->
             f"{name} exchanged with {partner} in {item.share:.1%} of the frames "
             f"(beads {item.bead_share:.1%}), {item.changes} changes{few}: distances marked * have two wells"
         )
-    return _shortened(lines, "bonds that did not stay")
+    return _shortened(lines, "bonds that did not persist")
 
 
 def slow_line(titles: dict[str, str], moments: dict[tuple[str, str], Moments], length_ps: float) -> list[str]:
-    """On the groups whose distances move too slowly for the length of the run; nothing where there are none."""
+    """A sentence on the groups whose distances move too slowly for the length of the run; empty if there are none."""
     numbers = {title: min(map(correlation_times, moments[name, "beads"])) for name, title in titles.items()}
     slow = {title: f"{length_ps / number:.2g}" for title, number in numbers.items() if number < SHORT}
     if not slow:
@@ -151,7 +149,7 @@ def slow_line(titles: dict[str, str], moments: dict[tuple[str, str], Moments], l
 
 
 def scatter_lines(structure: Atoms, found: list[Scatter]) -> list[str]:
-    """One for each set of pairs that are alike and differ by more than their errors."""
+    """One sentence for each set of equivalent pairs that differ by more than their errors."""
     symbols = structure.get_chemical_symbols()
     lines = [
         f"{len(s.pairs)} equivalent pairs like {pair_name(symbols, as_pairs(s.pairs)[0])} have means of {s.low:.3f} to "

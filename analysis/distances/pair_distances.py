@@ -1,11 +1,11 @@
 """Distance distributions of a ring polymer: all pairs, and named groups of pairs such as bonds and cage diameters.
 
-Bonds and diameters are fixed pairs of atoms, found once in the reference structure. That is right for a molecule whose
-atoms keep their neighbours, as C20 does at 300 K; where they do not, analysis/structure/exchange.py says so.
-C20's diameters join opposite atoms. Its ten largest distances are nearly, not quite, the same pairs: at the distorted
-minimum one diameter is shorter than some distances between atoms that are not opposite.
+Bonds and diameters are fixed pairs of atoms, found once in the reference structure. This is valid for a molecule whose
+atoms keep their neighbours, such as C20 at 300 K; analysis/structure/exchange.py reports exceptions.
+C20's diameters join opposite atoms. These are not exactly the ten largest distances: at the distorted minimum one diameter is
+shorter than some distances between atoms that are not opposite.
 
-In a periodic universe a distance is that of nearest images in the frame's own box; one molecule may be kept together instead.
+In a periodic universe distances are between nearest images in the frame's own box; one molecule can be kept together instead.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from MDAnalysis.analysis.results import ResultsGroup
 
 from analysis.distances.slow_motion import careful_mean
 from analysis.structure.boxes import lattice_of_box
-from analysis.structure.cages import diameter_pairs as diameter_pairs  # both are part of what this module offers
+from analysis.structure.cages import diameter_pairs as diameter_pairs  # re-exported by this module
 from analysis.structure.exchange import BondWatch
 from analysis.structure.molecules import Molecule
 from analysis.structure.molecules import bonded_pairs as bonded_pairs
@@ -27,7 +27,7 @@ from md.observables.statistics import Mean
 from mlcalc.common.errors import InputError
 from mlcalc.geometry.minimum_image import joined_beads, minimum_images
 
-N_BLOCKS = 20  # contiguous blocks behind the error of a histogram bin; also the fewest frames that can be analysed
+N_BLOCKS = 20  # contiguous blocks for the error of a histogram bin; also the smallest number of frames
 KINDS = ("beads", "centroid")
 
 
@@ -36,7 +36,7 @@ class Histogram:
     """Probability density of a distance, P(r), with its standard error from contiguous blocks of frames.
 
     Attributes:
-        counts: (N_BLOCKS, n_bins + 1) distances counted per block, from 0 Å up; the last bin holds what lies beyond.
+        counts: (N_BLOCKS, n_bins + 1) distances counted per block, from 0 Å up; the last bin holds larger distances.
         bin_width: Å.
     """
 
@@ -65,7 +65,7 @@ class Histogram:
         return float(self.counts[:, -1].sum() / self.counts.sum())
 
     def coarsened(self, factor: int) -> "Histogram":
-        """The same with ``factor`` bins merged into one; a rest at the upper end is counted as beyond."""
+        """The same with ``factor`` bins merged into one; a remainder at the upper end counts as beyond."""
         kept = (self.counts.shape[1] - 1) // factor * factor
         merged = self.counts[:, :kept].reshape(len(self.counts), -1, factor).sum(axis=2)
         beyond = self.counts[:, kept:].sum(axis=1, keepdims=True)
@@ -93,24 +93,24 @@ class PairDistances(AnalysisBase):
         universe: Beads as segments (analysis.runs.universe.bead_universe): P·N atoms, bead-major. P = 1 is classical MD.
         pairs: Named groups of pairs, each (n_pairs, 2) atom indices below N, such as
             ``{"bonds": bonded_pairs(atoms)}``; moments are computed for these. Must not contain the name ``"all"``.
-        r_max: Upper end of the histograms in Å. Distances beyond it still count in the normalisation.
+        r_max: Upper end of the histograms in Å. Larger distances still count in the normalisation.
         bin_width: Å.
-        molecule: Keeps the atoms of one molecule together in a periodic universe: distances are then those within it, also where
-            an image is nearer. None takes the nearest images.
+        molecule: Keeps the atoms of one molecule together in a periodic universe: distances are then those within it, even if an
+            image is nearer. None uses the nearest images.
         watch: Bonds of the start structure whose partners are followed.
 
     After ``run()``, serially or in parallel (``backend="multiprocessing"``, ``n_workers=…``) with the same numbers:
         results.histograms: ``(group, kind)`` → Histogram, for every group and ``"all"``; kinds "beads" and "centroid".
         results.moments: ``(group, kind)`` → Moments, for every group; results.pair_means: PairMeans likewise.
-        results.exchanges: Bonds that did not stay (exchange.Exchange); empty without ``watch``.
+        results.exchanges: Bonds that did not persist (exchange.Exchange); empty without ``watch``.
         results.shortest: Smallest distance of two atoms in any bead, Å, periodic images included.
 
-    Universes of other programs may be wrapped into their box: each bead counts at its image nearest to the atom's first bead, so
-    that centroids are right.
+    Universes of other programs may be wrapped into their box: each bead is taken at its image nearest to the atom's first bead, so
+    that centroids are correct.
 
     The error of a bin is that of the mean of 20 contiguous blocks, which must be longer than the correlation time. The
-    errors of mean and standard deviation come from Flyvbjerg-Petersen blocking, which finds that time, and where it is long from
-    the autocorrelation (slow_motion.careful_mean).
+    errors of mean and standard deviation come from Flyvbjerg-Petersen blocking, and for long correlation times from the
+    autocorrelation (slow_motion.careful_mean).
     """
 
     _analysis_algorithm_is_parallelizable = True
@@ -139,17 +139,17 @@ class PairDistances(AnalysisBase):
     def _setup_computation_groups(self, *args, **options):
         parts = super()._setup_computation_groups(*args, **options)
         self._total = sum(map(len, parts))
-        # Moments are taken about a typical distance: no digits lost in ⟨d²⟩ − ⟨d⟩².
+        # Moments are taken about a typical distance to keep digits in ⟨d²⟩ − ⟨d⟩².
         self._trajectory[parts[0][0, 1] if self._total else 0]
         self._origin = self._distances()[0][-1]
         return parts
 
     def _compute(self, indexed_frames: np.ndarray, *args, **options):
-        self._places = indexed_frames[:, 0]  # a worker's share among all the frames
+        self._places = indexed_frames[:, 0]  # the frames of this worker
         return super()._compute(indexed_frames, *args, **options)
 
     def _prepare(self):
-        blocks = (len(KINDS), N_BLOCKS, self._n_bins + 1)  # one more bin for what lies beyond r_max
+        blocks = (len(KINDS), N_BLOCKS, self._n_bins + 1)  # one more bin for distances beyond r_max
         self.results.counts = {name: np.zeros(blocks, dtype=np.int64) for name in ("all", *self._groups)}
         self.results.shortest = np.inf
         self.results.powers = {
@@ -160,7 +160,7 @@ class PairDistances(AnalysisBase):
         self.results.beads_away = np.zeros(n_watched)
 
     def _distances(self) -> tuple[np.ndarray, float]:
-        """(P+1, n_pairs) Å, of the present frame's beads and centroid, and the shortest of a bead, images included."""
+        """Distances (P+1, n_pairs) Å of the present frame's beads and centroid, and the shortest of any bead, images included."""
         positions = self._atoms.positions.astype(np.float64).reshape(self._n_beads, -1, 3)
         lattice = lattice_of_box(self._trajectory.ts.dimensions)
         positions = joined_beads(positions, lattice)
@@ -243,17 +243,17 @@ def pair_means(first: np.ndarray, origin: np.ndarray) -> PairMeans:
 def pair_moments(
     first: np.ndarray, second: np.ndarray, origin: np.ndarray, errors: np.ndarray | None = None
 ) -> Moments:
-    """Mean and standard deviation of the distance, averaged over pairs, with honest errors (slow_motion.careful_mean).
+    """Mean and standard deviation of the distance, averaged over pairs, with the errors of slow_motion.careful_mean.
 
     Args:
         first, second: (n_frames, n_pairs) bead averages of (d − origin) and (d − origin)² in every frame.
         origin: (n_pairs,) Å.
-        errors: (n_pairs,) Å of the pairs' means, where they are known already.
+        errors: (n_pairs,) Å of the pairs' means, if known already.
 
     The error of the standard deviation is the delta method's: σ_p depends on the trajectory as the mean of
     (d − ⟨d⟩)²/2σ_p does, to first order, and that series is blocked after averaging over pairs, which keeps the pairs'
-    correlations. The sample variance falls short by the squared error of the sample mean (Bessel's correction when the
-    frames are independent); adding it back removes the bias of short runs.
+    correlations. The sample variance is too small by the squared error of the sample mean (Bessel's correction if the
+    frames are independent); adding it removes the bias of short runs.
     """
     means = first.mean(axis=0)
     squares = second - 2 * means * first + means**2

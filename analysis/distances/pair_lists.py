@@ -19,14 +19,14 @@ def read_pairs(text: str, structure: Atoms) -> dict[str, np.ndarray]:
 
     Args:
         text: ``I-J,K-L`` with atom indices from 0, each pair a group of its own named by its atoms (``O3–H5``); or the path of a
-            file that ends in .toml with ``[groups]``, names and lists of pairs: ``"O-H" = [[3, 5], [4, 5]]``.
+            file that ends in .toml with a table ``[groups]`` of names and lists of pairs: ``"O-H" = [[3, 5], [4, 5]]``.
         structure: N atoms.
 
     Returns:
         Name → (n_pairs, 2) atom indices, i < j.
 
     Raises:
-        InputError: Something else; an index out of range, an atom with itself, a pair twice in a group, a name used already.
+        InputError: Malformed text; an index out of range, an atom paired with itself, a pair twice in a group, a name used twice.
     """
     if text.endswith(".toml"):
         groups = _read_groups(Path(text))
@@ -37,10 +37,10 @@ def read_pairs(text: str, structure: Atoms) -> dict[str, np.ndarray]:
         where = f"{text}: group {name!r}" if text.endswith(".toml") else f"--pairs {name}"
         checked = [_check(pair, structure, where) for pair in pairs]
         if len(set(checked)) < len(checked):
-            raise InputError(f"{where}: a pair of atoms twice: expected each once")
+            raise InputError(f"{where}: a pair of atoms is given twice: expected each once")
         title = name if text.endswith(".toml") else pair_name(structure.get_chemical_symbols(), checked[0])
         if title in found:
-            raise InputError(f"{where}: {title} twice: expected each pair once")
+            raise InputError(f"{where}: {title} is given twice: expected each pair once")
         found[title] = np.array(checked)
     return found
 
@@ -59,7 +59,7 @@ def _read_groups(path: Path) -> dict[str, list]:
     for key in table:
         if key != "groups":
             near = difflib.get_close_matches(key, ["groups"], n=1)
-            hint = "did you mean [groups]?" if near else "expected the table [groups] alone"
+            hint = "did you mean [groups]?" if near else "expected only the table [groups]"
             raise InputError(f"{path}: unknown key {key!r}; {hint}")
     groups = table.get("groups")
     if not isinstance(groups, dict) or not groups:
@@ -68,7 +68,7 @@ def _read_groups(path: Path) -> dict[str, list]:
         )
     for name, pairs in groups.items():
         if not name.strip() or name == _RESERVED:
-            raise InputError(f"{path}: group {name!r}: expected another name, {_RESERVED!r} is that of all pairs")
+            raise InputError(f"{path}: group {name!r}: expected another name; {_RESERVED!r} denotes all pairs")
         if not isinstance(pairs, list) or not pairs or not all(map(_is_pair, pairs)):
             raise InputError(f"{path}: group {name!r} = {pairs!r}: expected a list of pairs, as in [[3, 5], [4, 5]]")
     return groups

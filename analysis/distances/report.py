@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.distances.run_distances import NAMES as NAMES  # what a notebook asks of a report, from one place
+from analysis.distances.run_distances import NAMES as NAMES  # re-exported for notebooks
 from analysis.distances.run_distances import RunDistances, broadening, comparisons, title
 from analysis.distances.run_distances import analyse as analyse
 from analysis.distances.slow_motion import correlation_times
@@ -14,7 +14,7 @@ from mlcalc.common.tables import aligned, with_error
 
 
 def as_text(analysed: list[RunDistances]) -> str:
-    """Table of means and standard deviations, and what they say, as printed by the command."""
+    """Table of means and standard deviations with notes and conclusions, as printed by the command."""
     header = ["P", "T / K", "pairs", "positions", "mean / Å", "harmonic", "std / Å", "harmonic"]
     rows = []
     for item in analysed:
@@ -30,7 +30,7 @@ def as_text(analysed: list[RunDistances]) -> str:
     lines = [aligned(header, rows), "std: of each pair's distance, averaged over the pairs. ±: one standard error."]
     lines = lines if rows else []
     if any(item.swapped for item in analysed):
-        lines.append("*: of atoms that changed partners; a mean over several wells is no bond length.")
+        lines.append("*: pairs of atoms that changed partners; a mean over several wells is not a bond length.")
     if any(item.harmonic for item in analysed):
         lines.append("harmonic: the same model with its energy quadratic about the minimum.")
     for item in analysed:
@@ -120,7 +120,7 @@ def densities(analysed: list[RunDistances]) -> dict[str, np.ndarray]:
 def write_files(analysed: list[RunDistances], figure_path: Path) -> list[Path]:
     """Write the table (TXT), the figure (PNG, SVG) and the numbers (JSON, NPZ) beside each other; returns their paths.
 
-    Periodic runs without pairs have no distributions, and nothing is written.
+    Nothing is written for periodic runs without pairs, which have no distributions.
     """
     from analysis.distances.figure import distance_figure
     from analysis.figures import write_beside

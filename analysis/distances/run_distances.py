@@ -1,4 +1,4 @@
-"""Distances along runs, and what is to be known of them; analysis/distances/report.py makes tables and files of these."""
+"""Distances along runs with their warnings and references; analysis/distances/report.py makes tables and files of them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -32,7 +32,7 @@ NAMES = {"bonds": "bonds", "diameters": "cage diameters"}
 
 
 def title(name: str) -> str:
-    """Of a group of pairs, as in tables."""
+    """Title of a group of pairs in tables."""
     return NAMES.get(name, name)
 
 
@@ -45,15 +45,15 @@ class RunDistances:
         frames: Frames used, after those discarded.
         time_ps: (first, last) time used, of the first and last folder.
         pairs: Group name → (n_pairs, 2) atom indices.
-        histograms, moments: As in PairDistances.results; empty for a periodic run without pairs, whose distances are those of g(r).
+        histograms, moments: As in PairDistances.results; empty for a periodic run without pairs, whose distances g(r) describes.
         shortest: Smallest distance of two atoms in any bead, Å, periodic images included.
-        pairs_note: Which pairs are left out, and where else their distances are found, or "".
+        pairs_note: Which pairs are left out, and which command gives their distances, or "".
         harmonic: ``(group, kind)`` → harmonic reference at the run's temperature and beads; empty if there is none.
-        harmonic_note: Why there is none, or "".
-        exchanges: Bonds of the start structure that did not stay.
-        swapped: Groups with pairs that such exchanges make alike: their distances have several wells.
+        harmonic_note: The reason for its absence, or "".
+        exchanges: Bonds of the start structure that did not persist.
+        swapped: Groups with pairs that exchanges make equivalent: their distances have several wells.
         warnings: Sentences on exchanges, motion too slow for the run, and equivalent pairs that differ.
-        nearest_images: Whether distances are those of nearest periodic images, not within one molecule.
+        nearest_images: Whether distances are between nearest periodic images, not within one molecule.
     """
 
     run: Run
@@ -73,7 +73,7 @@ class RunDistances:
 
     @property
     def length_ps(self) -> float:
-        """Time that the frames stand for."""
+        """Time that the frames cover."""
         return self.frames * self.run.frame_interval_ps
 
 
@@ -81,19 +81,19 @@ def analyse(
     folders: list[Path], discard: float, model_name: str | None = None, pooled: bool = False,
     choose: Callable[[Atoms], PairChoice] = choose_pairs,
 ) -> list[RunDistances]:  # fmt: skip
-    """Analyse runs of one molecule; most beads first.
+    """Analyse runs of one molecule, sorted by decreasing number of beads.
 
     Args:
         folders: Run folders.
         discard: Share of the frames left out at the start, in [0, 1).
-        model_name: Model of the harmonic reference of all runs. None takes each run's own, and goes without where that
-            cannot be used.
-        pooled: Take runs of the same kind as one (universe.pool).
-        choose: Makes the groups of pairs of the first run's structure.
+        model_name: Model of the harmonic reference of all runs. None uses each run's own, and omits the reference if it is
+            unusable.
+        pooled: Combine runs of the same kind (universe.pool).
+        choose: Function from the first run's structure to its groups of pairs.
 
     Raises:
-        InputError: What open_run refuses; runs of different molecules; a single atom; fewer than 20 frames left; a
-            ``model_name`` that cannot be used.
+        InputError: Any error of open_run; runs of different molecules; a single atom; fewer than 20 frames left; an unusable
+            ``model_name``.
     """
     runs = sorted((open_run(folder) for folder in folders), key=lambda run: -run.n_beads)
     for run in runs[1:]:
@@ -107,14 +107,14 @@ def analyse(
     exchanges = [item for found in measured if found for item in found.results.exchanges]
     likes = find_alike(structure, choice.pairs, exchanges)
     joined = joined_groups(structure, choice.pairs, likes) if choice.join else {}
-    if joined:  # known only now
+    if joined:  # known only after the first pass
         choice = choice._replace(pairs=choice.pairs | joined)
         measured = [_measure(run, choice, discard) for run in runs]
     modes: dict = {}
     result = []
     for run, found in zip(
         runs, measured, strict=True
-    ):  # each keeps a copy of its model: the same content is relaxed once
+    ):  # each run keeps a copy of its model; identical copies are relaxed once
         content = model_content(model_name or run.model)
         if content not in modes:
             wanted = choice.pairs or model_name
@@ -144,7 +144,7 @@ def _check_length(run: Run, discard: float) -> None:
 
 
 def _modes(model_name: str, structure: Atoms, required: str | None) -> tuple[NormalModes | None, str]:
-    """Normal modes of a model, or None and the reason why not; InputError if the model was asked for by name."""
+    """Normal modes of a model, or None and the reason; InputError if the user gave the model."""
     try:
         return reference_modes(structure, load_model(model_name)), ""
     except InputError as error:
@@ -154,7 +154,7 @@ def _modes(model_name: str, structure: Atoms, required: str | None) -> tuple[Nor
 
 
 def _measure(run: Run, choice: PairChoice, discard: float) -> PairDistances | None:
-    """None for a periodic run without pairs: its distances are those of g(r)."""
+    """None for a periodic run without pairs, whose distances g(r) describes."""
     if run.axes is not None and not choice.pairs:
         return None
     analysis = PairDistances(
@@ -178,7 +178,7 @@ def _collect(
     harmonic = {}
     if modes is not None:
         for name, group in choice.pairs.items():
-            for kind, beads in zip(KINDS, (run.n_beads, 1), strict=True):  # a centroid spreads classically
+            for kind, beads in zip(KINDS, (run.n_beads, 1), strict=True):  # the centroid has the classical width
                 harmonic[name, kind] = harmonic_distances(modes, group, run.temperature_K, beads)
     results = analysis.results
     return RunDistances(
@@ -190,7 +190,7 @@ def _collect(
 
 
 def _checked(item: RunDistances, structure: Atoms, analysis: PairDistances, likes: Likes) -> RunDistances:
-    """With the errors that pairs that are alike ask for, and with what else is to be said."""
+    """Scale errors by the scatter of equivalent pairs, and add warnings."""
     groups, results = item.pairs, analysis.results
     found = {kind: scatters(likes, groups, {name: results.pair_means[name, kind] for name in groups}) for kind in KINDS}
     moments = {(name, kind): widened(value, groups[name], found[kind]) for (name, kind), value in item.moments.items()}
@@ -215,7 +215,7 @@ def broadening(quantum: RunDistances, classical: RunDistances, group: str) -> tu
 
 
 def comparisons(analysed: list[RunDistances]) -> list[tuple[RunDistances, RunDistances]]:
-    """Pairs (more beads, fewest beads) of runs at one temperature."""
+    """Pairs (more beads, fewest beads) of runs at equal temperature."""
     fewest = analysed[-1]
     return [
         (item, fewest)

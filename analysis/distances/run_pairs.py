@@ -1,4 +1,4 @@
-"""Which pairs of atoms the ``distances`` command follows, and the shortest distance where there are none to follow."""
+"""Choose the pairs of atoms that the ``distances`` command follows; without pairs, find the shortest distance."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -20,12 +20,12 @@ R_MAX_FACTOR = 1.5  # histograms end at this multiple of the reference structure
 
 
 class PairChoice(NamedTuple):
-    """What is followed.
+    """The followed pairs and bonds.
 
     Attributes:
-        pairs: Group name → (n_pairs, 2) atom indices; molecule: The molecule that all atoms make, or None.
-        r_max: End of the histograms, Å; note: What is left out, and why, or "".
-        watch: The bonds whose partners are followed, or None; join: Whether groups for pairs that exchange are to be added.
+        pairs: Group name → (n_pairs, 2) atom indices; molecule: The molecule that all atoms form, or None.
+        r_max: End of the histograms, Å; note: Omissions and their reasons, or "".
+        watch: The bonds whose partners are followed, or None; join: Whether to add groups of pairs that exchange.
     """
 
     pairs: dict[str, np.ndarray]
@@ -54,17 +54,15 @@ def choose_pairs(
     """Groups of pairs of a reference structure.
 
     Args:
-        own: Groups of the user, which come first.
-        automatic: Makes further groups of the structure; None for no others.
+        own: The user's groups, which come first.
+        automatic: Function from the structure to further groups; None for none.
 
     Raises:
-        InputError: A group of the user bears the name of another.
+        InputError: A group of the user has the name of an automatic one.
     """
     pairs = {name: group for name, group in (automatic(structure) if automatic else {}).items() if len(group)}
     if taken := sorted(pairs.keys() & (own or {}).keys()):
-        raise InputError(
-            f"--pairs: group {taken[0]!r} is found automatically too: expected another name, or --only-pairs"
-        )
+        raise InputError(f"--pairs: group {taken[0]!r} exists automatically: expected another name, or --only-pairs")
     pairs = (own or {}) | pairs
     molecule, positions = molecule_of(structure), structure.positions
     first, second = np.triu_indices(len(structure), 1)
@@ -84,7 +82,7 @@ def _pairs_note(structure: Atoms, molecule: Molecule | None) -> str:
     n_bonds = len(np.unique(np.stack(find_bonds(structure)[:2], axis=1), axis=0))
     if left_out := n_bonds - followed:
         notes.append(
-            f"{left_out} pairs are bonded through several periodic images and left out: repeat the cell to have them"
+            f"{left_out} pairs are bonded through several periodic images and left out: repeat the cell to include them"
         )
     if molecule is None:
         what = "no cage diameters" if followed else "no bonds, no cage diameters"
@@ -95,7 +93,7 @@ def _pairs_note(structure: Atoms, molecule: Molecule | None) -> str:
 
 
 def shortest_pair(run: Run, kept: np.ndarray) -> float:
-    """Å in any bead of a periodic run: at most that of an atom and its own image, which is where the search begins."""
+    """Shortest distance in any bead of a periodic run, Å: at most that of an atom and its own image, where the search begins."""
     shortest = np.inf
     for part in np.array_split(kept, max(1, len(kept) // CHUNK_FRAMES)):
         beads, cells = bead_frames(run, part)

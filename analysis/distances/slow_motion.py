@@ -1,19 +1,19 @@
-"""Errors of means over motion that is slow on the scale of the run, as hopping between two wells."""
+"""Errors of means over motion that is slow compared with the run, such as hopping between two wells."""
 
 import numpy as np
 
 from md.observables.statistics import Mean, autocorrelation_time, block_average
 
-_MANY = 200  # independent samples: blocking needs blocks of several correlation times, and has sixteen at least
-SHORT = 30.0  # correlation times; the estimate of a long one is too short, so that this is some fifteen in truth
+_MANY = 200  # independent samples: blocking needs at least sixteen blocks of several correlation times
+SHORT = 30.0  # correlation times; long ones are underestimated, so that the true number is about fifteen
 
 
 def careful_mean(series) -> Mean:
-    """Mean of a correlated series, with the larger of two errors where independent samples are few.
+    """Mean of a correlated series, with the larger of two errors if independent samples are few.
 
-    Blocking (md.observables.statistics) stops at blocks of a sixteenth of the series. Of a run of 20 correlation times it finds
-    half of the error, as no block is longer than the correlation. The integrated autocorrelation time τ gives σ√(2τ/n), four
-    fifths of it, and the truth from 80 correlation times on.
+    Blocking (md.observables.statistics) stops at blocks of a sixteenth of the series. For a run of 20 correlation times it finds
+    half of the error, since no block exceeds the correlation time. The integrated autocorrelation time τ gives σ√(2τ/n): four
+    fifths of the error, and the full error from 80 correlation times on.
 
     Args:
         series: (n,) numbers, equally spaced in time.
@@ -31,5 +31,5 @@ def careful_mean(series) -> Mean:
 
 
 def correlation_times(mean: Mean) -> float:
-    """How many correlation times the series of a careful_mean is long."""
+    """Length of the series behind a careful_mean in correlation times."""
     return 2.0 * mean.n_effective

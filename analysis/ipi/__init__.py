@@ -1,1 +1,1 @@
-"""What i-PI has written, as a run folder."""
+"""Convert the output of i-PI into a run folder."""

@@ -1,4 +1,4 @@
-"""Frames that i-PI has written: xyz, pdb or extxyz (its format='ase'), a file for every bead; runs that were continued included."""
+"""Read frames written by i-PI: xyz, pdb or extxyz (its format='ase'), one file per bead, including continued runs."""
 
 import os
 import re
@@ -20,9 +20,9 @@ class Frame(NamedTuple):
     """One frame of one bead.
 
     Attributes:
-        step: None where the file does not say it.
+        step: None if the file does not give it.
         labels: N names; positions: (N, 3) Å; cell: (3, 3) Å, rows are lattice vectors, zeros for none.
-        bare: Whether the file names no unit.
+        bare: Whether the file gives no unit.
     """
 
     step: int | None
@@ -42,16 +42,16 @@ class Frames(NamedTuple):
 
 
 def read_frames(trajectory: Trajectory, paths: list[Path], report: Callable[[str], None]) -> Frames:
-    """Frames of all beads, as far as every bead has them.
+    """Frames of all beads, up to the last frame that every bead has.
 
-    Where a run was continued from a state before its last frame, the later frames count.
+    If a run was continued from a state before its last frame, the later frames replace the earlier ones.
 
     Args:
-        trajectory: What the input says of them; paths: Their files, one for each bead.
-        report: Takes a line where something is taken for granted.
+        trajectory: Their description in the input; paths: Their files, one for each bead.
+        report: Called with a line for each assumption.
 
     Raises:
-        InputError: A file that is missing or malformed, no frames, beads that do not fit each other, or uneven intervals.
+        InputError: A missing or malformed file, no frames, inconsistent beads, or uneven intervals.
     """
     beads = [_read_bead(trajectory, path) for path in paths]
     if not all(beads):
@@ -67,7 +67,9 @@ def read_frames(trajectory: Trajectory, paths: list[Path], report: Callable[[str
     steps = np.array([frame.step for frame in kept[0]], dtype=np.int64)
     for path, bead in zip(paths, kept, strict=True):
         if [frame.step for frame in bead] != steps.tolist():
-            raise InputError(f"{path}: of other steps than {paths[0].name}: the beads' files are of different runs")
+            raise InputError(
+                f"{path}: steps differ from those of {paths[0].name}: the beads' files are of different runs"
+            )
         if any(frame.labels != kept[0][0].labels for frame in bead):
             raise InputError(f"{path}: not the same atoms in all frames of all beads")
     check_even(steps, paths[0])
@@ -78,7 +80,7 @@ def read_frames(trajectory: Trajectory, paths: list[Path], report: Callable[[str
 
 
 def last_copies(steps: Sequence[int]) -> list[int]:
-    """Indices that stay when what is written at a step replaces all that was written at it and at later ones before."""
+    """Indices of valid frames: a frame replaces all earlier entries with the same or a later step."""
     kept: list[int] = []
     for index, step in enumerate(steps):
         while kept and steps[kept[-1]] >= step:
@@ -109,7 +111,7 @@ def _last_copies(bead: list[Frame], trajectory: Trajectory, path: Path, report) 
     kept = last_copies([frame.step or 0 for frame in bead])
     if report is not None and len(kept) < len(bead):
         report(
-            f"the run was continued: {len(bead) - len(kept)} of {len(bead)} frames were written again later and are left out"
+            f"the run was continued: {len(bead) - len(kept)} of {len(bead)} frames were rewritten later and are left out"
         )
     return [bead[k] for k in kept]
 
@@ -117,13 +119,13 @@ def _last_copies(bead: list[Frame], trajectory: Trajectory, path: Path, report) 
 def _read_bead(trajectory: Trajectory, path: Path) -> list[Frame]:
     if not os.path.isfile(path):
         near = sorted(other.name for other in path.parent.glob(f"{path.name.rpartition('_')[0]}[_.]*"))
-        there = ", ".join(near[:8]) + (" …" if len(near) > 8 else "") if near else "nothing of that name"
-        raise InputError(f"{path}: no such file; there lies {there}")
+        there = ", ".join(near[:8]) + (" …" if len(near) > 8 else "") if near else "nothing with that name"
+        raise InputError(f"{path}: no such file; found {there}")
     try:
         return _READERS[trajectory.format](path, trajectory)
     except InputError as error:
         raise InputError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from error
-    except Exception as error:  # i-PI's readers raise whatever a torn file makes them trip over
+    except Exception as error:  # a truncated file can raise any error in i-PI's readers
         raise InputError(f"{path}: not a trajectory of i-PI ({type(error).__name__}: {error})") from error
 
 
@@ -131,7 +133,10 @@ def _read_xyz(path: Path, trajectory: Trajectory) -> list[Frame]:
     text = path.read_text(encoding="utf-8")
     lines = text.splitlines()
     frames: list[Frame] = []
-    at, ends = 0, len(lines) if text.endswith("\n") else len(lines) - 1  # a line without its end is still being written
+    at, ends = (
+        0,
+        len(lines) if text.endswith("\n") else len(lines) - 1,
+    )  # a line without a newline is still being written
     while at < len(lines):
         if not (lines[at].strip().isdecimal() and int(lines[at]) > 0):
             raise InputError(f"line {at + 1} is {lines[at][:60]!r}: expected a number of atoms")
@@ -172,7 +177,7 @@ def _read_extxyz(path: Path, trajectory: Trajectory) -> list[Frame]:
     frames = []
     for atoms in read_atoms(path, "extxyz"):
         comment = str(atoms.info.get("ipi_comment", ""))
-        read_ipi_comment(comment)  # which refuses velocities
+        read_ipi_comment(comment)  # refuses velocities
         frames.append(Frame(_step(comment), tuple(atoms.get_chemical_symbols()), atoms.positions, atoms.cell.array))
     return frames
 

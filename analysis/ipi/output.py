@@ -1,4 +1,4 @@
-"""The ``from-ipi`` command: what i-PI has written as a run folder, for all that reads run folders."""
+"""The ``from-ipi`` command: convert the output of i-PI into a run folder that every other command can read."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ from mlcalc.common.settings import as_toml
 
 _KELVIN = units.Hartree / units.kB
 _TIME_FS = HBAR / units.Hartree / units.fs
-# i-PI counts 3N degrees of freedom in its kinetic energies, also where it holds the centre of mass: they lie 3/2 k_BT above ours.
+# i-PI counts 3N degrees of freedom in its kinetic energies even if it holds the centre of mass: they are 3/2 k_BT above ours.
 _COLUMNS = {
     "temperature": "temperature_K",
     "potential": "potential_eV",
@@ -43,7 +43,7 @@ _COLUMNS = {
     "kinetic_td": "kinetic_primitive_eV",
     "conserved": "conserved_eV",
 }
-# Dimension of i-PI's columns, and our units for the atomic one.
+# Dimension of i-PI's columns, and our value of the atomic unit.
 _UNITS = {name: ("energy", units.Hartree) for name in _COLUMNS} | {
     "temperature": ("temperature", _KELVIN), "step": ("number", 1.0), "time": ("time", _TIME_FS),
 }  # fmt: skip
@@ -52,17 +52,17 @@ _UNITS = {name: ("energy", units.Hartree) for name in _COLUMNS} | {
 def convert(
     input_path: Path, folder: Path, model: str, pbc: bool | None = None, report: Callable[[str], None] = note
 ) -> Path:
-    """Write a run folder from the output of an i-PI input, whose files lie beside it; returns the folder.
+    """Write a run folder from the output files beside an i-PI input; returns the folder.
 
     Args:
-        input_path: i-PI's input (XML), or its RESTART; folder: To be made.
+        input_path: i-PI's input (XML), or its RESTART; folder: The folder to create.
         model: Model of the harmonic reference, or "none".
-        pbc: Whether i-PI's cell is a period; None to find out (ipi_start.find_pbc).
-        report: Takes a line where something is taken for granted.
+        pbc: Whether i-PI's cell is periodic; None to determine it (start.find_pbc).
+        report: Called with a line for each assumption.
 
     Raises:
-        InputError: Not such an input, no trajectory of positions for every bead, files that do not fit together, or a folder
-            that is there already. Nothing is written then.
+        InputError: Not such an input, no trajectory of positions for every bead, inconsistent files, or an existing folder.
+            Nothing is written then.
     """
     check_name(folder)
     if os.path.exists(folder) and (not os.path.isdir(folder) or any(folder.iterdir())):
@@ -97,7 +97,7 @@ def convert(
 
 @contextmanager
 def _made_at_once(folder: Path):
-    """A folder to write to that takes the name of ``folder`` when all is there, and is removed if that fails."""
+    """A temporary folder that is renamed to ``folder`` when complete, and removed on failure."""
     place = folder.with_name(f".{folder.name}.{os.getpid()}")
     try:
         place.mkdir(parents=True)
@@ -112,7 +112,7 @@ def _made_at_once(folder: Path):
 
 
 def _choose(root: Element, n_beads: int, path: Path) -> Trajectory:
-    """The output that holds the positions of all beads in a format that can be read."""
+    """The output with the positions of all beads in a readable format."""
     found = [trajectory for trajectory in trajectories(root) if trajectory.quantity == "positions"]
     if not found:
         others = ", ".join(trajectory.quantity for trajectory in trajectories(root)) or "none"
@@ -133,7 +133,7 @@ def _choose(root: Element, n_beads: int, path: Path) -> Trajectory:
 
 
 def _structure(root: Element, path: Path, frames: Frames, choice: bool | None, report: Callable[[str], None]) -> Atoms:
-    """The first frame of the first bead, with masses, and with the cell where that is a period."""
+    """The first frame of the first bead, with masses, and with the cell if it is periodic."""
     pbc = find_pbc(root, path, frames.positions, frames.cells, choice)
     return Atoms(
         [element_of(label) for label in frames.labels],
@@ -147,14 +147,14 @@ def _structure(root: Element, path: Path, frames: Frames, choice: bool | None, r
 def _write_trajectory(path: Path, frames: Frames, atoms: Atoms, timestep_fs: float) -> None:
     n_beads, periodic = frames.positions.shape[1], bool(atoms.pbc.any())
     writer = TrajectoryWriter(path, n_beads, len(atoms), pbc=atoms.pbc, atoms=atoms)
-    unknown = np.full(n_beads, np.nan)  # i-PI writes means of energies alone
+    unknown = np.full(n_beads, np.nan)  # i-PI writes only means of energies
     for step, positions, cell in zip(frames.steps, frames.positions, frames.cells, strict=True):
         writer.append(int(step), step * timestep_fs, positions, unknown, cell=cell if periodic else None)
     writer.close()
 
 
 def _read_properties(root: Element, prefix: str, timestep_fs: float, report: Callable[[str], None]) -> str:
-    """The first table with columns that are ours, as text; empty where there is none."""
+    """The first table with known columns, as text; empty if there is none."""
     from ipi.scripting import read_output
 
     for name in property_files(root):
@@ -166,7 +166,7 @@ def _read_properties(root: Element, prefix: str, timestep_fs: float, report: Cal
                 for key, column in values.items()
                 if key in _UNITS
             }
-        except Exception as error:  # i-PI's reader raises whatever a torn file makes it trip over
+        except Exception as error:  # a truncated file can raise any error in i-PI's reader
             raise InputError(f"{file}: not a table of i-PI ({type(error).__name__}: {error})") from error
         columns = {ours: found[theirs] for theirs, ours in _COLUMNS.items() if theirs in found}
         steps = found["step"] if "step" in found else found["time"] / timestep_fs if "time" in found else None
@@ -178,7 +178,7 @@ def _read_properties(root: Element, prefix: str, timestep_fs: float, report: Cal
 
 
 def _scale(unit: str | None, name: str) -> float:
-    """Our unit for one of a column of i-PI's, which stands in braces."""
+    """Factor from i-PI's unit of a column, given in braces, to ours."""
     from ipi.utils.units import unit_to_internal
 
     dimension, ours = _UNITS[name]

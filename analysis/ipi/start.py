@@ -1,4 +1,4 @@
-"""What i-PI has started from and does not repeat in its trajectories: masses, and whether its cell is a period or a mere box."""
+"""Starting data of i-PI that its trajectories do not repeat: masses, and whether its cell is periodic or only a box."""
 
 import os
 import re
@@ -16,7 +16,7 @@ _BAROSTATS = ("npt", "nst", "scnpt")
 
 
 def element_of(label: str) -> str:
-    """The chemical symbol for one of i-PI's labels, as D, C13 or Cl37; InputError for one that names no element."""
+    """The chemical symbol for an i-PI label such as D, C13 or Cl37; InputError for an unknown element."""
     from ase.data import atomic_numbers
 
     symbol = _HYDROGENS.get(label, label.rstrip("0123456789"))
@@ -26,13 +26,13 @@ def element_of(label: str) -> str:
 
 
 def read_masses(root: Element, path: Path, labels: tuple[str, ...], report) -> np.ndarray:
-    """(N,) u with which i-PI has moved atoms: of the input, the files that it names, the state in RESTART, or by labels.
+    """Masses (N,) u used by i-PI: from the input, the files that it names, the state in RESTART, or the labels.
 
     Args:
-        root: Of the input; path: Where it lies; labels: Of the atoms; report: Takes a line where nothing tells the masses.
+        root: Root of the input; path: Its path; labels: Of the atoms; report: Called with a line if no file gives the masses.
 
     Raises:
-        InputError: Masses that are not N positive numbers, or others in RESTART than in the input.
+        InputError: Masses other than N positive numbers, or different masses in RESTART and in the input.
     """
     said = _from_input(the_system(root, path), path, labels)
     state = _from_restart(root, path, len(labels))
@@ -46,14 +46,14 @@ def read_masses(root: Element, path: Path, labels: tuple[str, ...], report) -> n
     masses = said if said is not None else state
     if masses is None:
         masses = _by_label(labels)
-        report("masses are those of the elements: the file that i-PI has read them from is not there, nor its RESTART")
+        report("masses are those of the elements: both the file that i-PI read them from and its RESTART are missing")
     if masses.shape != (len(labels),) or not (np.isfinite(masses).all() and (masses > 0).all()):
         raise InputError(f"{path}: masses {masses.tolist()[:5]} … u: expected {len(labels)} positive numbers")
     return masses
 
 
 def _from_input(system: Element, path: Path, labels: tuple[str, ...]) -> np.ndarray | None:
-    """Masses after everything that i-PI initializes, in its order; None where a file that tells them is missing."""
+    """Masses after all of i-PI's initializations, in order; None if a file that gives them is missing."""
     masses = _of_beads(system)
     initialize = system.find("initialize")
     renamed = initialize is not None and initialize.find("labels") is not None
@@ -65,13 +65,13 @@ def _from_input(system: Element, path: Path, labels: tuple[str, ...]) -> np.ndar
             file = path.parent / (element.text or "").strip()
             if os.path.isfile(file):
                 masses = _of_file(mode, file)
-            else:  # labels in the trajectory are those of the file
+            else:  # the trajectory has the labels of the file
                 masses = _by_label(labels) if element.tag == "file" and mode in ("xyz", "pdb") and not renamed else None
     return masses
 
 
 def _with_manual(masses: np.ndarray | None, element: Element, n_atoms: int) -> np.ndarray | None:
-    """Masses after <masses mode='manual'>: of all atoms, or of the one with its index."""
+    """Masses after <masses mode='manual'>, for all atoms or for the indexed one."""
     values, index = _numbers(element), element.get("index", "-1").strip()
     if index.startswith("-"):
         return np.full(n_atoms, values[0]) if len(values) == 1 else values
@@ -105,7 +105,7 @@ def _of_beads(system: Element | None) -> np.ndarray | None:
 
 
 def _from_restart(root: Element, path: Path, n_atoms: int) -> np.ndarray | None:
-    """Masses of the state that i-PI has left beside an input, if it is of the same run."""
+    """Masses of the state that i-PI left beside an input, if it is of the same run."""
     file = path.parent / "RESTART"
     if not os.path.isfile(file):
         return None
@@ -114,7 +114,7 @@ def _from_restart(root: Element, path: Path, n_atoms: int) -> np.ndarray | None:
         same = output_prefix(other, file) == output_prefix(root, path)
         same = same and count_beads(the_system(other, file), file) == count_beads(the_system(root, path), path)
         masses = _of_beads(the_system(other, file)) if same else None
-    except InputError:  # of another run, or torn
+    except InputError:  # of another run, or truncated
         return None
     return masses if masses is not None and len(masses) == n_atoms else None
 
@@ -140,16 +140,16 @@ def _by_label(labels: tuple[str, ...]) -> np.ndarray:
 
 
 def find_pbc(root: Element, path: Path, positions: np.ndarray, cells: np.ndarray, choice: bool | None) -> np.ndarray:
-    """(3,) booleans: the directions in which the cell of i-PI is a period.
+    """(3,) booleans: the directions in which the cell of i-PI is periodic.
 
-    i-PI has a cell for every system. It is a period if it changes, if the template of a driver or the structure that was read by
-    ASE is periodic, or if a force field wraps atoms; a mere box, if these are not periodic, or if vacuum surrounds a molecule.
+    i-PI has a cell for every system. It is periodic if it changes, if the template of a driver or the structure read by ASE is
+    periodic, or if a force field wraps atoms; it is only a box if these are not periodic, or if vacuum surrounds a molecule.
 
     Args:
-        positions: (n, P, N, 3) Å; cells: (n, 3, 3) Å; choice: What the user says, None for nothing.
+        positions: (n, P, N, 3) Å; cells: (n, 3, 3) Å; choice: The user's choice, or None.
 
     Raises:
-        InputError: There is no cell to be periodic in, or nothing tells.
+        InputError: There is no cell for a periodic choice, or the periodicity is undetermined.
     """
     has_cell = bool((np.abs(np.linalg.det(cells)) > 1e-6).all())
     if choice and not has_cell:
@@ -174,13 +174,13 @@ def find_pbc(root: Element, path: Path, positions: np.ndarray, cells: np.ndarray
     if start is None and is_lone_molecule(positions, cells[0]):
         return np.full(3, False)
     raise InputError(
-        f"{path}: is the cell of {np.linalg.norm(cells[0], axis=1).round(3).tolist()} Å a period, or the mere box of a molecule? "
-        "The input does not say; say --pbc or --no-pbc"
+        f"{path}: is the cell of {np.linalg.norm(cells[0], axis=1).round(3).tolist()} Å periodic, or only the box of a molecule? "
+        "The input does not say; choose --pbc or --no-pbc"
     )
 
 
 def _ase_start(system: Element, path: Path) -> np.ndarray | None:
-    """Whether the structure that i-PI has read by ASE is periodic; None if there is none."""
+    """Whether the structure that i-PI read by ASE is periodic; None if there is none."""
     for element in system.findall("initialize/file"):
         file = path.parent / (element.text or "").strip()
         if element.get("mode", "").strip() == "ase" and os.path.isfile(file):

@@ -11,8 +11,8 @@ def add_liquid(commands) -> None:
     """Add the command to the sub-parsers."""
     command = commands.add_parser(
         "liquid", help="g(r) and angles between neighbours of liquids",
-        description="g(r) and the angles between neighbours of periodic runs and of frames in files, with standard errors; the "
-        "first is what the others are compared with.",
+        description="Compute g(r) and the angles between neighbours of periodic runs and of frames in files, with standard errors; "
+        "compare all with the first.",
         epilog="example:  python -m analysis liquid inputs/methane/data/frames.xyz runs/methane-cg -o methane.png",
     )  # fmt: skip
     command.add_argument("sources", nargs="+", type=Path, metavar="FRAMES.xyz|RUN")
@@ -21,7 +21,10 @@ def add_liquid(commands) -> None:
     )
     add_discard(command, "share left out at the start")
     command.add_argument(
-        "--shell", type=float, metavar="Å", help="what makes a neighbour (default: first minimum of the first)"
+        "--shell",
+        type=float,
+        metavar="Å",
+        help="largest distance of neighbours (default: first minimum of the first g(r))",
     )
     add_json(command)
     command.set_defaults(command=_liquid)

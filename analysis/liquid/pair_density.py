@@ -1,7 +1,7 @@
-"""How the pairs of a structure lie: g(r) where it is periodic in all directions, else the density P(r) of pair distances.
+"""Pair distributions: g(r) of structures that are periodic in all directions, else the density P(r) of pair distances.
 
-Distances are those of nearest images, up to half the least distance of opposite faces of the cell: so far every atom has but one
-image. A cell that changes from frame to frame is that of each frame, and so is the density that g(r) is relative to.
+Distances are between nearest images, up to half the smallest distance of opposite faces of the cell, where every atom has only one
+image. Each frame uses its own cell, and g(r) is relative to the density of that frame.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from mlcalc.geometry.minimum_image import close_distances, lattice_of
 
 BIN_A, LIQUID_BIN_A = 0.02, 0.05  # peaks of molecules are sharp, those of liquids broad
 _SMOOTH_A = 0.15  # on either side
-_RISE = 0.03  # of the first peak: what ends the search for the minimum behind it
+_RISE = 0.03  # share of the first peak: a rise that ends the search for the minimum behind it
 
 
 class Density(NamedTuple):
@@ -27,7 +27,7 @@ class Density(NamedTuple):
 
 
 def distance_edges(structure: Atoms, positions: np.ndarray, cells: np.ndarray | None = None) -> np.ndarray:
-    """Edges of bins for positions (n_frames, replicas, N, 3): up to the longest distance, or half the least height of the cells.
+    """Edges of bins for positions (n_frames, replicas, N, 3): up to the longest distance, or half the smallest height of the cells.
 
     Args:
         cells: (n_frames, replicas, 3, 3) Å; None for the structure's own in all frames.
@@ -63,7 +63,7 @@ def pair_densities(
         return np.array(counts) / (pairs * np.diff(edges))
     if cells is None:
         cells = np.broadcast_to(structure.cell.array, (n_frames, replicas, 3, 3))
-    # A pair counts with the volume of its frame where it is compared with a gas of this density.
+    # For g(r) a pair counts with the volume of its frame.
     weights = np.abs(np.linalg.det(cells)) if pbc.all() else np.ones(cells.shape[:2])
     densities = np.zeros((n_frames, len(edges) - 1))
     for density, *frame in zip(densities, positions, cells, weights, strict=True):
@@ -79,10 +79,10 @@ def with_scatter(edges: np.ndarray, densities: np.ndarray) -> Density:
 
 
 def first_minimum(density: Density) -> float:
-    """Å, where the distribution is lowest between its first peak and the next; in the middle of a gap if there is one.
+    """Position of the minimum between the first peak and the next, Å; the middle of a gap if there is one.
 
     Raises:
-        InputError: There is no minimum; the message says how to set one.
+        InputError: No minimum; the message tells how to set the shell.
     """
     reach = round(_SMOOTH_A / (density.edges[1] - density.edges[0]))
     window = np.ones(2 * reach + 1) / (2 * reach + 1)
@@ -96,7 +96,7 @@ def first_minimum(density: Density) -> float:
     risen = smooth[peak:] > lowest + _RISE * smooth[peak]
     if not risen.any():
         raise InputError(
-            "the pairs' distribution has no minimum behind its first peak: set the end of the first shell by --shell"
+            "the pair distribution has no minimum behind its first peak: set the end of the first shell by --shell"
         )
     valley = smooth[peak : peak + int(np.argmax(risen)) + 1]
     deep = np.flatnonzero(valley <= valley.min() + 1e-3 * smooth[peak])

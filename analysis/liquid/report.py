@@ -16,7 +16,7 @@ _LANDMARKS = ("first maximum", "first minimum", "second maximum")
 
 
 def as_text(found: list[LiquidStructure]) -> str:
-    """Extrema of g(r) by liquid, and what each shares with the first."""
+    """Extrema of g(r) by liquid, and the overlap of each with the first."""
     header = ["g(r)", *(item.liquid.name for item in found)]
     marks = [landmarks(item) for item in found]
     rows = []

@@ -1,7 +1,6 @@
-"""How liquids are structured: g(r) and the angles between neighbours, of runs and of frames in files, beside each other.
+"""Structure of liquids: compare g(r) and the angles between neighbours of runs and of frames in files.
 
-Frames follow one another in time and are not independent: they are taken in blocks, and standard errors are those of the blocks, of
-derived numbers by the jackknife.
+Successive frames are not independent: standard errors come from blocks of frames, those of derived numbers from the jackknife.
 """
 
 import os
@@ -32,8 +31,8 @@ class Liquid:
     """Positions of a periodic liquid.
 
     Attributes:
-        name: What to call it; structure: elements and cell; positions: (n_blocks, frames and beads, N, 3) Å; frames: how many.
-        cells: (n_blocks, frames and beads, 3, 3) Å, where the cell changes; None where it is the structure's.
+        name: Its label; structure: elements and cell; positions: (n_blocks, frames and beads, N, 3) Å; frames: their number.
+        cells: (n_blocks, frames and beads, 3, 3) Å, if the cell changes; None if it is the structure's.
     """
 
     name: str
@@ -44,16 +43,16 @@ class Liquid:
 
     @property
     def volumes(self) -> np.ndarray:
-        """Å³, of all frames."""
+        """Volumes of all frames, Å³."""
         return np.abs(np.linalg.det(self.structure.cell.array[None] if self.cells is None else self.cells)).ravel()
 
 
 @dataclass(frozen=True)
 class LiquidStructure:
-    """What was found, by blocks.
+    """The structure of a liquid, by blocks.
 
     Attributes:
-        liquid: The liquid; shell: Å, the distance within which neighbours make angles.
+        liquid: The liquid; shell: Å, the largest distance of neighbours that form angles.
         edges: Å; rdf: (n_blocks, n_bins) g(r).
         angles: (n_blocks, n_bins) density of angles at a bead between two of its neighbours, 1/degree, in bins ANGLE_EDGES.
     """
@@ -76,7 +75,7 @@ class LiquidStructure:
 
 
 def read_liquid(source: Path, discard: float) -> Liquid:
-    """A run folder or a file of frames; InputError where there is no cell, too little, or frames of different liquids.
+    """Read a run folder or a file of frames; InputError without a cell, with too few frames, or with different liquids.
 
     Args:
         discard: Share of the frames left out at the start.
@@ -106,13 +105,13 @@ def _run_frames(folder: Path, discard: float) -> tuple[Atoms, np.ndarray, np.nda
 
 
 def _file_frames(path: Path, discard: float) -> tuple[Atoms, np.ndarray, np.ndarray]:
-    """The same of the structures in a file, P = 1."""
+    """The same for the structures in a file, P = 1."""
     frames = read_atoms(path)
     structure = frames[0]
     for number, atoms in enumerate(frames, start=1):
         if not np.array_equal(atoms.numbers, structure.numbers):
             raise InputError(
-                f"{path}: structure {number} has other atoms than the first; expected the frames of one liquid"
+                f"{path}: the atoms of structure {number} differ from those of the first: expected frames of one liquid"
             )
         _check_periodic(path if number == 1 else f"{path}, structure {number}", atoms)
     frames = frames[round(discard * len(frames)) :]
@@ -134,10 +133,10 @@ def _check_periodic(place: Path | str, atoms: Atoms) -> None:
 
 
 def analyse(liquids: list[Liquid], shell: float | None = None) -> list[LiquidStructure]:
-    """All on the same bins; neighbours are those within the first minimum of the first one's g(r), unless ``shell`` says otherwise.
+    """Analyse all liquids on the same bins; neighbours are within ``shell`` Å, or the first minimum of the first liquid's g(r).
 
     Raises:
-        InputError: No first minimum, or a shell that is none.
+        InputError: No first minimum, or an invalid shell.
     """
     if shell is not None:
         check_range("--shell", shell, 0.0, open_low=True)
@@ -162,7 +161,7 @@ def _angles(liquid: Liquid, shell: float) -> np.ndarray:
 
 
 def neighbour_angles(positions: np.ndarray, shell: float, cell: np.ndarray, pbc) -> np.ndarray:
-    """(n,) degrees, at every atom between every two of its neighbours within ``shell`` Å."""
+    """Angles (n,) in degrees at every atom between every two of its neighbours within ``shell`` Å."""
     pairs = half_pairs(positions, shell, cell, pbc)
     vectors = positions[pairs.second] - positions[pairs.first] + pairs.shift
     near = np.linalg.norm(vectors, axis=1) < shell
@@ -172,7 +171,7 @@ def neighbour_angles(positions: np.ndarray, shell: float, cell: np.ndarray, pbc)
 
 
 def jackknife(numbers: Callable[[np.ndarray], np.ndarray], blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers made of the mean of blocks (n_blocks, n_bins), and their standard errors."""
+    """Numbers derived from the mean of blocks (n_blocks, n_bins), and their standard errors."""
     n = len(blocks)
     total = blocks.sum(axis=0)
     left_out = np.array([numbers((total - block) / (n - 1)) for block in blocks])
@@ -194,7 +193,7 @@ def landmarks(structure: LiquidStructure) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _vertex(x: np.ndarray, y: np.ndarray, place: int) -> tuple[float, float]:
-    """Of the parabola through the neighbourhood of an extremum: its place and its height; a bin is noise, a parabola less so."""
+    """Position and height of an extremum, from a parabola through its neighbourhood, which is less noisy than a bin."""
     reach = max(2, round(_PARABOLA_A / (x[1] - x[0])))
     near = slice(max(0, place - reach), place + reach + 1)
     c, b, a = np.polynomial.polynomial.polyfit(x[near] - x[place], y[near], 2)
@@ -204,7 +203,7 @@ def _vertex(x: np.ndarray, y: np.ndarray, place: int) -> tuple[float, float]:
 
 
 def overlaps(one: LiquidStructure, other: LiquidStructure) -> tuple[np.ndarray, np.ndarray]:
-    """What two liquids share of the pairs within the common range and of the angles, (2,) in [0, 1], and standard errors.
+    """Overlaps of two liquids in the pairs within the common range and in the angles, (2,) in [0, 1], and standard errors.
 
     The overlap of two densities p and q is ∫ min(p, q); of pairs p(r) ∝ r² g(r).
     """

@@ -1,4 +1,4 @@
-"""Wedges: pairs of edges that leave the same atom, such as make triples, and the angles between them."""
+"""Wedges: pairs of edges that leave the same atom and so form triples, and the angles between them."""
 
 import numpy as np
 
@@ -7,15 +7,15 @@ ANGLE_EDGES = np.arange(0.0, 180.0 + BIN_DEGREES, BIN_DEGREES)
 
 
 def wedge_count(source: np.ndarray) -> int:
-    """How many there are for edges (n_edges,) told by the atoms that they leave."""
+    """Number of wedges for edges given by the atoms (n_edges,) that they leave."""
     degree = np.bincount(source)
     return int((degree * (degree - 1) // 2).sum())
 
 
 def wedges(source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the two edges of every wedge, (n_wedges,) each."""
+    """Indices of the two edges of every wedge, (n_wedges,) each."""
     order = np.argsort(source, kind="stable")
-    end = np.cumsum(np.bincount(source))[source[order]]  # of the edges of the same atom
+    end = np.cumsum(np.bincount(source))[source[order]]  # end of the edges of the same atom
     place = np.arange(len(order))
     later = end - place - 1
     first = np.repeat(place, later)

@@ -1,4 +1,4 @@
-"""What a network has learned: relevances of n-body terms (GNN-LRP)."""
+"""Explain a network by relevances of n-body terms (GNN-LRP)."""
 
 from mlcalc.common.packages import lazy_names
 

@@ -1,8 +1,7 @@
-"""Relevances along runs: 2-body against distance and 3-body against angle, beside the structure that they make.
+"""Relevances along runs: 2-body against distance and 3-body against angle, with distributions of distances and angles.
 
-Every bead of a frame is explained by itself, as the potential of a ring polymer is a sum over its beads. Means are per pair in a
-bin of distance, and per angle at the apex of a triple with both of its sides in the first shell; errors are those of independent
-frames.
+Every bead of a frame is explained separately, since the potential of a ring polymer is a sum over its beads. Means are per pair in
+a bin of distance, and per angle at the apex of a triple whose two sides are in the first shell; errors assume independent frames.
 """
 
 import os
@@ -60,11 +59,11 @@ class Binned(NamedTuple):
 
 
 class Shells(NamedTuple):
-    """Pairs of a molecule by the least number of bonds between their atoms (n_shells,).
+    """Pairs of a molecule by the smallest number of bonds between their atoms (n_shells,).
 
     Attributes:
-        bonds: The number of bonds; 0 for atoms that no bonds connect.
-        pairs: How many pairs.
+        bonds: The number of bonds; 0 for unconnected atoms.
+        pairs: Number of pairs.
         distance, spread: Mean and standard deviation of their distances, Å, over beads and frames.
         relevance: (n_frames, n_shells) eV, 2-body relevance of a pair.
     """
@@ -78,15 +77,15 @@ class Shells(NamedTuple):
 
 @dataclass(frozen=True)
 class RunRelevance:
-    """What was found along a run.
+    """The relevances along a run.
 
     Attributes:
-        run: The run; gamma: γ; frames: how many were explained, all beads of each.
+        run: The run; gamma: γ; frames: number of explained frames, with all beads.
         shell: Å, end of the first shell.
-        shells: Pairs by bonds between them; None where there is a periodic direction.
+        shells: Pairs by bonds between them; None if any direction is periodic.
         pairs: Binned 2-body relevance, eV, against distance; triples: 3-body against angle in degrees.
-        prior: What the angular prior has of the triples' relevance; None where the model has no such prior.
-        distances: "beads" and "centroid" → Density of pairs; g(r) where the run is periodic in all directions.
+        prior: The angular prior's part of the triples' relevance; None if the model has no such prior.
+        distances: "beads" and "centroid" → Density of pairs; g(r) if the run is periodic in all directions.
         angles: Density of angles of beads.
         orders: Order → (n_frames,) ΣR, eV, mean over beads; energy, total: (n_frames,) eV likewise; angular: of the prior.
     """
@@ -119,15 +118,15 @@ def analyse(
     """Explain evenly spaced frames of a run.
 
     Args:
-        frames: How many, at least 4, of those that stay when the share ``discard`` is left out at the start.
+        frames: Number of frames, at least 4, chosen after the share ``discard`` at the start.
         model_name: None for the run's own model.
         shell: Å, end of the first shell; None for the first minimum of the pairs' distribution. At most the model's cutoff.
-        workers: Processes; None for one per processor.
-        rdf: Whether g(r) is needed: of molecules without a cell there is but the density of pair distances.
+        workers: Number of processes; None for one per processor.
+        rdf: Whether g(r) is required; molecules without a cell have only the density of pair distances.
         show: Called with the number of frames done.
 
     Raises:
-        InputError: Too few frames, a model that does not serve the structure, no shell, no cell where g(r) is needed.
+        InputError: Too few frames, a model that does not support the structure, no shell, or no cell although g(r) is required.
     """
     if rdf and not run.structure.pbc.all():
         raise InputError(f"{run}: g(r) needs a cell that is periodic in all directions, and this run has none")
@@ -156,7 +155,7 @@ def analyse(
         kind: pair_density(structure, positions, edges, of_beads[:, : positions.shape[1]])
         for kind, positions in replicas.items()
     }
-    # Beyond its cutoff a network sees no sides of angles.
+    # A network has no edges, and so no sides of angles, beyond its cutoff.
     shell = min(shell or first_minimum(distances["beads"]), model.config.cutoff or np.inf)
     separation = None if structure.pbc.any() else bonds_between(run.structure)
     task = _Task(model, structure, gamma, edges, shell, separation)
@@ -177,7 +176,7 @@ def analyse(
 
 
 def bonds_between(atoms: Atoms) -> np.ndarray:
-    """(N, N) least number of bonds from atom to atom; 0 where there is no way."""
+    """(N, N) smallest number of bonds between atoms; 0 if they are not connected."""
     adjacent = np.zeros((len(atoms), len(atoms)))
     first, second = bonded_pairs(atoms).T
     adjacent[first, second] = 1
@@ -201,7 +200,7 @@ def _mapped(task, beads: np.ndarray, cells: np.ndarray, workers: int) -> Iterato
     if workers == 1:
         yield from map(task, beads, cells)
         return
-    # Not by fork: torch's threads do not survive it.
+    # Not fork: torch's threads do not survive it.
     with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
         yield from pool.map(task, beads, cells)
 
@@ -214,7 +213,7 @@ def _one_thread() -> None:
 
 @dataclass(frozen=True)
 class _Task:
-    """Explains all beads of a frame; travels to other processes."""
+    """Explains all beads of a frame; can be pickled for other processes."""
 
     model: Model
     structure: Atoms
@@ -260,7 +259,7 @@ class _Task:
 
 
 def shell_angles(atoms: Atoms, triples: Triples, shell: float) -> tuple[np.ndarray, np.ndarray]:
-    """Angles in degrees at every apex whose two sides are shorter than ``shell`` Å, and the row of their triple."""
+    """Angles in degrees at every apex with both sides shorter than ``shell`` Å, and the row of their triple."""
     nodes = atoms.positions[triples.atoms] + triples.images @ atoms.cell.array
     rows, angles = [], []
     for apex in range(3):

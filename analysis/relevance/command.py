@@ -11,7 +11,7 @@ from mlcalc.common.errors import InputError
 from mlcalc.common.files import check_regular
 
 _GAMMA = 0.1
-# Options that the other kind of source has no use for, with their defaults.
+# Options that apply to only one kind of source, with their defaults.
 _OF_RUNS = {"output": None, "shell": None, "rdf": False, "workers": None, "frames": 40, "discard": 0.1}
 _OF_FILES = {"no_triples": False, "walks": 0}
 
@@ -19,10 +19,10 @@ _OF_FILES = {"no_triples": False, "walks": 0}
 def add_relevance(commands) -> None:
     """Add the command to the sub-parsers."""
     command = commands.add_parser(
-        "relevance", help="what atoms, pairs and triples add to an energy",
-        description="Split the energy that a network gives structures into relevances of single atoms, pairs and triples (GNN-LRP "
-        "with the generalised γ rule). Along runs: 2-body relevance against distance and 3-body against angle, over the "
-        "distributions of distances and angles. Relevances depend on γ, and biases take a share of their own: both are reported.",
+        "relevance", help="contributions of atoms, pairs and triples to an energy",
+        description="Split a network's energy of structures into relevances of single atoms, pairs and triples (GNN-LRP "
+        "with the generalised γ rule). Along runs: 2-body relevance against distance and 3-body against angle, with the "
+        "distributions of distances and angles. Relevances depend on γ, and biases absorb a share: both are reported.",
         epilog="examples:\n  python -m analysis relevance inputs/c20/c20.xyz --model c20 --gamma 0.1\n"
         "  python -m analysis relevance runs/c20/P8 runs/c20/P1 --frames 40",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -34,8 +34,8 @@ def add_relevance(commands) -> None:
     command.add_argument("--model", help="shipped model name or model file (default: that of the run, or c20)")
     command.add_argument(
         "--gamma", type=_numbers, action="append", metavar="γ[,γ…]",
-        help=f"one for all layers, or one for each interaction block and one for the readout (default: {_GAMMA}); of runs, give it "
-        "several times to compare",
+        help=f"one for all layers, or one for each interaction block and one for the readout (default: {_GAMMA}); for runs, repeat "
+        "it to compare",
     )  # fmt: skip
     _add_of_files(command)
     _add_of_runs(command)
@@ -44,22 +44,20 @@ def add_relevance(commands) -> None:
 
 
 def _add_of_files(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--no-triples", action="store_true", help="of a file: leave the sets of three out")
-    command.add_argument(
-        "--walks", type=int, default=0, metavar="N", help="of a file: the N strongest walks, one by one"
-    )
+    command.add_argument("--no-triples", action="store_true", help="for a file: leave out triples")
+    command.add_argument("--walks", type=int, default=0, metavar="N", help="for a file: list the N strongest walks")
 
 
 def _add_of_runs(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--frames", type=int, default=40, help="of a run: how many to explain (default: 40)")
-    add_discard(command, "of a run: share left out at the start")
+    command.add_argument("--frames", type=int, default=40, help="for a run: number of frames to explain (default: 40)")
+    add_discard(command, "for a run: share left out at the start")
     command.add_argument(
-        "--shell", type=float, metavar="Å", help="of a run: end of the first shell (default: first minimum)"
+        "--shell", type=float, metavar="Å", help="for a run: end of the first shell (default: first minimum)"
     )
-    command.add_argument("--rdf", action="store_true", help="of a run: insist on g(r), refuse what has no cell")
-    command.add_argument("--workers", type=int, help="of a run: processes (default: one per processor)")
+    command.add_argument("--rdf", action="store_true", help="for a run: require g(r), refuse runs without a cell")
+    command.add_argument("--workers", type=int, help="for a run: number of processes (default: one per processor)")
     command.add_argument(
-        "-o", "--output", type=Path, metavar="OUT.png", help="of a run: figure; its numbers go beside it"
+        "-o", "--output", type=Path, metavar="OUT.png", help="for a run: figure; its numbers go beside it"
     )
 
 
@@ -73,9 +71,9 @@ def _relevance(options: argparse.Namespace) -> None:
     if all(os.path.isdir(source) for source in options.sources):
         return _of_runs(options)
     if len(options.sources) > 1:
-        raise InputError(f"{options.sources[1]}: expected run folders, or one file of structures alone")
+        raise InputError(f"{options.sources[1]}: expected run folders, or only one file of structures")
     check_regular(options.sources[0])
-    _refuse(options, _OF_RUNS, "of runs alone")
+    _refuse(options, _OF_RUNS, "for runs only")
     if len(options.gamma or []) > 1:
         raise InputError(f"--gamma: {len(options.gamma)} times for a file of structures: expected once")
     from analysis.relevance.explain import as_json, as_text, explain_file
@@ -93,7 +91,7 @@ def _refuse(options: argparse.Namespace, defaults: dict, whose: str) -> None:
 
 
 def _of_runs(options: argparse.Namespace) -> None:
-    _refuse(options, _OF_FILES, "of files of structures alone")
+    _refuse(options, _OF_FILES, "for files of structures only")
     path = figure_path(options.sources, options.output, "relevance.png")
     from tqdm import tqdm
 

@@ -1,4 +1,4 @@
-"""The ``relevance`` command: structures in; what atoms, pairs and triples add to their energy out."""
+"""The ``relevance`` command: contributions of atoms, pairs and triples to the energies of structures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,8 +33,8 @@ class Explanation(NamedTuple):
     Attributes:
         atoms: The structure; trace: the network's forward pass on it.
         total: ΣR over all walks; singles: (N,) by atom; pairs: (n_pairs,) by half pair of the trace.
-        sets, triples: All sets of three and the relevance (n_sets,) of each; None where they were not asked for.
-        walks: The strongest walks, the strongest first; None where they were not asked for.
+        sets, triples: All sets of three and the relevance (n_sets,) of each; None if not requested.
+        walks: The strongest walks in descending order; None if not requested.
     """
 
     atoms: Atoms
@@ -48,7 +48,7 @@ class Explanation(NamedTuple):
 
     @property
     def by_order(self) -> dict[str, float]:
-        """ΣR of walks by the number of atoms on them; the last entry holds all that is left, if walks can be so long."""
+        """ΣR of walks by the number of atoms on them; the last entry holds the rest, if longer walks exist."""
         found = {"1": float(self.singles.sum()), "2": float(self.pairs.sum())}
         if self.triples is not None:
             found["3"] = float(self.triples.sum())
@@ -60,7 +60,7 @@ class Explanation(NamedTuple):
 def explain(
     model: Model, atoms: Atoms, gamma: float | Sequence[float], with_triples: bool = True, walks: int = 0
 ) -> Explanation:
-    """n-body relevances of a structure, and its strongest walks; InputError for what trace and walks refuse."""
+    """n-body relevances of a structure, and its strongest walks; InputError as in trace and walks."""
     rules = Rules(trace(model, atoms), gamma)
     sets = triple_sets(rules.trace) if with_triples else None
     triples = None if sets is None else triple_relevances(rules, sets)
@@ -72,7 +72,7 @@ def explain(
 def explain_file(
     path: Path, model_name: str, gamma: float | Sequence[float], with_triples: bool, walks: int
 ) -> list[Explanation]:
-    """All structures of a file; InputError names the one that the model does not serve."""
+    """All structures of a file; InputError names the one that the model does not support."""
     if walks < 0:
         raise InputError(f"--walks {walks}: expected a number of at least 0")
     model, found = load_model(model_name), []
@@ -87,7 +87,7 @@ def explain_file(
 
 
 def as_text(found: list[Explanation], gamma: float | Sequence[float]) -> str:
-    """A row per structure, and the strongest pairs where there is one structure alone."""
+    """One row per structure; for a single structure also the strongest pairs."""
     orders = list(found[0].by_order)
     header = ["structure", "E / eV", "ΣR / eV", "ΣR/E", *(f"order {order} / eV" for order in orders), "walks"]
     rows = []
@@ -116,7 +116,7 @@ def gamma_text(gamma: float | Sequence[float]) -> str:
 
 
 def _strongest(item: Explanation) -> list[str]:
-    """Tables of the pairs, triples and walks with the largest relevances, as far as there are any."""
+    """Tables of the pairs, triples and walks with the largest relevances, if there are any."""
     t, tables = item.trace, []
     nodes, images = _pair_nodes(item)
     rows = [
@@ -142,7 +142,7 @@ def _pair_nodes(item: Explanation) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _path(item: Explanation, nodes: np.ndarray, images: np.ndarray) -> str:
-    """Such as ``C0 C3 C3[0 0 1]``, the cell of images in brackets."""
+    """Text such as ``C0 C3 C3[0 0 1]``, with the cell of images in brackets."""
     symbols = item.atoms.get_chemical_symbols()
     return " ".join(
         f"{symbols[i]}{i}" + (f"[{' '.join(map(str, image))}]" if image.any() else "")
@@ -151,7 +151,7 @@ def _path(item: Explanation, nodes: np.ndarray, images: np.ndarray) -> str:
 
 
 def as_json(found: list[Explanation], gamma: float | Sequence[float]) -> str:
-    """All numbers; ``cells`` say in which image of the cell each atom lies."""
+    """All numbers; ``cells`` give the image of the cell for each atom."""
     structures = []
     for item in found:
         nodes, images = _pair_nodes(item)

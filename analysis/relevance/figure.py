@@ -17,7 +17,7 @@ from analysis.relevance.explain import gamma_text
 from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned, with_error
 
-_FEWEST_ENTRIES = 20  # of a bin that is drawn
+_FEWEST_ENTRIES = 20  # in a bin that is drawn
 _GREY = "0.45"
 _STYLES, _NAMES = {"beads": "-", "centroid": "--"}, {"beads": "beads", "centroid": "centroids"}
 
@@ -30,7 +30,7 @@ def relevance_figure(found: list[RunRelevance]) -> Figure:
         first = found[0]
         name = "g(r)" if first.periodic else "pair distances, Å$^{-1}$"
         labels = _labels(found, lambda run: run.label)
-        # Of a run that was explained with several γ, the distributions are drawn once.
+        # For a run explained with several γ, the distributions are drawn once.
         once = [all(item.run.folders != other.run.folders for other in found[:k]) for k, item in enumerate(found)]
         series = [
             (item.pairs, item.distances if new else {}, label)
@@ -44,7 +44,7 @@ def relevance_figure(found: list[RunRelevance]) -> Figure:
         _relevance_over(panels["triples"], series, "angles, degree$^{-1}$")
         for prior in (item.prior for item, new in zip(found, once, strict=True) if new and item.prior is not None):
             drawn = np.where(prior.counts.sum(axis=0) >= _FEWEST_ENTRIES, prior.mean, np.nan)
-            panels["triples"].plot(prior.centres, drawn, color="0.2", ls=":", lw=1.2, label="angular prior alone")
+            panels["triples"].plot(prior.centres, drawn, color="0.2", ls=":", lw=1.2, label="angular prior only")
         panels["triples"].set(
             xlabel=f"angle, both sides < {first.shell:.2f} Å / degree", ylabel="3-body relevance / eV"
         )
@@ -63,14 +63,14 @@ def relevance_figure(found: list[RunRelevance]) -> Figure:
 
 
 def _labels(found: list[RunRelevance], name) -> list[str]:
-    """What name(run) says, and γ where it is not one for all."""
+    """name(run) for each run, with γ if there are several."""
     gammas = [gamma_text(item.gamma) for item in found]
     several = len(set(gammas)) > 1
     return [f"{name(item.run)}, γ = {g}" if several else name(item.run) for item, g in zip(found, gammas, strict=True)]
 
 
 def _relevance_over(axes: Axes, series: list[tuple[Binned, dict[str, Density], str]], name: str) -> None:
-    """Relevances with bands of ±1 standard error, over pale distributions of the same colours on an axis of their own."""
+    """Relevances with bands of ±1 standard error, over pale distributions of the same colours on a second axis."""
     twin = axes.twinx()
     twin.set_zorder(axes.get_zorder() - 1)
     axes.patch.set_visible(False)
@@ -137,7 +137,7 @@ def as_text(found: list[RunRelevance]) -> str:
 
 
 def _by_bonds(found: list[RunRelevance]) -> str:
-    """A row for pairs with the same number of bonds between them."""
+    """One row per number of bonds between the atoms of a pair."""
     header = ["bonds between", "pairs"]
     for label in _labels(found, lambda run: f"P = {run.n_beads}"):
         header += [f"r / Å, {label}", "σ(r) / Å", "R of a pair / eV"]

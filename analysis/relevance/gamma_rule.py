@@ -1,14 +1,14 @@
-"""The generalised γ rule: how an activated dense layer hands the relevance of its outputs to its inputs.
+"""The generalised γ rule: propagation of relevance from the outputs of an activated dense layer to its inputs.
 
-Relevance R is carried as m = R/x, relevance of a feature divided by the feature ("effective gradient"), which never divides by a
-feature that happens to be zero. Through linear layers, residual sums and pooling m passes as a gradient would (gradient × input).
+Relevance R is carried as m = R/x, relevance of a feature divided by the feature ("effective gradient"), which avoids division by
+features that are zero. Through linear layers, residual sums and pooling m propagates as a gradient does (gradient × input).
 For an activated layer y = f(z), z = Σ_k a_k w_k + b, of inputs a of either sign::
 
     share_k = c̃_k / (Σ_k c̃_k + b̃) of R(y),    c_k = a_k w_k,
     c̃ = c + γ max(c, 0) for z > 0,  c + γ min(c, 0) for z < 0;  b̃ of b likewise
 
 so that m(a_k) = Σ_j m(y_j) s_j c̃_kj / a_k with the slope s_j = y_j / (Σ_k c̃_kj + b̃_j); for γ = 0 it is the secant y/z. Forward
-values are exact. Biases take their share, so that the sum of all relevances is not the energy: both are always reported.
+values are exact. Biases absorb a share, so that the sum of all relevances differs from the energy: both are always reported.
 
 Source: Schnake et al., IEEE TPAMI 44, 7581 (2022), doi:10.1109/TPAMI.2021.3115452; γ for signed inputs: Bonneau et al.,
 Nat. Commun. 16, 9898 (2025).
@@ -20,7 +20,7 @@ import numpy as np
 
 
 class Dense(NamedTuple):
-    """An activated dense layer at work: weights (in, out), bias (out,), inputs (N, in), z before and f(z) after it (N, out)."""
+    """An activated dense layer in a forward pass: weights (in, out), bias (out,), inputs (N, in), z and f(z) (N, out)."""
 
     weights: np.ndarray
     bias: np.ndarray
@@ -32,9 +32,9 @@ class Dense(NamedTuple):
 class GammaRule:
     """The γ rule of one activated layer: m of its outputs (n, out) → m of its inputs (n, in), for atoms (n,).
 
-    For an input a_k > 0 and an output z_j > 0 a term a_k w_kj is strengthened by γ where w_kj > 0, for z_j < 0 where w_kj < 0; for
-    a_k < 0 it is the other way round. With u± = m s of the outputs of either sign and W± the weights of either sign, all four cases
-    are matrix products that the atoms share.
+    For an input a_k > 0, γ strengthens a term a_k w_kj of an output z_j > 0 if w_kj > 0, and of z_j < 0 if w_kj < 0; for a_k < 0
+    the signs of w_kj are reversed. With u± = m s of the outputs of either sign and W± the weights of either sign, all four cases
+    are matrix products over all atoms at once.
     """
 
     def __init__(self, dense: Dense, gamma: float):
@@ -45,14 +45,14 @@ class GammaRule:
         self._slope = np.where(dense.before == 0.0, 0.5, slope)  # ssp′(0) = silu′(0) = ½
 
     def _strengthened(self) -> np.ndarray:
-        """Σ c̃ + b̃, (N, out): of the sign of z, and never nearer to zero."""
+        """Σ c̃ + b̃, (N, out): it has the sign of z and at least its magnitude."""
         d, positive, negative = self._dense, np.maximum(self._dense.inputs, 0.0), np.minimum(self._dense.inputs, 0.0)
         more = positive @ self._up + negative @ self._down + np.maximum(d.bias, 0.0)
         less = positive @ self._down + negative @ self._up + np.minimum(d.bias, 0.0)
         return d.before + self._gamma * np.where(d.before > 0.0, more, less)
 
     def __call__(self, atoms: np.ndarray, m: np.ndarray) -> np.ndarray:
-        """As the class says."""
+        """Apply the rule, see the class."""
         u = m * self._slope[atoms]
         if self._gamma == 0.0:
             return u @ self._dense.weights.T

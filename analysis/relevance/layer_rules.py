@@ -1,4 +1,4 @@
-"""What relevance has to know of an architecture: what its layers did in a forward pass, and how a walk crosses one of them."""
+"""The interface between relevance and an architecture: the records of its layers, and how a walk crosses a layer."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -9,32 +9,32 @@ from analysis.relevance.record import Record
 
 
 class Steps(Protocol):
-    """How relevance crosses the layers of a network, from the readout to the embedding, for n walks or sets at once.
+    """Propagation of relevance through the layers of a network, from the readout to the embedding, for n walks or sets.
 
-    m (n, F) is R/x of the features that a walk stands on, see analysis/relevance/gamma_rule.py. All rules are linear in it, so that
-    what arrives at one node over several ways may be added up before it arrives. A walk that stands on an atom behind a layer
-    either stays at the atom in front of it, or leaves for a neighbour j along an edge and arrives there.
+    m (n, F) is R/x of the features at the present node of a walk, see analysis/relevance/gamma_rule.py. All rules are linear in m,
+    so that contributions to one node over several paths may be summed before they arrive. A walk at an atom behind a layer
+    either stays at this atom in front of the layer, or leaves along an edge and arrives at a neighbour j.
     """
 
     def leave(self, layer: int, atoms: np.ndarray, m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """m behind a layer at ``atoms`` (n,) → m (n, F) in front of it of walks that stay, and q (n, W) of those that go.
+        """m behind a layer at ``atoms`` (n,) → m (n, F) in front of it for walks that stay, and q (n, W) for walks that leave.
 
-        Both at once, since they may share what the atom does after it has gathered its messages. q is of the gathered messages.
+        Both at once, since they may share the atom's update after it has gathered its messages. q belongs to the gathered messages.
         """
 
     def along(self, layer: int, edges: np.ndarray, q: np.ndarray) -> np.ndarray:
-        """q (n, W) of the atoms that edges (n,) lead from → what moves (n, V), of the features that the neighbours send.
+        """q (n, W) of the atoms that edges (n,) lead from → moving relevance (n, V) of the features that the neighbours send.
 
         An edge 2k leads from the first to the second atom of half pair k, 2k + 1 back; the vector of the one is minus the other's.
         """
 
     def arrive(self, layer: int, atoms: np.ndarray, moved: np.ndarray) -> np.ndarray:
-        """What has moved (n, V) to ``atoms`` (n,) → m (n, F) of their features in front of the layer."""
+        """Moving relevance (n, V) at ``atoms`` (n,) → m (n, F) of their features in front of the layer."""
 
     def finish(self, atoms: np.ndarray, moved: np.ndarray) -> np.ndarray:
-        """Relevances (n,) eV of what has moved (n, V) to ``atoms`` in the first layer: that of arrive times the embedding, summed.
+        """Relevances (n,) eV of moving relevance (n, V) at ``atoms`` in the first layer: arrive times the embedding, summed.
 
-        By itself since it costs no matrix product where what atoms send is known, and most steps of all walks are their last.
+        A separate function, since it needs no matrix product if the messages are known, and most steps of all walks are the last.
         """
 
 
@@ -42,8 +42,8 @@ class LayerRules(NamedTuple):
     """A row of RULES (analysis/relevance/rules.py).
 
     Attributes:
-        blocks: What the layers did in a forward pass, in its order: records of the architecture's own kind, one for each.
-        steps: From these and a γ for each.
+        blocks: Records of the layers in a forward pass, in order; their type belongs to the architecture.
+        steps: Makes Steps from these records and one γ per layer.
     """
 
     blocks: Callable[[Record], tuple[Any, ...]]

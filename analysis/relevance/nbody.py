@@ -1,10 +1,10 @@
-"""n-body relevances of a network: what single atoms, pairs and triples add to its energy.
+"""n-body relevances of a network: contributions of single atoms, pairs and triples to its energy.
 
-A walk visits one node per layer, from the readout back to the embedding; its order is the number of different nodes on it, a
-periodic image of an atom being another node than the atom. The relevance of a set of nodes is the sum over all walks that visit
-each of them and no other. It needs no enumeration: carried along is one vector of features for every set and every node of it where
-such a walk may stand. A walk enters a set either from within or from the set without the node that it enters, so that triples build
-on pairs and pairs on atoms; the cost is linear in the number of layers, and nothing cancels.
+A walk visits one node per layer, from the readout back to the embedding; its order is the number of distinct nodes on it; a
+periodic image of an atom is a different node. The relevance of a set of nodes is the sum over all walks that visit each of them and
+no other. It needs no enumeration: the recursion keeps one feature vector for every set and every node of it that such a walk may
+occupy. A step to a node comes from within the set or from the set without this node, so that triples build on pairs and pairs on
+atoms; the cost is linear in the number of layers, and no large terms cancel.
 
 Energies in eV. Sources: analysis/relevance/gamma_rule.py.
 """
@@ -28,7 +28,7 @@ class Triples(NamedTuple):
     """Sets of three nodes.
 
     Attributes:
-        atoms: (n_sets, 3); images: (n_sets, 3, 3) cells of the nodes, the first in that of its atom.
+        atoms: (n_sets, 3); images: (n_sets, 3, 3) cells of the nodes, relative to the first.
         edges: (n_sets, 3, 3) number of the edge u → v: 2k from first to second atom of half pair k, 2k + 1 back, −1 for none.
     """
 
@@ -38,7 +38,7 @@ class Triples(NamedTuple):
 
 
 class _Sets(NamedTuple):
-    """Sets of k nodes on top of those of k − 1: their states are numbered by rows, k for each set.
+    """Sets of k nodes built on those of k − 1; their states are numbered by rows, k for each set.
 
     Attributes:
         atoms: (n_sets, k); edges: (n_sets, k, k) as in Triples.
@@ -68,7 +68,7 @@ def total_relevance(rules: Rules) -> float:
 
 
 def single_relevances(rules: Rules) -> np.ndarray:
-    """(N,) eV: walks that stay where they began."""
+    """(N,) eV: walks that never leave their atom."""
     m, _ = rules.at_single_atoms
     return (m * rules.trace.embedding).sum(axis=1)
 
@@ -107,10 +107,10 @@ def angular_energies(trace: Trace, triples: Triples) -> np.ndarray:
 
 
 def _relevances(rules: Rules, sets: _Sets, leaving: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Relevances (n_sets,), and by layer q (k·n_sets, W) of walks that leave such sets, which sets of k + 1 build on.
+    """Relevances (n_sets,), and by layer q (k·n_sets, W) of walks that leave such sets, needed for sets of k + 1.
 
     Args:
-        leaving: The same of the sets of k − 1.
+        leaving: The same for the sets of k − 1.
     """
     steps, embedding, n_layers = rules.steps, rules.trace.embedding, len(rules.trace.blocks)
     (n_sets, k), standing = sets.atoms.shape, sets.atoms.ravel()
@@ -133,10 +133,10 @@ def _relevances(rules: Rules, sets: _Sets, leaving: list[np.ndarray]) -> tuple[n
 
 
 def _arriving(steps: Steps, layer: int, sets: _Sets, within: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """What moves to every node of every set (k·n_sets, V) in a layer, from all others.
+    """Relevance that moves to every node of every set (k·n_sets, V) in a layer, from all other nodes.
 
     Args:
-        within, below: q of walks that have visited all of a set, (k·n_sets, W), and all of it but the node that they move to.
+        within, below: q of walks that have visited the entire set, (k·n_sets, W), and of those that lack only their target node.
     """
     n_sets, k = sets.atoms.shape
     none = sets.edges[:0, 0, 0]
@@ -151,7 +151,7 @@ def _arriving(steps: Steps, layer: int, sets: _Sets, within: np.ndarray, below: 
 
 
 def _pairs(trace: Trace) -> _Sets:
-    """The half pairs as sets of two nodes, each at an end of its only edge."""
+    """The half pairs as sets of two nodes, the ends of one edge."""
     atoms = np.stack([trace.first, trace.second], axis=1)
     edges, below = np.full((2, len(atoms), 2, 2), -1)
     edges[:, 0, 1] = 2 * np.arange(len(atoms))
@@ -161,7 +161,7 @@ def _pairs(trace: Trace) -> _Sets:
 
 
 def triple_sets(trace: Trace) -> Triples:
-    """All sets of three nodes of which at least two pairs are within the cutoff; no walk visits any other three.
+    """All sets of three nodes with at least two pairs within the cutoff; no walk visits other triples.
 
     Raises:
         InputError: There are more than MOST_TRIPLES.
@@ -172,12 +172,12 @@ def triple_sets(trace: Trace) -> Triples:
     count = wedge_count(source)
     if count > MOST_TRIPLES:
         raise InputError(
-            f"{count} pairs of neighbours make triples, {count * 300 / 1e9:.2g} GB, where {MOST_TRIPLES} are allowed: leave the "
-            "triples out (--no-triples), or take fewer atoms"
+            f"{count} pairs of neighbours make triples, {count * 300 / 1e9:.2g} GB: expected at most {MOST_TRIPLES}; leave "
+            "triples out (--no-triples), or use fewer atoms"
         )
     one, two = wedges(source)
     third = _edge_numbers(source, target, shift, (target[one], target[two], shift[two] - shift[one]))
-    # A triangle is met at each of its corners: it is kept where its pair of edges comes first.
+    # A triangle appears at each of its corners: keep it where its pair of edges comes first.
     corners = np.sort([[one, two], [one ^ 1, third], [two ^ 1, third ^ 1]], axis=1)
     ranks = corners[:, 0] * len(source) + corners[:, 1]
     keep = (third < 0) | (ranks.argmin(axis=0) == 0)
@@ -192,7 +192,7 @@ def triple_sets(trace: Trace) -> Triples:
 
 def _edge_numbers(source: np.ndarray, target: np.ndarray, shift: np.ndarray, wanted: tuple) -> np.ndarray:
     """Numbers of the edges (source, target, shift) that are ``wanted``, −1 for those that do not exist."""
-    reach = 2 * int(np.abs(shift).max(initial=0)) + 1  # of differences of two shifts, and a bit
+    reach = 2 * int(np.abs(shift).max(initial=0)) + 1  # range of differences of two shifts, plus one
     n_atoms = int(source.max(initial=0)) + 1
 
     def keys(source, target, shift):

@@ -1,4 +1,4 @@
-"""What the modules of a network take and give in its forward pass: the network computes, nothing is written out a second time."""
+"""Record the inputs and outputs of a network's modules in its forward pass, without a second implementation of the network."""
 
 from functools import partial
 from typing import Any
@@ -41,7 +41,7 @@ class Record:
         return self._calls[name][0][number].numpy()
 
     def output(self, name: str) -> np.ndarray:
-        """What a module returned."""
+        """The output of a module."""
         return self._calls[name][1].numpy()
 
     def weights(self, name: str) -> np.ndarray:
@@ -49,7 +49,7 @@ class Record:
         return self._network.get_submodule(name).weight.numpy().T
 
     def two_layers(self, name: str) -> tuple[Dense, np.ndarray]:
-        """The activated first one of two dense layers, and the weights (hidden, out) of the second."""
+        """The activated first of two dense layers, and the weights (hidden, out) of the second."""
         first, second = f"{name}.0", f"{name}.1"
         bias = self._network.get_submodule(first).bias.numpy()
         dense = Dense(self.weights(first), bias, self.given(first), self.output(first), self.given(second))

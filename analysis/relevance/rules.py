@@ -1,4 +1,4 @@
-"""Architectures whose energies relevance can split: a file each, and a row here."""
+"""Architectures with relevance rules: one file and one row each."""
 
 from analysis.relevance import schnet
 from analysis.relevance.layer_rules import LayerRules

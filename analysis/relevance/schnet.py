@@ -1,12 +1,12 @@
-"""Relevance through a SchNet: carried by atom features alone, filters being constants of the geometry.
+"""Relevance through a SchNet: only atom features carry it, filters are constants of the geometry.
 
-With y = x W_in, c_i = Σ_j W(r_ij) ∘ y_j and x ← x + W₂ ssp(W₁ c + b₁) + b₂ (mlcalc/architectures/schnet/network.py) a walk that
-stands on atom i behind a block has in front of it::
+With y = x W_in, c_i = Σ_j W(r_ij) ∘ y_j and x ← x + W₂ ssp(W₁ c + b₁) + b₂ (mlcalc/architectures/schnet/network.py) a walk at
+atom i behind a block has in front of it::
 
-    m_i = m_i                        where it stays: SchNet does not convolve an atom with itself
+    m_i = m_i                        if it stays: SchNet does not convolve an atom with itself
     m_j = W_in (W(r_ij) ∘ q_i)       at a neighbour, q_i = γ rule of W₁ (W₂ m_i)
 
-and in the first block R = Σ_f (W(r_ij) ∘ q_i ∘ y_j)_f without a product with W_in, as y = x W_in is known.
+and in the first block R = Σ_f (W(r_ij) ∘ q_i ∘ y_j)_f without a product with W_in, since y = x W_in is known.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from analysis.relevance.record import Record
 
 
 class Block(NamedTuple):
-    """One interaction block at work, float64.
+    """Record of an interaction block, float64.
 
     Attributes:
         filters: (n_pairs, F) W(r) of the half pairs.
@@ -47,28 +47,28 @@ def blocks(record: Record) -> tuple[Block, ...]:
 
 
 class SchNetSteps:
-    """As layer_rules.Steps, with F features throughout; γ is that of the activated layer of each update network."""
+    """layer_rules.Steps with F features throughout; γ applies to the activated layer of each update network."""
 
     def __init__(self, blocks: tuple[Block, ...], gammas: Sequence[float]):
         self._blocks = blocks
         self._updates = [GammaRule(block.dense, gamma) for block, gamma in zip(blocks, gammas, strict=True)]
 
     def leave(self, layer: int, atoms: np.ndarray, m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """As Steps says: m as it is, and q of the convolved features."""
+        """As in Steps: m unchanged, and q of the convolved features."""
         return m, self._updates[layer](atoms, m @ self._blocks[layer].output.T)
 
     def along(self, layer: int, edges: np.ndarray, q: np.ndarray) -> np.ndarray:
-        """As Steps says: W(r) ∘ q, the same in both directions."""
+        """As in Steps: W(r) ∘ q, the same in both directions."""
         moved = self._blocks[layer].filters[edges // 2]
         moved *= q
         return moved
 
     def arrive(self, layer: int, atoms: np.ndarray, moved: np.ndarray) -> np.ndarray:
-        """As Steps says, the same at every atom."""
+        """As in Steps, the same at every atom."""
         return moved @ self._blocks[layer].in2f.T
 
     def finish(self, atoms: np.ndarray, moved: np.ndarray) -> np.ndarray:
-        """As Steps says, by the messages."""
+        """As in Steps, from the messages."""
         return np.einsum("nf,nf->n", moved, self._blocks[0].messages[atoms])
 
 

@@ -1,6 +1,6 @@
-"""A network at work on a structure, and the rules that lead relevance back through it: what every explanation is built from.
+"""The forward pass of a network on a structure, and the rules that propagate relevance back through it.
 
-Which architectures there are rules for: analysis/relevance/rules.py. The γ rule and its sources: analysis/relevance/gamma_rule.py.
+Architectures with rules: analysis/relevance/rules.py. The γ rule and its sources: analysis/relevance/gamma_rule.py.
 """
 
 from collections.abc import Sequence
@@ -29,17 +29,17 @@ _PRIORS = ("repulsion", "angular")
 
 
 class Trace(NamedTuple):
-    """A forward pass, with all that relevance needs.
+    """A forward pass, with everything that relevance needs.
 
     Attributes:
         architecture: Its name in RULES.
         first, second: (n_pairs,) atoms of the half pairs; vectors: (n_pairs, 3) Å from one to the other.
         images: (n_pairs, 3) whole numbers S: the second atom lies S cells away.
-        embedding: (N, F) features that a walk ends in.
-        blocks: What the layers did, in the order of the forward pass: records of the architecture's own kind.
-        readout: The activated readout layer; weights: (H,) of the energy behind it, eV.
-        repulsion: (n_pairs,) eV of the nuclear repulsion, a 2-body energy by itself.
-        prior: The angular prior, a 3-body energy by itself, or None; angular: its sum, eV.
+        embedding: (N, F) features at which walks end.
+        blocks: Records of the layers, in the order of the forward pass; their type belongs to the architecture.
+        readout: The activated readout layer; weights: (H,) from it to the energy, eV.
+        repulsion: (n_pairs,) eV of the nuclear repulsion, already a 2-body energy.
+        prior: The angular prior, already a 3-body energy, or None; angular: its sum, eV.
         energy: eV, without the constants of the elements.
     """
 
@@ -75,11 +75,11 @@ class _Pairs(NamedTuple):
 def trace(model: Model, atoms: Atoms) -> Trace:
     """Run a model on a structure in float64.
 
-    Distances may be any, also such that the model was not trained on.
+    All distances are allowed, including those outside the training data.
 
     Raises:
         InputError: An architecture or a prior without rules, or elements, a charge, a multiplicity or a cell that the model does
-            not serve.
+            not support.
     """
     _check(model, atoms)
     pairs = _pairs(atoms, model.config.cutoff)
@@ -104,13 +104,13 @@ def _check(model: Model, atoms: Atoms) -> None:
 
 
 def _pairs(atoms: Atoms, cutoff: float | None) -> _Pairs:
-    """Those within the cutoff."""
+    """Half pairs within the cutoff."""
     cell, pbc = (atoms.cell.array, atoms.pbc) if atoms.pbc.any() else (None, None)
     pairs = half_pairs(atoms.positions, cutoff, cell, pbc)
     vectors = atoms.positions[pairs.second] - atoms.positions[pairs.first] + pairs.shift
     near = np.linalg.norm(vectors, axis=1) < (cutoff or np.inf)
     shift = pairs.shift[near]
-    # The pseudo-inverse serves a slab without a third vector too.
+    # The pseudo-inverse also handles a slab without a third vector.
     images = np.zeros(shift.shape) if cell is None else np.rint(shift @ np.linalg.pinv(cell))
     return _Pairs(pairs.first[near], pairs.second[near], vectors[near], images.astype(np.int64))
 
@@ -138,11 +138,11 @@ class Rules:
         gamma: γ of all activated layers, or one for each interaction block and one for the readout.
 
     Attributes:
-        steps: How relevance crosses a layer.
+        steps: Propagation through a layer.
         readout: (N, F) m of the features behind the last layer: where walks begin.
 
     Raises:
-        InputError: γ negative or not finite, or not as many as there are layers.
+        InputError: γ negative or not finite, or a number of γ other than that of the layers.
     """
 
     trace: Trace
@@ -168,7 +168,7 @@ class Rules:
 
     @cached_property
     def at_single_atoms(self) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Of walks that have not left their atom: m (N, F) of the embedding, and by layer q (N, W) of those that leave it there."""
+        """For walks that have not left their atom: m (N, F) of the embedding, and by layer q (N, W) of walks that leave there."""
         m, leaving = self.readout, [np.zeros(0)] * len(self.trace.blocks)
         for layer in reversed(range(len(self.trace.blocks))):
             m, leaving[layer] = self.steps.leave(layer, self.atoms, m)

@@ -6,7 +6,7 @@ from analysis.relevance.explain import Explanation
 
 LOWERS, RAISES = "#0072B2", "#D55E00"  # blue, vermilion of Okabe and Ito
 _WIDEST = 0.18  # Å, radius of the strongest pair
-_WEAKEST = 0.05  # of the strongest: what is drawn
+_WEAKEST = 0.05  # smallest share of the strongest that is drawn
 
 
 def pair_view(explanations: list[Explanation]):
@@ -33,10 +33,10 @@ def pair_view(explanations: list[Explanation]):
 
 
 def pair_cylinders(item: Explanation, strongest: float) -> dict[str, list]:
-    """Bases and vectors (n, 3) Å, radii (n,) Å and colours (n,) of the pairs that are drawn.
+    """Bases and vectors (n, 3) Å, radii (n,) Å and colours (n,) of the drawn pairs.
 
     Args:
-        strongest: eV, the relevance that is drawn at full width.
+        strongest: eV, the relevance drawn at full width.
     """
     t = item.trace
     drawn = np.flatnonzero(np.abs(item.pairs) >= _WEAKEST * strongest)

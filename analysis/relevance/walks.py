@@ -1,6 +1,6 @@
-"""Walks through a network one by one: each is a path of nodes from the readout to the embedding, with a relevance of its own.
+"""Individual walks through a network: each is a path of nodes from the readout to the embedding with its relevance.
 
-Their number grows like neighbours to the power of layers; sums over atoms, pairs and triples need none of them
+Their number grows as neighbours to the power of layers; sums over atoms, pairs and triples do not need them
 (analysis/relevance/nbody.py). Energies in eV. Sources: analysis/relevance/gamma_rule.py.
 """
 
@@ -23,7 +23,7 @@ class Walks(NamedTuple):
 
     @property
     def order(self) -> np.ndarray:
-        """(n,) number of different nodes."""
+        """(n,) number of distinct nodes."""
         order = np.zeros(len(self.atoms), dtype=int)
         for step in range(self.atoms.shape[1]):
             new = np.ones(len(order), dtype=bool)
@@ -34,18 +34,18 @@ class Walks(NamedTuple):
         return order
 
     def strongest(self, number: int) -> "Walks":
-        """Those with the largest relevances of either sign, the strongest first."""
+        """The walks with the largest absolute relevances, in descending order."""
         rows = np.argsort(-np.abs(self.relevance), kind="stable")[:number]
         return Walks(*(array[rows] for array in self))
 
 
 def count_walks(trace: Trace) -> int:
-    """The number of walks: of ways to stay or to go to a neighbour, once per interaction block."""
+    """The number of walks: each interaction block either stays or moves to a neighbour."""
     return int(_counts(trace).sum())
 
 
 def _counts(trace: Trace) -> np.ndarray:
-    """(N,) walks that begin at each atom, exact whole numbers of any size."""
+    """(N,) number of walks that begin at each atom, exact integers of any size."""
     ways = np.ones(len(trace.embedding), dtype=object)
     for _ in trace.blocks:
         more = ways.copy()
@@ -56,13 +56,13 @@ def _counts(trace: Trace) -> np.ndarray:
 
 
 def walk_relevances(rules: Rules, budget: int = 10_000_000) -> Walks:
-    """Every walk by itself, by the atom that it begins at.
+    """All walks individually, ordered by their first atom.
 
     Args:
-        budget: Number of walks that may be made.
+        budget: Largest allowed number of walks.
 
     Raises:
-        InputError: There are more; the message says how many, what they would take, and what to use instead.
+        InputError: There are more; the message gives their number, the memory they need, and alternatives.
     """
     counts, n_nodes = _counts(rules.trace), len(rules.trace.blocks) + 1
     total = int(counts.sum())
@@ -79,7 +79,7 @@ def walk_relevances(rules: Rules, budget: int = 10_000_000) -> Walks:
 
 
 def _walks_from(rules: Rules, moves: "_Moves", starts: np.ndarray) -> Walks:
-    """All walks that begin at these atoms; they share what they have in common: the last step of each costs F operations."""
+    """All walks that begin at these atoms; common parts are computed once, and the last step of each costs F operations."""
     trace, steps = rules.trace, rules.steps
     atoms, images = starts[:, None], np.zeros((len(starts), 1, 3), dtype=int)
     m = rules.readout[starts]
@@ -104,7 +104,7 @@ def _extended(walks: np.ndarray, last: np.ndarray) -> np.ndarray:
 
 
 class _Moves:
-    """Where a walk can go from a node: the neighbours of all atoms, in compressed rows."""
+    """The possible moves of a walk from a node: the neighbours of all atoms, in compressed rows."""
 
     def __init__(self, trace: Trace):
         sources = np.concatenate([trace.first, trace.second])
@@ -116,7 +116,7 @@ class _Moves:
         self._begin = np.concatenate([[0], np.cumsum(np.bincount(sources, minlength=len(trace.embedding)))])
 
     def __call__(self, atoms: np.ndarray) -> tuple[np.ndarray, ...]:
-        """For walks that stand at ``atoms`` (n,): number of the walk, target atom, shift and edge of every move."""
+        """For walks at ``atoms`` (n,): index of the walk, target atom, shift and edge of every move."""
         counts = self._begin[atoms + 1] - self._begin[atoms]
         parent = np.repeat(np.arange(len(atoms)), counts)
         within = np.arange(len(parent)) - np.repeat(np.cumsum(counts) - counts, counts)

@@ -1,1 +1,1 @@
-"""Run folders as MDAnalysis sees them, and their averages."""
+"""Run folders as MDAnalysis universes, and their averages."""

@@ -10,10 +10,12 @@ def add_properties(commands) -> None:
     """Add the command to the sub-parsers."""
     command = commands.add_parser(
         "properties", help="means of a run's properties",
-        description="Means of the estimators in properties.csv with standard errors, a column per run.",
+        description="Print means of the estimators in properties.csv with standard errors, one column per run.",
         epilog="example:  python -m analysis properties runs/c20/P8 runs/c20/P1",
     )  # fmt: skip
-    command.add_argument("--per-atom", action="store_true", help="a row per atom instead (runs with per_atom = true)")
+    command.add_argument(
+        "--per-atom", action="store_true", help="print one row per atom instead (runs with per_atom = true)"
+    )
     add_runs(command, "lines", automatic=True)
     command.set_defaults(command=_properties)
 

@@ -1,4 +1,4 @@
-"""``properties --per-atom``: means of the estimators that have a value for every atom."""
+"""``properties --per-atom``: means of the estimators with one value per atom."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ _ROWS = {name: row for name, row in ESTIMATORS.items() if row.needs == PER_ATOM}
 
 
 def atom_means(run: Run, discard: float) -> dict[str, list[Mean]]:
-    """Estimator → N means with standard errors, over the frames of all folders but the first ``discard`` of each.
+    """Estimator → N means with standard errors, over the frames of all folders, without the first share ``discard`` of each.
 
     Raises:
         InputError: The run did not record them.
@@ -35,7 +35,7 @@ def atom_means(run: Run, discard: float) -> dict[str, list[Mean]]:
 
 
 def as_text(run: Run, means: dict[str, list[Mean]]) -> str:
-    """A row per atom."""
+    """One row per atom."""
     header = ["atom", "", *(f"{_ROWS[name].label} / {_ROWS[name].unit}" for name in means)]
     rows = [
         [str(index), symbol, *(with_error(*column[index][:2]) for column in means.values())]

@@ -1,4 +1,4 @@
-"""The ``properties`` command: means of the estimators that runs have recorded."""
+"""The ``properties`` command: means of the estimators recorded by runs."""
 
 import os
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Properties:
 
     Attributes:
         run: The run.
-        series: Name in properties.csv (the unit is its end) → (n,) values after those left out.
+        series: Name in properties.csv (ends in the unit) → (n,) values after the discarded ones.
         interval_ps: Time between lines.
     """
 
@@ -50,16 +50,16 @@ class Properties:
 
 
 def read_runs(folders: list[Path], discard: float | None, pooled: bool) -> list[Properties]:
-    """Read properties; most beads first.
+    """Read properties, sorted by decreasing number of beads.
 
     Args:
         folders: Run folders.
-        discard: Share of the lines of each run left out at the start, in [0, 1); None finds for each run where its potential
-            energy has become stationary.
-        pooled: Take runs of the same kind as one (universe.pool).
+        discard: Share of the lines of each run left out at the start, in [0, 1); None discards until the potential
+            energy of each run is stationary.
+        pooled: Combine runs of the same kind (universe.pool).
 
     Raises:
-        InputError: What open_run refuses; properties.csv missing or malformed, or no line left.
+        InputError: Any error of open_run; properties.csv missing or malformed, or no lines left.
     """
     runs = sorted((open_run(folder) for folder in folders), key=lambda run: -run.n_beads)
     result = []
@@ -74,7 +74,7 @@ def read_runs(folders: list[Path], discard: float | None, pooled: bool) -> list[
 
 def _read(path: Path, discard: float | None) -> dict[str, np.ndarray]:
     if not os.path.isfile(path) or not path.stat().st_size:
-        raise InputError(f"{path}: not there or empty: the run was stopped before its first line of properties")
+        raise InputError(f"{path}: missing or empty: the run was stopped before its first line of properties")
     table = read_table(path)
     if discard is None:
         start = equilibrated_from(table["potential_eV"]) if "potential_eV" in table else 0
@@ -82,12 +82,12 @@ def _read(path: Path, discard: float | None) -> dict[str, np.ndarray]:
         start = round(discard * len(next(iter(table.values()))))
     kept = {name: values[start:] for name, values in table.items()}
     if not len(next(iter(kept.values()))):
-        raise InputError(f"{path}: not a table of properties (no line is left)")
+        raise InputError(f"{path}: not a table of properties (no lines left)")
     return kept
 
 
 def as_text(runs: list[Properties]) -> str:
-    """A column per run."""
+    """One column per run."""
     rows = property_rows([item.means for item in runs])
     rows.append(["autocorrelation of V / ps", *(with_error(*item.times["potential_eV"][:2]) for item in runs)])
     rows.append(["lines of properties.csv", *(str(len(next(iter(item.series.values())))) for item in runs)])

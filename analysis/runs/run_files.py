@@ -1,18 +1,18 @@
-"""What a run folder must hold before it can be analysed, and sentences for what it lacks."""
+"""Check that a run folder has the files needed for analysis, and report what is missing."""
 
 import os
 from pathlib import Path
 
 from mlcalc.common.errors import InputError
 
-_NEXT = "'rpmd check {folder}' says how to go on"
+_NEXT = "'rpmd check {folder}' says how to recover"
 
 
 def check_run_folder(folder: Path, command: str, data: str, first: str) -> None:
     """Refuse a folder without the files of a run.
 
     Args:
-        command: That makes such runs; data: File with its results, and ``first`` what the run had not yet made where it is missing.
+        command: The command for such runs; data: File with its results; first: What the run has not reached without it.
     """
     if not os.path.isdir(folder):
         raise InputError(
@@ -21,11 +21,11 @@ def check_run_folder(folder: Path, command: str, data: str, first: str) -> None:
     for name in ("input.toml", "structure.xyz"):
         if not os.path.isfile(folder / name):
             raise InputError(
-                f"{folder}: not a run folder of '{command}' (no {name}); several runs lie in a sub-folder each"
+                f"{folder}: not a run folder of '{command}' (no {name}); several runs have a sub-folder each"
             )
     if not os.path.isfile(folder / data):
         raise InputError(
-            f"{folder}: no {data}: the run was stopped before {first}, or is one of another command than '{command}'; "
+            f"{folder}: no {data}: the run was stopped before {first}, or belongs to another command than '{command}'; "
             + _NEXT.format(folder=folder)
         )
 

@@ -1,8 +1,8 @@
-"""Run folders as MDAnalysis sees them: all beads as segments, or the centroid alone.
+"""Run folders as MDAnalysis universes: all beads as segments, or only the centroid.
 
-MDAnalysis counts in Å and ps and keeps positions in float32. Atom order is that of the file, bead-major:
-index = bead·N + atom. A periodic run is turned into MDAnalysis' axes as it is opened (analysis/structure/boxes.py): its structure,
-universes and positions all have the first vector of the box along x and the second in the xy plane.
+MDAnalysis uses Å and ps and keeps positions in float32. Atom order is that of the file, bead-major:
+index = bead·N + atom. A periodic run is rotated to MDAnalysis' axes when it is opened (analysis/structure/boxes.py): its structure,
+universes and positions all have the first box vector along x and the second in the xy plane.
 """
 
 import os
@@ -29,24 +29,24 @@ from mlcalc.geometry.minimum_image import joined_beads, lattice_of
 from mlcalc.model_file import find_model
 from mlcalc.structures.structure_files import read_atoms
 
-CHUNK_FRAMES = 1000  # frames read at once when centroids are formed
+CHUNK_FRAMES = 1000  # frames read at once to compute centroids
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run folder, or several pooled ones, say of themselves.
+    """The description of a run folder, or of several pooled ones.
 
     Attributes:
-        folders: The run folder; several when runs of the same kind are taken as one, see pool.
-        frames: Frames in each folder's trajectory now; a run in progress may write more.
+        folders: The run folder; several for pooled runs, see pool.
+        frames: Present frames in each folder's trajectory; a run in progress may write more.
         structure: Reference structure, N atoms; a periodic one in MDAnalysis' axes.
         n_beads: Number of beads P; 1 for classical MD.
         frame_interval_ps: Time between frames; 0 if there is only one.
-        temperature_K: Of the thermostat.
-        model: The copy of the model that the run keeps; without one, the shipped name or path in the run's input.
-        rotates: Whether the molecule was free to turn.
-        cell: (3, 3) Å, lattice vectors of the reference structure as its file has them, which is how the trajectory is oriented.
-        axes: How these become boxes of MDAnalysis; None where nothing is periodic.
+        temperature_K: Temperature of the thermostat.
+        model: The run's copy of the model; without one, the shipped name or path in the run's input.
+        rotates: Whether the molecule was free to rotate.
+        cell: (3, 3) Å, lattice vectors of the reference structure in the orientation of its file and of the trajectory.
+        axes: Conversion of these to MDAnalysis' boxes; None if nothing is periodic.
     """
 
     folders: tuple[Path, ...]
@@ -82,14 +82,14 @@ class Run:
         return [folder / "trajectory.h5" for folder in self.folders]
 
     def kept(self, discard: float) -> np.ndarray:
-        """Indices of the frames that stay when the first ``discard`` (a share in [0, 1)) of each folder's are left out."""
+        """Indices of the frames without the first share ``discard`` in [0, 1) of each folder."""
         ends = np.cumsum(self.frames)
         parts = zip(ends - self.frames, self.frames, ends, strict=True)
         return np.concatenate([np.arange(start + round(discard * count), end) for start, count, end in parts])
 
 
 def pool(runs: list[Run]) -> list[Run]:
-    """Runs with the same beads, temperature, model, cell and frame interval made one: pieces, or independent trajectories."""
+    """Combine runs with the same beads, temperature, model, cell and frame interval: pieces, or independent trajectories."""
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
         held = Clamped.of(run.structure).mask.tobytes()
@@ -109,7 +109,7 @@ def pool(runs: list[Run]) -> list[Run]:
 
 
 def model_content(model: str) -> bytes | str:
-    """What is in a model file; the name where there is no such file."""
+    """The content of a model file; the name if there is no such file."""
     try:
         return find_model(model).read_bytes()
     except InputError:
@@ -138,7 +138,7 @@ def open_run(folder: str | Path) -> Run:
 
 
 def _with_axes(run: Run) -> Run:
-    """A periodic run, its structure turned into MDAnalysis' axes; InputError where files disagree on its periods."""
+    """A periodic run with its structure rotated to MDAnalysis' axes; InputError if files disagree on its periods."""
     structure, cell = run.structure.copy(), run.structure.cell.array.copy()
     for path in run.trajectories:
         _check_boundary(path, structure.pbc)
@@ -153,7 +153,7 @@ def _with_axes(run: Run) -> Run:
 
 
 def _check_boundary(path: Path, pbc: np.ndarray) -> None:
-    """Refuse a trajectory with cells that has no period where the structure has one; older ones had periods in all directions."""
+    """Refuse a trajectory with cells that lacks a period of the structure; older ones had periods in all directions."""
     with h5py.File(path, "r") as file:
         box = file["particles/trajectory"].get("box")
         names = box.attrs.get("boundary") if box is not None and "edges" in box else None
@@ -167,11 +167,11 @@ def _check_boundary(path: Path, pbc: np.ndarray) -> None:
 def bead_universe(run: Run) -> Universe:
     """All beads of a run as one Universe: P·N atoms, one segment ``bead0`` … per bead, streamed from the trajectory.
 
-    A periodic run has the box of every frame in ``dimensions``; analysis/structure/boxes.py says which.
+    For a periodic run ``dimensions`` holds the box of every frame, see analysis/structure/boxes.py.
     """
     atoms, p = run.structure, run.n_beads
     universe = _topology(atoms, p, [f"bead{bead}" for bead in range(p)])
-    # MDAnalysis' H5MD reader knows the time of every frame but not their interval, and would say 1 ps.
+    # MDAnalysis' H5MD reader knows the time of every frame but not their interval, and would report 1 ps.
     files = [str(path) for path in run.trajectories]
     periods = {} if run.axes is None else {"axes": run.axes, "cell": run.cell}
     reader = BeadReader.format if periods else "H5MD"
@@ -192,14 +192,14 @@ class BeadFrames(NamedTuple):
 
 
 def bead_frames(run: Run, frames: Sequence[int] | np.ndarray) -> BeadFrames:
-    """The frames with these numbers, in MDAnalysis' axes; as precise as the file, float32. Cells are None for a molecule."""
+    """The frames with these numbers, in MDAnalysis' axes; float32, as in the file. Cells are None for a molecule."""
     wanted, back = np.unique(np.asarray(frames, dtype=np.int64), return_inverse=True)
     ends = np.cumsum(run.frames)
     which = np.searchsorted(ends, wanted, side="right")
     parts = []
     for number in np.unique(which).tolist():
         chosen = wanted[which == number] - (ends[number] - run.frames[number])
-        adjacent = slice(chosen[0], chosen[-1] + 1)  # is read faster than a list of numbers
+        adjacent = slice(chosen[0], chosen[-1] + 1)  # a slice is read faster than a list of numbers
         with h5py.File(run.trajectories[number], "r") as file:
             one_piece = adjacent.stop - adjacent.start == len(chosen)
             parts.append(_turned(run, file["particles/trajectory"], adjacent if one_piece else chosen))
@@ -229,7 +229,7 @@ def _turned(run: Run, particles: h5py.Group, part: slice | np.ndarray) -> tuple[
 def centroid_universe(run: Run) -> Universe:
     """The centroids q̄ = (1/P)Σ_j q_j of a run as a Universe of N atoms; positions are held in memory.
 
-    A periodic run has the box of every frame; each bead counts at its image nearest to the atom's first bead.
+    A periodic run has the box of every frame; each bead is taken at its image nearest to the atom's first bead.
     """
     atoms = run.structure
     centroids = np.empty((run.n_frames, len(atoms), 3), dtype=np.float32)
@@ -283,5 +283,5 @@ def _read_sizes(path: Path) -> tuple[int, int, int, float]:
         raise InputError(f"{path}: {error}") from error
     interval = float(layout.times[1] - layout.times[0]) if layout.n_frames > 1 else 0.0
     if layout.n_frames > 1 and not interval > 0.0:
-        raise InputError(f"{path}: no time between its frames: expected one after the other; see 'rpmd check'")
+        raise InputError(f"{path}: the times of its frames do not increase; see 'rpmd check'")
     return layout.n_beads, layout.n_atoms, layout.n_frames, interval * get_conversion_factor("time", "fs", "ps")

@@ -1,1 +1,1 @@
-"""Vibrational spectra of trajectories in real time."""
+"""Vibrational spectra of real-time trajectories."""

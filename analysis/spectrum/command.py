@@ -11,13 +11,13 @@ def add_spectrum(commands) -> None:
     """Add the command to the sub-parsers."""
     command = commands.add_parser(
         "spectrum", help="vibrational densities of states", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Densities of states from the Kubo-transformed velocity autocorrelation of 'rpmd real-time' runs of one\n"
-        "molecule, with standard errors over trajectories, beside the harmonic vibrations of the model. --by and --atoms show the\n"
-        "parts of elements and atoms, which add up to all of it.",
+        description="Compute densities of states from the Kubo-transformed velocity autocorrelation of 'rpmd real-time' runs of\n"
+        "one molecule, with standard errors over trajectories and the harmonic vibrations of the model. --by and --atoms add the\n"
+        "parts of elements and atoms, whose sum is the total.",
         epilog="examples:\n"
         "  python -m analysis spectrum runs/spectrum/P8 runs/spectrum/P1\n"
         "  python -m analysis spectrum runs/spectrum/P8 --by element\n"
-        "  python -m analysis spectrum runs/spectrum/P8 --atoms 0,1,2 --atoms 5   (indices from 0; the others make a part too)",
+        "  python -m analysis spectrum runs/spectrum/P8 --atoms 0,1,2 --atoms 5   (indices from 0; the others form a part too)",
     )  # fmt: skip
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folder of 'rpmd real-time'")
     command.add_argument(
@@ -25,9 +25,12 @@ def add_spectrum(commands) -> None:
         help="figure; .txt, .svg and .json go beside it (default: spectrum.png in the folder that holds the runs)",
     )  # fmt: skip
     parts = command.add_mutually_exclusive_group()
-    parts.add_argument("--by", choices=("element",), help="the part of each element as well")
+    parts.add_argument("--by", choices=("element",), help="add the part of each element")
     parts.add_argument(
-        "--atoms", action="append", metavar="I,J,…", help="the part of these atoms (indices from 0); may be repeated"
+        "--atoms",
+        action="append",
+        metavar="I,J,…",
+        help="add the part of these atoms (indices from 0); may be repeated",
     )
     command.add_argument("--window", choices=("hann", "blackman", "none"), default="hann")
     command.add_argument(

@@ -14,7 +14,7 @@ from analysis.spectrum.spectra import Spectrum
 
 
 def spectrum_figure(analysed: Analysed) -> Figure:
-    """All spectra with bands of one standard error; the harmonic one dashed, its frequencies as ticks. Parts below."""
+    """Draw all spectra with bands of one standard error, the harmonic one dashed with its frequencies as ticks, and parts below."""
     highest = analysed.wavenumbers.max() if len(analysed.wavenumbers) else edge(analysed.spectra)
     with matplotlib.rc_context(STYLE):
         heights = [3.4] + [1.8] * len(analysed.parts)

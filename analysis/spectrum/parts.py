@@ -1,4 +1,4 @@
-"""Parts of a density of states: of elements, or of atoms that are named. The parts of all atoms add up to the whole."""
+"""Parts of a density of states, by elements or by given atoms. The sum of all parts is the total."""
 
 import re
 from typing import NamedTuple
@@ -13,12 +13,12 @@ OTHERS = "other atoms"
 
 
 class Part(NamedTuple):
-    """Of some of the atoms.
+    """The part of some atoms.
 
     Attributes:
         atoms: (n,) indices.
         spectra: One for each run.
-        weights: (M,) share of these atoms in each harmonic vibration, Σ |e_i|² of its mass-weighted displacements; empty without.
+        weights: (M,) share of these atoms in each harmonic vibration, Σ |e_i|² of its mass-weighted displacements; may be empty.
         harmonic: Spectrum of the harmonic vibrations with these weights; None if there are none.
     """
 
@@ -29,16 +29,16 @@ class Part(NamedTuple):
 
 
 def by_element(structure: Atoms) -> dict[str, np.ndarray]:
-    """Element → indices of its atoms, in the order in which elements appear."""
+    """Element → indices of its atoms, in order of appearance."""
     symbols = np.array(structure.get_chemical_symbols())
     return {str(symbol): np.flatnonzero(symbols == symbol) for symbol in dict.fromkeys(symbols.tolist())}
 
 
 def by_atoms(texts: list[str], structure: Atoms) -> dict[str, np.ndarray]:
-    """Sets of atoms ``0,1,2``, and one of all others.
+    """Parse sets of atoms such as ``0,1,2``, and add one set of all others.
 
     Raises:
-        InputError: No list of indices from 0 to N − 1; an atom twice.
+        InputError: Not a list of indices from 0 to N − 1; an atom in two sets.
     """
     n_atoms, parts = len(structure), {}
     seen: set[int] = set()
@@ -50,7 +50,7 @@ def by_atoms(texts: list[str], structure: Atoms) -> dict[str, np.ndarray]:
             raise InputError(f"--atoms {text}: no atom {max(atoms)}: expected indices from 0 to {n_atoms - 1}")
         if len(set(atoms)) < len(atoms) or seen.intersection(atoms):
             raise InputError(
-                f"--atoms {text}: an atom twice: expected each in one part, so that parts add up to the whole"
+                f"--atoms {text}: an atom is given twice: expected each in one part, so that the parts add up to the total"
             )
         seen |= set(atoms)
         parts[f"{'atoms' if len(atoms) > 1 else 'atom'} {', '.join(map(str, atoms))}"] = np.array(atoms)

@@ -26,7 +26,7 @@ from mlcalc.structures.structure_files import read_atoms
 from mlcalc.vibrations import NormalModes
 
 _FEWEST_LAGS = 16
-_GAP = 0.05  # of the highest harmonic wavenumber: narrower gaps do not part bands
+_GAP = 0.05  # share of the highest harmonic wavenumber: narrower gaps do not separate bands
 _LABELS = {"T-RPMD": "T-RPMD", "none": "RPMD"}
 
 
@@ -38,7 +38,7 @@ class RealTimeRun:
         folder: Its folder.
         structure: Start geometry; model: name or path.
         n_beads, temperature_K, thermostat: As in its input.
-        interval_fs: Between frames.
+        interval_fs: Time between frames.
         velocities: (n, n_frames, N, 3) Å/fs.
         masses: (N,) u.
     """
@@ -55,7 +55,7 @@ class RealTimeRun:
 
     @property
     def label(self) -> str:
-        """What kind of dynamics it is."""
+        """The kind of dynamics."""
         return "classical" if self.n_beads == 1 else f"{_LABELS[self.thermostat]}, P = {self.n_beads}"
 
 
@@ -64,13 +64,13 @@ class Analysed:
     """Spectra of runs of one molecule.
 
     Attributes:
-        runs, spectra: Side by side.
+        runs, spectra: One spectrum per run.
         correlations: C(t) of every trajectory, (n, n_lags) for each run.
-        wavenumbers: (M,) cm⁻¹ of the harmonic vibrations of the first run's model; empty if it has no minimum to relax to.
+        wavenumbers: (M,) cm⁻¹ of the harmonic vibrations of the first run's model; empty without a minimum.
         harmonic: Their spectrum with the same window; None if there are none.
         longest_lag_fs: L.
-        window: Name.
-        parts: Name → the part of some atoms.
+        window: Name of the window.
+        parts: Name → part of some atoms.
     """
 
     runs: list[RealTimeRun]
@@ -89,7 +89,7 @@ class Analysed:
 
 
 def open_real_time(folder: str | Path) -> RealTimeRun:
-    """Read a run folder of 'rpmd real-time'; InputError when it is not one, or no trajectory came to its end."""
+    """Read a run folder of 'rpmd real-time'; InputError if it is not one, or no trajectory is complete."""
     folder = Path(folder)
     check_run_folder(folder, "rpmd real-time", "velocities.h5", "the end of its first trajectory")
     check_files(folder)
@@ -107,9 +107,9 @@ def open_real_time(folder: str | Path) -> RealTimeRun:
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{folder / 'velocities.h5'}: not velocities of 'rpmd real-time' ({damage(error)})") from error
     if not len(velocities):
-        raise InputError(f"{folder}: no trajectory has come to its end yet")
+        raise InputError(f"{folder}: no trajectory is complete yet")
     if not np.isfinite(velocities).all():
-        raise InputError(f"{folder}: velocities that are not finite: no spectrum can be made of them; see 'rpmd check'")
+        raise InputError(f"{folder}: velocities are not finite: no spectrum can be computed; see 'rpmd check'")
     own = folder / "model.safetensors"
     return RealTimeRun(
         folder, structure, str(own) if os.path.isfile(own) else model, facts.n_beads, facts.temperature_K, thermostat,
@@ -126,16 +126,18 @@ def analyse(
     Args:
         folders: Run folders.
         window: A name of spectra.WINDOWS.
-        longest_lag_fs: L; None takes half of the shortest trajectory.
-        choose: Makes sets of atoms of the first structure, of which the parts are wanted (spectrum_parts).
+        longest_lag_fs: L; None uses half of the shortest trajectory.
+        choose: Function from the first structure to sets of atoms, one for each requested part (parts.py).
 
     Raises:
-        InputError: What open_real_time refuses; different molecules; a longest lag beyond a trajectory or below 16 frames.
+        InputError: Any error of open_real_time; different molecules; a longest lag beyond a trajectory or below 16 frames.
     """
     runs = [open_real_time(folder) for folder in folders]
     for run in runs[1:]:
         if run.structure.get_chemical_symbols() != runs[0].structure.get_chemical_symbols():
-            raise InputError(f"{run.folder}: other atoms than {runs[0].folder}: expected runs of one molecule")
+            raise InputError(
+                f"{run.folder}: its atoms differ from those of {runs[0].folder}: expected runs of one molecule"
+            )
     shortest = min(run.interval_fs * (run.velocities.shape[1] - 1) for run in runs)
     longest_lag_fs = 0.5 * shortest if longest_lag_fs is None else longest_lag_fs
     lags = [round(longest_lag_fs / run.interval_fs) + 1 for run in runs]
@@ -177,7 +179,7 @@ def _harmonic_spectrum(
 
 
 def _harmonic(run: RealTimeRun) -> NormalModes | None:
-    """None for what is not one molecule, has no minimum near the start, or no such model any more: the spectrum stands without."""
+    """The harmonic vibrations; None if this is not one molecule, has no minimum near the start, or its model is missing."""
     try:
         return reference_modes(run.structure, load_model(find_model(run.model)))
     except InputError:
@@ -185,7 +187,7 @@ def _harmonic(run: RealTimeRun) -> NormalModes | None:
 
 
 def as_text(analysed: Analysed) -> str:
-    """Degrees of freedom and mean wavenumbers, in all and band by band, beside the harmonic ones."""
+    """Degrees of freedom and mean wavenumbers, in total and by band, with the harmonic ones."""
     ranges = [(0.0, np.inf)]
     if analysed.harmonic is not None:
         gap = max(2.0 * analysed.resolution, _GAP * analysed.wavenumbers.max())
@@ -217,14 +219,14 @@ def as_text(analysed: Analysed) -> str:
             and rings[0] < 2.0 * analysed.wavenumbers[-1]
         ):
             lines.append(
-                f"{run.label}: modes of the free ring, from {rings[0]:.0f} cm⁻¹ on, may show as false peaks near vibrations that "
-                "they meet; T-RPMD damps them."
+                f"{run.label}: modes of the free ring, from {rings[0]:.0f} cm⁻¹ on, may cause spurious peaks near vibrations in "
+                "resonance with them; T-RPMD damps them."
             )
     return "\n".join(lines)
 
 
 def _rows(analysed: Analysed, low: float, high: float) -> list[list[str]]:
-    """A row for the harmonic vibrations and one for each run between two wavenumbers; then the same of each part."""
+    """A row for the harmonic vibrations and one for each run between two wavenumbers; then the same for each part."""
     inside = (analysed.wavenumbers >= low) & (analysed.wavenumbers < high)
     label = "all" if (low, high) == (0.0, np.inf) else f"{low:.0f}–{high:.0f}".replace("–inf", " up")
     found, rows = analysed.wavenumbers[inside], []
@@ -243,13 +245,13 @@ def _rows(analysed: Analysed, low: float, high: float) -> list[list[str]]:
 
 
 def _ring_wavenumbers(run: RealTimeRun) -> np.ndarray:
-    """Frequencies of the internal modes of the free ring in cm⁻¹, each once."""
+    """Distinct frequencies of the internal modes of the free ring in cm⁻¹."""
     frequencies = mode_frequencies(run.n_beads, ring_frequency(run.n_beads, run.temperature_K)) * units.fs
     return np.unique(np.round(frequencies[1:] / (2.0 * np.pi * LIGHT), 6))
 
 
 def as_json(analysed: Analysed) -> str:
-    """C(t), and all spectra as far as there is intensity, with their errors; keys carry their unit."""
+    """C(t), and all spectra up to the end of their intensity, with errors; keys carry their unit."""
     shown = [spectrum.wavenumbers <= 1.2 * edge(analysed.spectra) for spectrum in analysed.spectra]
     return to_json(
         {
@@ -287,6 +289,6 @@ def _part_entry(part: Part, run: int, inside: np.ndarray) -> dict:
 
 
 def edge(spectra: list[Spectrum]) -> float:
-    """Where all but a thousandth of the intensity lies below."""
+    """Wavenumber below which all but a thousandth of the intensity lies."""
     total = np.cumsum(spectra[0].mean)
     return float(spectra[0].wavenumbers[np.searchsorted(total, 0.999 * total[-1])])

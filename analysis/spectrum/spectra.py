@@ -1,4 +1,4 @@
-"""Vibrational densities of states from the velocities of centroids in real time.
+"""Vibrational densities of states from real-time velocities of centroids.
 
 =========  ==================================================================  =============
 symbol     meaning                                                             unit
@@ -23,7 +23,7 @@ from md.observables.statistics import Mean
 LIGHT = units._c * 100.0 * 1e-15  # cm / fs
 _PADDING = 4  # points per width of a line
 
-# Name → w at x = t/L in [0, 1]; each is half of the window that bears the name.
+# Name → w at x = t/L in [0, 1]; each is half of the window of that name.
 WINDOWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "hann": lambda x: 0.5 + 0.5 * np.cos(np.pi * x),
     "blackman": lambda x: 0.42 + 0.5 * np.cos(np.pi * x) + 0.08 * np.cos(2 * np.pi * x),
@@ -61,7 +61,7 @@ class Spectrum:
     def position(self, low: float = 0.0, high: float = np.inf) -> Mean:
         """Mean wavenumber in cm⁻¹ between two others, weighted with I; its error to first order in the fluctuations."""
         weights, moments = self._integrals(low, high, 0), self._integrals(low, high, 1)
-        if not weights.any():  # atoms that are held have no intensity
+        if not weights.any():  # held atoms have no intensity
             return Mean(np.nan, np.nan, float(len(weights)))
         value = moments.mean() / weights.mean()
         return _mean_of((moments - value * weights) / weights.mean())._replace(value=float(value))
@@ -92,7 +92,7 @@ def autocorrelations(velocities: np.ndarray, masses: np.ndarray, temperature_K: 
         weighted = np.sqrt(masses)[:, None] * trajectory.astype(np.float64) / units.fs
         spectrum = np.fft.rfft(
             weighted.reshape(n_frames, -1), 2 * n_frames, axis=0
-        )  # padded: the end never meets the start
+        )  # padded, so that the end is not correlated with the start
         power = (spectrum.real**2 + spectrum.imag**2).sum(axis=1)
         correlations[k] = np.fft.irfft(power)[:n_lags]
     return correlations / (np.arange(n_frames, n_frames - n_lags, -1) * units.kB * temperature_K)
@@ -114,7 +114,7 @@ def harmonic_correlation(
     """Σ cos(2πcν̃t) over modes, (1, n_lags): C(t) of harmonic vibrations, classical and Kubo-transformed alike.
 
     Args:
-        weights: (M,) of the modes, as the share of some atoms in them; None for 1.
+        weights: (M,) weights of the modes, such as the share of some atoms in them; None for 1.
     """
     times = interval_fs * np.arange(n_lags)
     cosines = np.cos(2.0 * np.pi * LIGHT * np.asarray(wavenumbers)[:, None] * times)
@@ -122,7 +122,7 @@ def harmonic_correlation(
 
 
 def bands(wavenumbers: np.ndarray, gap: float) -> list[tuple[float, float]]:
-    """Ranges (low, high) in cm⁻¹ around groups of wavenumbers that gaps of at least ``gap`` keep apart; they cover everything."""
+    """Ranges (low, high) in cm⁻¹ around groups of wavenumbers separated by gaps of at least ``gap``; they cover everything."""
     ordered = np.sort(wavenumbers)
     wide = np.flatnonzero(np.diff(ordered) >= gap)
     edges = [0.0, *(0.5 * (ordered[wide] + ordered[wide + 1])).tolist(), np.inf]

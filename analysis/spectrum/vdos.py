@@ -1,7 +1,7 @@
-"""Vibrational density of states of any trajectory with velocities, as an analysis of MDAnalysis.
+"""Vibrational density of states of any trajectory with velocities, as an MDAnalysis analysis class.
 
-What 'rpmd real-time' has made, many short trajectories at once, is for analysis.spectrum.report; this is for one long trajectory
-of classical or centroid motion at constant energy, of whatever program.
+analysis.spectrum.report handles the many short trajectories of 'rpmd real-time'; this class is for one long trajectory of classical
+or centroid motion at constant energy, from any program.
 """
 
 import numpy as np
@@ -14,18 +14,18 @@ from mlcalc.common.errors import InputError
 from mlcalc.common.settings import check_choice
 
 FEWEST_PARTS = 2
-_FS = 1e-3  # ps: MDAnalysis counts velocities in Å/ps
+_FS = 1e-3  # ps: MDAnalysis stores velocities in Å/ps
 
 
 class VibrationalDensity(AnalysisBase):
     """Density of states from velocities, its integral being the degrees of freedom; formula in analysis.spectrum.spectra.
 
     Args:
-        atoms: With masses, of a trajectory with velocities and equal intervals.
-        temperature_K: At which it moves, for the scale.
-        longest_lag_fs: L; lines get a width of about 1/(cL), 33 cm⁻¹ for 1000 fs.
+        atoms: Atoms with masses, in a trajectory with velocities and equal intervals.
+        temperature_K: Temperature of the motion, for the scale.
+        longest_lag_fs: L; lines have a width of about 1/(cL), 33 cm⁻¹ for 1000 fs.
         window: Name in spectra.WINDOWS.
-        parts: Pieces that the frames are cut into, whose scatter gives the error; each is longer than L.
+        parts: Number of pieces of the frames whose scatter gives the error; each must be longer than L.
 
     After ``run()``, serially or in parallel (``backend="multiprocessing"``, ``n_workers=…``) with the same numbers:
         results.velocities: (n_frames, N, 3) Å/fs.
@@ -57,9 +57,9 @@ class VibrationalDensity(AnalysisBase):
         if parts < FEWEST_PARTS:
             raise InputError(f"parts = {parts}: expected at least {FEWEST_PARTS}, for an error")
         if not atoms.universe.trajectory.ts.has_velocities:
-            raise InputError("a trajectory without velocities: expected one that holds them")
+            raise InputError("the trajectory has no velocities: expected one with velocities")
         if not hasattr(atoms, "masses") or not (atoms.masses > 0).all():
-            raise InputError("atoms without masses: expected those of all atoms, u")
+            raise InputError("the atoms have no masses: expected a mass for every atom, u")
         self._atoms, self._temperature_K = atoms, temperature_K
         self._longest_lag_fs, self._window, self._parts = longest_lag_fs, window, parts
 

@@ -1,10 +1,10 @@
-"""Bonds of a structure in groups with the names that chemists give them: C–H, C=O, C:C.
+"""Group the bonds of a structure under their chemical names: C–H, C=O, C:C.
 
-An order is inferred, not computed. A bond to an atom that has all its neighbours (H 1, C 4, N 3, O 2, F 1) is single. The others of
-one pair of elements are split where their sorted lengths leave a gap of more than 0.045 Å, and each part has the order whose sum
-of radii is nearest to its mean length. Where this gives an atom more bonds than it can have, as in benzene, they are called
-delocalised (``:``). Elements outside the table have single bonds. So a structure that is far from a minimum may show fewer orders
-than it has, and an amide's C–N or a nitro group's N–O is single.
+Orders are inferred, not computed. A bond to an atom with its full number of neighbours (H 1, C 4, N 3, O 2, F 1) is single. The
+other bonds of one pair of elements are split at gaps of more than 0.045 Å between their sorted lengths, and each part has the order
+whose sum of radii is nearest to its mean length. If this exceeds the valence of an atom, as in benzene, the bonds are delocalised
+(``:``). Elements outside the table have single bonds. So a structure far from a minimum may show fewer orders than it has, and an
+amide's C–N or a nitro group's N–O is single.
 """
 
 import numpy as np
@@ -23,14 +23,17 @@ RADII = {
     "I": (133, 129, 125),
 }  # fmt: skip
 _GAP_A = 0.045  # C20's bonds of 1.41 to 1.52 Å are one kind, C60's of 1.40 and 1.46 Å two
-_NEIGHBOURS = {"H": 1, "C": 4, "N": 3, "O": 2, "F": 1}  # with so many all bonds are single
-_MOST = {"C": 4, "N": 4, "O": 3}  # orders that add up to more are those of no formula
+_NEIGHBOURS = {"H": 1, "C": 4, "N": 3, "O": 2, "F": 1}  # with this many, all bonds are single
+_MOST = {"C": 4, "N": 4, "O": 3}  # largest sum of orders in a valid formula
 _SYMBOLS = {1.0: "–", 1.5: ":", 2.0: "=", 3.0: "≡"}
-_FIRST, _LAST = ["B", "Si", "C", "P", "N", "S", "I", "Br", "Cl"], ["O", "F", "H"]  # as in formulae; others before
+_FIRST, _LAST = (
+    ["B", "Si", "C", "P", "N", "S", "I", "Br", "Cl"],
+    ["O", "F", "H"],
+)  # order in formulae; other elements come before
 
 
 def bond_groups(atoms: Atoms) -> dict[str, np.ndarray]:
-    """Bonds by elements and order; all of them as ``"bonds"`` where there is one kind alone.
+    """Bonds by elements and order; all as ``"bonds"`` if there is only one kind.
 
     Args:
         atoms: Structure, N atoms; bonds are those of molecules.bonded_pairs.
@@ -102,7 +105,7 @@ def _by_length(members: np.ndarray, length: np.ndarray) -> list[np.ndarray]:
 
 
 def _delocalised(orders: np.ndarray, kinds: list[np.ndarray], pairs: np.ndarray, symbols: np.ndarray) -> np.ndarray:
-    """Orders, 1.5 for kinds of multiple bonds that would give an atom too many."""
+    """Orders; 1.5 for kinds of multiple bonds that would exceed the valence of an atom."""
     total = np.zeros(len(symbols))
     np.add.at(total, pairs, orders[:, None])
     most = np.array([_MOST.get(symbol, np.inf) for symbol in symbols])

@@ -1,16 +1,16 @@
-"""Cells as MDAnalysis has them: six lengths and angles, the first vector along x and the second in the xy plane.
+"""Cells in MDAnalysis' form: six lengths and angles, the first vector along x and the second in the xy plane.
 
-A cell of ASE may point anywhere, so positions turn with it, by a proper rotation: no molecule becomes its mirror image.
-MDAnalysis knows neither left-handed cells nor directions without a period, and finds the nearest image in cells alone that are not
-too skewed. The box is therefore that of other vectors where these would be needed, and of the same periods:
+An ASE cell can have any orientation, so positions are rotated with it, by a proper rotation: no molecule becomes its mirror image.
+MDAnalysis supports neither left-handed cells nor non-periodic directions, and finds the nearest image only in cells that are not
+too skewed. In these cases the box uses other vectors with the same periods:
 
 =========================  =====================================================================================
 cell                       box
 =========================  =====================================================================================
-left-handed                the third vector points the other way
+left-handed                the third vector is reversed
 skewed                     Minkowski-reduced vectors (ase.geometry)
-direction without period   perpendicular to the periods and so long that images along it never meet: 1000 Å, and at
-                           least four times the extent of the structure. Its volume says nothing.
+direction without period   perpendicular to the periods and so long that images along it never interact: 1000 Å, and at
+                           least four times the extent of the structure. Its volume is meaningless.
 =========================  =====================================================================================
 """
 
@@ -26,16 +26,16 @@ from MDAnalysis.lib.util import store_init_arguments
 from mlcalc.geometry.minimum_image import Lattice, check_periods, lattice_of
 
 _EMPTY_A = 1000.0  # the box along a direction without a period; any cutoff of an analysis is shorter
-_REDUCED = 1.0 + 1e-6  # vectors that are longer than the reduced ones by no more than this remain
+_REDUCED = 1.0 + 1e-6  # vectors are kept if they exceed the reduced ones by at most this factor
 
 
 class Axes(NamedTuple):
-    """What the cells of a run have in common on their way to boxes.
+    """The common conversion of all cells of a run to boxes.
 
     Attributes:
         pbc: (3,) which lattice vectors are periods.
-        combination: (3, 3) whole numbers, box vectors in terms of the lattice vectors; the same in all frames, so that atoms move
-            from frame to frame as they did.
+        combination: (3, 3) whole numbers, box vectors in terms of the lattice vectors; the same in all frames, so that
+            displacements between frames are preserved.
         empty_A: Length of the box along directions without a period.
     """
 
@@ -64,7 +64,7 @@ def axes_of(cell: np.ndarray, pbc: np.ndarray, positions: np.ndarray) -> Axes:
 
 
 def _box_vectors(cells: np.ndarray, axes: Axes) -> np.ndarray:
-    """(n, 3, 3) Å, the vectors of boxes before they are turned."""
+    """(n, 3, 3) Å, the vectors of boxes before rotation."""
     periods = np.where(axes.pbc[:, None], cells, 0.0)
     if not axes.pbc.all():
         filled = np.array([complete_cell(cell) for cell in periods])
@@ -98,21 +98,21 @@ def lattice_of_box(dimensions: np.ndarray | None) -> Lattice | None:
 
 
 class BeadReader(H5MDReader):
-    """MDAnalysis' reader of H5MD for periodic runs: positions turn with the cell of their frame, whose periods make the box.
+    """MDAnalysis' H5MD reader for periodic runs: positions rotate with the cell of their frame, whose periods form the box.
 
     Args:
-        axes: Of the run; cell: (3, 3) Å where the file holds no cells.
+        axes: Axes of the run; cell: (3, 3) Å if the file holds no cells.
     """
 
     format = "H5MD-OF-BEADS"
 
     @store_init_arguments
     def __init__(self, filename, axes: Axes, cell: np.ndarray, **kwargs):
-        self._axes, self._cell, self._known = axes, cell, b""  # most cells are those of the frame before
+        self._axes, self._cell, self._known = axes, cell, b""  # most cells equal that of the previous frame
         super().__init__(filename, **kwargs)
 
     def _read_frame(self, frame: int) -> Timestep:
-        with np.errstate(invalid="ignore"):  # a vector that is missing: its box is set below
+        with np.errstate(invalid="ignore"):  # a missing vector: its box is set below
             ts = super()._read_frame(frame)
         cell = cells_in(self._particle_group, slice(frame, frame + 1), self._cell)
         if cell.tobytes() != self._known:
@@ -127,6 +127,6 @@ class BeadReader(H5MDReader):
 
 
 def cells_in(particles: h5py.Group, frames: slice | np.ndarray, cell: np.ndarray) -> np.ndarray:
-    """Lattice vectors (n, 3, 3) Å of frames of an H5MD group; ``cell`` alone, (1, 3, 3), where it holds none."""
+    """Lattice vectors (n, 3, 3) Å of frames of an H5MD group; only ``cell``, (1, 3, 3), if it holds none."""
     edges = particles.get("box/edges/value")
     return np.asarray(cell, dtype=float)[None] if edges is None else edges[frames].astype(float)

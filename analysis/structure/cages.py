@@ -1,4 +1,4 @@
-"""Closed cages such as C20, C60, B12: molecules that polyhedra are drawn for, and their diameters."""
+"""Closed cages such as C20, C60, B12: polyhedral molecules, and their diameters."""
 
 import numpy as np
 from ase import Atoms
@@ -12,10 +12,10 @@ _DEPTH_A = 0.5  # how far inside the convex hull an atom of the cage may lie
 
 
 def diameter_pairs(atoms: Atoms) -> np.ndarray:
-    """Diameters of a cage: pairs of its atoms, not bonded, of which each is the other's farthest.
+    """Diameters of a cage: unbonded pairs of atoms, each the other's farthest atom.
 
-    A cage is one molecule whose atoms, those with a single bond left aside, have three bonds or more, lie on their convex hull,
-    and whose bonds draw a polyhedron on it: V − E + F = 2. C20, C60, B12 and cubane are cages, benzene and water are none.
+    A cage is one molecule whose atoms, except those with a single bond, have three bonds or more and lie on their convex hull, and
+    whose bonds form a polyhedron on it: V − E + F = 2. C20, C60, B12 and cubane are cages; benzene and water are not.
 
     Args:
         atoms: Reference structure, N atoms, positions in Å.
@@ -53,7 +53,7 @@ def _is_polyhedron(positions: np.ndarray, bonded: np.ndarray) -> bool:
 
 
 def _count_faces(positions: np.ndarray, bonded: np.ndarray) -> int:
-    """Faces of the bonds drawn on a sphere: walks that take, at each atom, the next bond in the sense of rotation."""
+    """Faces of the bonds projected on a sphere: walks that follow, at each atom, the next bond in the sense of rotation."""
     after: dict[tuple[int, int], tuple[int, int]] = {}
     for atom, outward in enumerate(positions - positions.mean(axis=0)):
         neighbours = np.flatnonzero(bonded[atom])

@@ -1,8 +1,8 @@
-"""Which pairs of atoms are alike by symmetry, and what their scatter says of errors.
+"""Find pairs of atoms that are equivalent by symmetry, and check errors by their scatter.
 
-Atoms are coloured by element and, again and again, by the colours of those they are bonded to (Weisfeiler, Leman 1968) until no
-more colours appear. Pairs are alike when the graphs in which their two atoms are marked get the same colours. Colours cannot tell
-apart what is alike in every neighbourhood, as some regular graphs are; molecules seldom are.
+Atoms are coloured by element and then, repeatedly, by the colours of their bonded neighbours (Weisfeiler, Leman 1968) until no new
+colours appear. Pairs are equivalent if the graphs in which their two atoms are marked get the same colours. Colours cannot
+distinguish graphs with identical neighbourhoods everywhere, such as some regular graphs; molecules are rarely of this kind.
 """
 
 from typing import NamedTuple
@@ -13,17 +13,17 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import chi2
 
-_LARGE = 200  # atoms; pairs of larger molecules are distinguished by the colours of their atoms alone
-_ALIKE_A = 0.05  # distances to other atoms that count as the same at the start
+_LARGE = 200  # atoms; pairs of larger molecules are distinguished only by the colours of their atoms
+_ALIKE_A = 0.05  # distances at the start that differ by less count as the same
 SIGNIFICANT = 1e-3
 
 
 class Scatter(NamedTuple):
-    """Means of pairs that are alike, against their errors.
+    """Means of equivalent pairs, compared with their errors.
 
     Attributes:
         pairs: (n, 2) atom indices; low, high: smallest and largest of their means, Å; claimed: root mean square of their errors, Å.
-        factor: By which the scatter exceeds what the errors claim; 1 where it does not significantly.
+        factor: Ratio of the scatter to the claimed errors; 1 if the excess is not significant.
     """
 
     pairs: np.ndarray
@@ -34,7 +34,7 @@ class Scatter(NamedTuple):
 
 
 class Likeness:
-    """Tells pairs of atoms by a key: the same for pairs that are alike.
+    """Gives each pair of atoms a key that equivalent pairs share.
 
     Args:
         atoms: N atoms.
@@ -53,7 +53,7 @@ class Likeness:
         self._colours = self._refined(range(n_atoms), {})
 
     def key(self, pair: tuple[int, int]) -> tuple:
-        """Of a pair of atoms, in whatever order."""
+        """The key of a pair of atoms, in either order."""
         i, j = pair
         ends = tuple(sorted((self._colours[i], self._colours[j])))
         atoms = np.flatnonzero(np.isin(self._part, self._part[[i, j]])).tolist()
@@ -63,7 +63,7 @@ class Likeness:
         return ends, tuple(sorted(marked.values()))
 
     def _refined(self, atoms, marks: dict[int, int]) -> dict[int, int]:
-        """Colour of each atom, the same number for the same neighbourhood in whatever graph."""
+        """Colour of each atom; equal neighbourhoods have equal numbers in all graphs."""
         colours = {atom: hash((self._elements[atom], marks.get(atom, 0))) for atom in atoms}
         n_colours = 0
         while len(set(colours.values())) > n_colours:
@@ -76,7 +76,7 @@ class Likeness:
 
 
 def alike_at_start(numbers: np.ndarray, distances: np.ndarray, pairs: list[tuple[int, int]]) -> list[int]:
-    """A number for each pair, the same for those whose surroundings in a structure agree within 0.05 Å.
+    """A number for each pair, equal for pairs whose surroundings in a structure agree within 0.05 Å.
 
     Args:
         numbers: (N,) atomic numbers; distances: (N, N) Å.
@@ -96,10 +96,10 @@ def alike_at_start(numbers: np.ndarray, distances: np.ndarray, pairs: list[tuple
 
 
 def scatter(pairs: np.ndarray, means: np.ndarray, errors: np.ndarray, significant: float = SIGNIFICANT) -> Scatter:
-    """Compare means (n,) Å of pairs that are alike with their errors.
+    """Compare means (n,) Å of equivalent pairs with their errors.
 
-    χ² = Σ (d_p − d̄)²/ε² with ε the root mean square of the errors; where a larger one has a probability below ``significant``, the
-    factor is √(χ²/(n − 1)), which is what the Particle Data Group multiplies errors of disagreeing measurements with.
+    χ² = Σ (d_p − d̄)²/ε² with ε the root mean square of the errors; if a larger χ² has a probability below ``significant``, the
+    factor is √(χ²/(n − 1)), the scale factor of the Particle Data Group for disagreeing measurements.
 
     Source: Navas et al. (Particle Data Group), Phys. Rev. D 110, 030001 (2024), sect. 5.2.2, doi:10.1103/PhysRevD.110.030001.
     """

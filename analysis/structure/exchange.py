@@ -1,9 +1,9 @@
 """Bonds whose atoms change partners along a run: proton transfer, scrambling, dissociation.
 
-A bond of the start structure has given way in a frame when it is longer than 1.2 times the length up to which atoms count as
-bonded, and one of its atoms is bonded to one that it was not bonded to at the start; without such a partner it is broken. It is
-back when it is shorter than that length again. In between nothing changes, so that a vibration or a proton halfway does not count:
-O–H counts up to 1.21 Å and gives way beyond 1.46 Å, which hydrogen bonds exceed.
+A bond of the start structure is exchanged in a frame if it is longer than 1.2 times the length up to which atoms count as
+bonded, and one of its atoms is bonded to an atom that was not its partner at the start; without such a partner it is broken.
+It has returned when it is shorter than that length again. In between its state does not change, so that a vibration or a proton
+halfway does not count: O–H is bonded up to 1.21 Å and exchanged beyond 1.46 Å, which hydrogen bonds exceed.
 """
 
 from typing import NamedTuple
@@ -16,17 +16,17 @@ from analysis.structure.molecules import bonded_pairs
 from mlcalc.geometry.bonds import BOND_FACTOR
 
 HYSTERESIS = 1.2
-HOME, UNDECIDED, BROKEN = -1, -2, -3  # other codes are the pair that the atom has found instead
+HOME, UNDECIDED, BROKEN = -1, -2, -3  # other codes are the index of the new pair
 
 
 class Exchange(NamedTuple):
-    """What became of a bond of the start structure.
+    """The history of a bond of the start structure.
 
     Attributes:
-        pair: Its atoms. partner: The pair that took over most often; None where it only broke.
-        share: Of frames, with other partners, by centroids; bead_share: the same of beads, those halfway not among them.
+        pair: Its atoms. partner: The pair that replaced it most often; None if it only broke.
+        share: Share of frames with other partners, by centroids; bead_share: the same for beads, without those halfway.
         broken: Share of frames without any partner, by centroids.
-        changes: How often it went or came back.
+        changes: Number of exchanges, breaks and returns.
     """
 
     pair: tuple[int, int]
@@ -55,7 +55,7 @@ class BondWatch:
         self._far = HYSTERESIS * self._near
 
     def codes(self, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray | int]:
-        """(n_bonds,) code of each bond by the last row of distances (P + 1, n_pairs) Å; in how many others each has given way."""
+        """(n_bonds,) code of each bond by the last row of distances (P + 1, n_pairs) Å; number of others with it exchanged."""
         bonds = distances.take(self._bonds, axis=1)
         codes = np.where(bonds[-1] < self._near, HOME, UNDECIDED)
         far = bonds > self._far
@@ -73,16 +73,16 @@ class BondWatch:
         return codes, away[:-1].sum(axis=0)
 
     def _partner(self, bond: int, found: np.ndarray, distances: np.ndarray) -> int:
-        """The shortest, by what its atoms count as bonded, of the new bonds that share an atom with a bond."""
+        """The new bond that shares an atom with a bond and is shortest relative to its bonding length."""
         ends = np.stack([self._first[found], self._second[found]], axis=1)
         shared = found[np.isin(ends, self.pairs[bond]).any(axis=1)]
         return int(shared[(distances[shared] / self._limits[shared]).argmin()])
 
     def exchanges(self, codes: np.ndarray, bead_shares: np.ndarray) -> list[Exchange]:
-        """Bonds that did not stay.
+        """Bonds that did not persist.
 
         Args:
-            codes: (n_frames, n_bonds) of ``codes``; bead_shares: (n_bonds,) mean share of beads that have given way.
+            codes: (n_frames, n_bonds) of ``codes``; bead_shares: (n_bonds,) mean share of beads in which each is exchanged.
         """
         codes = self._settled(codes)
         result = []
@@ -101,7 +101,7 @@ class BondWatch:
 
     @staticmethod
     def _settled(codes: np.ndarray) -> np.ndarray:
-        """Codes with undecided frames as the one decided last; at home before the first."""
+        """Codes with each undecided frame set to the last decided code; HOME before the first."""
         frames = np.arange(len(codes))[:, None]
         last = np.maximum.accumulate(np.where(codes != UNDECIDED, frames, -1), axis=0)
         return np.where(last >= 0, np.take_along_axis(codes, np.maximum(last, 0), axis=0), HOME)

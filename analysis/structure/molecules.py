@@ -1,4 +1,4 @@
-"""Which atoms of a structure are bonded, and whether they are one molecule that a periodic cell can be taken from."""
+"""Find the bonds of a structure, and separate a single molecule from its periodic cell."""
 
 from typing import NamedTuple
 
@@ -12,15 +12,15 @@ from mlcalc.geometry.bonds import find_bonds
 from mlcalc.geometry.minimum_image import Lattice, lattice_of, minimum_images
 from mlcalc.geometry.pairs import distances_within
 
-_SAME_A = 1e-6  # vectors to one image of an atom
-_CLOSE_A = 0.5  # by which distances to a molecule's images may shrink
+_SAME_A = 1e-6  # vectors that differ by less point to the same image of an atom
+_CLOSE_A = 0.5  # allowance for distances to a molecule's images that shrink
 
 
 def bonded_pairs(atoms: Atoms) -> np.ndarray:
     """Nearest-neighbour bonds: pairs closer than 1.25 times the sum of their covalent radii (ase.data), by nearest images.
 
-    A pair that is bonded through several images, as in a cell of a few atoms, has no distance of its own and is left out; so are
-    bonds of an atom with its own images.
+    A pair bonded through several images, as in a cell of a few atoms, has no unique distance and is left out, and so are bonds
+    of an atom with its own images.
 
     Args:
         atoms: Reference structure, N atoms, positions in Å.
@@ -34,16 +34,16 @@ def bonded_pairs(atoms: Atoms) -> np.ndarray:
 
 
 class Molecule(NamedTuple):
-    """Atoms that bonds connect to one finite molecule: (N − 1,) every atom but one, and the bonded atom before it on the way there.
+    """One finite molecule connected by bonds: (N − 1,) every atom except the root, and its bonded predecessor.
 
-    Atoms come in an order in which the one before is always known.
+    Every predecessor comes before its atom in this order.
     """
 
     atoms: np.ndarray
     before: np.ndarray
 
     def whole(self, positions: np.ndarray, lattice: Lattice | None) -> np.ndarray:
-        """Positions (…, N, 3) Å with every atom at its image nearest to the bonded one before it."""
+        """Positions (…, N, 3) Å with every atom at its image nearest to its bonded predecessor."""
         if lattice is None:
             return positions
         bonds = positions[..., self.atoms, :] - positions[..., self.before, :]
@@ -57,7 +57,7 @@ class Molecule(NamedTuple):
 
 
 def molecule_of(atoms: Atoms) -> Molecule | None:
-    """The atoms as one molecule; None where bonds do not connect them all, or connect them with their images as in a crystal."""
+    """The atoms as one molecule; None if bonds do not connect them all, or connect them with their images as in a crystal."""
     bonds, n_atoms = find_bonds(atoms), len(atoms)
     graph = coo_array((np.ones(len(bonds.first)), (bonds.first, bonds.second)), shape=(n_atoms, n_atoms))
     order, before = breadth_first_order(graph.tocsr(), 0, directed=False) if n_atoms else (np.zeros(0, int),) * 2
@@ -70,10 +70,10 @@ def molecule_of(atoms: Atoms) -> Molecule | None:
 
 
 def isolated(atoms: Atoms, cutoff: float | None) -> Atoms:
-    """A molecule alone: the same where there is no pbc, without its cell where no image is within reach of the potential.
+    """An isolated molecule: unchanged without pbc; without its cell if no image is within the cutoff of the potential.
 
     Args:
-        cutoff: Å, of the potential; None for one that sees everything.
+        cutoff: Å, of the potential; None for one without a cutoff.
 
     Raises:
         InputError: Several molecules or a crystal; images within the cutoff.
@@ -82,7 +82,7 @@ def isolated(atoms: Atoms, cutoff: float | None) -> Atoms:
         return atoms
     molecule = molecule_of(atoms)
     if molecule is None:
-        raise InputError("normal modes are those of one molecule, and this cell holds several, or a crystal")
+        raise InputError("normal modes require one molecule, but this cell holds several molecules or a crystal")
     alone = atoms.copy()
     alone.positions = molecule.whole(atoms.positions, lattice_of(atoms.cell.array, atoms.pbc))
     alone.set_cell(None)
@@ -91,6 +91,6 @@ def isolated(atoms: Atoms, cutoff: float | None) -> Atoms:
     periodic = distances_within(atoms.positions, reach, atoms.cell.array, atoms.pbc) if np.isfinite(reach) else ()
     if cutoff is None or len(periodic) > (alone.get_all_distances()[np.triu_indices(len(alone), 1)] < reach).sum():
         raise InputError(
-            "normal modes are those of one molecule alone, and in this cell it is within the model's cutoff of its images"
+            "normal modes require an isolated molecule, but in this cell its images are within the model's cutoff"
         )
     return alone

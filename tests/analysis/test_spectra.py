@@ -216,4 +216,4 @@ def test_refusals(run, tmp_path, capsys):
         file["velocity"] = np.empty((0, 10, 2, 3))
         file["velocity"].attrs.update(attributes)
     assert main(["spectrum", str(run)]) == 2
-    assert "no trajectory has come to its end yet" in capsys.readouterr().err
+    assert "no trajectory is complete yet" in capsys.readouterr().err

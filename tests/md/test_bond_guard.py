@@ -188,7 +188,7 @@ def test_relaxation_finds_the_minimum_or_says_that_there_is_none(tmp_path, capsy
     assert prepared.minimum == pytest.approx(exact, abs=2e-3)
     monkeypatch.setattr("md.potentials._RELAXATION_STEPS", 1)
     assert rpmd_run(tmp_path) == 0
-    assert "energies are not guarded" in capsys.readouterr().err
+    assert "the energy guard is off" in capsys.readouterr().err
 
 
 def test_one_run_that_stops_does_not_keep_the_others_from_being_made(hollow, capsys):
@@ -205,7 +205,7 @@ def test_keys_that_a_resumption_may_not_change(hollow, capsys):
     assert rpmd_run(case) == 0
     before = (case / "out" / "input.toml").read_bytes()
     assert main(["resume", str(case / "out"), "--set", "temperature_K=10"]) == 2
-    assert "--set temperature_K=…: a resumed run keeps it; what may change: bond_guard" in capsys.readouterr().err
+    assert "--set temperature_K=…: a resumed run keeps it; keys that may change: bond_guard" in capsys.readouterr().err
     assert main(["resume", str(case / "out"), "--set", "model=c20"]) == 2
     assert main(["resume", str(case / "out"), "--set", "domain_guard=of"]) == 2
     assert (case / "out" / "input.toml").read_bytes() == before
@@ -235,7 +235,7 @@ def test_verdicts():
     assert "more than twice the classical one of vibrations (3N = 27 k_B)" in judged(series_of(569.0, 4000))
     off = series_of(26.0, 4000)
     off["temperature_K"] += 15.0
-    assert "is not that of the thermostat, 300 K" in judged(off)
+    assert "differs from that of the thermostat, 300 K" in judged(off)
     assert judged(off, thermostat="none") == ""
     wide = series_of(26.0, 4000, n_beads=8) | {"gyration_radius_A": np.random.default_rng(0).normal(0.2, 0.01, 4000)}
     free = 0.058  # ħ/2(m k_B T)^½ of carbon, Å

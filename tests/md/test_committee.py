@@ -112,12 +112,12 @@ def test_frames_worth_labelling(case, capsys):
     assert not (case / "none.xyz").exists()
     assert rpmd_run(case, "--output", str(case / "alone")) == 0
     assert main(["frames", str(case / "alone"), "--disagreement", "0.1", "-o", str(out)]) == 2
-    assert "recorded no disagreement; run it with a committee" in capsys.readouterr().err
+    assert "no disagreement recorded; run it with a committee" in capsys.readouterr().err
 
 
 def test_refusals(case, capsys):
     assert rpmd_run(case, "--set", "max_disagreement_eV_A=0.1") == 2
-    assert "without a committee" in capsys.readouterr().err
+    assert "needs a committee" in capsys.readouterr().err
     assert rpmd_run(case, "--set", 'committee=["none.safetensors"]') == 2
     assert "none.safetensors" in capsys.readouterr().err
     assert not (case / "out").exists()

@@ -80,7 +80,7 @@ def test_a_folder_that_cannot_be_made(case, capsys):
     (case / "file").write_text("not a folder")
     assert rpmd_run(case, "--output", str(case / "file" / "run")) == 2
     assert rpmd_run(case, "--output", str(case / "file")) == 2
-    assert "exists already and is no run" in capsys.readouterr().err
+    assert "exists already and is not a run" in capsys.readouterr().err
     assert (case / "file").read_text() == "not a folder"
 
 
@@ -256,9 +256,9 @@ def test_check_of_what_is_in_order(sound, tmp_path, capsys):
     status = json.loads((folder / "status.json").read_text())
     (folder / "status.json").write_text(json.dumps(status | {"state": "running"}))
     code, printed = check(folder, capsys)
-    assert (code, "killed, step 20" in printed, f"go on: rpmd resume {folder}" in printed) == (0, True, True)
+    assert (code, "killed, step 20" in printed, f"resume with: rpmd resume {folder}" in printed) == (0, True, True)
     holder = RunFolder(folder, None)
-    assert "nothing to do: the run is being written" in check(folder, capsys)[1]
+    assert "nothing to do: the run is in progress" in check(folder, capsys)[1]
     holder.close()
     code, printed = check(tmp_path, capsys)
     assert (code, str(folder) in printed) == (0, True)

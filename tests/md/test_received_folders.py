@@ -225,7 +225,7 @@ def test_damage_to_what_hdf5_keeps_its_order_in(sound, tmp_path, changes):
 
 CONTENT = {
     "not a number": (lambda file: file[VALUE].__setitem__((3, 1, 2), np.nan), "not finite", ["check", "frames"]),
-    "out of proportion": (lambda file: file[VALUE].__setitem__((3, 1, 2), 3e38), "out of all proportion", ["check", "frames"]),
+    "out of proportion": (lambda file: file[VALUE].__setitem__((3, 1, 2), 3e38), "impossibly large", ["check", "frames"]),
     "time goes back": (
         lambda file: file[f"{POSITION}/time"].__setitem__(slice(None), file[f"{POSITION}/time"][:][::-1]), "fs, expected",
         ["check", "frames", "resume"],

@@ -104,7 +104,7 @@ def test_a_finished_run_ends_with_0_whatever_becomes_of_its_figure(case, command
         printed.err.startswith("rpmd: note: the run is finished, but its table and figure are missing (")
         and printed.err.count("\n") == 1
     )
-    assert "later: python -m analysis " in printed.err
+    assert "make them with: python -m analysis " in printed.err
     (folder,) = {path.parent for path in (case / "out").rglob("status.json") if path.parent.name in ("out", "P4")}
     assert json.loads((folder / "status.json").read_text())["state"] == "finished"
 

@@ -113,9 +113,9 @@ def test_what_does_not_fit_is_refused(case, capsys):
         (
             "one",
             [],
-            "one.xyz: 1 atom, its centre of mass at rest: no degree of freedom is left; set remove_com = false",
+            "one.xyz: 1 atom with its centre of mass at rest: no degree of freedom is left; set remove_com = false",
         ),
-        ("one", ["beads=1"], "1 atom, its centre of mass at rest: no degree of freedom is left"),
+        ("one", ["beads=1"], "1 atom with its centre of mass at rest: no degree of freedom is left"),
         (
             "one",
             ["remove_rotation=true"],
