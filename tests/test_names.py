@@ -108,4 +108,4 @@ def test_hosts(folder, monkeypatch, capsys, host):
 def test_options_that_a_file_of_structures_has_no_use_for(folder, monkeypatch, capsys, options):
     monkeypatch.chdir(folder)
     assert analysis.__main__.main(["relevance", "c20.xyz", *options]) == 2
-    assert "an option of runs alone" in capsys.readouterr().err
+    assert "an option for runs only" in capsys.readouterr().err

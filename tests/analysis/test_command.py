@@ -1,4 +1,4 @@
-"""``python -m analysis distances``: what it prints and writes, and what it refuses."""
+"""``python -m analysis distances``: its output, its files and its refusals."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Pair distances: which pairs, their densities and moments, and whether the errors are honest."""
+"""Pair distances: which pairs, their densities and moments, and whether the errors are correct."""
 
 import numpy as np
 import pytest
@@ -124,7 +124,7 @@ def test_running_twice_gives_the_same():
 
 
 def test_in_parallel():
-    """Workers see a part of the frames, and must know which."""
+    """Each worker analyses part of the frames, and must know which."""
     rng = np.random.default_rng(4)
     universe = universe_of(diatomic(1.5 + 0.1 * rng.normal(size=(107, 3))))
     alone = PairDistances(universe, ONE_PAIR, 4.0).run(start=3)

@@ -84,7 +84,7 @@ def test_refusals(place, tmp_path, capsys):
         ([tmp_path / "other.xml", "-o", tmp_path / "x"], "<input> where <simulation> was expected"),
         (
             [tmp_path / "alone.xml", "-o", tmp_path / "x"],
-            "pimd-direct.pos_0.xyz: no such file; there lies nothing of that name",
+            "pimd-direct.pos_0.xyz: no such file; found nothing with that name",
         ),
         ([tmp_path / "silent.xml", "-o", tmp_path / "x"], "no <trajectory> of positions"),
         ([place / "run.xml", "-o", tmp_path / "full"], "is not empty: choose another --output"),
@@ -136,7 +136,7 @@ def convert(path: Path, *options: str) -> Path:
 
 @pytest.fixture(scope="module")
 def continued(tmp_path_factory) -> Path:
-    """Ten steps, and again from the state after six to sixteen: what lies between is in the files twice."""
+    """Ten steps, then from the state after six to sixteen: the files hold the steps in between twice."""
     pytest.importorskip("ipi")
     folder = tmp_path_factory.mktemp("continued")
     (folder / "in.xml").write_text(INPUT)
@@ -152,12 +152,12 @@ def continued(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def copy(continued, tmp_path) -> Path:
-    """The same, to be changed."""
+    """A copy of the same for changes."""
     return Path(shutil.copytree(continued, tmp_path / "copy"))
 
 
 def only(folder: Path, *names: str, **changes: str) -> Path:
-    """A copy of the input with these trajectories alone, and with other words."""
+    """A copy of the input with only these trajectories, and with other attributes."""
     text = INPUT
     for name in {"pos", "bohr", "ase", "pdb", "one", "centroid"} - set(names):
         text = re.sub(f"<trajectory filename='{name}'.*\n", "", text)
@@ -198,7 +198,7 @@ def test_a_continued_run_in_every_format(copy, name, tolerance_A, capsys):
 
 
 def test_from_the_state_of_a_run(copy):
-    """RESTART stands for the input: the same masses, beads and cell."""
+    """RESTART in place of the input gives the same masses, beads and cell."""
     found, expected = convert(copy / "RESTART"), convert(copy / "in.xml")
     ours, theirs = open_run(found).structure, open_run(expected).structure
     np.testing.assert_allclose(ours.get_masses(), theirs.get_masses(), rtol=1e-8)  # RESTART has nine digits
@@ -250,7 +250,7 @@ def test_headers_without_units(copy, capsys):
     ],
 )
 def test_masses(tmp_path, label, masses, symbol, mass):
-    """By i-PI's labels and as given, in i-PI's own numbers; no file has to be there but the trajectory."""
+    """By i-PI's labels and as given, in i-PI's own numbers; only the trajectory file is required."""
     pytest.importorskip("ipi")
     text = only(tmp_path, "pos").read_text().replace("nbeads='10'", "nbeads='1'").replace("mode='npt'", "mode='nvt'")
     (tmp_path / "in.xml").write_text(re.sub("<masses.*</masses>", masses, text))
@@ -265,7 +265,7 @@ def test_masses(tmp_path, label, masses, symbol, mass):
 
 
 def test_what_is_taken_for_granted_is_said(tmp_path, capsys):
-    """Frames without steps, and masses that nothing tells."""
+    """Frames without steps, and masses that no file gives."""
     text = only(tmp_path, "ase").read_text().replace("nbeads='10'", "nbeads='1'").replace("mode='xyz'", "mode='ase'")
     (tmp_path / "in.xml").write_text(text.replace("mode='npt'", "mode='nvt'"))
     frame = '2\nProperties=species:S:1:pos:R:3 pbc="F F F"\nC 0 0 0\nO 0 0 1.5\n'
@@ -292,7 +292,7 @@ def test_what_is_taken_for_granted_is_said(tmp_path, capsys):
     ],
 )
 def test_period_or_box(tmp_path, capsys, start_pbc, wraps, options, expected):
-    """Of a cell that atoms fill."""
+    """A cell filled with atoms."""
     text = only(tmp_path, "pos").read_text().replace("nbeads='10'", "nbeads='1'").replace("mode='npt'", "mode='nvt'")
     text = text.replace("<ffdirect name='f'>", f"<ffdirect name='f' pbc='{wraps}'>").replace(" index='1'>17.5", ">16")
     if start_pbc:
@@ -306,7 +306,7 @@ def test_period_or_box(tmp_path, capsys, start_pbc, wraps, options, expected):
     arguments = ["from-ipi", str(tmp_path / "in.xml"), "-o", str(tmp_path / "run"), *options]
     if expected is None:
         assert main(arguments) == 2
-        assert "say --pbc or --no-pbc" in capsys.readouterr().err
+        assert "choose --pbc or --no-pbc" in capsys.readouterr().err
         assert not (tmp_path / "run").exists()
     else:
         assert main(arguments) == 0
@@ -314,7 +314,7 @@ def test_period_or_box(tmp_path, capsys, start_pbc, wraps, options, expected):
 
 
 def test_what_is_not_served(copy, capsys):
-    """Refused by name, and nothing is written."""
+    """The message names the cause, and nothing is written."""
     uneven = copy / "uneven.xml"
     uneven.write_text(only(copy, "pos").read_text().replace("prefix='s'", "prefix='u'"))
     for path in copy.glob("s.pos_*"):
@@ -331,7 +331,7 @@ def test_what_is_not_served(copy, capsys):
         (only(copy, "pos", prefix_="x").with_name("two.xml"), "2 <system>: expected one system"),
         (
             only(copy, "pos", **{"nbeads='10'": "nbeads='8'"}),
-            "s.pos_0.xyz: no such file; there lies s.pos_00.xyz, s.pos_01.xyz",
+            "s.pos_0.xyz: no such file; found s.pos_00.xyz, s.pos_01.xyz",
         ),
         (uneven, "expected equal intervals"),
         (only(copy, "bohr", **{"17.5": "-1"}), "of different runs"),
@@ -388,7 +388,7 @@ def test_rpmd_knows_such_a_folder(copy, capsys):
         (copy / "run.toml").write_text('structure = "c20.xyz"\n')
         shutil.copy(ROOT / "inputs" / "c20" / "c20.xyz", copy)
         assert rpmd(arguments) == 2
-        assert "by i-PI" in (error := capsys.readouterr().err) or "not a folder that rpmd wrote" in error
+        assert "by i-PI" in (error := capsys.readouterr().err) or "was not written by rpmd" in error
     with h5py.File(run / "trajectory.h5", "r+") as file:
         file["particles/trajectory/position/value"][3, 0] = np.nan
     assert rpmd(["check", str(run)]) == 1

@@ -23,7 +23,7 @@ def gas(seed: int, frames: int = 40) -> Liquid:
 
 
 def crystal(width: float, seed: int = 0, n: int = 3) -> Liquid:
-    """Argon whose atoms are off their places by normal deviates."""
+    """Argon with normally distributed displacements of its atoms."""
     atoms = bulk("Ar", "fcc", 5.3, cubic=True) * (n, n, n)
     positions = atoms.positions + np.random.default_rng(seed).normal(0.0, width, (20, 2, len(atoms), 3))
     return Liquid("crystal", atoms, positions, 40)
@@ -186,7 +186,7 @@ def test_refusals(tmp_path, capsys):
     for name, message in (
         ("molecule.xyz", "g(r) needs a cell that is periodic in all directions"),
         ("few.xyz", "7 frames are left: expected at least 20"),
-        ("mixed.xyz", "mixed.xyz: structure 31 has other atoms than the first"),
+        ("mixed.xyz", "mixed.xyz: the atoms of structure 31 differ from those of the first"),
         (
             "slab.xyz",
             "slab.xyz, structure 31: g(r) needs a cell that is periodic in all directions, and this has pbc [True, True",

@@ -1,4 +1,4 @@
-"""Notebooks run from top to bottom on short data, each cell without an error, in the kernel that a reader would have."""
+"""Notebooks run from top to bottom on short data, each cell without an error, in the kernel of a reader."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ def executed(name: str, monkeypatch, **environment: str) -> list:
 
 
 def printed(outputs: list) -> str:
-    """All that the cells have printed."""
+    """The printed output of all cells."""
     return "".join(output.get("text", "") for cell in outputs for output in cell)
 
 

@@ -1,4 +1,4 @@
-"""Exchange of partners, equivalent pairs, and errors of motion that is slow on the scale of a run."""
+"""Exchange of partners, equivalent pairs, and errors of motion that is slow compared with a run."""
 
 import itertools
 import json
@@ -72,7 +72,7 @@ def test_vibrations_are_no_exchange(tmp_path, capsys):
 
 
 def test_a_proton_halfway_stays_where_it_was():
-    """H between two O atoms 2.75 Å apart, its distance to the first of them frame by frame; the sides that it is on are plain."""
+    """H between two O atoms 2.75 Å apart, its distance to the first of them frame by frame; its side is unambiguous."""
     path = np.array([1.0, 1.3, 1.4, 1.3, 1.0, 1.6, 1.4, 1.3, 1.42, 1.0, 1.4, 1.7, 1.35])
     side = np.array([0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1])
     positions = np.zeros((len(path), 2, 3, 3))
@@ -101,7 +101,7 @@ def test_watching_in_parallel():
 
 @pytest.mark.parametrize("name", ["CH4", "C2H4", "CH3OH", "C3H6_D3h", "H2CO", "N2H4"])
 def test_likeness_against_all_permutations(name):
-    """Pairs are alike when a permutation of like atoms that keeps the bonds takes one to the other."""
+    """Pairs are equivalent if a permutation of like atoms that preserves the bonds maps one to the other."""
     atoms = molecule(name)
     bonds = {frozenset(pair) for pair in bonded_pairs(atoms).tolist()}
     pairs = list(itertools.combinations(range(len(atoms)), 2))
@@ -118,7 +118,7 @@ def test_likeness_against_all_permutations(name):
 
 
 def test_what_is_alike_at_the_start():
-    """The hydrogen atoms of benzene are; those of an amide are so by the graph, but one is cis and the other trans."""
+    """The hydrogen atoms of benzene are equivalent; those of an amide only by the graph, since one is cis and the other trans."""
     for name, expected in (("C6H6", 6), ("CH3CONH2", 0)):
         atoms = molecule(name)
         bonds = bonded_pairs(atoms)

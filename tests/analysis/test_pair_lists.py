@@ -64,7 +64,7 @@ def test_refused_on_the_command_line(run, capsys, text, message):
         ("groups = 3", "expected a table [groups]"),
         ("[groups]", "expected a table [groups]"),
         ("[group]\na = [[0, 1]]", "unknown key 'group'; did you mean [groups]?"),
-        ("pairs = [[0, 1]]\n[groups]\na = [[0, 1]]", "unknown key 'pairs'; expected the table [groups] alone"),
+        ("pairs = [[0, 1]]\n[groups]\na = [[0, 1]]", "unknown key 'pairs'; expected only the table [groups]"),
         ("[groups]\na = [0, 1]", "group 'a' = [0, 1]: expected a list of pairs"),
         ("[groups]\na = []", "expected a list of pairs"),
         ("[groups]\na = [[0, 1, 2]]", "expected a list of pairs"),
@@ -75,7 +75,7 @@ def test_refused_on_the_command_line(run, capsys, text, message):
         ("[groups]\na = [[2, 2]]", "atom 2 with itself"),
         ("[groups]\na = [[0, 1], [1, 0]]", "a pair of atoms twice"),
         ("[groups]\nall = [[0, 1]]", "expected another name"),
-        ('[groups]\n"C–H" = [[1, 6]]', "group 'C–H' is found automatically too"),
+        ('[groups]\n"C–H" = [[1, 6]]', "group 'C–H' exists automatically"),
         ("[groups\n", "not valid TOML"),
     ],
 )

@@ -98,7 +98,7 @@ def test_several_runs_at_once_may_be_wrapped_differently(tmp_path, capsys):
 
 
 def test_harmonic_reference_of_a_molecule_in_a_box(tmp_path, capsys):
-    """That of the molecule alone where no image is within the cutoff, and otherwise a word why there is none."""
+    """That of the molecule alone where no image is within the cutoff, and otherwise the reason for its absence."""
     model = random_model(SCHNETPACK_DIALECT, seed=5)  # binds C2 at 1.16 Å, sees 4 Å
     save_model(model, tmp_path / "model.safetensors")
     atoms = Atoms("C2", [[0, 0, 0], [0, 0, 1.2]])
@@ -117,7 +117,7 @@ def test_harmonic_reference_of_a_molecule_in_a_box(tmp_path, capsys):
     assert rows["large"]["groups"]["bonds"]["beads"]["harmonic_std_A"] == pytest.approx(
         rows["alone"]["groups"]["bonds"]["beads"]["harmonic_std_A"], rel=1e-4
     )
-    assert "within the model's cutoff of its images" in rows["small"]["harmonic_note"]
+    assert "its images are within the model's cutoff" in rows["small"]["harmonic_note"]
     assert "harmonic_std_A" not in rows["small"]["groups"]["bonds"]["beads"]
     assert rows["small"]["groups"]["bonds"]["beads"]["mean_A"] == pytest.approx(
         rows["alone"]["groups"]["bonds"]["beads"]["mean_A"]
@@ -149,7 +149,7 @@ def test_a_liquid_has_no_cage(tmp_path, capsys):
     (row,) = report(capsys, str(run))
     assert row["groups"] == {} and row["outside_histogram"] is None
     assert main(["distances", str(run), "--model", "methane-cg"]) == 2
-    assert "normal modes are those of one molecule" in capsys.readouterr().err
+    assert "normal modes require one molecule" in capsys.readouterr().err
 
 
 def test_a_liquid_of_molecules_has_bonds_by_nearest_images(tmp_path, capsys):
@@ -212,14 +212,14 @@ def test_a_molecule_is_made_whole():
 
 def test_isolated_refuses_what_is_not_one_molecule():
     for atoms in (bulk("C", "diamond", 3.567), Atoms("Ar2", [[0, 0, 0], [0, 0, 4.0]], cell=[20] * 3, pbc=True)):
-        with pytest.raises(InputError, match="this cell holds several, or a crystal"):
+        with pytest.raises(InputError, match="this cell holds several molecules or a crystal"):
             isolated(atoms, 4.0)
     alone = molecule("CH4")
     assert isolated(alone, None) is alone
 
 
 def test_slabs_of_layers(tmp_path, capsys):
-    """Graphene without a third vector: bonds across the edges of the cell, no word of g(r), which slabs do not have."""
+    """Graphene without a third vector: bonds across the edges of the cell, no hint at g(r), which slabs do not have."""
     sheet = Atoms(
         "C2", [[0, 0, 0], [1.42, 0, 0]], cell=[[2.13, 1.23, 0], [2.13, -1.23, 0], [0, 0, 0]], pbc=[1, 1, 0]
     ).repeat((4, 4, 1))

@@ -215,7 +215,7 @@ def test_pair_distances_are_those_of_ase(tmp_path, name):
 
 
 def test_wrapped_universes_of_other_programs(tmp_path):
-    """Every bead wrapped by itself: distances, centroids and radii of gyration are those of the beads together."""
+    """Every bead wrapped individually: distances, centroids and radii of gyration are those of the beads together."""
     rng, cell = np.random.default_rng(5), CELLS["triclinic"]
     atoms = Atoms("C4", [[0, 0, 0], [1.4, 0, 0], [0, 1.5, 0], [0, 0, 1.6]], cell=cell, pbc=True)
     together = atoms.positions + rng.normal(0.0, 0.15, (40, 4, 4, 3)) + rng.uniform(-9.0, 9.0, (40, 1, 1, 3))

@@ -89,7 +89,7 @@ def test_crystals_name_their_images(folder, capsys):
 
 
 def test_too_many(folder, capsys, monkeypatch):
-    """Budgets: what there is, what it would take, and what to do instead."""
+    """Budgets: the message gives the number of walks, the memory, and an alternative."""
     monkeypatch.setattr(analysis.relevance.nbody, "MOST_TRIPLES", 5)
     assert relevance("one.xyz") == 2
     assert "12 pairs of neighbours make triples" in capsys.readouterr().err

@@ -270,7 +270,7 @@ def test_command(run, capsys):
 
 
 def test_several_gammas(run, capsys):
-    """A column each, and the same numbers as by itself."""
+    """One column each, with the same numbers as in a separate run."""
     arguments = ["relevance", str(run / "P1"), "--frames", "5", "--discard", "0", "--shell", "1.5", "--workers", "1"]
     alone = []
     for gamma in ("0", "0.5"):
@@ -289,7 +289,7 @@ def test_refusals(run, capsys):
         ([str(run / "P1"), "--frames", "7", "--discard", "0"], "7 frames of 6 after discarding 0%: expected 4 to 6"),
         ([str(run / "P1"), "--frames", "3"], "expected 4 to"),
         ([str(run / "P1"), "--frames", "4", "--discard", "0", "--gamma", "-1"], "gamma = -1.0"),
-        ([str(run / "P1"), str(run / "P1" / "structure.xyz")], "expected run folders, or one file"),
+        ([str(run / "P1"), str(run / "P1" / "structure.xyz")], "expected run folders, or only one file"),
         ([str(run)], "not a run folder"),
         ([str(run / "P1"), "--frames", "4", "--shell", "-1"], "--shell = -1.0: expected more than 0"),
         ([str(run / "P1"), "--frames", "4", "--workers", "0"], "--workers = 0: expected at least 1"),

@@ -1,12 +1,12 @@
-"""Measures mlcalc beside its peers: same weights, same structure, same threads, one run.
+"""Measures mlcalc and its peers: same weights, same structure, same threads, one run.
 
     python -m tests.benchmarks --models c20 c20-large c20-large+3 --beads 1 8 32 --threads 1 2 -o runs/benchmarks
 
-A model ``NAME+n`` is deeper by n interactions that add nothing to the energy: c20-large+3 has 128 features and 6 interactions.
+A model ``NAME+n`` has n more interactions that do not change the energy: c20-large+3 has 128 features and 6 interactions.
 
-Every measurement is a process of its own. Peers with an environment of their own (JAX, SchNetPack) are left out, with a line
-that says so, until ``bash tests/benchmarks/make_environments.sh FOLDER`` has made it; pass ``--environments FOLDER`` then.
-Each program first computes the forces of the same replicas; one that disagrees by more than 1e-3 eV/Å is reported, not timed.
+Every measurement is a separate process. Peers with their own environment (JAX, SchNetPack) are left out, with a note, until
+``bash tests/benchmarks/make_environments.sh FOLDER`` has created it; then pass ``--environments FOLDER``. Each program first
+computes the forces of the same replicas; a program that disagrees by more than 1e-3 eV/Å is reported, not timed.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=list(PEERS), metavar="PEER")
     parser.add_argument("--environments", type=Path, help="folder made by make_environments.sh")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=5.0, help="duration of each measurement")
     parser.add_argument("-o", "--output", default="runs/benchmarks")
     return parser.parse_args()
 
@@ -83,7 +83,7 @@ def _measure(peer: str, problem: Path, n_beads: int, threads: int, options) -> d
 
 
 def _table(rows: list[dict]) -> str:
-    """Times with quartiles, and each as a multiple of mlcalc's."""
+    """Times with quartiles, also as multiples of mlcalc's."""
     lines = []
     reference = {_key(row): row["median_ms"] for row in rows if row["peer"] == REFERENCE}
     for row in rows:

@@ -1,18 +1,18 @@
-"""How much of the forces on the beads of a liquid pairs, densities and triples can describe, beside a network.
+"""Compare how well pairs, densities, triples and a network describe the forces on the beads of a liquid.
 
     python -m tests.benchmarks.body_order inputs/water/data/frames.xyz inputs/water/test.xyz --model water-cg
 
-Energies that are linear in their coefficients, fitted to forces by least squares (no network, no seed, one minimum), and tried on
-frames of other trajectories::
+Energies linear in their coefficients are fitted to forces by least squares (no network, no seed, one minimum) and tested on frames
+of other trajectories::
 
     pairs       Σ_ij c_n φ_n(r_ij)
-    densities   Σ_i c_nm ρ_in ρ_im,  ρ_in = Σ_j φ_n(r_ij): what a bead knows of how many neighbours there are at which distance
+    densities   Σ_i c_nm ρ_in ρ_im,  ρ_in = Σ_j φ_n(r_ij): the number of neighbours of a bead by distance
     triples     Σ_i Σ_jk c_nmp φ_n(r_ij) φ_m(r_ik) cos^p θ_jik; densities are those with p = 0
     prior       Σ_i Σ_jk h(r_ij) h(r_ik) (c_0 + c_1 cos θ_jik + c_2 cos² θ_jik), h of the angular prior (mlcalc/priors/angular.py)
 
-A SchNet has densities, and densities of densities, of any power, but no angle to begin with: what it knows of angles it has to make
-of those, or of a prior. Where it lies in this table says how far a training has come, not how far one could. The strength of the
-prior is c_2 and its cosine −c_1/2c_2: c_0 belongs to a density, which the network learns by itself.
+A SchNet has densities, and densities of densities, of any power, but no explicit angles: it must build them from densities or take
+them from a prior. Its place in this table shows what a training has reached, not the limit of the architecture. The strength of the
+prior is c_2 and its cosine −c_1/2c_2: c_0 belongs to a density, which the network learns.
 """
 
 import argparse
@@ -28,12 +28,12 @@ from mlcalc.common.tables import aligned, with_error
 from mlcalc.geometry.pairs import half_pairs
 
 PAIR_CUTOFF_A, PAIR_FUNCTIONS = 8.0, 30
-SHORTEST_A = 2.3  # first centre of the radial functions of pairs; of triples a little farther
-POWERS = 4  # of the cosine: 0 to 3
+SHORTEST_A = 2.3  # first centre of the radial functions of pairs; that of triples is slightly larger
+POWERS = 4  # powers of the cosine: 0 to 3
 
 
 def main() -> int:
-    """Fit, try, print."""
+    """Fit, test, print."""
     options = _options()
     torch.set_num_threads(1)
     known = read(options.frames, ":")
@@ -71,18 +71,22 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("frames", help="to fit")
-    parser.add_argument("test", help="of other trajectories")
-    parser.add_argument("--model", action="append", default=[], help="name or file; may be given again")
+    parser.add_argument("test", help="frames of other trajectories")
+    parser.add_argument("--model", action="append", default=[], help="name or file; may be repeated")
     parser.add_argument("--fit", type=int, default=150, metavar="N", help="frames to fit (default: 150)")
-    parser.add_argument("--cutoff", type=float, default=4.5, metavar="A", help="of triples (default: 4.5)")
-    parser.add_argument("--radial", type=int, default=4, metavar="N", help="functions of triples (default: 4)")
-    parser.add_argument("--decay", type=float, default=2.0, metavar="A", help="of the prior (default: 2)")
-    parser.add_argument("--angle-cutoff", type=float, default=3.75, metavar="A", help="of the prior (default: 3.75)")
+    parser.add_argument("--cutoff", type=float, default=4.5, metavar="A", help="cutoff of triples (default: 4.5)")
+    parser.add_argument(
+        "--radial", type=int, default=4, metavar="N", help="number of radial functions of triples (default: 4)"
+    )
+    parser.add_argument("--decay", type=float, default=2.0, metavar="A", help="decay length of the prior (default: 2)")
+    parser.add_argument(
+        "--angle-cutoff", type=float, default=3.75, metavar="A", help="cutoff of the prior (default: 3.75)"
+    )
     return parser.parse_args()
 
 
 def radial(r: torch.Tensor, first: float, cutoff: float, n: int) -> torch.Tensor:
-    """φ_n(r): Gaussians that overlap, cut off smoothly; (n_pairs,) Å → (n_pairs, n)."""
+    """φ_n(r): overlapping Gaussians with a smooth cutoff; (n_pairs,) Å → (n_pairs, n)."""
     last = cutoff - 0.4
     centres = torch.linspace(first, last, n, dtype=r.dtype)
     width = 0.8 * (last - first) / (n - 1)
@@ -93,7 +97,7 @@ def radial(r: torch.Tensor, first: float, cutoff: float, n: int) -> torch.Tensor
 
 
 def energies(positions: torch.Tensor, pairs, options: argparse.Namespace) -> torch.Tensor:
-    """What the coefficients multiply: pairs, then triples by power of the cosine, then the prior's by power of the cosine."""
+    """The terms of the coefficients: pairs, then triples by power of the cosine, then the prior's by power of the cosine."""
     first, second = torch.from_numpy(pairs.first), torch.from_numpy(pairs.second)
     vectors = positions[second] - positions[first] + torch.from_numpy(pairs.shift)
     r = torch.linalg.vector_norm(vectors, dim=1)
@@ -107,7 +111,7 @@ def energies(positions: torch.Tensor, pairs, options: argparse.Namespace) -> tor
     weight = torch.exp(
         options.decay / (r.clamp(max=options.angle_cutoff - 1e-3 * options.decay) - options.angle_cutoff)
     )
-    own = weight.square().sum()  # of a neighbour with itself: cos θ = 1, and no triple
+    own = weight.square().sum()  # a neighbour with itself: cos θ = 1, not a triple
     found += [0.5 * (term - own) for term in products(centre, directions, weight[:, None], 3)]
     return torch.cat(found)
 
@@ -135,9 +139,9 @@ def design(atoms, options) -> np.ndarray:
 
 
 def least_squares(design: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Coefficients of columns of very different size; a trace of ridge, since neighbouring functions overlap."""
+    """Coefficients of columns of very different size; with a weak ridge, since neighbouring functions overlap."""
     scale = design.std(axis=0)
-    scale[scale == 0.0] = 1.0  # where no two beads ever are
+    scale[scale == 0.0] = 1.0  # distances at which no pair occurs
     scaled = design / scale
     gram = scaled.T @ scaled
     gram += 1e-7 * np.trace(gram) / len(gram) * np.eye(len(gram))
@@ -145,14 +149,14 @@ def least_squares(design: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def predicted(calculator: SchNetCalculator, atoms) -> np.ndarray:
-    """(3N,) eV/Å, of the network."""
+    """Forces (3N,) eV/Å of the network."""
     probe = atoms.copy()
     probe.calc = calculator
     return probe.get_forces().ravel()
 
 
 def row(residual: np.ndarray) -> str:
-    """Root mean square of (n_frames, 3N), meV/Å, with its standard error over frames."""
+    """Root mean square of errors (n_frames, 3N), meV/Å, with its standard error over frames."""
     squares = np.square(1e3 * residual).mean(axis=1)
     rmse = np.sqrt(squares.mean())
     return with_error(rmse, squares.std(ddof=1) / np.sqrt(len(squares)) / (2 * rmse))

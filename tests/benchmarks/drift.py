@@ -1,9 +1,9 @@
-"""Measures how well the kernel conserves energy in float32 beside float64: microcanonical ring-polymer MD of C20.
+"""Measures how well the kernel conserves energy in float32 and float64: microcanonical ring-polymer MD of C20.
 
     python -m tests.benchmarks.drift --model c20 --beads 8 --length 100 -o runs/drift
 
-Both precisions start from one thermalised state. The conserved quantity is fitted with a line; its slope is the drift, and what
-is left is the fluctuation that the time step brings with it. Writes a table, JSON and a figure.
+Both precisions start from one thermalised state. A line is fitted to the conserved quantity; its slope is the drift, and the
+residual is the fluctuation due to the time step. Writes a table, JSON and a figure.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--model", default="c20")
     parser.add_argument("--structure", default="inputs/c20/c20.xyz")
     parser.add_argument("--beads", type=int, default=8)
-    parser.add_argument("--length", type=float, default=100.0, metavar="PS", help="of each trajectory")
+    parser.add_argument("--length", type=float, default=100.0, metavar="PS", help="length of each trajectory")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/drift"))
     return parser.parse_args()

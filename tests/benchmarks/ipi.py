@@ -1,10 +1,9 @@
-"""Measures i-PI with our client and plug-in, with a potential that costs nothing and with a network, beside other clients.
+"""Measures i-PI with this project's client and plug-in, with a potential without cost and with a network, and other clients.
 
     python -m tests.benchmarks.ipi --environments FOLDER -o runs/benchmarks
 
-C20, P = 8, PILE-L, no output; time of a step as i-PI itself tells it, over 1000 steps, median and range of the repetitions.
-Clients get all threads there are, i-PI runs beside them. SchNetPack (in its own environment, see tests/benchmarks/__main__.py)
-speaks through ASE's client.
+C20, P = 8, PILE-L, no output; time of a step as reported by i-PI over 1000 steps, median and range of the repetitions. Clients use
+all threads, and i-PI runs beside them. SchNetPack (in its own environment, see tests/benchmarks/__main__.py) uses ASE's client.
 """
 
 import argparse
@@ -22,7 +21,7 @@ from mlcalc.common.tables import aligned
 from tests.benchmarks.problem import benchmark_model, write_problem
 
 ROOT = Path(__file__).parents[2]
-STEPS = 1000  # after which i-PI tells its average
+STEPS = 1000  # after which i-PI reports its average
 SCRIPTS = Path(sys.executable).parent
 
 INPUT = """<simulation verbosity='low'>
@@ -114,7 +113,7 @@ def programs(environments: Path | None, problem: Path) -> dict[str, tuple[str, l
 
 def time_per_step(folder: Path, field: str, client: list[str] | None, network: bool) -> float:
     """Milliseconds, from i-PI's own clock."""
-    # With no forces the ring polymer would fly apart at a step of this length; it need not move to be timed.
+    # Without forces the ring polymer would fly apart at this time step; timing does not need motion.
     text = INPUT.format(steps=STEPS + 1, field=field, timestep=0.5 if network else 1e-6)
     (folder / "input.xml").write_text(text)
     server = subprocess.Popen(
@@ -152,7 +151,7 @@ def main() -> int:
             (folder / file).write_text(text)
         listed = programs(options.environments, problem)
         times: dict[str, list[float]] = {name: [] for name in listed}
-        for _ in range(options.repetitions):  # in turn, so that a drift of the machine meets all alike
+        for _ in range(options.repetitions):  # in turn, so that a drift of the machine affects all equally
             for name, program in listed.items():
                 times[name].append(time_per_step(folder, *program))
                 print(f"{name}: {times[name][-1]:.3f} ms", flush=True)

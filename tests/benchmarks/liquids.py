@@ -1,10 +1,10 @@
-"""Measures steps of Langevin dynamics of a coarse-grained liquid, 1000 to 64 000 beads, beside ASE with SchNetPack's calculator.
+"""Measures steps of Langevin dynamics of a coarse-grained liquid, 1000 to 64 000 beads, and of ASE with SchNetPack's calculator.
 
     python -m tests.benchmarks.liquids --environments FOLDER -o runs/liquids
 
 Same weights, same prior, same liquid (the structure repeated along its cell), same thermostat, time step and threads; neighbour
-lists are made when they must be, as in any run. Memory is the most that a process held. A peer that disagrees by more than
-1e-3 eV/Å is reported, not timed; one that has no place for a size is left out there. SchNetPack's environment:
+lists are rebuilt when necessary, as in any run. Memory is the maximum of a process. A peer that disagrees by more than
+1e-3 eV/Å is reported, not timed; one without enough memory for a size is left out there. SchNetPack's environment:
 ``bash tests/benchmarks/make_environments.sh FOLDER``. Nothing else should run on the machine.
 """
 
@@ -53,12 +53,17 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--model", default="methane-cg")
     parser.add_argument("--structure", default="inputs/methane/start.xyz")
     parser.add_argument(
-        "--repeats", type=int, nargs="+", default=[1, 2, 4, 8], metavar="N", help="along each edge of the cell"
+        "--repeats",
+        type=int,
+        nargs="+",
+        default=[1, 2, 4, 8],
+        metavar="N",
+        help="repetitions along each edge of the cell",
     )
     parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=list(PEERS), metavar="PEER")
     parser.add_argument("--environments", type=Path, help="folder made by make_environments.sh")
     parser.add_argument("--threads", type=int, help="(default: all)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=20.0, help="duration of each measurement")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/liquids"))
     return parser.parse_args()
 

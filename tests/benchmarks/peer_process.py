@@ -1,4 +1,4 @@
-"""Measurements of peers, each in a process and, where need be, an environment of its own."""
+"""Measurements of peers, each in a separate process and, if necessary, its own environment."""
 
 import json
 import os
@@ -14,7 +14,7 @@ _PEERS = Path(__file__).parent / "peers"
 
 
 def in_agreement(peers: list[str], measure: Callable[[str], dict | None]) -> Iterator[dict]:
-    """What peers report of one problem, with ``peer`` and ``force_difference`` (eV/Å) to the first; who disagrees is left out."""
+    """Reports of peers on one problem, with ``peer`` and ``force_difference`` (eV/Å) to the first; without peers that disagree."""
     reference = None
     for peer in peers:
         found = measure(peer)
@@ -32,15 +32,15 @@ def in_agreement(peers: list[str], measure: Callable[[str], dict | None]) -> Ite
 def run_peer(
     name: str, script: str, environment: str | None, environments: Path | None, threads: int, arguments: list[str]
 ) -> dict | None:  # fmt: skip
-    """What a script of peers/ reports.
+    """The report of a script in peers/.
 
     Args:
-        name: What to call it where it cannot be measured.
-        environment: Folder under ``environments`` that make_environments.sh has made; None for this one.
-        threads: On as many cores.
+        name: Its name in notes.
+        environment: Folder under ``environments`` created by make_environments.sh; None for the present environment.
+        threads: Number of threads, and of cores.
 
     Returns:
-        The script's line of JSON; None, after a line that says why, if there is none.
+        The script's line of JSON; None, after a note with the reason, if there is none.
     """
     python = sys.executable
     if environment is not None:
@@ -50,7 +50,7 @@ def run_peer(
             return None
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
     limits = dict.fromkeys(names, str(threads))
-    if threads == 1:  # XLA has no count of threads, only whether there are several
+    if threads == 1:  # XLA has no thread count, only a switch for several threads
         limits["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
     cores = ",".join(str(core) for core in sorted(os.sched_getaffinity(0))[:threads])
     command = ["taskset", "-c", cores, python, str(_PEERS / script), *arguments]

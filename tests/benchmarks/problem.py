@@ -15,9 +15,9 @@ from mlcalc.model import Model
 
 
 def benchmark_model(name: str) -> Model:
-    """A model by name or path; ``NAME+n`` has n more interactions, which add nothing.
+    """A model by name or path; ``NAME+n`` has n more interactions, which do not change the energy.
 
-    A deeper network than those shipped costs what it must, and still holds the molecule together.
+    It has the cost of a network deeper than the shipped ones, and still holds the molecule together.
     """
     name, _, more = name.partition("+")
     model = load_model(name)
@@ -37,7 +37,7 @@ _NO_PRIORS = dict.fromkeys(("repulsion_cutoff", "angle_strength", "angle_cosine"
 
 
 def write_problem(model: Model, structure: Atoms, path: Path, with_repulsion: bool = False) -> Path:
-    """NPZ for peers/common.Problem; priors, which most peers lack, are left out unless asked for."""
+    """NPZ for peers/common.Problem; priors, which most peers lack, are left out unless requested."""
     stream = io.BytesIO()
     weights = {f"weights/{name}": array for name, array in model.weights.items()}
     config = asdict(model.config) | ({} if with_repulsion else _NO_PRIORS)

@@ -1,10 +1,10 @@
-"""Measures how long explanations take: all walks, and sums over atoms, pairs and triples, of 125 beads in a periodic box.
+"""Measures the time of explanations: all walks, and sums over atoms, pairs and triples, for 125 beads in a periodic box.
 
     python -m tests.benchmarks.relevance --threads 2
 
 The job is that of the published study of coarse-grained methane: 125 beads, 3 interaction blocks, 128 features, about 124 000
-walks, float64. The peer explains one walk at a time, as published programs do: a pass forward and a pass backward through PyTorch
-for each walk, in which all other nodes are cut off. It is timed on a sample of walks, whose relevances must agree with ours.
+walks, float64. The peer explains one walk at a time, as published programs do: a forward and a backward pass through PyTorch for
+each walk, in which all other nodes are detached. It is timed on a sample of walks, whose relevances must agree with ours.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from mlcalc.model import Model
 from mlcalc.torch_potential import model_of, new_network
 
 BOX_A, BEADS, CLOSEST_A = (20.768, 20.410, 17.969), 125, 3.3
-CUTOFF_A = 5.12  # not 5: so that beads at random places have as many neighbours as those of the liquid
+CUTOFF_A = 5.12  # not 5: so that beads at random positions have as many neighbours as those of the liquid
 CONFIG = SchNetConfig(
     elements=(6,),
     n_features=128,
@@ -48,7 +48,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--walks", type=int, default=40, help="that the peer explains (default: %(default)s)")
+    parser.add_argument(
+        "--walks", type=int, default=40, help="number of walks that the peer explains (default: %(default)s)"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with threadpool_limits(options.threads):
@@ -107,7 +109,7 @@ def random_network() -> Model:
 
 
 def fluid() -> Atoms:
-    """Beads at random places, none closer to another than in the liquid."""
+    """Beads at random positions, no pair closer than in the liquid."""
     rng, cell = np.random.default_rng(4), np.diag(BOX_A)
     places = np.empty((0, 3))
     while len(places) < BEADS:
@@ -151,19 +153,19 @@ def _tensor(array: np.ndarray) -> torch.Tensor:
 
 
 def _with_values(x: torch.Tensor, values: np.ndarray) -> torch.Tensor:
-    """What biases have added belongs to no walk."""
+    """Contributions of biases belong to no walk."""
     return x + (_tensor(values) - x).detach()
 
 
 def _only(x: torch.Tensor, node: int) -> torch.Tensor:
-    """The same values; what flows back flows through one node."""
+    """The same values, with a gradient through only one node."""
     mask = torch.zeros(len(x), 1, dtype=x.dtype)
     mask[node] = 1.0
     return x * mask + (x * (1.0 - mask)).detach()
 
 
 def _dense(x: torch.Tensor, dense) -> torch.Tensor:
-    """f(z), whose derivative is that of the γ rule: what it is strengthened by is taken along as a factor of 1."""
+    """f(z) with the derivative of the γ rule: the strengthening enters as a factor of 1."""
     weights, bias = _tensor(dense.weights), _tensor(dense.bias)
     z = _tensor(dense.before)
     more = x.clamp(min=0) @ weights.clamp(min=0) + x.clamp(max=0) @ weights.clamp(max=0) + bias.clamp(min=0)

@@ -1,9 +1,9 @@
-"""Measures what it costs that runs cannot be lost: the guard of every force call, and checkpoints.
+"""Measures the cost of reliability: the guard of every force call, and checkpoints.
 
     python -m tests.benchmarks.safety --beads 1 8
 
-Guards are timed at work in a run of C20. Checkpoints cost too little to be seen at every 1000 steps: runs that write one at every
-100 steps alternate with runs that write none, and a tenth of the difference is what one at every 1000 steps costs.
+Guards are timed in a run of C20. The cost of a checkpoint every 1000 steps is too small to measure directly: runs that write one
+every 100 steps alternate with runs that write none, and a tenth of the difference is the cost at every 1000 steps.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def steps_per_second(beads: int, steps: int, every: int) -> float:
-    """Of a whole run of C20 with a checkpoint at every so many steps."""
+    """Rate of a complete run of C20 with a checkpoint at the given interval of steps."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         keys = {"steps": steps, "beads": beads, "equilibration_steps": 0, "checkpoint_every_steps": every}
         assignments = [part for key, value in keys.items() for part in ("--set", f"{key}={value}")]

@@ -1,9 +1,9 @@
-"""Measures how the cost of mlcalc grows: with atoms (a periodic fluid), with beads (C20), with threads (both).
+"""Measures the growth of the cost of mlcalc with atoms (a periodic fluid), beads (C20) and threads (both).
 
     python -m tests.benchmarks.scaling --model c20 --largest 100000 -o runs/scaling
 
-The fluid has 0.1 atoms per Å³, as water has, and its atoms fly freely at 300 K, so that its neighbour lists are made anew as
-often as in a real one: its cost per step holds the share of a new list. Writes a table, JSON and a figure; nothing else should
+The fluid has 0.1 atoms per Å³, as water, and its atoms move freely at 300 K, so that its neighbour lists are rebuilt as often as in
+a real one: its cost per step includes the share of a new list. Writes a table, JSON and a figure; nothing else should
 run on the machine.
 """
 
@@ -65,9 +65,9 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="c20")
-    parser.add_argument("--structure", default="inputs/c20/c20.xyz", help="molecule whose beads are counted")
+    parser.add_argument("--structure", default="inputs/c20/c20.xyz", help="molecule for the scaling with beads")
     parser.add_argument("--largest", type=int, default=SIZES[-1], metavar="N", help="atoms of the largest fluid")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=3.0, help="duration of each measurement")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/scaling"))
     return parser.parse_args()
 

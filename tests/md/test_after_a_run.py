@@ -1,4 +1,4 @@
-"""What a run leaves to others: a table for any reader of CSV, structures that nobody trains on by accident, frames to label."""
+"""The files of a run for other programs: a table for any CSV reader, structures without training labels, frames to label."""
 
 import csv
 

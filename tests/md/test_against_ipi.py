@@ -70,7 +70,7 @@ HARMONIC = f"<pes>harmonic</pes><parameters>{{k1: {SPRING}}}</parameters>"
 def by_ipi(
     folder: Path, state: RingPolymer, splitting: str, potential: str, friction_time: float | None, **run
 ) -> dict:
-    """What i-PI ends with, and means on the way, in atomic units.
+    """Final state and means of i-PI, in atomic units.
 
     Args:
         friction_time: Of PILE-L in atomic units; None for constant energy.

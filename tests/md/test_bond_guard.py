@@ -1,4 +1,4 @@
-"""The guards of bonds and of energies: what they see, what they let pass, and what a run says at its end."""
+"""The guards of bonds and of energies: what they detect, what they ignore, and the verdict on a run."""
 
 import json
 
@@ -171,7 +171,7 @@ def test_a_margin_is_left_and_it_can_be_switched_off(hollow, capsys):
 
 
 def test_relaxation_finds_the_minimum_or_says_that_there_is_none(tmp_path, capsys, monkeypatch):
-    """The floor is a minimum that scipy finds too; where nothing relaxes the run goes without, with a note."""
+    """The floor is a minimum that scipy finds too; if there is none, the run continues without it, with a note."""
     from scipy.optimize import minimize
 
     from md.runs.config import read_settings

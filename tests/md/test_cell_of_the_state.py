@@ -146,7 +146,7 @@ def test_a_checkpoint_with_another_cell_is_refused(case, capsys):
     assert rpmd_run(case) == 0
     found, _ = read_checkpoint(case / "out")
     for cell, message in (
-        (found.state["cell"] * 1.1, "the cell is not that of structure.xyz"),
+        (found.state["cell"] * 1.1, "the cell differs from that of structure.xyz"),
         (np.zeros(3), r"cell (3,)"),
     ):
         write_checkpoint(case / "out", found._replace(state=found.state | {"cell": cell}))

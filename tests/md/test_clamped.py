@@ -208,7 +208,7 @@ def test_other_constraints_are_refused_by_name(case, constraint, name, capsys):
 
 
 def test_a_mask_of_three_columns_in_extxyz(case, capsys):
-    """All of them true is FixAtoms, none is no constraint, some are refused."""
+    """All true equals FixAtoms, none true is no constraint, a mixture is refused."""
     head, comment, *rows = (case / "start.xyz").read_text().splitlines()
     comment = comment.replace("move_mask:L:1", "move_mask:L:3")
     for mask, code in (("F F F", 0), ("T F F", 2)):

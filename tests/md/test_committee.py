@@ -20,7 +20,7 @@ KEYS = "steps = 40\nbeads = 3\nproperties_every_steps = 5\ntrajectory_every_step
 
 @pytest.fixture
 def case(tmp_path):
-    """The run of conftest.write_acetylene, and two more models that could look on."""
+    """The run of conftest.write_acetylene, and two more models for a committee."""
     write_acetylene(tmp_path, KEYS)
     domain = {"min_distance_A": 0.9, "max_nearest_distance_A": 1.4}
     for k in (1, 2):

@@ -1,4 +1,4 @@
-"""The input of a run: what is accepted, how overrides work, and what each mistake is told."""
+"""The input of a run: what is accepted, how overrides work, and the message for each mistake."""
 
 import pytest
 from hypothesis import given
@@ -89,7 +89,7 @@ def test_assignment_needs_a_key_and_a_value(text):
 
 @given(st.text(max_size=60))
 def test_any_text_is_read_or_refused(text):
-    """Parsers meet hostile input: never another exception than InputError."""
+    """Parsers raise only InputError for hostile input."""
     try:
         key, _ = parse_assignment(text)
     except InputError:

@@ -1,4 +1,4 @@
-"""Disks that are full, folders that are damaged: what a run says, what it leaves, and how it goes on."""
+"""Full disks and damaged folders: the message of a run, its files, and its resumption."""
 
 import errno
 import json
@@ -38,7 +38,7 @@ def case(tmp_path):
     "limit", [pytest.param(180_000, marks=pytest.mark.slow), 210_000, pytest.param(250_000, marks=pytest.mark.slow)]
 )
 def test_no_space_left(case, limit):
-    """With files limited in size, a run stops with a whole table and trajectory; with room again it ends as if nothing had been."""
+    """With files limited in size, a run stops with a complete table and trajectory; with space again it ends undisturbed."""
     assert rpmd_run(case, "--output", str(case / "whole"), "--set", "checkpoint_every_steps=100") == 0
     command = [*RPMD, "run", str(case / "run.toml"), "--no-figure", "--set", "checkpoint_every_steps=100"]
 
@@ -125,7 +125,7 @@ def test_a_second_signal_aborts_at_once(case):
 
 
 def test_a_checkpoint_that_is_being_written_when_the_run_fails(case, monkeypatch):
-    """A slow disk: the folder is given free only when the checkpoint is whole, and it is the newest."""
+    """A slow disk: the lock is released only when the checkpoint is complete, and it is the newest."""
     write = md.runs.runner.write_checkpoint
     seen = []
 
@@ -153,7 +153,7 @@ def test_a_checkpoint_that_fails_is_told(case, capsys, monkeypatch):
 
 
 def test_a_run_that_replaces_the_one_its_input_is_of(case):
-    """All files are read before the old ones go."""
+    """All files are read before the old ones are removed."""
     (case / "gle.txt").write_text("# A MATRIX: (picoseconds^-1)\n5 40\n-40 60\n")
     options = ["--set", "thermostat=GLE", "--set", f"gle_file={case}/gle.txt", "--steps", "20"]
     assert rpmd_run(case, *options) == 0

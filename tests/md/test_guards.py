@@ -40,7 +40,7 @@ def state(n_beads=4):
 
 
 def test_each_limit_is_that_of_its_quantity():
-    """A hair below the value of the quantity, computed here by its definition, the guard speaks; a hair above it is silent."""
+    """Just below the value of the quantity, computed here by its definition, the guard reports; just above, it does not."""
     polymer, modes, energies, forces = state()
     q, p, masses = polymer[:3]
     gyration = np.sqrt(((q - q.mean(axis=0)) ** 2).sum(axis=2).mean(axis=0))
@@ -95,7 +95,7 @@ def test_limits_that_nobody_set():
     ],
 )  # fmt: skip
 def test_degrees_of_freedom(n_atoms, n_beads, com, rotation, freedom):
-    """A point cannot turn, two points can about two axes."""
+    """A point cannot rotate, two points can about two axes."""
     settings = RunSettings("x", beads=n_beads, remove_com=com, remove_rotation=rotation)
     assert degrees_of_freedom(n_atoms, settings) == freedom
 
@@ -147,7 +147,7 @@ def push(monkeypatch, strength: float, from_call: int) -> None:
 
 
 def test_a_run_that_explodes(case, capsys, monkeypatch):
-    """It stops at that step, says why, leaves the frame and the checkpoint; a run that is mended goes on from there, to the bit."""
+    """It stops at that step, gives the reason, leaves the frame and the checkpoint; a corrected run resumes bit for bit."""
     assert rpmd_run(case, "--output", str(case / "whole")) == 0
     with monkeypatch.context() as patch:
         push(patch, 1000.0, from_call=2 + 163)

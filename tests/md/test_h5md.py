@@ -1,4 +1,4 @@
-"""Trajectories as other programs see them: H5MD 1.1 by its rules, MDAnalysis' reader, and what VMD's plug-in looks for."""
+"""Trajectories in other programs: the rules of H5MD 1.1, MDAnalysis' reader, and the elements that VMD's plug-in needs."""
 
 import h5py
 import numpy as np

@@ -69,7 +69,7 @@ def test_dummy_cells_are_no_matter(cell):
 @pytest.mark.parametrize("what", [np.nan, np.inf, -1e300])
 @pytest.mark.parametrize("pbc", [False, True])
 def test_cells_without_sense_are_refused(what, pbc):
-    """Whatever the template: such numbers say that the server, or what it computes, is broken."""
+    """For any template, such numbers show that the server or its computation is broken."""
     cells = np.array([40.0 * np.eye(3)] * 2)
     cells[1, 2, 0] = what
     guard = CellGuard(np.full(3, pbc), 4.0)

@@ -211,7 +211,7 @@ def test_positions_beyond_all_proportion(server, what):
 
 
 def test_a_server_that_accepts_and_says_nothing(tmp_path, monkeypatch):
-    """--wait-s is for the first word too."""
+    """--wait-s also limits the wait for the first message."""
     monkeypatch.setattr(md.ipi.client, "_FIRST_WORD_S", 0.1)
     began, started = time.monotonic(), Server(tmp_path)  # looks for 3 s
     assert started.ends_with() == NO_SERVER
@@ -257,7 +257,7 @@ def test_half_a_message_ends_the_wait(sent):
 
 
 def test_a_message_that_trickles_in():
-    """Byte by byte, faster than any clock tick, and still not for ever; within the limit it arrives."""
+    """Byte by byte, faster than any clock tick: stopped at the limit; within the limit the message arrives."""
     for message_s, arrives in ((0.3, False), (30.0, True)):
         here, connection = pair(message_s=message_s)
         text = init("x" * 400)
@@ -307,7 +307,7 @@ def test_an_answer_that_is_taken_slowly():
 
 
 def test_a_server_that_never_stops_sending(tmp_path):
-    """An end is an end, though the other side goes on talking."""
+    """The client ends although the other side keeps sending."""
     here, connection = pair()
     stop = threading.Event()
 
@@ -328,7 +328,7 @@ def test_a_server_that_never_stops_sending(tmp_path):
 
 
 def test_large_batches_go_through_in_parts(monkeypatch):
-    """To the bit what the whole batch gives, and no call is larger than memory is meant for."""
+    """Bit for bit the result of the full batch, and no call exceeds the memory limit."""
     guest, q = Guest(MODEL, ACETYLENE, "float64"), shaken(50) / units.Bohr
     cells = np.repeat(CELL[None], 50, axis=0) / units.Bohr
     whole, inner, sizes = guest(cells, q), guest.potential, []
@@ -416,7 +416,7 @@ def test_a_server_that_is_late(tmp_path):
 
 
 def test_no_server(tmp_path):
-    """Neither a missing socket nor one that nobody listens to any more."""
+    """Neither a missing socket nor one without a listening server."""
     lines = []
     address = Address(unix="none", prefix=str(tmp_path / "ipi_"))
     assert run_client(Guest(MODEL, ACETYLENE), address, 0.3, lines.append) == NO_SERVER
@@ -536,7 +536,7 @@ def test_bad_options(tmp_path, capsys):
         (["--template", "none.xyz", "--unix", "x"], "no such file"),
         ([*good, "--idle-s", "nan"], "--idle-s = nan: expected at least 0 seconds"),
         ([*good, "--wait-s", "nan"], "--wait-s = nan: expected at least 0 seconds"),
-        ([*good[:2], "--unix", "x" * 200], "is longer than the 107 bytes"),
+        ([*good[:2], "--unix", "x" * 200], "is too long: expected at most 107 bytes"),
         (good, "this model knows C"),
     ):
         assert main(["ipi-client", *options]) == 2

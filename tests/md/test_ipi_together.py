@@ -1,4 +1,4 @@
-"""Real i-PI with our clients, plug-in and launcher: the examples run, agree to the last digit, and outlive what may go wrong."""
+"""Real i-PI with our clients, plug-in and launcher: the examples run, agree to the last digit, and survive failures."""
 
 import os
 import shutil
@@ -182,7 +182,7 @@ def test_the_launcher_ends_when_clients_cannot_serve(place, capfd):
 
 
 def test_an_exception_in_the_plug_in_ends_ipi(place):
-    """The start of i-PI in Bohr read as Å is outside the model's domain: i-PI must not wait for ever."""
+    """The start of i-PI in Bohr read as Å is outside the model's domain: i-PI must not wait forever."""
     text = Path("c20.xyz").read_text().replace("positions{angstrom}", "positions{atomic_unit}")
     Path("bohr.xyz").write_text(text)
     path = Path("pimd-direct.xml")

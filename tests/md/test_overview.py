@@ -1,4 +1,4 @@
-"""rpmd info: what a run folder says of itself, whatever has become of the run."""
+"""rpmd info: the overview of a run folder in every state of its run."""
 
 import json
 

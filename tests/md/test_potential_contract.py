@@ -1,4 +1,4 @@
-"""What every potential owes to the ring polymer, which sees energies and forces of beads and nothing else. A new kind is a row."""
+"""The contract of every potential with the ring polymer, which uses only energies and forces of beads. A new kind is a row."""
 
 from collections.abc import Callable
 from itertools import product

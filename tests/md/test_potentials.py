@@ -1,4 +1,4 @@
-"""Networks as potentials of the ring polymer are checked at the door."""
+"""Networks are checked before they become potentials of the ring polymer."""
 
 import pytest
 from ase.build import bulk, molecule

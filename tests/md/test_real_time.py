@@ -52,7 +52,7 @@ def test_velocity_autocorrelation_of_oscillators(n_beads, thermostat):
 
 
 def test_copies_move_as_if_alone():
-    """Without noise a batch is nothing but its members."""
+    """Without noise a batch equals its members."""
     rng = np.random.default_rng(2)
     state = thermal_ring_polymer(np.tile(SHAPE, (3, 1)), np.tile([12.0, 16.0], 3), 4, 300.0, rng)
     alone = [(state.positions[:, k : k + 2].copy(), state.momenta[:, k : k + 2].copy()) for k in (0, 2, 4)]

@@ -1,4 +1,4 @@
-"""Run folders of others: no link is followed, nothing is waited for, and what cannot be is refused in a sentence."""
+"""Run folders from other people: no link is followed, no pipe blocks, and impossible content is refused in one sentence."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ RESUME = ["--steps", "30", "--no-figure"]
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
-    """A short run with two generations of checkpoints; beside it a file of somebody else's."""
+    """A short run with two generations of checkpoints; beside it a file outside the run."""
     folder = tmp_path_factory.mktemp("sound")
     keys = "steps = 20\nequilibration_steps = 4\nbeads = 2\ntrajectory_every_steps = 2\ncheckpoint_every_steps = 10\n"
     write_acetylene(folder, keys)
@@ -47,7 +47,7 @@ def run(sound, tmp_path):
 
 
 def refused(folder: Path, capsys, commands=("check", "info", "resume")) -> str:
-    """What the commands say, each in a line and with its exit code for what is wrong."""
+    """The messages of the commands, each on one line and with its exit code."""
     said = ""
     for command in commands:
         options = {"resume": RESUME, "frames": ["-o", str(folder.parent / "frames.xyz")]}.get(command, [])
@@ -207,7 +207,7 @@ HDF5_SAYS = (
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.dictionaries(st.integers(0, 8191), st.sampled_from([0, 1, 71, 128, 255]), min_size=1, max_size=20))
 def test_damage_to_what_hdf5_keeps_its_order_in(sound, tmp_path, changes):
-    """Frames, or a sentence: HDF5 itself goes round in circles over some of these."""
+    """Frames, or one sentence: HDF5 itself loops endlessly over some of these."""
     data = bytearray((sound / "trajectory.h5").read_bytes())
     for place, value in changes.items():
         data[place] = value
@@ -246,7 +246,7 @@ def test_numbers_that_cannot_be(run, capsys, name):
 
 
 def rewrite(folder: Path, change) -> None:
-    """Both checkpoints with a change, and a checksum that fits."""
+    """Both checkpoints with a change, and a matching checksum."""
     for name in (NEWEST, PREVIOUS):
         block = (folder / name).read_bytes()[:-32]
         header = json.loads(block[8 : 8 + int.from_bytes(block[:8], "little")])
@@ -337,7 +337,7 @@ STATUSES = ["{", "[" * 100_000, "[1]", '"x"', "1", '{"state": 1, "step": 1}',
 
 @pytest.mark.parametrize("text", STATUSES, ids=range(len(STATUSES)))
 def test_a_status_that_is_none(run, capsys, text):
-    """It is lost, not more: the run goes on, as without one."""
+    """Only the status is lost: the run resumes as without one."""
     (run / "status.json").write_text(text)
     said = refused(run, capsys, ["check", "info"])
     assert "status.json" in said and "nothing is lost: rpmd resume" in said

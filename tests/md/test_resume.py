@@ -1,4 +1,4 @@
-"""``rpmd resume``: whatever ended a run, going on gives the files that it would have written."""
+"""``rpmd resume``: after any end of a run, resuming it gives the files of an uninterrupted run."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def resume(folder: Path, *options: str) -> int:
 
 
 def content(folder: Path) -> dict:
-    """All that a run has found, to the bit."""
+    """All results of a run, to the bit."""
     with h5py.File(folder / "trajectory.h5") as file:
         arrays = {
             name: file[name][:].tobytes()
@@ -142,7 +142,7 @@ def test_all_beads_of_a_folder(case):
 
 
 def test_a_torn_checkpoint_falls_back_to_the_one_before(case, capsys):
-    """A flipped bit anywhere, or a cut, is noticed; the run goes on from the earlier state, to the same end."""
+    """A flipped bit anywhere, or a truncation, is detected; the run resumes from the earlier state, to the same end."""
     assert rpmd_run(case) == 0
     whole = (case / "out" / NEWEST).read_bytes()
     assert rpmd_run(case, "--steps", "300", "--output", str(case / "torn")) == 0

@@ -166,7 +166,7 @@ def test_figure_follows_a_run(case, capfd):
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_polite_stop(case, stop):
-    """A stopped run closes its files, says where it stopped, and tells its caller."""
+    """A stopped run closes its files, reports where it stopped, and returns an exit code."""
     process = start_long_run(case)
     process.send_signal(stop)
     assert process.wait(30) == 128 + stop

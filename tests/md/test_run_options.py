@@ -1,4 +1,4 @@
-"""Keys of a run beyond the ordinary: coloured noise, periodic cells, estimators per atom; and what does not fit together."""
+"""Less common keys of a run: coloured noise, periodic cells, estimators per atom; and incompatible combinations."""
 
 import os
 import signal
@@ -119,7 +119,7 @@ def test_what_does_not_fit_is_refused(case, capsys):
         (
             "one",
             ["remove_rotation=true"],
-            "1 atom, its centre of mass and rotation at rest: no degree of freedom is left",
+            "1 atom with its centre of mass and rotation at rest: no degree of freedom is left",
         ),
         ("box", ["remove_rotation=true"], "remove_rotation = true with a periodic structure"),
         ("molecule", ["friction_scale=0"], "friction_scale = 0.0: expected more than 0 and at most 100.0"),
@@ -141,7 +141,7 @@ def test_what_does_not_fit_is_refused(case, capsys):
 
 
 def test_of_several_structures_the_last_one_is_used_and_that_is_said_once(case, capsys):
-    """Not again when the run goes on, from its own copy or from the file."""
+    """A resumed run does not repeat it, neither from its own copy nor from the file."""
     frames = [molecule("CH4"), molecule("C2H2")]
     write(case / "molecule.xyz", frames, format="extxyz")
     for steps in (40, 60):
@@ -165,7 +165,7 @@ def test_the_table_of_estimators(capsys):
 
 
 def test_a_run_from_python_gives_signals_back(case):
-    """In a notebook, Ctrl-C is the kernel's again when a run has ended."""
+    """After a run in a notebook, Ctrl-C interrupts the kernel again."""
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     code, folders = run(
         read_settings(case / "molecule.toml", {"beads": 2, "steps": 10, "output": str(case / "python")})
@@ -178,7 +178,7 @@ def test_a_run_from_python_gives_signals_back(case):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("resumed", [False, True])
 def test_a_signal_while_a_start_is_prepared(tmp_path, monkeypatch, capsys, number, resumed):
-    """Neighbours and the stiffest vibration of many atoms take a minute: nobody waits for them."""
+    """Neighbours and the stiffest vibration of many atoms take a minute: a signal need not wait for them."""
     write_acetylene(tmp_path, "steps = 20\n")
     if resumed:
         assert rpmd_run(tmp_path) == 0

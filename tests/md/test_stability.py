@@ -49,7 +49,7 @@ def test_below_the_limit_there_is_none():
 def test_motion_agrees(integrator, n_beads, thermostat):
     """Oscillators at 0.99 of the limit stay where they are for 20 000 steps; at 1.02 of it they run away.
 
-    Friction makes that slow: at a resonance it takes away in every step nearly what the resonance has put in.
+    Friction makes that slow: at a resonance it removes in every step nearly the energy that the resonance adds.
     """
     stiffness = 12.011 * STIFF**2
     limit = stability_limit(Dynamics(300.0, 20.0, integrator, thermostat), n_beads, STIFF)

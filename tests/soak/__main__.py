@@ -1,16 +1,16 @@
-"""Long trials of what mlcalc promises of its runs: kill them, starve them, damage them, and compare to the bit.
+"""Long trials of the guarantees of runs: kill them, fill their disk, damage them, and compare the results bit for bit.
 
     python -m tests.soak kills --number 100
     python -m tests.soak all
 
 kills       SIGKILL at random moments, then resume: P = 1, P = 8 and batches of trajectories in turn
-disk        a disk that fills up at every size (a small tmpfs as root, else a limit on the size of files), then resume
+disk        a disk that becomes full, at many sizes (a small tmpfs as root, else a limit on the size of files), then resume
 corruption  one bit of the newest checkpoint flipped, byte by byte
-clock       a clock that jumps to and fro, other time zones and locales
+clock       a clock that jumps back and forth, other time zones and locales
 memory      10 000 calls of the calculator, and of the potential of a run
-hour        an hour of C20 at P = 8: memory, rate, limits, and a check of what it left
+hour        an hour of C20 at P = 8: memory, rate, limits, and a check of its folder
 
-Prints a table each; exit code 1 if a promise is broken. Working folders go with the trial, unless --keep names a place.
+Each trial prints a table; the exit code is 1 if a guarantee is broken. Working folders are removed unless --keep gives a place.
 """
 
 import argparse
@@ -28,11 +28,11 @@ TRIALS = {
 
 
 def main() -> int:
-    """Make the trials that are asked for."""
+    """Run the requested trials."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trial", choices=[*TRIALS, "all"])
-    parser.add_argument("--number", type=int, default=100, help="of kills (default: %(default)s)")
-    parser.add_argument("--minutes", type=float, default=60.0, help="of the hour (default: %(default)s)")
+    parser.add_argument("--number", type=int, default=100, help="number of kills (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=60.0, help="length of the trial 'hour' (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, metavar="FOLDER")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Runs of C20 as a user would start them, and how much of what they leave is that of an undisturbed run."""
+"""Runs of C20 as a user would start them, and the comparison of their files with those of an undisturbed run."""
 
 import random
 import subprocess
@@ -46,7 +46,7 @@ CASES = [
 
 
 class Comparison(NamedTuple):
-    """Of a run with the undisturbed one: frames (or trajectories) lost, doubled, and whether all is the same to the bit."""
+    """Comparison of a run with the undisturbed one: frames (or trajectories) lost, doubled, and whether all bits agree."""
 
     lost: int
     doubled: int
@@ -54,21 +54,21 @@ class Comparison(NamedTuple):
 
 
 def finish(line: list[str], timeout: float = 600) -> None:
-    """Run a command to its end; RuntimeError with what it said when it fails."""
+    """Run a command to its end; RuntimeError with its output if it fails."""
     done = subprocess.run(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=timeout)
     if done.returncode:
         raise RuntimeError(f"exit code {done.returncode}: {done.stderr}")
 
 
 def killed_run(case: Case, folder: Path, rng: random.Random, kills: int) -> int:
-    """Start a run, kill and resume it up to so many times, let it end; returns the number of kills."""
+    """Start a run, kill and resume it up to a number of times, let it end; returns the number of kills."""
     line, done = case.line(folder), 0
     while True:
         process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         while not (folder / NEWEST).exists() and process.poll() is None:
             time.sleep(0.01)
         try:
-            # The first second is spent on imports; then any moment is as good as another.
+            # The first second is spent on imports; after that any moment will do.
             process.wait(rng.uniform(1.0, 2.5) if done < kills else 600)
             if process.returncode:
                 raise RuntimeError(process.stderr.read().decode())
@@ -81,7 +81,7 @@ def killed_run(case: Case, folder: Path, rng: random.Random, kills: int) -> int:
 
 
 def compare(folder: Path, reference: Path) -> Comparison:
-    """What a run has left against what the undisturbed one has."""
+    """Compare the files of a run with those of the undisturbed one."""
     states = [read_checkpoint(path)[0] for path in (folder, reference)]
     same = states[0].generators == states[1].generators and all(
         np.array_equal(array, states[1].state[name]) for name, array in states[0].state.items()

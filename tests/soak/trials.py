@@ -1,4 +1,4 @@
-"""The trials: each takes a working folder and the options, and returns the header and rows of a table and whether all is well."""
+"""The trials: each takes a working folder and the options, and returns the header and rows of a table and whether it passed."""
 
 import errno
 import os
@@ -30,7 +30,7 @@ import sys; from md.cli import main; sys.exit(main())
 
 
 def kills(place: Path, options) -> Table:
-    """Kill and resume runs of every kind until so many kills are done."""
+    """Kill and resume runs of every kind up to a number of kills."""
     rng, rows, total, good = random.Random(options.seed), [], 0, True
     for case in CASES:
         finish(case.line(place / f"reference {case.name}"))
@@ -48,7 +48,7 @@ def kills(place: Path, options) -> Table:
 
 
 def disk(place: Path, options) -> Table:
-    """Let the disk fill up, make room, resume."""
+    """Fill the disk, free space, resume."""
     finish(_SHORT.line(place / "reference"))
     needed = sum(path.stat().st_size for path in (place / "reference").iterdir())
     rows, good = [], True
@@ -58,7 +58,7 @@ def disk(place: Path, options) -> Table:
         size = int(share * needed)
         mounted = _mount(folder, size)
         line = _SHORT.line(folder / "run")
-        # Without the right to mount: every file is limited, to a share of the largest.
+        # Without permission to mount, limit every file to a share of the largest.
         limit = int(share * max(path.stat().st_size for path in (place / "reference").iterdir()))
         starved = subprocess.run(
             line,
@@ -91,7 +91,7 @@ def _limit_files(size: int) -> None:
 
 
 def corruption(place: Path, options) -> Table:
-    """Flip one bit in every byte of the newest checkpoint; now and then resume."""
+    """Flip one bit in every byte of the newest checkpoint; resume at intervals."""
     finish(_SHORT.line(place / "reference"))
     finish(_SHORT.line(place / "run", steps=5800))
     good_bytes = (place / "run" / NEWEST).read_bytes()
@@ -114,7 +114,7 @@ def corruption(place: Path, options) -> Table:
 
 
 def clock(place: Path, options) -> Table:
-    """Run under clocks, time zones and locales that are out of the ordinary."""
+    """Run under unusual clocks, time zones and locales."""
     finish(_SHORT.line(place / "reference"))
     surroundings = {
         "a clock that jumps by days": ([sys.executable, "-P", "-c", _JUMPS], {}),
@@ -170,7 +170,7 @@ def _resident_bytes(process: int | str = "self") -> int:
 
 
 def hour(place: Path, options) -> Table:
-    """Run for an hour, looking at memory and rate; then check the folder, and that it can be resumed."""
+    """Run for an hour, with a record of memory and rate; then check the folder, and that it can be resumed."""
     import json
 
     folder, seconds = place / "run", 60.0 * options.minutes
@@ -198,7 +198,7 @@ def hour(place: Path, options) -> Table:
     good = process.returncode == 75 and checked.returncode == 0 and grown < 4 << 20
     row = [
         f"{options.minutes:g}", str(status["step"]), f"{rates[0]:.0f}", f"{rates[1]:.0f}", f"{grown / 1024:.0f}",
-        str(process.returncode), "whole" if checked.returncode == 0 else "WRONG",
+        str(process.returncode), "intact" if checked.returncode == 0 else "WRONG",
     ]  # fmt: skip
     header = ["minutes", "steps", "steps/s, 2nd third", "3rd third", "growth between them / KiB", "exit code", "folder"]
     return header, [row], good

@@ -1,7 +1,7 @@
-"""What every measured program needs; imports nothing but the standard library and NumPy, so that it runs in any environment.
+"""Common code of all measured programs; imports only the standard library and NumPy, so that it runs in any environment.
 
 A problem is an NPZ file: ``weights/NAME`` as in a model file, ``positions`` (N, 3) Å, ``masses`` (N,) u, ``numbers`` (N,),
-``cell`` (3, 3) Å, zero where there is none, and ``config`` (JSON of the architecture).
+``cell`` (3, 3) Å, zero if there is none, and ``config`` (JSON of the architecture).
 """
 
 import argparse
@@ -45,7 +45,7 @@ def options() -> argparse.Namespace:
 
 
 def measure(step, seconds: float, least: int = 5) -> list[float]:
-    """Times of step() in ms, one call each: for so many seconds after a tenth as long a warm-up, but ``least`` calls."""
+    """Times of step() in ms, one call each: over the given seconds after a warm-up of a tenth, but at least ``least`` calls."""
     times, end = [], time.perf_counter() + seconds / 10
     while time.perf_counter() < end:
         step()
@@ -66,7 +66,7 @@ def report(times_ms, forces: np.ndarray, version: str) -> None:
 
 
 def peak_MB() -> float:
-    """The most memory that this process has held."""
+    """The peak memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 

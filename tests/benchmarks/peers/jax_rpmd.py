@@ -1,4 +1,4 @@
-"""A ring-polymer step (OBABO, PILE-L) written in JAX and compiled as a whole: network, gradient, modes, noise."""
+"""A ring-polymer step (OBABO, PILE-L) written in JAX and compiled as one function: network, gradient, modes, noise."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""mlcalc's own ring-polymer step: kernel, OBABO, PILE-L, estimators aside; variants: forces alone, motion alone."""
+"""mlcalc's own ring-polymer step: kernel, OBABO, PILE-L, without estimators; variants: only forces, only motion."""
 
 from importlib.metadata import version
 

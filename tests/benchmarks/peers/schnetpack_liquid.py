@@ -1,4 +1,4 @@
-"""ASE's Langevin dynamics of a periodic liquid with SchNetPack's calculator, float32, and the neighbour list it offers for MD."""
+"""ASE's Langevin dynamics of a periodic liquid with SchNetPack's calculator, float32, and its neighbour list for MD."""
 
 import tempfile
 from importlib.metadata import version

@@ -75,7 +75,7 @@ def main() -> None:
         build_model(problem), "forces", energy_unit="eV", position_unit="Angstrom", neighbor_list=neighbours,
         energy_key="energy",
     )  # fmt: skip
-    # One replica is no ring polymer to SchNetPack's integrator.
+    # SchNetPack's integrator does not accept one replica as a ring polymer.
     integrator = RingPolymer(TIMESTEP_FS, n_beads, TEMPERATURE_K) if n_beads > 1 else VelocityVerlet(TIMESTEP_FS)
     thermostat = (PILELocalThermostat if n_beads > 1 else LangevinThermostat)(TEMPERATURE_K, CENTROID_TIME_FS)
     simulator = Simulator(system, integrator, calculator, [thermostat], progress=False).to(torch.float32)
@@ -86,7 +86,7 @@ def main() -> None:
     forces = system.forces.detach().numpy() * spk.units.convert_units(spk.units.force, "eV/Angstrom")
     system.positions = start
     UniformInit(TEMPERATURE_K).initialize_system(system)
-    steps = 20  # the first force evaluation of each call is one too many: 5 % of the time, taken off below
+    steps = 20  # the first force evaluation of each call is extra: 5 % of the time, subtracted below
     times = measure(lambda: simulator.simulate(steps), arguments.seconds)
     report(np.array(times) / (steps + 1), forces, f"SchNetPack {version('schnetpack')}")
 
