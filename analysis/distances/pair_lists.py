@@ -18,7 +18,7 @@ def read_pairs(text: str, structure: Atoms) -> dict[str, np.ndarray]:
     """Groups of pairs for PairDistances.
 
     Args:
-        text: ``I-J,K-L`` with atom indices from 0, each pair a group of its own named by its atoms (``O3–H5``); or the path of a
+        text: ``I-J,K-L`` with atom indices from 0, each pair its own group, named by its atoms (``O3–H5``); or the path of a
             file that ends in .toml with a table ``[groups]`` of names and lists of pairs: ``"O-H" = [[3, 5], [4, 5]]``.
         structure: N atoms.
 

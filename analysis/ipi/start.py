@@ -95,7 +95,7 @@ def _of_file(mode: str, file: Path) -> np.ndarray | None:
         with file.open(encoding="utf-8") as stream:
             *_, last = iter_file(mode, stream)
         return np.array(last["atoms"].m) / Constants.amu
-    except Exception as error:  # i-PI's readers raise whatever a torn file makes them trip over
+    except Exception as error:  # a truncated file can raise any error in i-PI's readers
         raise InputError(f"{file}: not a structure that i-PI reads ({type(error).__name__}: {error})") from error
 
 

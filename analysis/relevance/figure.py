@@ -44,7 +44,7 @@ def relevance_figure(found: list[RunRelevance]) -> Figure:
         _relevance_over(panels["triples"], series, "angles, degree$^{-1}$")
         for prior in (item.prior for item, new in zip(found, once, strict=True) if new and item.prior is not None):
             drawn = np.where(prior.counts.sum(axis=0) >= _FEWEST_ENTRIES, prior.mean, np.nan)
-            panels["triples"].plot(prior.centres, drawn, color="0.2", ls=":", lw=1.2, label="angular prior only")
+            panels["triples"].plot(prior.centres, drawn, color="0.2", ls=":", lw=1.2, label="angular prior alone")
         panels["triples"].set(
             xlabel=f"angle, both sides < {first.shell:.2f} Å / degree", ylabel="3-body relevance / eV"
         )

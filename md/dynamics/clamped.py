@@ -63,7 +63,7 @@ class ClampedPotential:
         self.potential, self.clamped, self._moving = potential, clamped, clamped.moving
 
     def __call__(self, positions: np.ndarray, cell=None) -> tuple[np.ndarray, np.ndarray]:
-        """Energies (P,) eV and forces (P, n, 3) eV/Å at positions (P, n, 3) Å, in a cell as of potential.Potential."""
+        """Energies (P,) eV and forces (P, n, 3) eV/Å at positions (P, n, 3) Å, in a cell as in potential.Potential."""
         energies, forces = self.potential(*configuration(self.clamped.with_held(positions), cell))
         return energies, np.take(forces, self._moving, axis=1)
 

@@ -17,8 +17,8 @@ same words give classical Langevin dynamics.
 BCOCB samples positions of a harmonic system without time-step error, BAOAB with a small one; in return the momenta at the end of a
 step are too cold, by (ωΔt/2)² for a mode with frequency ω. OBABO divides its error between positions and momenta.
 
-The state is kept in normal modes, where every letter but F acts on each mode alone; an F transforms the new positions to beads and
-their forces to modes. The letters between two F's are one call of compiled code.
+The state is kept in normal modes, where every letter except F acts on each mode separately; an F transforms the new positions to
+beads and their forces to modes. The letters between two F's are one call of compiled code.
 
 Sources: OBABO Bussi, Parrinello, Phys. Rev. E 75, 056707 (2007), doi:10.1103/PhysRevE.75.056707; BAOAB Leimkuhler, Matthews,
 J. Chem. Phys. 138, 174102 (2013), doi:10.1063/1.4802990; for path integrals Liu, Li, Liu, J. Chem. Phys. 145, 024103 (2016),

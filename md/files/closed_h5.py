@@ -45,7 +45,7 @@ def open_h5(path: str | Path, what: str, locking: bool | None = None) -> Iterato
         raise (error if text.startswith(str(path)) else InputError(f"{path}: {text}")) from error
     except _ERRORS as error:
         raise InputError(
-            f"{path}: not a readable {what} ({damage(error)}): take an undamaged copy, or begin the run anew"
+            f"{path}: not a readable {what} ({damage(error)}): use an undamaged copy, or repeat the run"
         ) from error
 
 

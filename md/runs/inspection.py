@@ -268,7 +268,7 @@ def _check_extent(found: int, name: str, extent: dict) -> None:
 
 
 def _lost(findings: list[Finding]) -> bool:
-    """Whether a run cannot be resumed, whatever its status."""
+    """Whether a run cannot be resumed, for any content of its status."""
     return any(not (finding.good or finding.curable or finding.part == STATUS) for finding in findings)
 
 

@@ -247,7 +247,7 @@ def _samples(
             progress.show(sample.step - (settings.equilibration_steps if phase == "equilibration" else 0))
             if phase == "production":
                 yield sample
-            stopping = stop.made  # read once: a signal that comes after the checkpoint waits for the next
+            stopping = stop.made  # read once: a signal after the checkpoint takes effect at the next sample
             if stopping or sample.step + every > steps or saver.is_due(phase, sample.step):
                 saver.save(phase, sample.step, point_of(sample).arrays())
             if stopping:

@@ -171,7 +171,7 @@ def only(folder: Path, *names: str, **changes: str) -> Path:
 def test_a_continued_run_in_every_format(copy, name, tolerance_A, capsys):
     """Every step once, the later copy, as far as a format has digits; the cells of the frames, and the masses that were moved."""
     run = convert(only(copy, name))
-    assert "written again later" in capsys.readouterr().err
+    assert "rewritten later" in capsys.readouterr().err
     steps, positions = read_frames(run / "trajectory.h5")
     assert steps.tolist() == list(range(0, 17, 2))
     for bead in (0, 9):

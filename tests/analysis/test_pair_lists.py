@@ -50,7 +50,7 @@ def test_named_groups_of_a_file(run, tmp_path, capsys):
         ("-1-2", "expected pairs of atom indices"),
         ("3-9", "no atom 9: expected indices from 0 to 8"),
         ("3-3", "atom 3 with itself"),
-        ("3-5,5-3", "C3–H5 twice"),
+        ("3-5,5-3", "C3–H5 is given twice"),
         ("nowhere.toml", "nowhere.toml: no such file"),
     ],
 )
@@ -73,7 +73,7 @@ def test_refused_on_the_command_line(run, capsys, text, message):
         ("[groups]\na = [[0, -1]]", "no atom -1"),
         ("[groups]\na = [[0, 9]]", "group 'a': no atom 9: expected indices from 0 to 8"),
         ("[groups]\na = [[2, 2]]", "atom 2 with itself"),
-        ("[groups]\na = [[0, 1], [1, 0]]", "a pair of atoms twice"),
+        ("[groups]\na = [[0, 1], [1, 0]]", "a pair of atoms is given twice"),
         ("[groups]\nall = [[0, 1]]", "expected another name"),
         ('[groups]\n"C–H" = [[1, 6]]', "group 'C–H' exists automatically"),
         ("[groups\n", "not valid TOML"),

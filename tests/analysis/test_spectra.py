@@ -190,8 +190,8 @@ def test_harmonic_parts(tmp_path, capsys):
         (["0,2"], "no atom 2: expected indices from 0 to 1"),
         (["0,x"], "expected atom indices from 0, as in 0,1,2"),
         (["0-1"], "expected atom indices from 0"),
-        (["0,0"], "an atom twice"),
-        (["0", "1,0"], "an atom twice"),
+        (["0,0"], "an atom is given twice"),
+        (["0", "1,0"], "an atom is given twice"),
     ],
 )
 def test_refused_atoms(hydride, capsys, atoms, message):

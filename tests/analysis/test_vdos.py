@@ -61,5 +61,5 @@ def test_bad_input(options, message):
 
 
 def test_no_velocities():
-    with pytest.raises(InputError, match="a trajectory without velocities"):
+    with pytest.raises(InputError, match="the trajectory has no velocities"):
         VibrationalDensity(oscillators(with_velocities=False).atoms, TEMPERATURE_K)

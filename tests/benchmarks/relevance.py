@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.relevance --threads 2
 
-The job is that of the published study of coarse-grained methane: 125 beads, 3 interaction blocks, 128 features, about 124 000
+The task is that of the published study of coarse-grained methane: 125 beads, 3 interaction blocks, 128 features, about 124 000
 walks, float64. The peer explains one walk at a time, as published programs do: a forward and a backward pass through PyTorch for
 each walk, in which all other nodes are detached. It is timed on a sample of walks, whose relevances must agree with ours.
 """

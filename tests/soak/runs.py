@@ -17,7 +17,7 @@ INPUTS = Path(__file__).parents[2] / "inputs" / "c20"
 
 
 class Case(NamedTuple):
-    """A command with its input and keys; the checkpoints are so frequent that a kill costs little."""
+    """A command with its input and keys; frequent checkpoints keep the cost of a kill small."""
 
     name: str
     command: str
