@@ -162,7 +162,7 @@ def test_a_torn_checkpoint_falls_back_to_the_one_before(case, capsys):
     assert content(case / "torn") == content(case / "out")
 
 
-def test_no_checkpoint_that_is_whole(case, capsys):
+def test_no_undamaged_checkpoint(case, capsys):
     assert rpmd_run(case) == 0
     for name in (NEWEST, PREVIOUS):
         (case / "out" / name).write_bytes(b"nothing")
@@ -170,7 +170,7 @@ def test_no_checkpoint_that_is_whole(case, capsys):
     assert "is damaged" in capsys.readouterr().err
     (case / "empty").mkdir()
     assert resume(case / "empty") == 2
-    assert "not a run folder" in capsys.readouterr().err
+    assert "neither a run folder of" in capsys.readouterr().err
 
 
 def test_changed_physics_is_refused(case, capsys):
