@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from analysis.ipi.output import convert
 from md.dynamics.gle import parse_gle
 from md.files.checkpoint import NEWEST, Checkpoint, read_checkpoint, write_checkpoint
+from md.files.layout import STATUS
 from md.files.properties import PropertiesWriter, read_table
-from md.files.run_status import STATUS, read_status
+from md.files.run_status import read_status
 from md.ipi.launch import addresses, check_wrapping
 from md.ipi.protocol import Connection, Disconnected, ProtocolError
 from md.runs.config import RunSettings, read_settings

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mlcalc.common.errors import InputError
 from mlcalc.common.files import check_place
+from mlcalc.importers import IMPORTERS
 
 
 def add_import(commands) -> None:
@@ -16,8 +17,7 @@ def add_import(commands) -> None:
         "  mlcalc import schnet-tf force_model -o teacher.safetensors",
     )  # fmt: skip
     parser.add_argument(
-        "format", choices=("schnetpack", "schnet-tf"),
-        help="schnetpack: SchNetPack 2, best_model; schnet-tf: original SchNet, folder of a TensorFlow V2 checkpoint",
+        "format", choices=tuple(IMPORTERS), help="; ".join(f"{name}: {row.what}" for name, row in IMPORTERS.items()),
     )  # fmt: skip
     parser.add_argument("source", metavar="CHECKPOINT")
     parser.add_argument(
@@ -47,21 +47,16 @@ def _import(options) -> int:
 
 
 def _imported(options):
-    elements = tuple(options.elements) if options.elements else None
+    elements, importer = tuple(options.elements) if options.elements else None, IMPORTERS[options.format]
     given = {"--energy-unit": options.energy_unit, "--length-unit": options.length_unit}
-    if options.format == "schnet-tf":
-        if wrong := [name for name, unit in given.items() if unit]:
-            raise InputError(f"{wrong[0]}: an original SchNet counts in kcal/mol and Å; expected no units")
-        from mlcalc.importers.schnet_tf import import_schnet_tf
-
-        return import_schnet_tf(options.source, elements or ("C",))
-    if missing := [name for name, unit in given.items() if not unit]:
-        raise InputError(f"{' and '.join(missing)} missing: SchNetPack's file carries no units; see --help")
-    from mlcalc.importers.schnetpack import import_schnetpack
-
-    model = import_schnetpack(options.source, options.energy_unit, options.length_unit, elements)
-    if elements is None:
+    wrong = [name for name, unit in given.items() if bool(unit) == importer.has_units]
+    if wrong and importer.has_units:
+        raise InputError(f"{wrong[0]}: checkpoints of {options.format} have units of their own; expected no units")
+    if wrong:
+        raise InputError(f"{' and '.join(wrong)} missing: checkpoints of {options.format} carry no units; see --help")
+    model = importer.read(options.source, elements, options.energy_unit, options.length_unit)
+    if elements is None and not importer.has_units:
         print(
-            f"elements: {len(model.config.elements)}, as far as the file says; --elements to tell those of the training set"
+            f"elements: {len(model.config.elements)}, all that the file names; --elements for those of the training set"
         )
     return model

@@ -81,11 +81,11 @@ def _by_replica(q, atoms, pairs, net, constants, n_blocks, n_groups, work, resul
 def _forward(b, t, pairs, net, n_blocks, work):
     """Layer t of replica b, and the messages of the next one."""
     n_pairs, n_atoms = pairs.count[b], work.x.shape[1]
-    knot, fraction, x, c = work.knot[b, :n_pairs], work.fraction[b, :n_pairs], work.x[b], work.a[b]
+    knot, fraction, x, c = work.knot[b, :n_pairs], work.fraction[b, :n_pairs], work.x[b], work.convolved[b]
     stages.convolve(work.y[b, t], pairs.offset[b], pairs, knot, fraction, net.filters[t], c)
     for block in range(n_blocks):
         low, high = _rows(block, n_blocks, n_atoms)
-        stages.update_features(t, net, x[low:high], c[low:high], work.b[b, low:high], work.sigma[b, t, low:high])
+        stages.update_features(t, net, x[low:high], c[low:high], work.scratch[b, low:high], work.sigma[b, t, low:high])
         if t + 1 < len(net.in2f):
             np.dot(x[low:high], net.in2f[t + 1], work.y[b, t + 1, low:high])
 
@@ -103,7 +103,13 @@ def _read_out(b, net, constants, n_blocks, work, result):
 def _backward(b, t, pairs, net, n_blocks, work):
     """Adjoint of layer t of replica b: its share of the slopes, and x̄ of the layer before."""
     n_pairs, n_atoms = pairs.count[b], work.x.shape[1]
-    knot, fraction, x, c, adjoint = work.knot[b, :n_pairs], work.fraction[b, :n_pairs], work.x[b], work.a[b], work.b[b]
+    knot, fraction, x, c, adjoint = (
+        work.knot[b, :n_pairs],
+        work.fraction[b, :n_pairs],
+        work.x[b],
+        work.convolved[b],
+        work.scratch[b],
+    )
     for block in range(n_blocks):
         low, high = _rows(block, n_blocks, n_atoms)
         stages.adjoint_of_update(t, net, x[low:high], work.sigma[b, t, low:high], c[low:high], adjoint[low:high])
@@ -131,12 +137,12 @@ def _by_block(q, atoms, pairs, net, constants, n_blocks, work, result):
     for t in range(last + 1):
         for task in prange(n_tasks):
             b, (low, high) = task // n_blocks, _rows(task % n_blocks, n_blocks, n_atoms)
-            x, c = work.x[b, low:high], work.a[b, low:high]
+            x, c = work.x[b, low:high], work.convolved[b, low:high]
             stages.gather(
-                work.y[b, t], pairs.offset[b], pairs, b, low, high, work.knot[b], work.fraction[b], net.filters[t],
-                work.a[b],
+                work.y[b, t], pairs, b, low, high, work.knot[b], work.fraction[b], net.filters[t],
+                work.convolved[b],
             )  # fmt: skip
-            stages.update_features(t, net, x, c, work.b[b, low:high], work.sigma[b, t, low:high])
+            stages.update_features(t, net, x, c, work.scratch[b, low:high], work.sigma[b, t, low:high])
             if t < last:
                 np.dot(x, net.in2f[t + 1], work.y[b, t + 1, low:high])
             else:
@@ -146,24 +152,24 @@ def _by_block(q, atoms, pairs, net, constants, n_blocks, work, result):
     for t in range(last, -1, -1):
         for task in prange(n_tasks):
             b, (low, high) = task // n_blocks, _rows(task % n_blocks, n_blocks, n_atoms)
-            x, c = work.x[b, low:high], work.a[b, low:high]
+            x, c = work.x[b, low:high], work.convolved[b, low:high]
             stages.add_slopes(
                 work.adjoint[t % 2, b], work.y[b, t], pairs.offset[b], pairs, pairs.row[b, low], pairs.row[b, high],
                 work.knot[b], work.fraction[b], net.filters[t], work.slope[b],
             )  # fmt: skip
             if t > 0:  # others still read this layer's adjoint: the next one goes to the other half
                 stages.gather(
-                    work.adjoint[t % 2, b], pairs.offset[b], pairs, b, low, high, work.knot[b], work.fraction[b],
-                    net.filters[t], work.a[b],
+                    work.adjoint[t % 2, b], pairs, b, low, high, work.knot[b], work.fraction[b],
+                    net.filters[t], work.convolved[b],
                 )  # fmt: skip
-                stages.add_adjoint_of_messages(t, net, x, c, work.b[b, low:high])
+                stages.add_adjoint_of_messages(t, net, x, c, work.scratch[b, low:high])
                 stages.adjoint_of_update(
                     t - 1, net, x, work.sigma[b, t - 1, low:high], c, work.adjoint[(t - 1) % 2, b, low:high]
                 )
     for task in prange(n_tasks):
         b, (low, high) = task // n_blocks, _rows(task % n_blocks, n_blocks, n_atoms)
         stages.gather_forces(
-            q[b], atoms.numbers, pairs.offset[b], pairs, b, low, high, constants, work.slope[b], work.knot[b],
+            q[b], atoms.numbers, pairs, b, low, high, constants, work.slope[b], work.knot[b],
             result.forces[b], result.atomic_energies[b],
         )  # fmt: skip
     for b in range(len(q)):

@@ -52,8 +52,8 @@ class Workspace(NamedTuple):
     x: np.ndarray  # (P, N, F)
     y: np.ndarray  # (P, T, N, F)
     sigma: np.ndarray  # (P, T, N, F) σ(u)
-    a: np.ndarray  # (P, N, F)
-    b: np.ndarray  # (P, N, F)
+    convolved: np.ndarray  # (P, N, F) c, and ȳ on the way back
+    scratch: np.ndarray  # (P, N, F)
     hidden: np.ndarray  # (P, 2, N, H)
     adjoint: np.ndarray  # (2, P, N, F) c̄ of two successive layers; empty where threads share out replicas
 
