@@ -8,7 +8,7 @@ from mlcalc.common.files import check_place
 
 
 def add_import(commands) -> None:
-    """Add it to the sub-parsers of ``mlcalc``."""
+    """Add the command to the sub-parsers of ``mlcalc``."""
     parser = commands.add_parser(
         "import", help="turn another program's checkpoint into a model file", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Import a trained network. Nothing in a checkpoint is executed.",
@@ -21,13 +21,13 @@ def add_import(commands) -> None:
     )  # fmt: skip
     parser.add_argument("source", metavar="CHECKPOINT")
     parser.add_argument(
-        "--energy-unit", help="of SchNetPack's model, which does not say: eV, meV, Hartree, kcal/mol, kJ/mol"
+        "--energy-unit", help="unit of SchNetPack's model, which records none: eV, meV, Hartree, kcal/mol, kJ/mol"
     )
     parser.add_argument("--length-unit", help="likewise: Ang, Bohr, nm")
     parser.add_argument(
         "--elements", nargs="+", metavar="SYMBOL",
-        help="what it was trained on, which checkpoints do not say (default: schnet-tf: C; schnetpack: the elements of its "
-        "single-atom energies, or all)",
+        help="elements of the training set, which checkpoints do not record (default: schnet-tf: C; schnetpack: the elements of "
+        "its single-atom energies, or all)",
     )  # fmt: skip
     parser.add_argument("-o", "--output", required=True, metavar="MODEL.safetensors")
     parser.set_defaults(command=_import)
@@ -51,17 +51,17 @@ def _imported(options):
     given = {"--energy-unit": options.energy_unit, "--length-unit": options.length_unit}
     if options.format == "schnet-tf":
         if wrong := [name for name, unit in given.items() if unit]:
-            raise InputError(f"{wrong[0]}: an original SchNet counts in kcal/mol and Å; expected no units")
+            raise InputError(f"{wrong[0]}: an original SchNet is in kcal/mol and Å; expected no units")
         from mlcalc.importers.schnet_tf import import_schnet_tf
 
         return import_schnet_tf(options.source, elements or ("C",))
     if missing := [name for name, unit in given.items() if not unit]:
-        raise InputError(f"{' and '.join(missing)} missing: SchNetPack's file carries no units; see --help")
+        raise InputError(f"{' and '.join(missing)} missing: SchNetPack's file records no units; see --help")
     from mlcalc.importers.schnetpack import import_schnetpack
 
     model = import_schnetpack(options.source, options.energy_unit, options.length_unit, elements)
     if elements is None:
         print(
-            f"elements: {len(model.config.elements)}, as far as the file says; --elements to tell those of the training set"
+            f"elements: {len(model.config.elements)}, as far as the file records them; --elements names those of the training set"
         )
     return model

@@ -11,7 +11,9 @@ from mlcalc.geometry.minimum_image import lattice_of, minimum_images
 from mlcalc.geometry.pairs import pairs_within
 
 BOND_FACTOR = 1.25  # of the covalent radii's sum: 1.90 Å for C–C, between C20's bonds (< 1.6 Å) and the next (> 2.1 Å)
-BROKEN_FACTOR = 1.4 * BOND_FACTOR  # 2.66 Å for C–C, 1.87 Å for C–H: neither heat nor zero-point motion stretches so far
+BROKEN_FACTOR = (
+    1.4 * BOND_FACTOR
+)  # 2.66 Å for C–C, 1.87 Å for C–H: neither heat nor zero-point motion stretches a bond so far
 _FEW_ATOMS = 500  # all pairs of a molecule of this size are faster than a search, which would also load torch
 
 
@@ -24,7 +26,7 @@ class Bonds(NamedTuple):
 
 
 class BondChange(NamedTuple):
-    """A pair of atoms that was bonded and is not any more, or the reverse (``made``)."""
+    """A pair of atoms that was bonded and no longer is, or the reverse (``made``)."""
 
     first: int
     second: int
@@ -54,7 +56,7 @@ class BondWatch:
     about either state change nothing. Distances in periodic systems are those of nearest images.
 
     Args:
-        start: Its bonds are the reference; at most some thousand atoms, for a table of all pairs is kept.
+        start: Its bonds are the reference; at most some thousand atoms, because a table of all pairs is kept.
     """
 
     def __init__(self, start: Atoms):
@@ -71,7 +73,7 @@ class BondWatch:
         """Differences from the start at positions (N, 3) Å, given those of earlier calls; empty where nothing has changed.
 
         Args:
-            cell: (3, 3) Å of a periodic system, where it is not that of the call before.
+            cell: (3, 3) Å of a periodic system, if it differs from that of the previous call.
         """
         if self._lattice is not None and cell is not None and not np.array_equal(cell, self._cell):
             self._cell, self._lattice = cell.copy(), lattice_of(cell, self._pbc)
@@ -102,7 +104,7 @@ class BondWatch:
 
 @njit(cache=True)
 def _follow(positions, radii, start, now):
-    """Bring the table of bonds ``now`` (N, N; i < j) up to date; returns in how many places it is not ``start``."""
+    """Update the table of bonds ``now`` (N, N; i < j); returns the number of entries that differ from ``start``."""
     differing = 0
     for i in range(len(positions)):
         for j in range(i + 1, len(positions)):

@@ -1,1 +1,1 @@
-"""Other programs' checkpoints to model files, without those programs."""
+"""Conversion of other programs' checkpoints to model files, without those programs."""

@@ -103,7 +103,7 @@ def test_half_of_a_small_set_is_never_held_out(tmp_path):
     dataset = dataset_of(tmp_path, two)
     settings = build_settings(TrainingSettings, {"data": ["0.xyz"], "test_fraction": 0.0}, "t")
     with pytest.raises(
-        InputError, match="20 of 40 frames for validation and 0 for testing, where 5% were asked for: there are 2"
+        InputError, match="20 of 40 frames for validation and 0 for testing, where 5% were requested: there are only 2"
     ):
         split_frames(dataset, settings)
     four = [atoms for k in range(4) for atoms in frames_of("CH4", [0.0] * 10, trajectory=f"t{k}")]
