@@ -49,7 +49,7 @@ def test_free_atoms_of_one_level(tmp_path):
     np.testing.assert_allclose(zeros[0], [ZERO["H"], ZERO["C"], ZERO["O"]], rtol=1e-6)
     np.testing.assert_allclose(rest, 0.0, atol=1e-6)
     assert describe(levels, zeros, [1, 6, 8]).startswith(
-        "zero of energy: H -13.6000, C -1028.0000, O -2041.0000 eV an atom"
+        "zero of energy: H -13.6000, C -1028.0000, O -2041.0000 eV per atom"
     )
 
 
