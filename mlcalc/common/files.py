@@ -95,7 +95,7 @@ def _create(path: Path, mode: int) -> int:
 
 
 def _mode(path: Path) -> int | None:
-    """Permissions of the file at a path; None where there is none, or a link."""
+    """Permissions of the file at a path; None for a link or a missing file."""
     try:
         found = os.lstat(path).st_mode
     except FileNotFoundError:

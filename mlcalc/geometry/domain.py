@@ -15,7 +15,7 @@ from mlcalc.geometry.pairs import half_pairs, pairs_within
 
 COINCIDENT = 0.1  # Å; no two nuclei of matter at rest come near this
 _FEW_ATOMS = 500  # all pairs of a molecule of this size are faster than a search, which would also load torch
-# A network extrapolates a little below the distances of its training; the nuclear repulsion acts below that.
+# A network extrapolates a little beyond the distances of its training; the nuclear repulsion guards those far below.
 _SLACK_SHORT, _SLACK_LONG = 0.9, 1.15
 # Of pairs with hydrogen. A training set of n structures reaches some √(2 ln n) = 4 standard deviations σ into the tail of a
 # distance, a run of 10⁸ beads six. For heavy atoms (σ/r = 0.04) that is 0.9 of the shortest distance, for hydrogen, whose
@@ -71,7 +71,7 @@ def _pair_limits(known: tuple, general: float, elements: tuple[int, ...], beads:
 
 
 def check_structure(numbers, positions, cell, pbc, elements, domain) -> None:
-    """Raise InputError unless a model with these elements and this training domain covers a structure.
+    """Raise InputError unless a structure lies within the elements and the training domain of a model.
 
     Args:
         numbers: (N,) atomic numbers; positions: (N, 3) Å; cell: (3, 3) Å; pbc: three booleans.

@@ -36,7 +36,7 @@ class Lattice(NamedTuple):
 
 
 def lattice_of(cell, pbc=True) -> Lattice | None:
-    """The periods of a cell (3, 3) Å, rows are lattice vectors, in the directions ``pbc`` (3,); None where there is none.
+    """The periods of a cell (3, 3) Å, rows are lattice vectors, in the directions ``pbc`` (3,); None without any.
 
     Raises:
         InputError: The vector of a period is missing, not finite, or depends on the others.

@@ -23,8 +23,8 @@ class Pairs(NamedTuple):
         offset: (P,) first pair of each replica; count: (P,) number of pairs.
         first, second: (n,) int32 atom indices i, j.
         shift: (n, 3) Å, lattice translation: the vector is r_j − r_i + shift.
-        row: (P, N + 1) pairs row[b, i] … row[b, i + 1] of replica b, counted from offset[b], have i first; empty unless asked for.
-        around: (P, N + 1) entries around[b, i] … around[b, i + 1] of ``link`` belong to atom i; empty unless asked for.
+        row: (P, N + 1) pairs row[b, i] … row[b, i + 1] of replica b, counted from offset[b], have i first; empty unless requested.
+        around: (P, N + 1) entries around[b, i] … around[b, i + 1] of ``link`` belong to atom i; empty unless requested.
         link: (2n,) int32, pairs of each atom, counted from offset[b]: p where the atom is first, −p − 1 where it is second.
     """
 

@@ -105,7 +105,7 @@ def _records(block: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 class _Place(NamedTuple):
-    """Where the numbers of a tensor lie; a dtype of None for types that are no numbers (strings)."""
+    """Where the numbers of a tensor lie; a dtype of None for types that are not numbers (strings)."""
 
     dtype: np.dtype | None
     shape: tuple[int, ...]

@@ -59,7 +59,7 @@ def read_torch_file(path: Path) -> Any:
     """The object in a file of torch.save.
 
     Raises:
-        InputError: Not such a file, a damaged one, one that declares more than it holds, or one of more than 128 MiB.
+        InputError: Not a file of torch.save, a damaged one, one that declares more than it holds, or one of more than 128 MiB.
     """
     if not os.path.isfile(path):
         raise InputError("no such file")

@@ -1,7 +1,7 @@
 """The angular prior of Stillinger and Weber: the energy of a triple of atoms as a function of its angle.
 
-SchNet represents angles only indirectly, through repeated sums over neighbours. Where directions make the structure, as hydrogen
-bonds make that of water, this term gives the angle directly, and the network the rest. Like the repulsion
+SchNet represents angles only indirectly, through repeated sums over neighbours. Where directions determine the structure, as
+hydrogen bonds do in water, this term gives the angle directly, and the network the rest. Like the repulsion
 (mlcalc/priors/repulsion.py) it is part of the energy during training::
 
     E = λ Σ_i Σ_{j<k} h_ij h_ik (cos θ_jik − c)²     λ strength, eV; c cosine of the angle that costs nothing

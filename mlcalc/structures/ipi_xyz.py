@@ -1,4 +1,4 @@
-"""The comment line of i-PI's xyz files, which ASE does not know: ``# CELL(abcABC): … positions{angstrom} cell{angstrom}``.
+"""The comment line of i-PI's xyz files, which ASE does not read: ``# CELL(abcABC): … positions{angstrom} cell{angstrom}``.
 
 The cell is given by lengths and angles (abcABC), as i-PI's matrix with lattice vectors in columns (H), or as a matrix with lattice
 vectors in rows, of any orientation (GENH). Units stand in braces; without them lengths are in Bohr.

@@ -11,7 +11,7 @@ from mlcalc.geometry.pairs import half_pairs
 from mlcalc.structures.electronic_state import check_state
 from mlcalc.training.dataset import Dataset
 
-_ISOTOPE_U = 0.1  # a bead whose mass is nearer than this to that of its element may as well be an atom
+_ISOTOPE_U = 0.1  # a bead whose mass is nearer than this to that of its element counts as an atom
 
 
 def domain_of(dataset: Dataset, frames: np.ndarray, cutoff: float | None) -> dict:

@@ -1,6 +1,6 @@
 """Zeros of energy: one for each level of theory in a training set, not one for each file.
 
-Energies of two levels differ by a constant as well, or, where compositions differ, by one for each element. A superfluous free
+Energies of two levels differ by a constant or, where compositions differ, by one for each element. A superfluous free
 constant would absorb energy differences between conformers, which the forces do not determine.
 """
 

@@ -88,7 +88,7 @@ def evaluate(
         label_names: Where the labels are.
 
     Raises:
-        InputError: Unusable model or data; an element, charge or multiplicity that the model does not know.
+        InputError: Unusable model or data; an element, charge or multiplicity that the model does not cover.
     """
     files = [Path(data)] if isinstance(data, str | Path) else [Path(name) for name in data]
     loaded, dataset = load_model(model), read_dataset(files, [label_names] * len(files), energy_only=True)

@@ -64,7 +64,7 @@ class Result(NamedTuple):
     energies: np.ndarray  # (P,) eV
     forces: np.ndarray  # (P, N, 3) eV/Å
     atomic_energies: np.ndarray  # (P, N) eV
-    virials: np.ndarray  # (P, 3, 3) eV, NaN unless asked for
+    virials: np.ndarray  # (P, 3, 3) eV, NaN unless requested
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -3,7 +3,7 @@
 A force on a bead depends on all atoms; a coarse model depends only on the beads and can at best give its average. What it misses
 is the spread of the forces at fixed beads. This module measures it: stiff springs on their centres of mass hold the molecules in
 place, while they rotate and vibrate in the liquid. Errors of a trained model on the frames cannot fall below these numbers,
-except for what the ties themselves add: a motion of the beads by σ along an axis adds about σ⟨F²⟩/kT to the scatter, in squares.
+except for what the ties themselves add: a motion of the beads by σ along an axis adds about σ⟨F²⟩/kT to the scatter, in quadrature.
 
 In the cage of fixed neighbours molecules rotate slowly and keep the hydrogen bonds of the frame: one simulation would sample too
 few orientations. Each arrangement of beads therefore has two: one starts from the frame, whose orientations are an equilibrium
