@@ -11,9 +11,7 @@ from mlcalc.geometry.minimum_image import lattice_of, minimum_images
 from mlcalc.geometry.pairs import pairs_within
 
 BOND_FACTOR = 1.25  # of the covalent radii's sum: 1.90 Å for C–C, between C20's bonds (< 1.6 Å) and the next (> 2.1 Å)
-BROKEN_FACTOR = (
-    1.4 * BOND_FACTOR
-)  # 2.66 Å for C–C, 1.87 Å for C–H: neither heat nor zero-point motion stretches a bond so far
+BROKEN_FACTOR = 1.4 * BOND_FACTOR  # 2.66 Å for C–C, 1.87 Å for C–H: neither heat nor zero-point motion stretches so far
 _FEW_ATOMS = 500  # all pairs of a molecule of this size are faster than a search, which would also load torch
 
 

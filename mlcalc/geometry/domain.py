@@ -78,7 +78,7 @@ def check_structure(numbers, positions, cell, pbc, elements, domain) -> None:
         elements: Atomic numbers of the model's elements.
         domain: ``min_distance_A`` and ``max_nearest_distance_A`` of the training set, as far as recorded, and
             ``min_distances_A`` by pair of elements. Distances may lie 10 % below the former (25 % for pairs with hydrogen)
-            and 15 % above the latter; distances that are all off by 0.529 are reported as Bohr against Å. ``elements``: those
+            and 15 % above the latter; distances all off by a factor 0.529 are reported as Bohr against Å. ``elements``: those
             with neighbours in training; ``free_elements``: those of atoms without any neighbour in training.
     """
     if len(numbers) == 0:

@@ -47,7 +47,7 @@ def automatic_repulsion(dataset: Dataset, domain: dict, cutoff: float) -> float 
 
 
 def check_known(dataset: Dataset, elements, domain: dict) -> None:
-    """Raise InputError for structures that a model does not serve; any distance is allowed: its errors are to be measured."""
+    """Raise InputError for structures that a model does not serve; any distance is allowed, so that errors can be measured."""
     for k, count in enumerate(dataset.counts):
         where, numbers = f"{dataset.contents[0].name}: structure {k + 1}", dataset.numbers[dataset.atoms_of(k)]
         check_elements(numbers, elements, domain, where)

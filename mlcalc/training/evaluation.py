@@ -130,7 +130,7 @@ def record(evaluation: Evaluation, path: str | Path) -> None:
 
 
 def predict(model: Model, dataset: Dataset, precision: str = "float32") -> tuple[np.ndarray, np.ndarray]:
-    """Energies (n_frames,) eV and forces (n_atoms, 3) eV/Å of every frame; successive frames of one molecule go together."""
+    """Energies (n_frames,) eV and forces (n_atoms, 3) eV/Å of every frame; successive frames of one molecule form a batch."""
     energies, forces = np.empty(len(dataset)), np.empty_like(dataset.forces)
     key, frame = None, 0
     while frame < len(dataset):

@@ -241,7 +241,7 @@ class Trainer:
         return settings.learning_rate * (1e-3 + (1.0 - 1e-3) * 0.5 * (1.0 + math.cos(math.pi * progress)))
 
     def _frame_order(self) -> Iterator[np.ndarray]:
-        """Batches of frame indices, reshuffled in each epoch; a function of only seed and step, so a resumed run agrees."""
+        """Batches of frame indices, reshuffled in each epoch; a function of seed and step only, so a resumed run agrees."""
         settings = self.settings
         repeat = np.array(settings.repeat or [1] * len(settings.data))
         frames = np.repeat(self.split.train, repeat[self.dataset.sources[self.split.train]])
