@@ -9,7 +9,7 @@ from mlcalc.importers import IMPORTERS
 
 
 def add_import(commands) -> None:
-    """Add it to the sub-parsers of ``mlcalc``."""
+    """Add the command to the sub-parsers of ``mlcalc``."""
     parser = commands.add_parser(
         "import", help="turn another program's checkpoint into a model file", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Import a trained network. Nothing in a checkpoint is executed.",
@@ -21,13 +21,13 @@ def add_import(commands) -> None:
     )  # fmt: skip
     parser.add_argument("source", metavar="CHECKPOINT")
     parser.add_argument(
-        "--energy-unit", help="of SchNetPack's model, which does not say: eV, meV, Hartree, kcal/mol, kJ/mol"
+        "--energy-unit", help="unit of SchNetPack's model, which records none: eV, meV, Hartree, kcal/mol, kJ/mol"
     )
     parser.add_argument("--length-unit", help="likewise: Ang, Bohr, nm")
     parser.add_argument(
         "--elements", nargs="+", metavar="SYMBOL",
-        help="what it was trained on, which checkpoints do not say (default: schnet-tf: C; schnetpack: the elements of its "
-        "single-atom energies, or all)",
+        help="elements of the training set, which checkpoints do not record (default: schnet-tf: C; schnetpack: the elements of "
+        "its single-atom energies, or all)",
     )  # fmt: skip
     parser.add_argument("-o", "--output", required=True, metavar="MODEL.safetensors")
     parser.set_defaults(command=_import)

@@ -4,7 +4,7 @@
 
 The journal is the state: one JSON line per labelled structure, flushed to disk as it arrives, under a first line that
 names the engine. A later run with the same output skips what the journal holds, so a kill loses only what was in
-flight; an input that has grown is continued. OUT.xyz is written from it in the input's order, whole or not at all.
+flight; an input that has grown is continued. OUT.xyz is written from it in the input's order, atomically.
 """
 
 import fcntl
@@ -39,13 +39,13 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 
 @dataclass(frozen=True)
 class LabelReport:
-    """What a labelling run left behind.
+    """The outcome of a labelling run.
 
     Attributes:
         total: Structures in the input.
-        labelled: Those that have labels now.
-        resumed: Those of them that an earlier run had labelled.
-        failures: Index in the input → reason, of the others.
+        labelled: Structures that have labels now.
+        resumed: Structures among them that an earlier run had labelled.
+        failures: Index in the input → reason, for the other structures.
         output: The labelled structures, in the input's order.
         failed_output: The failed ones with ``info["reason"]``; None when there are none.
     """
@@ -107,12 +107,12 @@ def label_file(structures: Path, engine: str, output: Path, jobs: int = 1) -> La
 
 
 def read_structures(path: Path, what: str) -> list[Atoms]:
-    """The structures of a file to be labelled, free of constraints and of labels and units of the past.
+    """The structures of a file to be labelled, without constraints and without earlier labels and units.
 
-    Charge and multiplicity that earlier results tell stay, in ``info``, where the structure says none.
+    Charge and multiplicity of earlier results are kept in ``info`` where the structure gives none.
 
     Args:
-        what: What they are read for, such as "labels".
+        what: Purpose of the structures, such as "labels".
 
     Raises:
         InputError: Missing, unreadable, empty; no atoms or NaN positions in a structure.
@@ -132,12 +132,12 @@ def read_structures(path: Path, what: str) -> list[Atoms]:
 
 
 def structure_key(atoms: Atoms) -> str:
-    """SHA-256 of what a label depends on: elements, positions, cell, periodicity; charge and spin where they are said."""
+    """SHA-256 of what a label depends on: elements, positions, cell, periodicity; charge and spin where they are given."""
     digest = hashlib.sha256()
     pieces = ((atoms.numbers, "<i8"), (atoms.positions, "<f8"), (atoms.cell.array, "<f8"), (atoms.pbc, "u1"))
     for array, dtype in pieces:
         digest.update(np.ascontiguousarray(array, dtype=dtype).tobytes())
-    for name in ("initial_charges", "initial_magmoms"):  # engines read the atoms' own as a start, too
+    for name in ("initial_charges", "initial_magmoms"):  # engines also start from the values of the atoms
         if np.any(atoms.arrays.get(name)):
             digest.update(name.encode() + np.ascontiguousarray(atoms.arrays[name], dtype="<f8").tobytes())
     state = electronic_state(atoms)
@@ -203,8 +203,8 @@ def _open_journal(output: Path, engine: str, keys: set[str]) -> Iterator[tuple[B
         records = _read_journal(journal, path, header)
         if strangers := len(records.keys() - keys):
             raise InputError(
-                f"{path}: holds labels of {strangers} structures that the input lacks; an input may grow, but another "
-                "one needs another output"
+                f"{path}: holds labels of {strangers} structures that the input lacks; an input may grow, but a "
+                "different input needs another output"
             )
         if journal.tell() == 0:
             _append(journal, header)
@@ -212,7 +212,7 @@ def _open_journal(output: Path, engine: str, keys: set[str]) -> Iterator[tuple[B
 
 
 def _read_journal(journal: BinaryIO, path: Path, header: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Records by structure key; what a killed run left of a last line is cut off."""
+    """Records by structure key; an incomplete last line of a killed run is cut off."""
     journal.seek(0)
     content = journal.read()
     whole = content[: content.rfind(b"\n") + 1]
@@ -227,7 +227,7 @@ def _read_journal(journal: BinaryIO, path: Path, header: dict[str, str]) -> dict
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a labelling journal ({error}); remove it or choose another output") from error
     if not same:
-        changed = "a file of that engine has changed since" if engine == header["engine"] else "give that one"
+        changed = "a file of that engine has changed since" if engine == header["engine"] else "pass that one"
         raise InputError(f"{path}: belongs to engine {engine!r} ({changed}); expected {header['engine']!r}")
     return by_key
 
@@ -246,8 +246,8 @@ def _outcomes(
 ) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """(index, label or reason of failure) of the structures to do, in order of completion.
 
-    Each worker has a pipe of its own: when this process dies, however suddenly, the workers read its end and stop;
-    when a worker dies, the structure it held has failed and another worker takes its place.
+    Each worker has its own pipe: when this process dies, even by a kill, the workers read the end of the pipe and stop;
+    when a worker dies, its structure counts as failed and another worker takes its place.
     """
     waiting = iter(todo)
     busy: dict[Any, tuple[Any, int]] = {}  # connection → (process, index in flight)
@@ -255,7 +255,7 @@ def _outcomes(
     def hand_out(index: int, connection, process) -> None:
         try:
             connection.send(frames[index])
-        except OSError:  # it died while idle
+        except OSError:  # the worker died while idle
             connection, process = _start_worker(engine)
             connection.send(frames[index])
         busy[connection] = process, index
@@ -288,7 +288,7 @@ def _start_worker(engine: str):
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, engine), daemon=True)
-    # Thread counts are read when the numerical libraries load, so they are in the environment at birth.
+    # Thread counts are read when the numerical libraries load, so the environment holds them when the process starts.
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
     try:
@@ -315,7 +315,7 @@ def _work(connection: multiprocessing.connection.Connection, engine: str) -> Non
                 calculator = calculator or make_calculator(engine)
                 set_state(engine, calculator, atoms)
                 outcome = _label(atoms, calculator)
-            except Exception as error:  # an engine may raise anything; the others go on
+            except Exception as error:  # an engine may raise anything; the other structures continue
                 outcome = f"{type(error).__name__}: {error}"
                 # A calculator that failed may hold a dead child process: the next structure gets a new one.
                 _discard(calculator)
@@ -339,5 +339,5 @@ def _label(atoms: Atoms, calculator) -> dict[str, Any] | str:
 def _discard(calculator) -> None:
     """End what a calculator may have started, such as a child process."""
     if hasattr(calculator, "close"):
-        with suppress(Exception):  # it may be broken, which is then why it is thrown away
+        with suppress(Exception):  # a calculator may be discarded because it is broken
             calculator.close()

@@ -27,13 +27,13 @@ def save_state(trainer, path: Path) -> None:
 
 
 def load_state(trainer, path: Path) -> None:
-    """Bring a training.Trainer to where a state file left off.
+    """Restore a training.Trainer from a state file.
 
     Raises:
-        InputError: The state belongs to another architecture, or is damaged; the trainer is then of no use.
+        InputError: The state belongs to another architecture, or is damaged; the trainer is then unusable.
     """
     try:
-        content = check_regular(path).read_bytes()  # not mapped: a mapped file that is cut off meanwhile is a bus error
+        content = check_regular(path).read_bytes()  # not mapped: a mapped file truncated meanwhile causes a bus error
         tensors, progress = load(content), _progress(content)
         trainer.network.load_state_dict(_with_prefix(tensors, "network."))
         trainer.average.module.load_state_dict(_with_prefix(tensors, "average."))
@@ -53,7 +53,7 @@ def load_state(trainer, path: Path) -> None:
 
 
 def _progress(content: bytes) -> dict:
-    """Step, best score (infinite before there was one) and validations since."""
+    """Step, best score (infinite before the first) and validations since."""
     header = from_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
     progress = json.loads(header["__metadata__"]["progress"])
     counts = progress["step"], progress["since_best"]

@@ -39,15 +39,15 @@ _EVALUATION_BATCH = 50
 def train(
     config: str | Path, output: str | Path, init: str | None = None, resume: bool = False, overrides: dict | None = None
 ) -> Path:
-    """Train a network as a TOML file says; progress goes to stderr, everything else into the folder ``output``.
+    """Train a network with the settings of a TOML file; progress goes to stderr, everything else into the folder ``output``.
 
     Args:
         config: TOML with the keys of TrainingSettings; data paths are relative to it.
         output: New folder: model.safetensors (best moving average so far), state.safetensors, log.jsonl,
             learning_curve.png, split.json, config.toml.
         init: Model (name or path) whose weights to start from; its architecture must be the configured one.
-        resume: Go on in an existing folder.
-        overrides: Keys in place of those of the file.
+        resume: Resume the training in an existing folder.
+        overrides: Keys that replace those of the file.
 
     Returns:
         Path of the model file.
@@ -58,7 +58,7 @@ def train(
     config, output = Path(config), Path(output)
     settings = build_settings(TrainingSettings, read_toml(config) | (overrides or {}), config)
     if os.path.lexists(output) and not resume:
-        raise InputError(f"{output} exists already: pass --resume to go on there, or another --output")
+        raise InputError(f"{output} exists already: pass --resume to resume there, or another --output")
     if resume and not os.path.isfile(output / STATE_FILE):
         raise InputError(f"{output} holds no {STATE_FILE} to resume from")
     names = settings.label_names
@@ -73,7 +73,7 @@ def train(
     begun = output / MODEL_FILE
     origin = load_model(begun) if resume and os.path.isfile(begun) else model
     trainer = Trainer(settings, dataset, model, origin)
-    for its in unseen:  # at fault now, not after hours of training
+    for its in unseen:  # faults show now, not after hours of training
         check_known(its, trainer.network.config.elements, trainer.domain)
     print("\n".join(one_line(found) for read in (dataset, *unseen) for found in read.contents))
     print(trainer.describe(), flush=True)
@@ -92,7 +92,7 @@ def train(
 
 
 def _check_energies(settings: TrainingSettings, dataset: Dataset) -> None:
-    """Raise InputError when energies are asked for that are not there: they would be left unlearnt without a word."""
+    """Raise InputError if the loss needs energies that are missing: they would silently not be learnt."""
     if not settings.energy_weight or np.isfinite(dataset.energies).all():
         return
     lacking = next(found for found in dataset.contents if found.energies[0] < found.frames)
@@ -113,7 +113,7 @@ class Trainer:
         init: Model | None = None,
         origin: Model | None = None,
     ):
-        """``init``: weights to start from; ``origin``: the model that the training wrote before, or starts from."""
+        """``init``: weights to start from; ``origin``: the model that the training wrote before or starts from."""
         torch.set_num_threads(settings.threads)
         torch.manual_seed(settings.seed)
         self.settings, self.dataset = settings, dataset
@@ -143,7 +143,7 @@ class Trainer:
             network.energy_scale.fill_(float(np.sqrt(np.mean(forces**2))) if forces.any() else 1.0)
         self.network = network.to(self.device)
         self.zeros = self._fit_energy_zeros()
-        # What the fit leaves of the constant of each level is learnt along.
+        # What the fit leaves of the constant of each level is learnt with the weights.
         self.offsets = torch.nn.Parameter(torch.zeros(len(self.zeros), dtype=self.dtype, device=self.device))
         self.average: Any = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
         self.optimizers = make_optimizers(settings, [*self.network.named_parameters(), ("offsets", self.offsets)])
@@ -196,7 +196,7 @@ class Trainer:
     def errors(self, network: Network, frames: np.ndarray) -> dict[str, float]:
         """Mean absolute (``…_mae_…``) and root-mean-square (``…_rmse_…``) errors on the given frames, by outputs.LABELS.
 
-        Energies are those of frames, and further levels are compared up to their fitted offset; forces go by component.
+        Energies are those of frames, compared up to the fitted offset of further levels; forces are compared by component.
         """
         residuals: dict[str, list[Tensor]] = {name: [] for name in LABELS}
         for chunk in np.array_split(frames, max(1, math.ceil(len(frames) / _EVALUATION_BATCH))):
@@ -241,7 +241,7 @@ class Trainer:
         return settings.learning_rate * (1e-3 + (1.0 - 1e-3) * 0.5 * (1.0 + math.cos(math.pi * progress)))
 
     def _frame_order(self) -> Iterator[np.ndarray]:
-        """Batches of frame indices, shuffled anew in each epoch; a function of seed and step alone, so resuming fits in."""
+        """Batches of frame indices, reshuffled in each epoch; a function of seed and step only, so a resumed run agrees."""
         settings = self.settings
         repeat = np.array(settings.repeat or [1] * len(settings.data))
         frames = np.repeat(self.split.train, repeat[self.dataset.sources[self.split.train]])
@@ -312,12 +312,12 @@ class Trainer:
         return {"energy": self.settings.energy_weight, "forces": 1.0}
 
     def _score(self, errors: dict[str, float]) -> float:
-        """The loss that these errors of the validation frames are of; what those have no labels for does not count."""
+        """The loss that gives these errors of the validation frames; outputs without labels do not count."""
         score, frames = 0.0, self.split.validation
         for name, weight in self._weights.items():
             row, labels = OUTPUTS[name], self.dataset.labels[name]
             if np.isfinite(labels[_rows(self.dataset, frames) if row.per_atom else frames]).any():
-                # The loss sums the components that the errors are of.
+                # The loss sums over components, the errors are means over them.
                 score += weight * 3**row.rank * errors["{}_rmse_{}".format(*row.error)] ** 2
         return score
 

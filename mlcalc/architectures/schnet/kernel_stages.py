@@ -1,7 +1,7 @@
 """The pieces of a SchNet evaluation for one replica, or for a block of its atoms: loops over pairs and rows of atoms.
 
 Pair loops take the half pairs begin … begin + len(knot) of the flat arrays, or a range [start, stop) of a replica's own; row
-functions take (rows, F) views, so that a whole replica and a block of it are served by the same code. Letters as in kernel.py.
+functions take (rows, F) views, so that the same code serves a replica and a block of its atoms. Symbols as in kernel.py.
 """
 
 import math
@@ -30,7 +30,7 @@ def locate(q, begin, pairs, start, stop, constants, n_knots, knot, fraction, slo
             # An uncut model's filters are constant beyond its last Gaussian, hence the clamp.
             knot[p] = min(int(place), n_knots - 1)
             fraction[p] = min(place - knot[p], 1.0)
-        else:  # not a number: let it be seen in the energy
+        else:  # NaN: let it show in the energy
             knot[p], fraction[p] = 0, np.nan
 
 
@@ -89,7 +89,7 @@ def add_slopes(adjoint, y, begin, pairs, start, stop, knot, fraction, filters, s
 
 @njit(cache=True, error_model="numpy")
 def embed(species, net, x, y):
-    """Features and messages of the first layer, which depend on the element alone; rows of x, y (rows, F)."""
+    """Features and messages of the first layer, which depend only on the element; rows of x, y (rows, F)."""
     for i in range(len(species)):
         x[i] = net.embedding[species[i]]
         y[i] = net.messages[species[i]]
@@ -216,10 +216,10 @@ def sum_virial(q, numbers, begin, pairs, constants, slope, knot, virial):
 
 @njit(cache=True, error_model="numpy")
 def total_energy(atoms, atomic, energies, b):
-    """Add the constant of each atom and sum up into energies[b].
+    """Add the constant of each atom and store the sum in energies[b].
 
-    A function of its own: written inside a prange, Numba takes the sum for a reduction across replicas, and drops a store
-    into an array that is reached through a named tuple.
+    A separate function: inside a prange, Numba takes the sum for a reduction across replicas, and drops a store into an
+    array that is reached through a named tuple.
     """
     energy = 0.0
     for i in range(len(atomic)):
