@@ -36,7 +36,7 @@ class _HelpWithKeys(argparse._HelpAction):
 
 def _train(options) -> int:
     from mlcalc.common.settings import parse_assignment
-    from mlcalc.training.trainer import train
+    from mlcalc.training.start import train
 
     output = Path(options.output or Path(options.config).stem)
     overrides = dict(parse_assignment(text) for text in options.assignments)

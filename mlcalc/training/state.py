@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -13,7 +14,19 @@ from mlcalc.common.files import check_regular, write_atomically
 from mlcalc.common.json_text import from_json
 
 
-def save_state(trainer, path: Path) -> None:
+class Progress(Protocol):
+    """What of a trainer is its state: see trainer.Trainer."""
+
+    network: Any
+    average: Any
+    optimizers: Any
+    offsets: Any
+    step: int
+    best: float
+    since_best: int
+
+
+def save_state(trainer: Progress, path: Path) -> None:
     """Write everything that resuming a training.Trainer needs (safetensors, atomically)."""
     tensors = {f"average.{k}": v for k, v in trainer.average.module.state_dict().items()}
     tensors |= {f"network.{k}": v for k, v in trainer.network.state_dict().items()}
@@ -26,7 +39,7 @@ def save_state(trainer, path: Path) -> None:
     write_atomically(path, save(tensors, metadata={"progress": json.dumps(progress)}))
 
 
-def load_state(trainer, path: Path) -> None:
+def load_state(trainer: Progress, path: Path) -> None:
     """Restore a training.Trainer from a state file.
 
     Raises:
