@@ -91,6 +91,7 @@ def test_a_level_of_several_compositions_has_a_constant_for_each_element(tmp_pat
 def test_the_trainer_keeps_conformers_apart(tmp_path):
     dataset = dataset_of(tmp_path, frames_of("CH4", [0.0] * 30), frames_of("CH4", [1.5] * 30))
     values = {"data": ["0.xyz", "1.xyz"], "n_features": 8, "n_interactions": 1, "compile": False, "split": "random"}
+    values["precision"] = "float64"
     trainer = Trainer(build_settings(TrainingSettings, values, "t"), dataset)
     assert len(trainer.offsets) == 1
     relative = trainer.batches.make(np.arange(len(dataset))).labels["energy"].numpy()
