@@ -1,4 +1,4 @@
-"""What ASE finds of mlcalc through its entry point ``ase.plugins``: the calculators (``ase info --calculators``).
+"""The calculators that ASE finds through the entry point ``ase.plugins`` (``ase info --calculators``).
 
 ASE's plug-ins are experimental (a private module, since 3.27): where ASE has none, nothing is registered.
 """

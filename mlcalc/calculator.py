@@ -32,7 +32,7 @@ SETTINGS = ("model", "precision", "backend", "threads")
 
 
 def check_settings(settings: dict, allowed: tuple[str, ...] = SETTINGS) -> None:
-    """Raise TypeError, as a call does, for a setting that is not allowed, and mlcalc.InputError for a value that is none."""
+    """Raise TypeError, as a call does, for a setting that is not allowed, and mlcalc.InputError for an invalid value."""
     for name, value in settings.items():
         if name not in allowed:
             near = difflib.get_close_matches(name, allowed, n=1)
@@ -49,7 +49,7 @@ def check_settings(settings: dict, allowed: tuple[str, ...] = SETTINGS) -> None:
 
 @contextmanager
 def _as_ase(error: type[Exception]) -> Iterator[None]:
-    """What is wrong with the input, as an exception of ASE."""
+    """Convert InputError to an exception of ASE."""
     try:
         yield
     except InputError as found:
@@ -61,10 +61,11 @@ class NetworkCalculator(Calculator):
 
     Args:
         model: Shipped model name (``"c20"``), path of a model file, or a loaded Model.
-        precision: Of the network, ``"float32"`` (default) or ``"float64"``; positions, forces and energies are float64 always.
+        precision: Precision of the network, ``"float32"`` (default) or ``"float64"``; positions, forces and energies are always
+            float64.
         backend: ``"numba"`` (compiled kernel, which never imports torch; torch where the architecture has none) or ``"torch"``.
         threads: Threads of the numba backend; None for all available.
-        dtype: Another name of precision.
+        dtype: Another name for precision.
 
     Properties: energy and free_energy (eV, equal), energies (N,) eV, forces (N, 3) eV/Å; stress (6,) eV/Å³ in Voigt order
     for systems that are periodic in all three directions.
@@ -85,7 +86,7 @@ class NetworkCalculator(Calculator):
         >>> energy = atoms.get_potential_energy()
     """
 
-    name = "mlcalc"  # as it is registered: what databases and trajectories note
+    name = "mlcalc"  # the registered name, which databases and trajectories record
     implemented_properties = ["free_energy", *(row.ase for row in OUTPUTS.values())]
     ignored_changes = {"initial_charges", "initial_magmoms"}  # energies do not depend on them; their sums are checked
 
@@ -102,14 +103,14 @@ class NetworkCalculator(Calculator):
 
     @property
     def model(self) -> Model:
-        """The network in use; another one by ``set(model=…)``."""
+        """The network in use; change it with ``set(model=…)``."""
         return self._model  # type: ignore[return-value]
 
     def set(self, **settings) -> dict:
         """Change settings of the constructor, all or none; the next calculation uses them.
 
         Returns:
-            Those that have changed, as ``parameters`` says them.
+            The settings that have changed, as in ``parameters``.
 
         Raises:
             TypeError: No such setting.
@@ -134,7 +135,7 @@ class NetworkCalculator(Calculator):
         return changed
 
     def check_state(self, atoms, tol=1e-15):
-        """What has changed since the last calculation (ASE calls this); refuses another charge also where nothing has."""
+        """What has changed since the last calculation (ASE calls this); refuses another charge even if nothing has."""
         self._check_applied()
         self._check_electrons(atoms)
         return super().check_state(atoms, tol)
@@ -148,7 +149,7 @@ class NetworkCalculator(Calculator):
         self._check(properties)
         if len(self.atoms) == 0:
             raise AseInputError("the structure holds no atoms: expected at least one")
-        with _as_ase(AseInputError):  # what a search for neighbours refuses
+        with _as_ase(AseInputError):  # errors of the neighbour search
             cell = self.atoms.cell.array if self.atoms.pbc.any() else None
             evaluated = self._prepared_potential().evaluate(self.atoms.positions[None], cell)
         if not all(np.isfinite(array).all() for array in evaluated.values()):
@@ -188,7 +189,7 @@ class NetworkCalculator(Calculator):
             check_state(atoms.numbers, electronic_state(atoms), self.model.domain)
 
     def _prepared_potential(self) -> Potential:
-        """That of the present composition and periodicity, made again when one changes; the cell may vary from call to call."""
+        """The potential for the present composition and periodicity, rebuilt when one changes; calls may change the cell."""
         atoms, settings = self.atoms, self.parameters
         key = (atoms.numbers.tobytes(), atoms.pbc.tobytes())
         if key != self._potential_key:
@@ -200,15 +201,15 @@ class NetworkCalculator(Calculator):
         return self._potential
 
     def _check_architecture(self, model: Model) -> None:
-        """Raise InputError for a model that this calculator is not for."""
+        """Raise InputError for a model that this calculator does not take."""
 
     def __getstate__(self):
-        """Everything but the backend, which holds compiled state and is made again on first use."""
+        """Everything except the backend, which holds compiled state and is rebuilt on first use."""
         return self.__dict__ | {"_potential": None, "_potential_key": None}
 
 
 class SchNetCalculator(NetworkCalculator):
-    """As NetworkCalculator, for a SchNet alone: ASE knows it, and databases note it, by the name ``schnet``."""
+    """A NetworkCalculator for SchNet models only; ASE registers it, and databases record it, as ``schnet``."""
 
     name = "schnet"
 

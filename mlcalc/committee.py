@@ -1,4 +1,4 @@
-"""Committees: several models of one system, whose disagreement says where none of them is to be trusted.
+"""Committees: several models of one system, whose disagreement shows where none of them can be trusted.
 
 Source: Schran, Brezina, Marsalek, J. Chem. Phys. 153, 104105 (2020), doi:10.1063/5.0016004, eqs. 1 to 4.
 """
@@ -29,7 +29,7 @@ class Disagreement:
 
 
 def disagreement(energies: np.ndarray, forces: np.ndarray) -> Disagreement:
-    """Of energies (M,) eV and forces (M, N, 3) eV/Å."""
+    """The disagreement of energies (M,) eV and forces (M, N, 3) eV/Å."""
     return Disagreement(float(np.std(energies)), force_disagreement(forces))
 
 
@@ -43,13 +43,13 @@ class CommitteeCalculator(AverageCalculator):
 
     Args:
         models: At least two shipped names, paths of model files or loaded models.
-        options: For each of them, as of NetworkCalculator (precision, backend, threads).
+        options: Settings of each model, as in NetworkCalculator (precision, backend, threads).
 
-    Properties: those of NetworkCalculator, means over the models. ASE has no name for the disagreement about a structure: it is the
-    attribute ``disagreement``, a Disagreement of the last calculation, None before there was one.
+    Properties: those of NetworkCalculator, means over the models. ASE has no name for their disagreement: it is the
+    attribute ``disagreement``, a Disagreement of the last calculation, None before the first one.
 
     Raises:
-        InputError: Fewer than two models, or one that cannot be used. Else as NetworkCalculator.
+        InputError: Fewer than two models, or one that cannot be used. Otherwise as NetworkCalculator.
 
     Example:
         >>> from ase.io import read
@@ -70,13 +70,13 @@ class CommitteeCalculator(AverageCalculator):
         self.disagreement: Disagreement | None = None
 
     def set(self, **options) -> dict:
-        """Change precision, backend or threads of all models, all or none; returns the changed ones. The models stay.
+        """Change precision, backend or threads of all models, all or none; returns the changed ones. The models are fixed.
 
         Raises:
             TypeError: No such setting, or the models.
             InputError: A value that the constructor would refuse.
         """
-        if "dtype" in options:  # another name of it, as of NetworkCalculator
+        if "dtype" in options:  # another name for precision, as in NetworkCalculator
             options["precision"] = options.pop("dtype")
         check_settings(options, tuple(name for name in SETTINGS if name != "model"))
         changed: dict = {}

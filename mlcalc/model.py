@@ -1,4 +1,4 @@
-"""A trained network as a value: architecture, weights, priors, and what is known of them."""
+"""A trained network as a value: architecture, weights, priors and metadata."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ class Model:
         config: The architecture: an instance of the ``config`` of a row of mlcalc.architectures.ARCHITECTURES.
         weights: Arrays named as in the torch module's ``state_dict``; eV and Å.
         metadata: JSON-able ``domain``, ``test_errors``, ``provenance`` of the file header.
-        priors: Terms that lie under the network, by their names in mlcalc.priors.PRIORS.
+        priors: Physical terms added to the network, by their names in mlcalc.priors.PRIORS.
 
     Raises:
         InputError: A prior reaches beyond the cutoff of the network, where there are no pairs.
@@ -36,5 +36,5 @@ class Model:
 
     @property
     def domain(self) -> dict[str, Any]:
-        """What is recorded of the training set, see mlcalc/training/domain.py."""
+        """The recorded domain of the training set, see mlcalc/training/domain.py."""
         return self.metadata.get("domain", {})

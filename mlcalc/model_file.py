@@ -10,7 +10,7 @@ The header of the safetensors file carries one entry, ``mlcalc``, whose value is
      "domain": {...},                            # elements, distances, charge of the training set: mlcalc/training/domain.py
      "test_errors": {...}, "provenance": {...}}
 
-Version 1 (format ``mlcalc-schnet``) held a SchNet alone, its priors among the keys of its configuration; it is read as before.
+Version 1 (format ``mlcalc-schnet``) held only a SchNet, its priors among the keys of its configuration; it is still read.
 Weights carry the names of the torch module's ``state_dict``, so the file, the torch network and the compiled kernel read the
 same table. Everything in a file is in eV and Å.
 """
@@ -75,7 +75,7 @@ def _check_names(config, weights: Mapping[str, Any], source: str) -> None:
 
 
 def save_model(model: Model, path: str | Path) -> None:
-    """Write a model file (atomically). Raises InputError for what load_model would not take back."""
+    """Write a model file (atomically). Raises InputError for what load_model would refuse."""
     from safetensors.numpy import save
 
     check_weights(model.config, model.weights, "model")
@@ -100,7 +100,7 @@ def load_model(name: str | Path) -> Model:
 
     Raises:
         InputError: No such file or shipped model; not a model file; a newer format; truncated; an entry of another type or out
-            of bounds; weights that are no finite float32 or float64.
+            of bounds; weights that are not finite float32 or float64.
     """
     return read_model(name)[0]
 
@@ -153,7 +153,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], Any, dict[str, np.nda
             config = _config_from_header(header, path)
             _check_tensors(config, tensors, path)
             stream.seek(0)
-            # Read, not mapped: a mapped file that is cut off meanwhile is a bus error.
+            # Read, not mapped: a mapped file that is truncated meanwhile causes a bus error.
             content = stream.read(MAX_FILE_BYTES)
             return header, config, load(content), content
     except (_NotReadable, SafetensorError, OSError) as error:
@@ -164,7 +164,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], Any, dict[str, np.nda
 
 
 class _NotReadable(Exception):
-    """Not the safetensors that load_model expects, and why."""
+    """The file is not the safetensors that load_model expects; the text says why."""
 
 
 def _read_header(stream: BinaryIO) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -187,7 +187,7 @@ def _read_header(stream: BinaryIO) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _up_to_date(header: dict[str, Any], path: str) -> dict[str, Any]:
-    """A header as version 2 has it."""
+    """A header converted to version 2."""
     version, expected = header.get("format_version"), 1 if header["format"] == _FORMAT_1 else FORMAT_VERSION
     if type(version) is not int or version != expected:
         raise InputError(
@@ -213,7 +213,7 @@ def _config_from_header(header: dict[str, Any], path: Path) -> Any:
     architecture, outputs = header.get("architecture"), header.get("outputs")
     if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
         raise InputError(
-            f"{path}: architecture {str(architecture)[:40]!r}: this mlcalc knows {', '.join(ARCHITECTURES)}"
+            f"{path}: architecture {str(architecture)[:40]!r}: this mlcalc supports {', '.join(ARCHITECTURES)}"
         )
     if outputs != list(READOUTS):
         raise InputError(f"{path}: outputs {str(outputs)[:80]}: this mlcalc reads networks of {', '.join(READOUTS)}")
@@ -222,19 +222,19 @@ def _config_from_header(header: dict[str, Any], path: Path) -> Any:
 
 
 def _priors(header: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Priors by name, as of Model."""
+    """Priors by name, as in Model."""
     check_table("priors", header.get("priors"), str(path))
     priors = {}
     for name, keys in header["priors"].items():
         if name not in PRIORS:
-            raise InputError(f"{path}: prior {name[:40]!r}: this mlcalc knows {', '.join(PRIORS)}")
+            raise InputError(f"{path}: prior {name[:40]!r}: this mlcalc supports {', '.join(PRIORS)}")
         check_table(f"prior {name}", keys, str(path))
         priors[name] = build_settings(PRIORS[name].config, keys, f"{path}: prior {name}")
     return priors
 
 
 def _check_tensors(config, tensors: dict[str, Any], path: Path) -> None:
-    """Names, types and shapes that a file declares, before its numbers are read."""
+    """Check names, types and shapes that a file declares, before its numbers are read."""
     _check_names(config, tensors, str(path))
     for name, shape in architecture_of(config).weight_shapes(config).items():
         entry = tensors[name] if isinstance(tensors[name], dict) else {}

@@ -1,7 +1,7 @@
-"""What the header of a model file may say beside the architecture: each entry by name, of one type, within bounds.
+"""Entries of a model file's header besides the architecture: each by name, of one type, within bounds.
 
-``domain``, ``validation_errors``, ``test_errors`` and ``provenance`` come from other people's files as well. They are checked as a
-file is read and as it is written, so that nothing that uses them has to.
+``domain``, ``validation_errors``, ``test_errors`` and ``provenance`` may come from foreign files. They are checked when a file
+is read and when it is written, so code that uses them need not check them.
 """
 
 import difflib
@@ -66,7 +66,7 @@ class Domain:
 
 
 def check_metadata(metadata: dict[str, Any], source: str) -> None:
-    """Raise InputError unless every entry is one that a model file has, and of its type."""
+    """Raise InputError unless every entry is a known one, and of its type."""
     for name, entry in metadata.items():
         if name not in _ENTRIES:
             near = difflib.get_close_matches(name, _ENTRIES, n=1)
@@ -80,7 +80,7 @@ def check_metadata(metadata: dict[str, Any], source: str) -> None:
 
 
 def check_table(name: str, entry: Any, source: str, most: int = _LONGEST) -> None:
-    """Raise InputError unless an entry is a table whose text has at most so many characters: messages quote it."""
+    """Raise InputError unless an entry is a table whose text has at most ``most`` characters: messages quote it."""
     if not isinstance(entry, dict):
         raise InputError(f"{source}: {name} = {str(entry)[:60]!r}: expected a table")
     if len(text := str(entry)) > most:
@@ -96,7 +96,7 @@ def _check_domain(domain: dict[str, Any]) -> None:
 
 
 def _check_errors(errors: dict[str, Any]) -> None:
-    """One table of errors: a name, counts, and numbers that are at least 0, but for biases, or null."""
+    """One table of errors: a name, counts, and numbers that are at least 0 (except biases) or null."""
     for key, value in errors.items():
         if key == "name":
             fits = isinstance(value, str)
@@ -116,7 +116,7 @@ def _check_tests(tests: dict[str, Any]) -> None:
 
 
 def _check_provenance(provenance: dict[str, Any]) -> None:
-    """Known keys have their types; what else is said of a model's origin is free."""
+    """Known keys have their types; other keys are free."""
     for key, kind in _ORIGIN.items():
         if key in provenance and (isinstance(provenance[key], bool) or not isinstance(provenance[key], kind)):
             raise InputError(f"{key} = {str(provenance[key])[:60]!r}: expected {_KINDS[kind]}")

@@ -22,7 +22,7 @@ def describe(model: Model) -> str:
 
 
 def as_text(name: str, path: Path, model: Model) -> str:
-    """One screen: architecture, size, where it may be used, what it was made from, how wrong it is."""
+    """One screen: architecture, size, domain, origin, errors."""
     metadata, numbers = model.metadata, sum(array.size for array in model.weights.values())
     rows = [
         ["network", describe(model)],
@@ -49,7 +49,7 @@ def _domain(domain: dict) -> str:
     masses = ", ".join(f"{symbol} {mass:g} u" for symbol, mass in domain.get("bead_masses_u", {}).items())
     parts = ["distances in training: " + ", ".join(known) if known else "distances not recorded: none will be refused"]
     parts += [f"{what} {domain[what]}" for what in ("charge", "multiplicity") if what in domain]
-    parts += [f"{lone} as free atoms alone"] if lone else []
+    parts += [f"{lone} only as free atoms"] if lone else []
     parts += [f"free atoms of {free}"] if free and not lone else []
     parts += [f"beads of {masses}"] if masses else []
     return "; ".join(parts)

@@ -1,4 +1,4 @@
-"""The ``modes`` command: a molecule relaxed with a model, its vibrations, and what they say of path integrals."""
+"""The ``modes`` command: a molecule relaxed with a model, its vibrations, and the beads that path integrals need."""
 
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
@@ -20,8 +20,8 @@ def relaxed_modes(structure: Atoms, model: Model) -> NormalModes:
     """Relax a molecule with a model and return the normal modes of the minimum (``.atoms`` is the relaxed structure).
 
     Args:
-        structure: Starting point, N atoms, positions in Å; its masses are used, those of the model's beads where it says none;
-            constraints are not.
+        structure: Starting point, N atoms, positions in Å; its masses are used, or those of the model's beads if it has
+            none; constraints are ignored.
 
     Raises:
         InputError: As modes_by.
@@ -35,7 +35,7 @@ def modes_by(calculator: Calculator, structure: Atoms) -> NormalModes:
     """The same with any ASE calculator.
 
     Raises:
-        InputError: The calculator cannot serve the structure, the relaxation does not end, or it ends in a saddle point.
+        InputError: The calculator cannot treat the structure, the relaxation does not converge, or it ends in a saddle point.
     """
     atoms = relax(structure, calculator, MAX_FORCE)
     modes = normal_modes(atoms, potential_of(atoms, calculator))
@@ -71,7 +71,7 @@ def as_text(modes: NormalModes, temperature_K: float, beads: list[int]) -> str:
         lines.append("  " + "  ".join(text.rjust(width) for text in found[k : k + _PER_LINE]))
     zero = modes.zero_point_energy
     lines.append(f"zero-point energy {zero:.4f} eV = {zero / (units.kcal / units.mol):.2f} kcal/mol")
-    lines.append(f"\nharmonic vibrations at {temperature_K:g} K as a ring polymer of P beads has them")
+    lines.append(f"\nharmonic vibrations at {temperature_K:g} K for a ring polymer of P beads")
     rows = [
         ["∞" if row["beads"] is None else str(row["beads"]), f"{row['energy_eV']:.4f}",
          f"{row['energy_error']:+.2%}", f"{row['heat_capacity_kB']:.2f}"]

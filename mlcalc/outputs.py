@@ -1,4 +1,4 @@
-"""What networks give: a row for each output, which model files, data sets, losses, trainings and calculators read."""
+"""Outputs of networks: a row for each, which model files, data sets, losses, trainings and calculators read."""
 
 from typing import NamedTuple
 
@@ -7,13 +7,13 @@ class Output(NamedTuple):
     """A row of OUTPUTS.
 
     Attributes:
-        unit: In which it is, in files and in memory.
+        unit: Unit in files and in memory.
         per_atom: Whether there is one for each atom, or one for each structure.
-        rank: 0 for scalars, 1 for vectors, 2 for (3, 3) tensors: how it turns with the structure.
+        rank: 0 for scalars, 1 for vectors, 2 for (3, 3) tensors: how it rotates with the structure.
         ase: Its name among the properties of ASE's calculators.
         evaluated: Its name among the arrays of Potential.evaluate.
-        readout: Whether networks have weights for it; the others follow from those that do.
-        error: How names of its errors begin, and their unit, where structures can be labelled with it; None where they cannot.
+        readout: Whether networks have weights for it; other outputs are derived from those that do.
+        error: Prefix of the names of its errors, and their unit, if structures can be labelled with it; otherwise None.
     """
 
     unit: str

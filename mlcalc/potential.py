@@ -1,4 +1,4 @@
-"""What every potential is, and the one place where a model becomes one."""
+"""The interface of potentials, and the one place that turns a model into one."""
 
 from typing import Protocol
 
@@ -19,7 +19,7 @@ PRECISIONS = ("float32", "float64")
 class Potential(Protocol):
     """The energy of P replicas of N atoms of one composition.
 
-    A cell given to a call is that of all its replicas; without one they have that which the potential was made with.
+    A cell given to a call is that of all its replicas; without one they have the cell that the potential was made with.
     """
 
     def __call__(self, positions: np.ndarray, cell: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -33,7 +33,7 @@ class Potential(Protocol):
         """
 
     def smallest_distance(self) -> float:
-        """Å, of the last evaluation: the smallest distance of two atoms of one replica; infinite beyond the cutoff."""
+        """Å, of the last evaluation: the smallest distance between two atoms of one replica; infinite beyond the cutoff."""
 
     def closest_pair(self, limits: np.ndarray) -> ClosestPair:
         """Of the last evaluation, by limits (n_elements, n_elements) in Å as domain.pair_limits gives them for the model."""
@@ -45,9 +45,9 @@ def make_potential(
     """A model as the potential of ``atoms``: their composition, and their cell where a call gives none.
 
     Args:
-        precision: Of the network, one of PRECISIONS; energies, forces and geometry are float64 always.
+        precision: Precision of the network, one of PRECISIONS; energies, forces and geometry are always float64.
         backend: ``"numba"``: the compiled kernel, or torch where the architecture has none; ``"torch"``.
-        threads: Of the compiled kernel; None for all that Numba was started with.
+        threads: Threads of the compiled kernel; None for all that Numba was started with.
 
     Raises:
         InputError: The structure, its charge or its multiplicity does not fit the model, or the model cannot serve its cell.
@@ -58,7 +58,7 @@ def make_potential(
 
 
 def check_fits(model: Model, atoms: Atoms) -> None:
-    """Raise InputError where a structure is none that the model can serve: cell, elements, distances, charge and multiplicity."""
+    """Raise InputError unless the model can serve a structure: its cell, elements, distances, charge and multiplicity."""
     check_cell(atoms.cell.array, atoms.pbc, model.config.cutoff)
     cell, pbc = (atoms.cell.array, atoms.pbc) if atoms.pbc.any() else (None, None)
     check_structure(atoms.numbers, atoms.positions, cell, pbc, model.config.elements, model.domain)

@@ -1,4 +1,4 @@
-"""Any network in torch: between its module and its model, and as a potential. The readable twin of the compiled kernels."""
+"""Networks in torch: conversion between module and Model, and evaluation as a potential, the readable twin of the kernels."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def network_of(model: Model, dtype: torch.dtype = torch.float32) -> Network:
 
 
 def new_network(config, dtype: torch.dtype = torch.float32) -> Network:
-    """A torch module with random weights of torch's generator; its energy constants are float64 always."""
+    """A torch module with random weights of torch's generator; its energy constants are always float64."""
     network = architecture_of(config).network(config).to(dtype)
     for name in ("energy_scale", "energy_shift"):
         setattr(network, name, getattr(network, name).to(torch.float64))
@@ -37,7 +37,7 @@ def model_of(network: Network, metadata: dict | None = None, priors: dict[str, A
 
 class _TorchThreads:
     def renew_after_fork(self) -> None:
-        """In a forked child: its parent's threads are not there, and OpenMP would wait for them for ever."""
+        """In a forked child: the threads of its parent are missing, and OpenMP would wait for them without end."""
         torch.set_num_threads(1)
 
 
@@ -45,7 +45,7 @@ _TORCH_THREADS = _TorchThreads()
 
 
 class TorchPotential:
-    """A network evaluated by PyTorch for one composition, as mlcalc.potential.Potential says.
+    """A network evaluated by PyTorch for one composition: a mlcalc.potential.Potential.
 
     Args:
         model: The model; numbers: (N,) atomic numbers; precision: ``"float32"`` or ``"float64"``.
@@ -65,23 +65,23 @@ class TorchPotential:
         self._distances: list[tuple[np.ndarray, ...]] = []
 
     def __call__(self, positions: np.ndarray, cell=None) -> tuple[np.ndarray, np.ndarray]:
-        """As Potential says."""
+        """See Potential."""
         result = self.evaluate(positions, cell)
         return result["energies"], result["forces"]
 
     def evaluate(self, positions: np.ndarray, cell=None) -> dict[str, np.ndarray]:
-        """As Potential says."""
+        """See Potential."""
         box = self.cell if cell is None else cell
         evaluated: list[dict[str, Any]] = [self._evaluate_one(frame, box) for frame in positions]
         self._distances = [result.pop("distances") for result in evaluated]
         return {key: np.stack([result[key] for result in evaluated]) for key in evaluated[0]}
 
     def smallest_distance(self) -> float:
-        """As Potential says."""
+        """See Potential."""
         return min(distance.min(initial=np.inf) for _, _, distance in self._distances)
 
     def closest_pair(self, limits: np.ndarray) -> ClosestPair:
-        """As Potential says."""
+        """See Potential."""
         found, lowest, species = ClosestPair(self.smallest_distance()), np.inf, self.species.numpy()
         for replica, (first, second, distance) in enumerate(self._distances):
             allowed = limits[species[first], species[second]]

@@ -23,14 +23,14 @@ Potential = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 HBAR = units._hbar * units.J * units.second  # eV · ASE time unit
 _CM = units.invcm  # eV of 1 cm⁻¹
-_BATCH = 32  # displaced structures per call of the potential: enough to keep its threads busy, little memory
+_BATCH = 32  # displaced structures per call of the potential: enough to keep its threads busy, in little memory
 # Principal moments of a linear molecule vanish to rounding; those of a molecule bent by 1° are at 1e-4 of the largest.
 _LINEAR = 1e-6
 
 
 @dataclass(frozen=True)
 class NormalModes:
-    """Vibrations about a stationary point, lowest frequency first; translations and rotations are not among them.
+    """Vibrations about a stationary point, lowest frequency first; without translations and rotations.
 
     Attributes:
         atoms: The stationary point (N atoms).

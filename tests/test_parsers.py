@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from analysis.ipi.output import convert
 from md.dynamics.gle import parse_gle
 from md.files.checkpoint import NEWEST, Checkpoint, read_checkpoint, write_checkpoint
+from md.files.layout import STATUS
 from md.files.properties import PropertiesWriter, read_table
-from md.files.run_status import STATUS, read_status
+from md.files.run_status import read_status
 from md.ipi.launch import addresses, check_wrapping
 from md.ipi.protocol import Connection, Disconnected, ProtocolError
 from md.runs.config import RunSettings, read_settings
@@ -32,7 +33,7 @@ from mlcalc.common.errors import InputError, one_line
 from mlcalc.common.json_text import to_json
 from mlcalc.common.settings import as_toml, parse_assignment
 from mlcalc.data.engines import engine_fingerprint
-from mlcalc.data.labelling import JOURNAL_FORMAT, _open_journal
+from mlcalc.data.journal import JOURNAL_FORMAT, open_journal
 from mlcalc.model_file import load_model, save_model
 from mlcalc.model_summary import as_json, as_text
 from mlcalc.training.dataset import read_dataset
@@ -386,6 +387,6 @@ def test_journals_of_labels(tmp_path, structures, damage):
     record = {"key": "k", "energy": -1.0, "forces": [[0.0, 0.0, 0.5]], "state": {}}
     lines = [{"format": JOURNAL_FORMAT, "engine": "ase:emt", "engine_sha256": engine_fingerprint("ase:emt")}, record]
     journal.write_bytes(damage("".join(json.dumps(line) + "\n" for line in lines).encode()))
-    with suppress(InputError), _open_journal(output, "ase:emt", {"k"}) as (_, found):
+    with suppress(InputError), open_journal(output, "ase:emt", {"k"}) as (_, found):
         assert set(found) <= {"k"}
         assert all(isinstance(entry, dict) for entry in found.values())

@@ -12,6 +12,7 @@ from ase import Atoms, units
 from analysis.ipi.frames import FORMATS, Frames, check_even, last_copies, read_frames
 from analysis.ipi.start import element_of, find_pbc, read_masses
 from md.dynamics.ring_polymer import HBAR
+from md.files.layout import INPUT, PROPERTIES, STATUS, STRUCTURE, TRAJECTORY
 from md.files.received import check_name
 from md.files.trajectory import TrajectoryWriter
 from md.ipi.input import (
@@ -27,7 +28,7 @@ from md.ipi.input import (
 )
 from md.runs.config import RunSettings
 from md.runs.preparation import as_extxyz
-from md.runs.run_folder import FROM_IPI, INPUT, PROPERTIES, STATUS, STRUCTURE, TRAJECTORY
+from md.runs.run_folder import FROM_IPI
 from mlcalc.common.errors import InputError, note
 from mlcalc.common.files import write_atomically
 from mlcalc.common.json_text import to_json

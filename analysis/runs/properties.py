@@ -8,6 +8,7 @@ import numpy as np
 
 from analysis.runs.universe import Run, open_run, pool
 from md.dynamics.clamped import Clamped
+from md.files.layout import PROPERTIES
 from md.files.properties import read_table
 from md.observables.averages import Ensemble, means
 from md.observables.statistics import Mean, autocorrelation_time, equilibrated_from
@@ -64,7 +65,7 @@ def read_runs(folders: list[Path], discard: float | None, pooled: bool) -> list[
     runs = sorted((open_run(folder) for folder in folders), key=lambda run: -run.n_beads)
     result = []
     for run in pool(runs) if pooled else runs:
-        parts = [_read(folder / "properties.csv", discard) for folder in run.folders]
+        parts = [_read(folder / PROPERTIES, discard) for folder in run.folders]
         columns = [name for name in parts[0] if name not in _PLACE and all(name in part for part in parts)]
         series = {name: np.concatenate([part[name] for part in parts]) for name in columns}
         time = parts[0]["time_fs"]

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from md.files.layout import INPUT, STRUCTURE
 from mlcalc.common.errors import InputError
 
 _NEXT = "'rpmd check {folder}' says how to recover"
@@ -18,7 +19,7 @@ def check_run_folder(folder: Path, command: str, data: str, first: str) -> None:
         raise InputError(
             f"{folder}: not a run folder of '{command}' ({'a file' if os.path.exists(folder) else 'no such folder'})"
         )
-    for name in ("input.toml", "structure.xyz"):
+    for name in (INPUT, STRUCTURE):
         if not os.path.isfile(folder / name):
             raise InputError(
                 f"{folder}: not a run folder of '{command}' (no {name}); several runs have a sub-folder each"

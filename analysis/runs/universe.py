@@ -22,6 +22,7 @@ from MDAnalysis.units import get_conversion_factor
 from analysis.runs.run_files import check_run_folder
 from analysis.structure.boxes import Axes, BeadReader, axes_of, boxes, cells_in
 from md.dynamics.clamped import Clamped
+from md.files.layout import INPUT, MODEL, STRUCTURE, TRAJECTORY
 from md.files.trajectory import check_order, check_positions, open_layout
 from md.runs.run_folder import check_files
 from mlcalc.common.errors import InputError
@@ -79,7 +80,7 @@ class Run:
     @property
     def trajectories(self) -> list[Path]:
         """The H5MD files with all beads."""
-        return [folder / "trajectory.h5" for folder in self.folders]
+        return [folder / TRAJECTORY for folder in self.folders]
 
     def kept(self, discard: float) -> np.ndarray:
         """Indices of the frames without the first share ``discard`` in [0, 1) of each folder."""
@@ -123,13 +124,13 @@ def open_run(folder: str | Path) -> Run:
         InputError: Not a run folder; no trajectory, or an unreadable file in it; atoms that do not fit the structure.
     """
     folder = Path(folder)
-    check_run_folder(folder, "rpmd run", "trajectory.h5", "its first frame")
+    check_run_folder(folder, "rpmd run", TRAJECTORY, "its first frame")
     check_files(folder)
-    temperature_K, model, rotates = _read_settings(folder / "input.toml")
-    own_model = folder / "model.safetensors"
-    structure = read_atoms(folder / "structure.xyz", format="extxyz")[-1]
-    check_positions(structure.positions[None], folder / "structure.xyz")
-    n_beads, n_atoms, n_frames, interval = _read_sizes(folder / "trajectory.h5")
+    temperature_K, model, rotates = _read_settings(folder / INPUT)
+    own_model = folder / MODEL
+    structure = read_atoms(folder / STRUCTURE, format="extxyz")[-1]
+    check_positions(structure.positions[None], folder / STRUCTURE)
+    n_beads, n_atoms, n_frames, interval = _read_sizes(folder / TRAJECTORY)
     if n_atoms != len(structure):
         raise InputError(f"{folder}: {n_atoms} atoms in trajectory.h5, but {len(structure)} in structure.xyz")
     model = str(own_model) if os.path.isfile(own_model) else model

@@ -16,6 +16,7 @@ from analysis.spectrum.spectra import LIGHT, Spectrum, autocorrelations, bands, 
 from md.dynamics.normal_modes import mode_frequencies
 from md.dynamics.ring_polymer import ring_frequency
 from md.files.closed_h5 import damage, open_h5
+from md.files.layout import INPUT, MODEL, STRUCTURE, VELOCITIES
 from md.files.velocities import facts_of
 from md.runs.run_folder import check_files
 from mlcalc.common.errors import InputError
@@ -91,16 +92,16 @@ class Analysed:
 def open_real_time(folder: str | Path) -> RealTimeRun:
     """Read a run folder of 'rpmd real-time'; InputError if it is not one, or no trajectory is complete."""
     folder = Path(folder)
-    check_run_folder(folder, "rpmd real-time", "velocities.h5", "the end of its first trajectory")
+    check_run_folder(folder, "rpmd real-time", VELOCITIES, "the end of its first trajectory")
     check_files(folder)
     try:
-        settings = tomllib.loads((folder / "input.toml").read_text(encoding="utf-8"))
+        settings = tomllib.loads((folder / INPUT).read_text(encoding="utf-8"))
         model, thermostat = str(settings["model"]), str(settings["thermostat"])
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{folder / 'input.toml'}: not the input of 'rpmd real-time' ({error})") from error
-    structure = read_atoms(folder / "structure.xyz", format="extxyz")[-1]
+    structure = read_atoms(folder / STRUCTURE, format="extxyz")[-1]
     try:
-        with open_h5(folder / "velocities.h5", "file of velocities") as file:
+        with open_h5(folder / VELOCITIES, "file of velocities") as file:
             facts, velocities = facts_of(file), file["velocity"][:]
     except InputError:
         raise
@@ -110,7 +111,7 @@ def open_real_time(folder: str | Path) -> RealTimeRun:
         raise InputError(f"{folder}: no trajectory is complete yet")
     if not np.isfinite(velocities).all():
         raise InputError(f"{folder}: velocities are not finite: no spectrum can be computed; see 'rpmd check'")
-    own = folder / "model.safetensors"
+    own = folder / MODEL
     return RealTimeRun(
         folder, structure, str(own) if os.path.isfile(own) else model, facts.n_beads, facts.temperature_K, thermostat,
         facts.interval_fs, velocities, facts.masses,

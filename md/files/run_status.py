@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
+from md.files.layout import STATUS
 from md.files.received import read_regular
 from mlcalc.common.errors import InputError, one_line
 
-STATUS = "status.json"
 LARGEST = 1 << 20  # bytes
 _STATES = ("begun", "running", "finished", "interrupted", "failed", "converted")
 _LARGEST_NUMBER = 1 << 62

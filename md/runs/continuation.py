@@ -11,13 +11,13 @@ from md.dynamics.gle import read_gle_file
 from md.dynamics.integrators import make_laws
 from md.dynamics.ring_polymer import cell_of
 from md.files.checkpoint import EQUILIBRATION, PRODUCTION, TRAJECTORIES, Checkpoint
+from md.files.layout import PROPERTIES, STRUCTURE, TRAJECTORY, VELOCITIES
 from md.files.received import opener
 from md.files.trajectory import open_layout
 from md.files.velocities import open_velocities
 from md.runs.config import RunSettings
 from md.runs.identity import REAL_TIME
 from md.runs.preparation import dynamics_of
-from md.runs.run_folder import PROPERTIES, STRUCTURE, TRAJECTORY, VELOCITIES
 from mlcalc.common.errors import InputError
 
 

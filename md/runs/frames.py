@@ -9,21 +9,12 @@ from ase import Atoms
 
 from md.dynamics.clamped import Clamped
 from md.dynamics.ring_polymer import configuration
+from md.files.layout import INPUT, MODEL, STRUCTURE, TRAJECTORY
 from md.files.trajectory import read_cells, read_frames
 from md.potentials import electronic_state, farthest_first, fingerprints, force_disagreement, load_model
 from md.runs.config import RunSettings, read_settings
 from md.runs.preparation import potentials_of, read_start, read_structure
-from md.runs.run_folder import (
-    FROM_IPI,
-    INPUT,
-    MODEL,
-    STRUCTURE,
-    TRAJECTORY,
-    check_files,
-    is_run_folder,
-    kind_of,
-    own_settings,
-)
+from md.runs.run_folder import FROM_IPI, check_files, is_run_folder, kind_of, own_settings
 from mlcalc.common.errors import InputError
 
 _MOST_UNCERTAIN = 100  # default number of beads on which a committee disagrees

@@ -15,6 +15,7 @@ from ase import Atoms
 
 from md.files.checkpoint import NEWEST, PREVIOUS, Checkpoint, read_checkpoint
 from md.files.closed_h5 import open_h5
+from md.files.layout import BREACH, INPUT, LOCK, PROPERTIES, STATUS, STRUCTURE, TRAJECTORY, VELOCITIES
 from md.files.properties import read_table
 from md.files.received import open_regular
 from md.files.run_status import read_status
@@ -24,20 +25,7 @@ from md.runs.config import RunSettings, read_settings
 from md.runs.continuation import check_checkpoint, wrong_time
 from md.runs.identity import REAL_TIME, differences, digests_of, identity
 from md.runs.preparation import read_inputs, read_structure
-from md.runs.run_folder import (
-    BREACH,
-    FROM_IPI,
-    INPUT,
-    LOCK,
-    PROPERTIES,
-    STATUS,
-    STRUCTURE,
-    TRAJECTORY,
-    VELOCITIES,
-    check_files,
-    kind_of,
-    own_settings,
-)  # fmt: skip
+from md.runs.run_folder import FROM_IPI, check_files, kind_of, own_settings  # fmt: skip
 from mlcalc.common.errors import InputError, one_line
 
 _ROWS_AT_ONCE = 1 << 24  # bytes of a dataset

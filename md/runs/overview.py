@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from md.dynamics.clamped import Clamped
+from md.files.layout import INPUT, PROPERTIES, STRUCTURE, TRAJECTORY
 from md.files.properties import read_table
 from md.files.run_status import read_status
 from md.files.trajectory import read_frames
@@ -16,7 +17,7 @@ from md.runs.config import read_settings
 from md.runs.inspection import is_being_written
 from md.runs.preparation import read_structure
 from md.runs.progress import property_rows
-from md.runs.run_folder import FROM_IPI, INPUT, PROPERTIES, STRUCTURE, TRAJECTORY, check_files, kind_of, own_settings
+from md.runs.run_folder import FROM_IPI, check_files, kind_of, own_settings
 from md.runs.verdict import as_line, verdict
 from mlcalc.common.errors import InputError
 from mlcalc.common.tables import aligned

@@ -35,10 +35,23 @@ from ase.io import write
 
 from md.dynamics.clamped import Clamped
 from md.files.checkpoint import NEWEST, NEXT, PREVIOUS
+from md.files.layout import (
+    BREACH,
+    GLE,
+    INPUT,
+    LOCK,
+    LOG,
+    MODEL,
+    PROPERTIES,
+    STATUS,
+    STRUCTURE,
+    TRAJECTORY,
+    VELOCITIES,
+)
 from md.files.properties import PropertiesWriter
 from md.files.received import check_regular, opener
 from md.files.run_status import LARGEST as LARGEST_STATUS
-from md.files.run_status import STATUS, load_status, read_status
+from md.files.run_status import load_status, read_status
 from md.files.trajectory import TrajectoryWriter
 from md.files.velocities import VelocityWriter
 from md.guards.endings import Frame
@@ -50,9 +63,6 @@ from mlcalc.common.files import write_atomically
 from mlcalc.common.json_text import to_json
 from mlcalc.common.settings import as_toml, build_settings, read_toml
 
-INPUT, STRUCTURE, MODEL = "input.toml", "structure.xyz", "model.safetensors"
-GLE, TRAJECTORY, PROPERTIES, VELOCITIES = "gle.txt", "trajectory.h5", "properties.csv", "velocities.h5"
-LOG, LOCK, BREACH = "run.log", ".lock", "breach.xyz"
 FROM_IPI = "from-ipi"  # kind of a folder that 'analysis from-ipi' made from i-PI's output: no model, nothing to resume
 _FILES = {
     INPUT, STRUCTURE, MODEL, GLE, TRAJECTORY, PROPERTIES, VELOCITIES, STATUS, LOG, BREACH, NEWEST, PREVIOUS, NEXT

@@ -15,6 +15,7 @@ from md.dynamics.clamped import Clamped
 from md.dynamics.integrators import make_laws
 from md.dynamics.ring_polymer import cell_of, thermal_ring_polymer
 from md.files.checkpoint import Checkpoint, write_checkpoint
+from md.files.layout import PROPERTIES
 from md.files.properties import read_table
 from md.guards.bonds import BondGuard, NoBonds
 from md.guards.endings import Exit, SimulationError, Stopped, StopRequest
@@ -29,7 +30,7 @@ from md.runs.continuation import done_steps
 from md.runs.identity import RUN
 from md.runs.preparation import Prepared
 from md.runs.progress import Progress
-from md.runs.run_folder import PROPERTIES, RunFolder
+from md.runs.run_folder import RunFolder
 from md.runs.verdict import verdict
 from md.simulation import Motion, Point, frame_of, point_of, simulate
 from mlcalc.common.errors import InputError, disk_message, say

@@ -1,4 +1,4 @@
-"""Networks: a folder each, and a row here. What uses them reads the table and names none of them."""
+"""The table of network architectures: a folder each, and a row here. Callers read the table and name none of them."""
 
 from mlcalc.architectures import painn, schnet
 from mlcalc.architectures.architecture import Architecture
@@ -10,10 +10,10 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def name_of(config) -> str:
-    """Under which name a configuration's architecture is in the table."""
+    """The name of a configuration's architecture in the table."""
     return next(name for name, row in ARCHITECTURES.items() if type(config) is row.config)
 
 
 def architecture_of(config) -> Architecture:
-    """The row of a configuration."""
+    """The row of a configuration's architecture."""
     return ARCHITECTURES[name_of(config)]

@@ -1,4 +1,4 @@
-"""What an architecture is, and what the configurations of all of them have to hold."""
+"""The interface of an architecture, and the checks that all configurations share."""
 
 import math
 from collections.abc import Callable
@@ -22,10 +22,10 @@ class Architecture(NamedTuple):
         weight_shapes: Configuration to name and shape of every weight: the contract of a model file. Among them are
             ``energy_scale`` () and ``energy_shift`` (n_elements,), eV.
         network: Configuration to the torch module that defines the network: ``forward(species, first, second, vectors)`` gives
-            outputs of atoms by name, the energies (n_atoms,) eV without their shift and without priors. Loads torch.
+            outputs of atoms by name, energies (n_atoms,) eV without their shift and without priors. Loads torch.
         kernel: Its compiled twin, called with (model, numbers, dtype, threads, cell, pbc), a mlcalc.potential.Potential; loads
-            Numba. None: torch serves.
-        describe: Configuration to a few words on its size.
+            Numba. None: torch evaluates the network.
+        describe: Configuration to a short text on its size.
     """
 
     title: str
@@ -37,13 +37,13 @@ class Architecture(NamedTuple):
 
 
 def check_network(config, sizes: tuple[str, ...]) -> None:
-    """Bring the elements of a configuration into shape and check them, its sizes and its cutoff.
+    """Normalise the elements of a configuration and check them, its sizes and its cutoff.
 
     Args:
         config: Frozen dataclass with elements, cutoff and ``sizes``, names of fields that are counts.
 
     Raises:
-        InputError: One that is none, or out of bounds.
+        InputError: An element, size or cutoff that is invalid or out of bounds.
     """
     object.__setattr__(config, "elements", check_atomic_numbers("elements", config.elements))
     if not config.elements:
@@ -57,13 +57,13 @@ def check_network(config, sizes: tuple[str, ...]) -> None:
 
 
 def check_choices(config, choices: dict[str, tuple[str, ...]]) -> None:
-    """Raise InputError unless the fields of a configuration have one of the values allowed for each."""
+    """Raise InputError unless each of these fields of a configuration has one of its allowed values."""
     for name, allowed in choices.items():
         if getattr(config, name) not in allowed:
             raise InputError(f"{name} = {getattr(config, name)!r}: expected {' or '.join(map(repr, allowed))}")
 
 
 def check_size(shapes: dict[str, tuple[int, ...]]) -> None:
-    """Raise InputError for a network too large to be one."""
+    """Raise InputError for a network with too many weights."""
     if (count := sum(map(math.prod, shapes.values()))) > _MOST_WEIGHTS:
         raise InputError(f"an architecture of {count} weights: expected at most {_MOST_WEIGHTS}")

@@ -12,7 +12,7 @@ LOG_2 = math.log(2.0)
 
 def shifted_softplus(x: Tensor) -> Tensor:
     """ssp(x) = ln(½eˣ + ½): smooth, and zero at zero."""
-    # From 20 on torch would return x itself, 2e-9 off; from 40 on that is exact, and exp(x) fits float32 up to there.
+    # Above 20 torch would return x itself, 2e-9 off; above 40 that is exact, and below 40 exp(x) fits float32.
     return nn.functional.softplus(x, threshold=40.0) - LOG_2
 
 
@@ -20,7 +20,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"ssp": shifted_softplus, "
 
 
 class Network(nn.Module):
-    """What the networks of all architectures hold beside their layers.
+    """What the networks of all architectures have besides their layers.
 
     Attributes:
         config: The configuration.
@@ -43,7 +43,7 @@ class Network(nn.Module):
 
 
 class GaussianBasis(nn.Module):
-    """exp(−a_k (r − μ_k)²), with centres μ (Å) and coefficients a (Å⁻²) that are read from the model, never recomputed."""
+    """exp(−a_k (r − μ_k)²), with centres μ (Å) and coefficients a (Å⁻²) read from the model, never recomputed."""
 
     centers: Tensor
     coefficients: Tensor
@@ -58,7 +58,7 @@ class GaussianBasis(nn.Module):
     def forward(self, distance: Tensor) -> Tensor:
         """(n_pairs,) Å → (n_pairs, n_rbf)."""
         exponent = self.coefficients * (distance[:, None] - self.centers) ** 2
-        # exp(−80) = 2e−35 is nothing, but still a normal float32: denormals would slow the products after it fourfold.
+        # exp(−80) = 2e−35 is negligible, but still a normal float32: denormals would slow the later products fourfold.
         return torch.exp(-exponent.clamp(max=80.0))
 
 

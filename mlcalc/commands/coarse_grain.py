@@ -5,12 +5,12 @@ from pathlib import Path
 
 
 def add_coarse_grain(commands) -> None:
-    """Add it to the sub-parsers of ``mlcalc``."""
+    """Add the command to the sub-parsers of ``mlcalc``."""
     command = commands.add_parser(
         "coarse-grain", help="all-atom MD of a liquid, mapped onto a bead per molecule",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Simulate a liquid with OpenMM and write positions of and forces on its molecules' centres of mass: data for\n"
-        "training on forces alone. Run the same command again to go on where it stopped; a larger number of frames adds to them.",
+        "training on forces alone. Run the same command again to resume; a larger number of frames adds to those made.",
         epilog="example:\n  mlcalc coarse-grain inputs/methane/all_atom.toml -o runs/methane -j 2",
     )  # fmt: skip
     command.add_argument("config", type=Path, metavar="CONFIG.toml")
@@ -21,10 +21,14 @@ def add_coarse_grain(commands) -> None:
         "--noise-floor",
         type=int,
         metavar="N",
-        help="measure instead what beads cannot know of forces, at N frames, and how far frames are independent",
+        help="instead, measure the scatter of forces at fixed beads in N frames, and the correlation of frames",
     )
     command.add_argument(
-        "--samples", type=int, default=50, metavar="M", help="for it: 0.2 ps apart in each simulation (default: 50)"
+        "--samples",
+        type=int,
+        default=50,
+        metavar="M",
+        help="of --noise-floor: per simulation, 0.2 ps apart (default: 50)",
     )
     command.set_defaults(command=_coarse_grain)
 
@@ -56,8 +60,8 @@ def _noise_floor(options, overrides: dict) -> int:
     settings = read_settings(options.config, overrides)
     noise = force_noise(settings, options.output, options.noise_floor, options.samples)
     rmse, mae = with_error(1e3 * noise.rmse, 1e3 * noise.rmse_error), with_error(1e3 * noise.mae, 1e3 * noise.mae_error)
-    print(f"scatter of forces on {noise.configurations} arrangements of still beads, by component, in meV/Å:")
-    print(f"RMSE {rmse}, MAE {mae}; the least that a model can have, but for the little that ties add")
+    print(f"scatter of force components at {noise.configurations} arrangements of fixed beads, in meV/Å:")
+    print(f"RMSE {rmse}, MAE {mae}; no model has lower errors, apart from the small contribution of the ties")
     again = with_error(*force_autocorrelation(settings, options.output))
     print(f"autocorrelation of forces one frame ({settings.frame_interval_ps:g} ps) apart: {again}")
     return 0

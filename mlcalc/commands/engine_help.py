@@ -1,4 +1,4 @@
-"""What ``--engine`` takes, for the help of commands."""
+"""Values of ``--engine``, for the help of commands."""
 
 ENGINES = """engines:
   tblite:GFN2-xTB     extended tight binding; pip install 'mlcalc[label]'

@@ -8,26 +8,26 @@ from mlcalc.common.json_text import to_json
 
 
 def add_evaluate(commands) -> None:
-    """Add it to the sub-parsers of ``mlcalc``."""
+    """Add the command to the sub-parsers of ``mlcalc``."""
     evaluate = commands.add_parser(
         "evaluate", help="errors of a model on labelled structures", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="MAE and RMSE of energies and forces with error bars, by kind of structure, and a parity plot.",
         epilog="example:\n  mlcalc evaluate c20 inputs/c20/pbe_d3_test.xyz",
     )  # fmt: skip
     evaluate.add_argument("model", metavar="MODEL")
-    evaluate.add_argument("data", nargs="+", metavar="DATA.xyz", help="several are shown on one zero of energy")
+    evaluate.add_argument("data", nargs="+", metavar="DATA.xyz", help="several files share one zero of energy")
     evaluate.add_argument("-o", "--output", metavar="PARITY.png", help="default: parity-MODEL-DATA.png here")
     evaluate.add_argument("--group-by", nargs="*", default=("sampling", "temperature_K", "beads"), metavar="KEY")
     evaluate.add_argument("--precision", choices=("float32", "float64"), default="float32")
-    evaluate.add_argument("--energy-key", default="", metavar="NAME", help="of the energies, where it is not energy")
-    evaluate.add_argument("--forces-key", default="", metavar="NAME", help="of the forces, where it is not forces")
+    evaluate.add_argument("--energy-key", default="", metavar="NAME", help="name of the energies, if not energy")
+    evaluate.add_argument("--forces-key", default="", metavar="NAME", help="name of the forces, if not forces")
     evaluate.add_argument(
         "--energy-unit",
         default="",
         metavar="UNIT",
-        help="of the energies, forces in that over Å (default: as the file says, or eV)",
+        help="unit of the energies; forces are in that unit per Å (default: as the file states, or eV)",
     )
-    evaluate.add_argument("--record", action="store_true", help="also note the errors in the model file")
+    evaluate.add_argument("--record", action="store_true", help="also record the errors in the model file")
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of the table")
     evaluate.set_defaults(command=_evaluate)
 

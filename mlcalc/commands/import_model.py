@@ -5,10 +5,11 @@ from pathlib import Path
 
 from mlcalc.common.errors import InputError
 from mlcalc.common.files import check_place
+from mlcalc.importers import IMPORTERS
 
 
 def add_import(commands) -> None:
-    """Add it to the sub-parsers of ``mlcalc``."""
+    """Add the command to the sub-parsers of ``mlcalc``."""
     parser = commands.add_parser(
         "import", help="turn another program's checkpoint into a model file", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Import a trained network. Nothing in a checkpoint is executed.",
@@ -16,18 +17,17 @@ def add_import(commands) -> None:
         "  mlcalc import schnet-tf force_model -o teacher.safetensors",
     )  # fmt: skip
     parser.add_argument(
-        "format", choices=("schnetpack", "schnet-tf"),
-        help="schnetpack: SchNetPack 2, best_model; schnet-tf: original SchNet, folder of a TensorFlow V2 checkpoint",
+        "format", choices=tuple(IMPORTERS), help="; ".join(f"{name}: {row.what}" for name, row in IMPORTERS.items()),
     )  # fmt: skip
     parser.add_argument("source", metavar="CHECKPOINT")
     parser.add_argument(
-        "--energy-unit", help="of SchNetPack's model, which does not say: eV, meV, Hartree, kcal/mol, kJ/mol"
+        "--energy-unit", help="unit of SchNetPack's model, which records none: eV, meV, Hartree, kcal/mol, kJ/mol"
     )
     parser.add_argument("--length-unit", help="likewise: Ang, Bohr, nm")
     parser.add_argument(
         "--elements", nargs="+", metavar="SYMBOL",
-        help="what it was trained on, which checkpoints do not say (default: schnet-tf: C; schnetpack: the elements of its "
-        "single-atom energies, or all)",
+        help="elements of the training set, which checkpoints do not record (default: schnet-tf: C; schnetpack: the elements of "
+        "its single-atom energies, or all)",
     )  # fmt: skip
     parser.add_argument("-o", "--output", required=True, metavar="MODEL.safetensors")
     parser.set_defaults(command=_import)
@@ -47,21 +47,16 @@ def _import(options) -> int:
 
 
 def _imported(options):
-    elements = tuple(options.elements) if options.elements else None
+    elements, importer = tuple(options.elements) if options.elements else None, IMPORTERS[options.format]
     given = {"--energy-unit": options.energy_unit, "--length-unit": options.length_unit}
-    if options.format == "schnet-tf":
-        if wrong := [name for name, unit in given.items() if unit]:
-            raise InputError(f"{wrong[0]}: an original SchNet counts in kcal/mol and Å; expected no units")
-        from mlcalc.importers.schnet_tf import import_schnet_tf
-
-        return import_schnet_tf(options.source, elements or ("C",))
-    if missing := [name for name, unit in given.items() if not unit]:
-        raise InputError(f"{' and '.join(missing)} missing: SchNetPack's file carries no units; see --help")
-    from mlcalc.importers.schnetpack import import_schnetpack
-
-    model = import_schnetpack(options.source, options.energy_unit, options.length_unit, elements)
-    if elements is None:
+    wrong = [name for name, unit in given.items() if bool(unit) == importer.has_units]
+    if wrong and importer.has_units:
+        raise InputError(f"{wrong[0]}: checkpoints of {options.format} have units of their own; expected no units")
+    if wrong:
+        raise InputError(f"{' and '.join(wrong)} missing: checkpoints of {options.format} carry no units; see --help")
+    model = importer.read(options.source, elements, options.energy_unit, options.length_unit)
+    if elements is None and not importer.has_units:
         print(
-            f"elements: {len(model.config.elements)}, as far as the file says; --elements to tell those of the training set"
+            f"elements: {len(model.config.elements)}, all that the file names; --elements for those of the training set"
         )
     return model

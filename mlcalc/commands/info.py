@@ -4,14 +4,14 @@ import argparse
 
 
 def add_info(commands) -> None:
-    """Add it to the sub-parsers of ``mlcalc``."""
+    """Add the command to the sub-parsers of ``mlcalc``."""
     info = commands.add_parser(
-        "info", help="a model in one screen", epilog="example:\n  mlcalc info c20",
+        "info", help="summary of a model", epilog="example:\n  mlcalc info c20",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Architecture, domain, origin and recorded errors of a model; without one, the shipped models.",
     )  # fmt: skip
     info.add_argument("model", nargs="?", metavar="MODEL", help="default: list the shipped models")
-    info.add_argument("--json", action="store_true", help="all that the file holds but the weights")
+    info.add_argument("--json", action="store_true", help="print JSON: everything in the file except the weights")
     info.set_defaults(command=_info)
 
 

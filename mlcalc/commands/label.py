@@ -8,7 +8,7 @@ from mlcalc.common.errors import one_line
 
 
 def add_label(commands) -> None:
-    """Add it to the sub-parsers of ``mlcalc``."""
+    """Add the command to the sub-parsers of ``mlcalc``."""
     label = commands.add_parser(
         "label", help="energies and forces of structures from an engine", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Label structures; run the same command again to continue or to retry failures.",
@@ -30,7 +30,7 @@ def _label(options) -> int:
     )
     if report.failures:
         index, reason = next(iter(report.failures.items()))
-        failed = f"{len(report.failures)} failed, kept apart in {report.failed_output}"
+        failed = f"{len(report.failures)} failed, written to {report.failed_output}"
         print(one_line(f"{failed}; structure {index + 1}: {reason}"))
         return 1
     return 0

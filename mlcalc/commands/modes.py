@@ -4,16 +4,16 @@ import argparse
 
 
 def add_modes(commands) -> None:
-    """Add it to the sub-parsers of ``mlcalc``."""
+    """Add the command to the sub-parsers of ``mlcalc``."""
     modes = commands.add_parser(
-        "modes", help="vibrations of a molecule and the beads they ask for", formatter_class=argparse.RawDescriptionHelpFormatter,
+        "modes", help="vibrations of a molecule and the beads they need", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Relax a molecule with a model; its harmonic frequencies, zero-point energy, and the energy and heat\n"
         "capacity that a ring polymer of P beads would have.",
         epilog="example:\n  mlcalc modes inputs/c20/c20.xyz --model c20 --beads 1 8 32",
     )  # fmt: skip
     modes.add_argument("structure", metavar="STRUCTURE.xyz")
     modes.add_argument("--model", default="c20")
-    modes.add_argument("--engine", help="in place of a model: tblite:GFN2-xTB, cp2k:INPUT_FILE, ase:NAME")
+    modes.add_argument("--engine", help="instead of a model: tblite:GFN2-xTB, cp2k:INPUT_FILE, ase:NAME")
     modes.add_argument("--temperature", type=float, default=300.0, metavar="K")
     modes.add_argument("--beads", type=int, nargs="+", default=[1, 4, 8, 16, 32, 64], metavar="P")
     modes.add_argument("--json", action="store_true", help="print JSON instead of the table")

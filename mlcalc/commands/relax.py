@@ -7,16 +7,16 @@ from mlcalc.commands.engine_help import ENGINES
 
 
 def add_relax(commands) -> None:
-    """Add it to the sub-parsers of ``mlcalc``."""
+    """Add the command to the sub-parsers of ``mlcalc``."""
     relax = commands.add_parser(
-        "relax", help="a minimum near a structure", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Relax a structure with any engine and write the minimum with its energy and forces; the cell stays as it is.",
+        "relax", help="relax a structure to a minimum", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Relax a structure with any engine and write the minimum with its energy and forces; the cell is fixed.",
         epilog=f"{ENGINES}\n\nexample:\n  mlcalc relax molecule.xyz --engine tblite:GFN2-xTB -o minimum.xyz",
     )  # fmt: skip
     relax.add_argument("structure", metavar="STRUCTURE.xyz")
     relax.add_argument("--engine", required=True)
     relax.add_argument(
-        "--max-force", type=float, default=1e-3, metavar="eV/Å", help="left at the minimum (default: 0.001)"
+        "--max-force", type=float, default=1e-3, metavar="eV/Å", help="largest force at the minimum (default: 0.001)"
     )
     relax.add_argument("-o", "--output", required=True, metavar="OUT.xyz")
     relax.set_defaults(command=_relax)

@@ -7,7 +7,7 @@ from mlcalc.commands.engine_help import ENGINES
 
 
 def add_sample(commands) -> None:
-    """Add it to the sub-parsers of ``mlcalc``."""
+    """Add the command to the sub-parsers of ``mlcalc``."""
     sample = commands.add_parser(
         "sample", help="make structures with a potential", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Make structures of one molecule: harmonic draws at P beads, Langevin dynamics, and\n"
@@ -17,16 +17,14 @@ def add_sample(commands) -> None:
     )  # fmt: skip
     sample.add_argument("method", choices=("normal-modes", "md", "compressed", "pushed"))
     sample.add_argument("structure", metavar="STRUCTURE.xyz")
-    sample.add_argument(
-        "--engine", required=True, help="see below; its name goes into the structures that keep their energies"
-    )
+    sample.add_argument("--engine", required=True, help="see below; structures with energies record its name")
     for name, kind, default, metavar, text in (
-        ("--count", int, 100, "N", "structures in all"),
+        ("--count", int, 100, "N", "number of structures"),
         ("--temperature", float, 300.0, "K", "of the draws or the dynamics"),
         ("--beads", _beads, 8, "P", "of the harmonic draws; 1 is classical, inf the quantum limit"),
         ("--trajectories", int, 4, "N", "independent MD trajectories that share the count"),
         ("--timestep-fs", float, 0.5, "fs", "of the dynamics"),
-        ("--stride", int, 100, "N", "MD steps between structures; the first 1000 of each trajectory are left out"),
+        ("--stride", int, 100, "N", "MD steps between structures; the first 1000 steps of each trajectory are left out"),
         ("--seed", int, 0, "N", "of the random numbers"),
     ):  # fmt: skip
         short = ["-n"] if name == "--count" else []

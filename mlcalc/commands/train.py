@@ -5,10 +5,10 @@ from pathlib import Path
 
 
 def add_train(commands) -> None:
-    """Add it to the sub-parsers of ``mlcalc``."""
+    """Add the command to the sub-parsers of ``mlcalc``."""
     train = commands.add_parser(
         "train", help="train a network", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Train a network on energies and forces as a TOML file says.",
+        description="Train a network on energies and forces, configured by a TOML file.",
         epilog="example (--resume continues where it stopped):\n  mlcalc train inputs/c20/train.toml -o runs/train",
         add_help=False,
     )  # fmt: skip
@@ -24,7 +24,7 @@ def add_train(commands) -> None:
 
 
 class _HelpWithKeys(argparse._HelpAction):
-    """Help of a command with the keys of its file: to know them takes imports that other commands need not wait for."""
+    """Help with the keys of the TOML file; listing them needs imports that other commands do not wait for."""
 
     def __call__(self, parser, namespace, values, option_string=None):
         from mlcalc.common.settings import describe_keys
@@ -36,7 +36,7 @@ class _HelpWithKeys(argparse._HelpAction):
 
 def _train(options) -> int:
     from mlcalc.common.settings import parse_assignment
-    from mlcalc.training.trainer import train
+    from mlcalc.training.start import train
 
     output = Path(options.output or Path(options.config).stem)
     overrides = dict(parse_assignment(text) for text in options.assignments)

@@ -1,1 +1,1 @@
-"""Files, text, settings, threads and compiled code: nothing here knows an atom."""
+"""Files, text, settings, threads and compiled code: nothing here depends on atoms."""

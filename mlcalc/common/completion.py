@@ -7,7 +7,7 @@ import shtab
 
 
 def add_completion(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Add ``--print-completion``, and say which arguments of all its commands are files; returns the parser."""
+    """Add ``--print-completion``, and mark which arguments of all its commands are files; returns the parser."""
     shtab.add_argument_to(parser, "--print-completion", help="print the script of a shell that completes this command")
     _mark_files(parser)
     return parser

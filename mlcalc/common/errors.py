@@ -1,4 +1,4 @@
-"""The one exception that means "the input is at fault", and how a command line reports it; notes on what need not be one."""
+"""The exception for faulty input, how a command line reports it, and notes on input that is used all the same."""
 
 import errno
 import os
@@ -12,8 +12,8 @@ EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _DISK = (*DISK_FULL, errno.EROFS)
-# Controls, marks that turn the direction of what is shown, separators of lines, surrogates: what no line of a log or of a terminal
-# can hold as it is.
+# Control characters, marks that change the direction of text, line separators and surrogates: a line of a log or a terminal
+# cannot hold them unescaped.
 STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -25,18 +25,18 @@ def run_command(program: str, command: Callable[[], int | None]) -> int:
     """Run a command-line program's body and turn its outcome into an exit code.
 
     Returns the body's own code (None counts as 0); with one line on stderr 2 after an :class:`InputError`, 8 when a disk is
-    full or cannot be written, 130 after Ctrl-C; without one 141 when nobody reads on. Every other exception is a fault of
-    ours and propagates.
+    full or cannot be written, 130 after Ctrl-C; without one 141 when the reader has closed the pipe. Any other exception is
+    a bug and propagates.
     """
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a terminal that knows no ± must not end a run
+        if hasattr(stream, "reconfigure"):  # a terminal that cannot encode ± must not end a run
             stream.reconfigure(errors="replace")
     try:
         return command() or 0
     except InputError as error:
         say(f"{program}: error: {error}")
         return EXIT_BAD_INPUT
-    except BrokenPipeError:  # the reader, as head, has seen enough; Python would complain once more when it ends
+    except BrokenPipeError:  # the reader, such as head, has closed the pipe; Python would complain again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
     except OSError as error:
@@ -50,23 +50,21 @@ def run_command(program: str, command: Callable[[], int | None]) -> int:
 
 
 def note(text: str) -> None:
-    """Say on stderr what the user should know of an input that is used all the same."""
+    """Print on stderr what the user should know about an input that is used all the same."""
     say(f"note: {text}")
 
 
 def say(text: str) -> None:
-    """Print one line on stderr, whatever a file has put into its text."""
+    """Print one line on stderr, whatever characters a file put into its text."""
     print(one_line(text), file=sys.stderr, flush=True)
 
 
 def one_line(text: object) -> str:
-    """Text for a line of a log or of a terminal: what would steer it, or end the line, is written as its escape."""
+    """Text for a line of a log or a terminal: characters that would control it, or end the line, are escaped."""
     return STEERING.sub(lambda found: ascii(found[0])[1:-1], str(text))
 
 
 def disk_message(error: OSError) -> str:
-    """What to tell the user when a file could not be written."""
+    """The message for a file that could not be written."""
     place = f"{error.filename}: " if error.filename else ""
-    return (
-        f"{place}{error.strerror or error}; nothing half-written was left: make room and start the same command again"
-    )
+    return f"{place}{error.strerror or error}; no incomplete file was left: make room and start the same command again"

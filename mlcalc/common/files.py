@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that are either complete or absent."""
 
 import errno
 import os
@@ -15,13 +15,13 @@ _REFUSED = (
 
 
 def check_regular(path: str | Path) -> Path:
-    """A path to a regular file, which ends and does not make its reader wait; InputError for folders, pipes and devices too."""
+    """A path to a regular file, which has an end and never blocks its reader; InputError for folders, pipes and devices too."""
     path = Path(path)
     try:
         if path.is_file():
             return path
         found = path.exists()
-    except (OSError, ValueError) as error:  # a loop of links, no right to look, a name too long or with NUL
+    except (OSError, ValueError) as error:  # a loop of links, no permission, a name too long or with NUL
         raise InputError(f"{str(path)[:200]!r}: cannot be read: {error}") from error
     if "\0" in str(path):
         raise InputError(f"{str(path)!r}: expected a name without NUL")
@@ -29,13 +29,13 @@ def check_regular(path: str | Path) -> Path:
 
 
 def check_place(path: str | Path) -> Path:
-    """A path where a file can be written; InputError for a folder that is not there, and a name that no file can have."""
+    """A path where a file can be written; InputError for a missing folder, and a name that no file can have."""
     path = Path(path)
     try:
         os.lstat(path)
     except FileNotFoundError:
         pass
-    except (OSError, ValueError) as error:  # a name too long, a loop of links, NUL or half a character in it
+    except (OSError, ValueError) as error:  # a name too long, a loop of links, NUL or a lone surrogate in it
         raise InputError(f"{str(path)[:200]!r}: cannot be written: {error}") from error
     if not os.path.isdir(path.parent):
         raise InputError(f"{path}: the folder {path.parent} does not exist")
@@ -43,24 +43,24 @@ def check_place(path: str | Path) -> Path:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it where they are not there; InputError where there is a file, or no right to."""
+    """Create a folder and its missing parents; InputError where a file is in the way, or permission is missing."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         if getattr(error, "errno", None) in DISK_FULL:
             raise
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{str(folder)[:200]}: cannot be made: {reason}; choose another --output") from error
+        raise InputError(f"{str(folder)[:200]}: cannot be created: {reason}; choose another --output") from error
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
-    """Write a file that is either the old one or the whole new one: temporary file, fsync, rename, fsync of the folder.
+    """Write a file that is either the old one or the complete new one: temporary file, fsync, rename, fsync of the folder.
 
-    A symbolic link at the path is replaced; what it points to is left alone. The file gets the permissions of the one that it
-    replaces, and those that the umask leaves where there was none.
+    A symbolic link at the path is replaced; its target is left unchanged. The file gets the permissions of the one that it
+    replaces, or those that the umask leaves if there was none.
 
     Raises:
-        InputError: No such folder, no right to write there, a name too long, or something there that is no file.
+        InputError: No such folder, no permission to write there, a name too long, or something there that is not a file.
         OSError: No space left; the old file is untouched.
     """
     path = Path(path)
@@ -68,12 +68,12 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     try:
         old = _mode(path)
         descriptor = _create(temporary, 0o666 if old is None else old)
-    except (OSError, ValueError) as error:  # ValueError: NUL, or half a character
+    except (OSError, ValueError) as error:  # ValueError: NUL, or a lone surrogate
         if isinstance(error, OSError) and error.errno not in _REFUSED:
             raise
         reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"{path}: cannot be written: {reason}; expected a file in an existing folder of yours"
+            f"{path}: cannot be written: {reason}; expected a file in an existing folder that you can write"
         ) from error
     try:
         with os.fdopen(descriptor, "wb") as stream:
@@ -90,12 +90,12 @@ def write_atomically(path: str | Path, data: bytes) -> None:
 
 
 def _create(path: Path, mode: int) -> int:
-    """Descriptor of a new file; what has its name already, be it a link, is an error."""
+    """Descriptor of a new file; an existing entry of that name, even a link, is an error."""
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
 
 
 def _mode(path: Path) -> int | None:
-    """Permissions of the file at a path; None where there is none, or a link."""
+    """Permissions of the file at a path; None for a link or a missing file."""
     try:
         found = os.lstat(path).st_mode
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a child that was forked must put right: it has the thread that forked alone, and memory as all threads had left it."""
+"""Repairs in a forked child, which has only the thread that forked, and memory in the state that all threads left."""
 
 import os
 from typing import Protocol
@@ -6,7 +6,7 @@ from weakref import WeakSet
 
 
 class Renewed(Protocol):
-    """What ``renew_after_fork`` of this module takes."""
+    """The argument of ``renew_after_fork`` in this module."""
 
     def renew_after_fork(self) -> None:
         """Called in the child, before anything else runs there."""
@@ -16,7 +16,7 @@ _renewed: WeakSet[Renewed] = WeakSet()
 
 
 def renew_after_fork(owner: Renewed) -> None:
-    """Have ``owner.renew_after_fork()`` called in every child that this process forks, for as long as the owner lives."""
+    """Call ``owner.renew_after_fork()`` in every child that this process forks, as long as the owner exists."""
     _renewed.add(owner)
 
 

@@ -1,4 +1,4 @@
-"""JSON that every reader accepts: what is not a finite number becomes null. And JSON of others, within bounds."""
+"""JSON that every reader accepts (numbers that are not finite become null), and foreign JSON read within bounds."""
 
 import json
 import math
@@ -12,17 +12,17 @@ _LONGEST_NUMBER = 800  # characters; the exact decimals of a float have 770 at m
 def to_json(value, indent: int | None = None) -> str:
     """JSON text (RFC 8259) of nested dicts, lists, tuples, strings, numbers (NumPy's floats too), booleans and None.
 
-    Nothing in it steers a terminal.
+    It contains no character that controls a terminal.
     """
     text = json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
     return STEERING.sub(lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", text)
 
 
 def from_json(text: str | bytes):
-    """The value that a JSON text of others means, if there is exactly one, and ``to_json`` could have written it.
+    """The value of a foreign JSON text, if it is unambiguous and ``to_json`` could have written it.
 
     Raises:
-        InputError: Not JSON; nested deeper than 32 levels; a key that comes twice; a number that is not finite, or of more than
+        InputError: Not JSON; nested deeper than 32 levels; a repeated key; a number that is not finite, or of more than
             64 bits; text that is not Unicode.
     """
     try:
@@ -64,7 +64,7 @@ def _decimal(text: str) -> float:
 
 def _refuse(text: str) -> None:
     raise InputError(
-        f"holds the number {text[:20]}{'…' if len(text) > 20 else ''}: expected finite ones of at most 64 bits"
+        f"holds the number {text[:20]}{'…' if len(text) > 20 else ''}: expected finite numbers of at most 64 bits"
     )
 
 
@@ -72,7 +72,7 @@ def _without_twins(pairs: list) -> dict:
     table = dict(pairs)
     if len(table) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise InputError(f"says {next(key for key in keys if keys.count(key) > 1)[:40]!r} twice")
+        raise InputError(f"has the key {next(key for key in keys if keys.count(key) > 1)[:40]!r} twice")
     return table
 
 

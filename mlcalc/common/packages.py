@@ -1,4 +1,4 @@
-"""Faces of packages: public names that load on first use, and paths of modules that have moved."""
+"""Public names of packages that load on first use, and former paths of modules that have moved."""
 
 import sys
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def lazy_names(package: str, homes: dict[str, str]) -> tuple[Callable, Callable,
 
 
 class _Moved(MetaPathFinder, Loader):
-    """Imports a module by a path that it had before: both names are one module."""
+    """Imports a module by its former path: both names give the same module."""
 
     def __init__(self, moved: dict[str, str]):
         self.moved = moved
@@ -36,7 +36,7 @@ class _Moved(MetaPathFinder, Loader):
 
 
 def keep_old_paths(package: str, moved: dict[str, str]) -> None:
-    """Let modules of a package be imported by the paths that scripts of others know.
+    """Keep modules of a package importable by their former paths, which users' scripts contain.
 
     Args:
         moved: Old path to new path, both below the package.

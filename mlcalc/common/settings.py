@@ -51,7 +51,7 @@ def _parse(text: str) -> dict[str, Any]:
 
 
 def as_toml(settings) -> str:
-    """A settings dataclass as a flat TOML table that build_settings takes back; what is None is left out."""
+    """A settings dataclass as a flat TOML table that build_settings reads back; None is left out."""
     values = {key: value for key, value in asdict(settings).items() if value is not None}
     return "".join(f"{key} = {toml_value(value)}\n" for key, value in values.items())
 
@@ -80,7 +80,7 @@ def _escaped(character: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    """What arrived, for a message; Python does not print whole numbers beyond 4300 digits."""
+    """The value that arrived, for a message; Python does not print integers beyond 4300 digits."""
     try:
         return repr(value)
     except ValueError as error:
@@ -91,7 +91,7 @@ def build_settings(cls: type, values: dict[str, Any], source: str | Path):
     """An instance of the dataclass ``cls`` from a flat table; its ``__post_init__`` checks ranges.
 
     Raises:
-        InputError: A key that the class does not have (with the nearest that it has), a missing required key, a value of
+        InputError: An unknown key (the message names the nearest known one), a missing required key, a value of
             another type, or NaN/infinity.
     """
     types = get_type_hints(cls)
@@ -121,7 +121,7 @@ def _items(value: Any) -> list | tuple:
 
 
 def describe_keys(cls: type) -> str:
-    """The keys of a settings dataclass that have a default, one to a line with it, for ``--help``."""
+    """The keys of a settings dataclass that have a default, one per line with its default, for ``--help``."""
     known = (f for f in fields(cls) if f.default is not MISSING)
     return "\n".join(f"  {f.name} = {'not set' if f.default is None else toml_value(f.default)}" for f in known)
 
@@ -134,7 +134,7 @@ def check_range(name: str, value: float, low: float, high: float = math.inf, *, 
 
 
 def check_choice(name: str, value: str, allowed) -> None:
-    """Raise InputError unless the value is one of those allowed."""
+    """Raise InputError unless the value is one of the allowed ones."""
     if value not in allowed:
         raise InputError(f"{name} = {value!r}: expected one of {', '.join(allowed)}")
 

@@ -18,7 +18,7 @@ def with_error(value: float, error: float) -> str:
 def aligned(header: list[str], rows: list[list[str]], left: int = 0) -> str:
     """A table with a rule under its header; the first ``left`` columns are left-aligned, the others right-aligned.
 
-    What would steer a terminal is written as its escape.
+    Characters that control a terminal are escaped.
     """
     header, *rows = [[one_line(cell) for cell in cells] for cells in (header, *rows)]
     widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]

@@ -1,4 +1,4 @@
-"""Threads of the kernel: those of Numba share out the work, BLAS uses one within each, whatever the environment says."""
+"""Threads of the kernel: Numba's threads share the work, and BLAS uses one within each, whatever the environment sets."""
 
 import threading
 from collections import Counter
@@ -24,7 +24,7 @@ def check_threads(threads: int | None) -> int:
 
 
 class _SingleThreadedBlas:
-    """BLAS has one limit for the whole process: the first holder sets it, the last one to leave gives it back."""
+    """BLAS has one limit for the entire process: the first holder sets it, the last one to leave restores it."""
 
     def __init__(self):
         self._lock, self._limiter = threading.Lock(), None
@@ -49,20 +49,20 @@ class _SingleThreadedBlas:
                 self._limiter = None
 
     def renew_after_fork(self) -> None:
-        """In a forked child, which has the thread that forked alone: what others held is let go."""
+        """In a forked child, which has only the thread that forked: release what other threads held."""
         me = threading.get_ident()
         self._lock = threading.Lock()
         self._holders = Counter({me: self._holders[me]} if me in self._holders else {})
 
 
 class _OpenMP:
-    """GNU's OpenMP ends a forked child that enters a parallel region where its parent had been in one: one thread must do."""
+    """GNU's OpenMP kills a forked child that enters a parallel region after its parent did: such a child uses one thread."""
 
     def __init__(self):
         self.forbidden = False
 
     def renew_after_fork(self) -> None:
-        """In a forked child: look whether its parent had started threads; where it had not, the child starts its own."""
+        """In a forked child: check whether its parent had started threads; if not, the child starts its own."""
         with suppress(ValueError):
             self.forbidden = self.forbidden or numba.threading_layer() == "omp"
 
@@ -75,14 +75,14 @@ renew_after_fork(_OPEN_MP)
 def single_threaded_blas() -> _SingleThreadedBlas:
     """A context with BLAS on one thread.
 
-    Every evaluation holds it. A loop of many evaluations holds it around itself: to change the limit takes 12 µs.
+    Every evaluation enters it. A loop of many evaluations enters it around the loop: changing the limit takes 12 µs.
     """
     return _SINGLE_THREADED_BLAS
 
 
 @contextmanager
 def thread_limits(threads: int) -> Iterator[int]:
-    """Numba on so many threads, BLAS on one within each of them; gives the number to use, which is 1 where no more may be."""
+    """Numba on this many threads, BLAS on one within each; yields the number to use, which is 1 where no more are allowed."""
     if threads == 1 or _OPEN_MP.forbidden:
         with _SINGLE_THREADED_BLAS:
             yield 1

@@ -1,17 +1,17 @@
-"""Zip archives of others, opened after a look at what they declare."""
+"""Foreign zip archives, opened after a check of the sizes that they declare."""
 
 import zipfile
 from pathlib import Path
 
 from mlcalc.common.errors import InputError
 
-# The record that ends an archive; before it, in some, one with wider numbers (56 bytes) and the locator of that (20).
+# The record that ends an archive; some have a record with wider numbers (56 bytes) and its locator (20) before it.
 _END, _END_BYTES, _LOCATOR64, _END64_BYTES = b"PK\5\6", 22, b"PK\6\7", 76
 _MOST_DIRECTORY_BYTES = 1 << 20  # some ten thousand members
 
 
 def open_zip(path: Path, most: int) -> zipfile.ZipFile:
-    """An archive to read, of at most ``most`` bytes and with names that differ; close it.
+    """An open archive of at most ``most`` bytes and with distinct names; the caller closes it.
 
     Raises:
         InputError: Not a zip archive, a damaged one, a larger one, or one with an outsized table of contents.
@@ -28,12 +28,12 @@ def open_zip(path: Path, most: int) -> zipfile.ZipFile:
     names = archive.namelist()
     if len(set(names)) < len(names):
         archive.close()
-        raise InputError("a zip archive that holds two members of one name")
+        raise InputError("a zip archive that holds two members of the same name")
     return archive
 
 
 def _directory_bytes(path: Path, size: int) -> int:
-    """Size of the table of contents, which zipfile reads before anything can be asked; as zipfile finds it."""
+    """Size of the table of contents, located as zipfile does, which reads it on opening."""
     with path.open("rb") as stream:
         stream.seek(max(size - (1 << 16) - _END_BYTES - _END64_BYTES, 0))
         tail = stream.read()

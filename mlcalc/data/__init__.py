@@ -1,1 +1,1 @@
-"""Structures to learn from: engines that label, samples, minima."""
+"""Structures for training: engines that label, sampling, relaxation."""

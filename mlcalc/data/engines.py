@@ -23,7 +23,7 @@ from ase.calculators.calculator import CalculationFailed, Calculator, all_change
 from mlcalc.common.errors import InputError
 from mlcalc.structures.electronic_state import ElectronicState, check_state, electronic_state
 
-# eV that CP2K's shell counts to a Hartree: CODATA 2006 (its src/common/physcon.F), 0.3 meV off ASE's for a C20.
+# eV per Hartree in CP2K's shell: CODATA 2006 (its src/common/physcon.F), 0.3 meV off ASE's for a C20.
 CP2K_HARTREE = 27.21138386
 _LARGEST_INPUT = 1 << 24  # bytes
 TBLITE_METHODS = ("GFN2-xTB", "GFN1-xTB", "IPEA1-xTB")
@@ -40,7 +40,7 @@ def make_calculator(engine: str) -> Calculator:
 
 
 def set_state(engine: str, calculator: Calculator, atoms: Atoms, where: str = "the structure") -> ElectronicState:
-    """Make a calculator of an engine compute the charge and the multiplicity that a structure says; returns those of the labels.
+    """Set a calculator of an engine to the charge and multiplicity that a structure gives; returns those of the labels.
 
     Raises:
         InputError: The engine cannot compute them, or the structure contradicts itself.
@@ -61,11 +61,11 @@ def engine_fingerprint(engine: str) -> str:
 class Cp2k(Calculator):
     """Isolated molecules by CP2K, driven through ASE's shell interface by a complete CP2K input file.
 
-    The file rules: ASE adds no setting of its own. Its coordinates and project name are ignored; the molecule's mean
+    The file decides all settings: ASE adds none. Its coordinates and project name are ignored; the molecule's mean
     position is put at the centre of the cell that it gives as ``ABC`` (free boundary conditions need the density to
-    vanish at the faces; where the atoms lie on the grid moves forces by 1 to 2 meV/Å at 400 Ry). ``calculate`` raises
-    ``CalculationFailed`` when CP2K stops or its self-consistency did not converge, which the shell itself does not
-    tell, so its log is read.
+    vanish at the faces; the position of the atoms relative to the grid changes forces by 1 to 2 meV/Å at 400 Ry).
+    ``calculate`` raises ``CalculationFailed`` when CP2K stops or its self-consistency does not converge; the shell does
+    not report the latter, so its log is read.
     """
 
     implemented_properties = ["energy", "free_energy", "forces"]
@@ -95,7 +95,7 @@ class Cp2k(Calculator):
         try:
             forces = molecule.get_forces()
         except (AssertionError, OSError, ValueError) as error:
-            # ASE's shell reports every trouble of its child as a failed assertion.
+            # ASE's shell reports every failure of its child as a failed assertion.
             raise CalculationFailed(f"CP2K stopped: {_last_words(log)}") from error
         report = log.read_bytes()[start:].decode(errors="replace")
         if "SCF run NOT converged" in report or "SCF run converged" not in report:
@@ -124,7 +124,7 @@ class Cp2k(Calculator):
         self._shell = CP2K(
             inp=self._template,
             label=str(Path(self._folder.name, "cp2k")),
-            command=f"exec {self._command}",  # ASE adds a shell that would survive in CP2K's place when ended
+            command=f"exec {self._command}",  # without exec, ending it would end ASE's shell, not CP2K
             stress_tensor=False,
             **silenced,
         )
@@ -161,7 +161,7 @@ def _cp2k_said(keywords: list[str]) -> ElectronicState:
     """Charge and multiplicity of the DFT section of a CP2K input."""
     values = dict(line.upper().split()[:2] for line in keywords if len(line.split()) > 1)
     spin = values.get("MULTIPLICITY", values.get("MULTIP", 0))
-    return ElectronicState(int(values.get("CHARGE", 0)), int(spin) or None)  # 0: CP2K's own word for the lowest
+    return ElectronicState(int(values.get("CHARGE", 0)), int(spin) or None)  # 0: CP2K's code for the lowest
 
 
 def _find_cp2k() -> str:
@@ -213,8 +213,8 @@ def _ase(name: str) -> Calculator:
         raise InputError(f"engine 'ase:{name}': ASE has no calculator of that name; names are emt, lj, morse …")
     try:
         return get_calculator_class(name)()
-    except Exception as error:  # whatever a foreign calculator raises for want of its program or settings
-        raise InputError(f"engine 'ase:{name}': cannot be made with its default settings: {error}") from error
+    except Exception as error:  # a foreign calculator may raise anything when its program or settings are missing
+        raise InputError(f"engine 'ase:{name}': cannot be created with its default settings: {error}") from error
 
 
 def _tblite_state(calculator: Any, atoms: Atoms, state: ElectronicState, where: str) -> ElectronicState:
@@ -241,7 +241,7 @@ class Family(NamedTuple):
 
     Attributes:
         make: Argument to calculator.
-        set_state: Makes a calculator compute the charge and multiplicity that a structure says; returns those of the labels, raises
+        set_state: Sets a calculator to the charge and multiplicity that a structure gives; returns those of the labels, raises
             InputError where it cannot.
         file: Argument to the file (if any) whose content is the level of theory.
     """

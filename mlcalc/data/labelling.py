@@ -4,48 +4,37 @@
 
 The journal is the state: one JSON line per labelled structure, flushed to disk as it arrives, under a first line that
 names the engine. A later run with the same output skips what the journal holds, so a kill loses only what was in
-flight; an input that has grown is continued. OUT.xyz is written from it in the input's order, whole or not at all.
+flight; an input that has grown is continued. OUT.xyz is written from it in the input's order, atomically.
 """
 
-import fcntl
 import hashlib
 import io
-import json
-import multiprocessing
-import multiprocessing.connection
-import os
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 
 from mlcalc.common.errors import InputError
-from mlcalc.common.files import check_place, check_regular, write_atomically
-from mlcalc.common.json_text import from_json
-from mlcalc.data.engines import engine_fingerprint, make_calculator, set_state
+from mlcalc.common.files import write_atomically
+from mlcalc.data.engines import make_calculator, set_state
+from mlcalc.data.journal import append, open_journal
+from mlcalc.data.workers import discard, outcomes
 from mlcalc.structures.electronic_state import ElectronicState, electronic_state, is_ground, state_of_results
 from mlcalc.structures.structure_files import drop_constraints, read_atoms
 from mlcalc.structures.unit_names import is_statement
 
-JOURNAL_FORMAT = "mlcalc-labels-1"
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-
 
 @dataclass(frozen=True)
 class LabelReport:
-    """What a labelling run left behind.
+    """The outcome of a labelling run.
 
     Attributes:
         total: Structures in the input.
-        labelled: Those that have labels now.
-        resumed: Those of them that an earlier run had labelled.
-        failures: Index in the input → reason, of the others.
+        labelled: Structures that have labels now.
+        resumed: Structures among them that an earlier run had labelled.
+        failures: Index in the input → reason, for the other structures.
         output: The labelled structures, in the input's order.
         failed_output: The failed ones with ``info["reason"]``; None when there are none.
     """
@@ -80,19 +69,19 @@ def label_file(structures: Path, engine: str, output: Path, jobs: int = 1) -> La
     states = [
         set_state(engine, calculator, atoms, f"{structures}: structure {k}") for k, atoms in enumerate(frames, start=1)
     ]
-    _discard(calculator)
+    discard(calculator)
     keys = [structure_key(atoms) for atoms in frames]
-    with _open_journal(output, engine, set(keys)) as (journal, records):
+    with open_journal(output, engine, set(keys)) as (journal, records):
         todo = [index for index, key in enumerate(keys) if key not in records]
         resumed = len(frames) - len(todo)
         failures = {}
         with _progress(len(frames), resumed) as progress:
-            for index, outcome in _outcomes(frames, todo, engine, jobs):
+            for index, outcome in outcomes(frames, todo, engine, jobs):
                 if isinstance(outcome, str):
                     failures[index] = outcome
                 else:
                     records[keys[index]] = {"key": keys[index], **outcome}
-                    _append(journal, records[keys[index]])
+                    append(journal, records[keys[index]])
                 progress.update()
                 progress.set_postfix(failed=len(failures), refresh=False)
         done = [
@@ -107,12 +96,12 @@ def label_file(structures: Path, engine: str, output: Path, jobs: int = 1) -> La
 
 
 def read_structures(path: Path, what: str) -> list[Atoms]:
-    """The structures of a file to be labelled, free of constraints and of labels and units of the past.
+    """The structures of a file to be labelled, without constraints and without earlier labels and units.
 
-    Charge and multiplicity that earlier results tell stay, in ``info``, where the structure says none.
+    Charge and multiplicity of earlier results are kept in ``info`` where the structure gives none.
 
     Args:
-        what: What they are read for, such as "labels".
+        what: Purpose of the structures, such as "labels".
 
     Raises:
         InputError: Missing, unreadable, empty; no atoms or NaN positions in a structure.
@@ -132,12 +121,12 @@ def read_structures(path: Path, what: str) -> list[Atoms]:
 
 
 def structure_key(atoms: Atoms) -> str:
-    """SHA-256 of what a label depends on: elements, positions, cell, periodicity; charge and spin where they are said."""
+    """SHA-256 of what a label depends on: elements, positions, cell, periodicity; charge and spin where they are given."""
     digest = hashlib.sha256()
     pieces = ((atoms.numbers, "<i8"), (atoms.positions, "<f8"), (atoms.cell.array, "<f8"), (atoms.pbc, "u1"))
     for array, dtype in pieces:
         digest.update(np.ascontiguousarray(array, dtype=dtype).tobytes())
-    for name in ("initial_charges", "initial_magmoms"):  # engines read the atoms' own as a start, too
+    for name in ("initial_charges", "initial_magmoms"):  # engines also start from the values of the atoms
         if np.any(atoms.arrays.get(name)):
             digest.update(name.encode() + np.ascontiguousarray(atoms.arrays[name], dtype="<f8").tobytes())
     state = electronic_state(atoms)
@@ -181,163 +170,3 @@ def _progress(total: int, done: int):  # a tqdm bar; disable=None: off when stde
     from tqdm import tqdm
 
     return tqdm(total=total, initial=done, unit="structure", desc="labelling", disable=None, smoothing=0.1)
-
-
-# ---- the journal ----------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _open_journal(output: Path, engine: str, keys: set[str]) -> Iterator[tuple[BinaryIO, dict[str, dict[str, Any]]]]:
-    """The journal beside an output, locked and open for appending, and its records by structure key."""
-    path = output.with_name(f"{output.name}.journal")
-    if os.path.lexists(check_place(path)):
-        check_regular(path)
-    if os.path.exists(output) and not os.path.exists(path):
-        raise InputError(f"{output}: exists without a labelling journal beside it; remove it or choose another output")
-    header = {"format": JOURNAL_FORMAT, "engine": engine, "engine_sha256": engine_fingerprint(engine)}
-    with open(path, "a+b") as journal:
-        try:
-            fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"{path}: another labelling run is writing it") from error
-        records = _read_journal(journal, path, header)
-        if strangers := len(records.keys() - keys):
-            raise InputError(
-                f"{path}: holds labels of {strangers} structures that the input lacks; an input may grow, but another "
-                "one needs another output"
-            )
-        if journal.tell() == 0:
-            _append(journal, header)
-        yield journal, records
-
-
-def _read_journal(journal: BinaryIO, path: Path, header: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Records by structure key; what a killed run left of a last line is cut off."""
-    journal.seek(0)
-    content = journal.read()
-    whole = content[: content.rfind(b"\n") + 1]
-    journal.truncate(len(whole))
-    journal.seek(len(whole))
-    if not whole:
-        return {}
-    try:
-        found, *records = [from_json(line) for line in whole.splitlines()]
-        by_key = {record["key"]: record for record in records}
-        engine, same = found["engine"], found == header
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a labelling journal ({error}); remove it or choose another output") from error
-    if not same:
-        changed = "a file of that engine has changed since" if engine == header["engine"] else "give that one"
-        raise InputError(f"{path}: belongs to engine {engine!r} ({changed}); expected {header['engine']!r}")
-    return by_key
-
-
-def _append(journal: BinaryIO, record: dict[str, Any]) -> None:
-    journal.write(json.dumps(record).encode() + b"\n")
-    journal.flush()
-    os.fsync(journal.fileno())
-
-
-# ---- the workers ----------------------------------------------------------------------------------------------------
-
-
-def _outcomes(
-    frames: list[Atoms], todo: list[int], engine: str, jobs: int
-) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """(index, label or reason of failure) of the structures to do, in order of completion.
-
-    Each worker has a pipe of its own: when this process dies, however suddenly, the workers read its end and stop;
-    when a worker dies, the structure it held has failed and another worker takes its place.
-    """
-    waiting = iter(todo)
-    busy: dict[Any, tuple[Any, int]] = {}  # connection → (process, index in flight)
-
-    def hand_out(index: int, connection, process) -> None:
-        try:
-            connection.send(frames[index])
-        except OSError:  # it died while idle
-            connection, process = _start_worker(engine)
-            connection.send(frames[index])
-        busy[connection] = process, index
-
-    try:
-        for _, index in zip(range(jobs), waiting, strict=False):
-            hand_out(index, *_start_worker(engine))
-        while busy:
-            connections: list[Any] = multiprocessing.connection.wait(list(busy))
-            for connection in connections:
-                process, index = busy.pop(connection)
-                try:
-                    outcome = connection.recv()
-                except (EOFError, OSError):
-                    process.join()
-                    outcome = f"the worker process died (exit code {process.exitcode})"
-                following = next(waiting, None)
-                if following is None:
-                    connection.close()
-                    process.join()
-                else:
-                    hand_out(following, connection, process)
-                yield index, outcome
-    finally:
-        for process, _ in busy.values():
-            process.terminate()
-
-
-def _start_worker(engine: str):
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, engine), daemon=True)
-    # Thread counts are read when the numerical libraries load, so they are in the environment at birth.
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
-    try:
-        process.start()
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-    theirs.close()
-    return ours, process
-
-
-def _work(connection: multiprocessing.connection.Connection, engine: str) -> None:
-    """A worker: structures in, labels or reasons out, until the other end closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends its workers
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that the calculator is closed
-    calculator = None
-    try:
-        while True:
-            atoms = connection.recv()
-            try:
-                calculator = calculator or make_calculator(engine)
-                set_state(engine, calculator, atoms)
-                outcome = _label(atoms, calculator)
-            except Exception as error:  # an engine may raise anything; the others go on
-                outcome = f"{type(error).__name__}: {error}"
-                # A calculator that failed may hold a dead child process: the next structure gets a new one.
-                _discard(calculator)
-                calculator = None
-            connection.send(outcome)
-    except (EOFError, BrokenPipeError):
-        pass
-    finally:
-        _discard(calculator)
-
-
-def _label(atoms: Atoms, calculator) -> dict[str, Any] | str:
-    atoms.calc = calculator
-    forces = np.asarray(atoms.get_forces(apply_constraint=False), dtype=np.float64)
-    energy = float(atoms.get_potential_energy())
-    if not (np.isfinite(energy) and np.isfinite(forces).all()):
-        return "the engine returned an energy or a force that is not a finite number"
-    return {"energy": energy, "forces": forces.tolist()}
-
-
-def _discard(calculator) -> None:
-    """End what a calculator may have started, such as a child process."""
-    if hasattr(calculator, "close"):
-        with suppress(Exception):  # it may be broken, which is then why it is thrown away
-            calculator.close()

@@ -15,12 +15,12 @@ MAX_STEPS = 2000
 
 
 def relax(structure: Atoms, calculator: Calculator, max_force_eV_A: float, max_steps: int = MAX_STEPS) -> Atoms:
-    """A minimum (or saddle point) near a structure: positions where no force is larger, the cell as it is.
+    """A minimum (or saddle point) near a structure: positions where no force exceeds the limit; the cell is fixed.
 
-    Constraints are disregarded.
+    Constraints are ignored.
 
     Raises:
-        InputError: The calculator cannot serve the structure, or ``max_steps`` of BFGS do not suffice.
+        InputError: The calculator cannot treat the structure, or ``max_steps`` of BFGS are not enough.
     """
     from ase.optimize import BFGS
 
@@ -40,17 +40,17 @@ def relax(structure: Atoms, calculator: Calculator, max_force_eV_A: float, max_s
 
 
 def with_results(atoms: Atoms, engine: str) -> Atoms:
-    """The atoms with the energy and forces of their calculator as plain numbers, and the engine that they are of."""
+    """The atoms with the energy and forces of their calculator as plain numbers, and the name of its engine."""
     energy, forces = float(atoms.get_potential_energy()), np.array(atoms.get_forces(apply_constraint=False))
     kept = atoms.copy()
-    kept.set_constraint()  # with which ASE would report no forces on atoms that are held
+    kept.set_constraint()  # with constraints ASE would report zero forces on fixed atoms
     kept.info["engine"] = engine
     kept.calc = SinglePointCalculator(kept, energy=energy, forces=forces)
     return kept
 
 
 def relax_file(structure: Path, engine: str, output: Path, max_force_eV_A: float) -> str:
-    """Relax the structure of a file and write it with energy and forces; returns a table of what came of it.
+    """Relax the structure of a file and write it with energy and forces; returns a table of the result.
 
     Raises:
         InputError: An unusable structure, engine or output, or what relax refuses; nothing is written then.
@@ -76,4 +76,4 @@ def relax_file(structure: Path, engine: str, output: Path, max_force_eV_A: float
         rows.append([name, f"{atoms.get_potential_energy():.6f}", f"{strongest:.6f}"])
     moved = np.linalg.norm(minimum.positions - start.positions, axis=1).max()
     table = aligned([engine, "energy / eV", "largest force / eV/Å"], rows, left=1)
-    return f"{table}\nthe atom that moved farthest moved by {moved:.4f} Å\n{output}"
+    return f"{table}\nlargest displacement of an atom: {moved:.4f} Å\n{output}"

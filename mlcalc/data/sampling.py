@@ -1,6 +1,6 @@
 """Structures to label: harmonic draws at a finite number of beads, molecular dynamics, scaled and pushed copies.
 
-Every structure carries in ``info`` how it came about: ``sampling``, ``temperature_K`` and, where they apply, ``beads``
+Every structure records in ``info`` how it was made: ``sampling``, ``temperature_K`` and, where they apply, ``beads``
 (absent in the quantum limit), ``trajectory`` (split training data by it: its structures are correlated), ``scale``.
 Harmonic draws are independent but reach wider than real motion of a floppy molecule; real ring-polymer trajectories
 come from ``rpmd run``.
@@ -23,7 +23,7 @@ from mlcalc.vibrations import NormalModes, normal_modes, position_variance, pote
 
 METHODS = ("normal-modes", "md", "compressed", "pushed")
 _RELAXED = 0.005  # eV/Å: within reach of float32 forces, and far below the thermal ones
-_CLOSEST = 0.65  # of the sum of covalent radii (C–C 0.99 Å): what pushing may bring together
+_CLOSEST = 0.65  # of the sum of covalent radii (C–C 0.99 Å): least distance of pushed atoms
 _MOST_PUSHED = 3  # atoms of one structure
 _RATTLE = 0.02  # Å: enough to leave a saddle point of high symmetry
 
@@ -54,16 +54,16 @@ class LangevinSettings:
 
 @dataclass(frozen=True)
 class SampleSettings:
-    """What :func:`sample_to_file` is asked for.
+    """Settings of :func:`sample_to_file`.
 
     Attributes:
-        count: Structures to make.
+        count: Number of structures.
         temperature_K: Temperature of the sampling.
         beads: Beads P of the harmonic draws (1: classical); None for the quantum limit.
         trajectories: Independent MD trajectories that share the count.
         scales: Smallest and largest factor of ``compressed``.
         push_A: Shortest and longest shift of ``pushed``.
-        seed: Of the random numbers: same seed, same structures.
+        seed: Seed of the random numbers: same seed, same structures.
         langevin: Settings of the MD.
     """
 
@@ -88,7 +88,7 @@ def sample_to_file(
             structures with a few atoms out of place).
         engine: An engine string (:mod:`mlcalc.data.engines`), or the name or file of a model.
         structure: File that holds one structure.
-        output: extxyz to write; structures of dynamics have the energies and forces that moved them. The minimum of
+        output: extxyz to write; structures of dynamics carry the energies and forces of the engine. The minimum of
             ``"normal-modes"`` goes beside it (``OUT.minimum.xyz``).
         settings: Default: ``SampleSettings()``.
 
@@ -160,16 +160,16 @@ def sample_md(
     """Structures of classical Langevin dynamics, several independent trajectories from the same start.
 
     Args:
-        atoms: Start of every trajectory; velocities are drawn anew for each.
+        atoms: Start of every trajectory; velocities are drawn for each.
         calculator: Any ASE calculator.
         temperature_K: Temperature.
-        count: Structures in all, shared among the trajectories as evenly as can be.
+        count: Total number of structures, shared among the trajectories as evenly as possible.
         rng: Random numbers.
         trajectories: Their number, at most ``count``; ``info["trajectory"]`` is ``md-<temperature>K-<number>``.
         settings: Default: ``LangevinSettings()``.
 
     Raises:
-        InputError: A count or temperature out of range; a trajectory that left the finite numbers.
+        InputError: A count or temperature out of range; a trajectory that became NaN or infinite.
     """
     from ase.md.langevin import Langevin
 
@@ -189,7 +189,7 @@ def sample_md(
             settings.timestep_fs * units.fs,
             temperature_K=temperature_K,
             friction=settings.friction_per_fs / units.fs,
-            fixcm=False,  # ASE's way of fixing the centre of mass is inexact; structures do not mind its drift
+            fixcm=False,  # ASE's way of fixing the centre of mass is inexact; its drift does not change the structures
             rng=rng,
         )
         dynamics.run(settings.equilibration)
@@ -211,7 +211,7 @@ def sample_md(
 def compress(frames: list[Atoms], scales: tuple[float, float], rng: np.random.Generator) -> list[Atoms]:
     """Copies of molecules scaled about their centre by factors drawn uniformly from ``scales``.
 
-    Short distances that dynamics never visits: where a network without them would be free to collapse.
+    They supply short distances that dynamics never visits, where a network trained without them could collapse.
 
     Raises:
         InputError: Unless 0 < smallest ≤ largest scale.
@@ -231,7 +231,7 @@ def compress(frames: list[Atoms], scales: tuple[float, float], rng: np.random.Ge
 def push(frames: list[Atoms], push_A: tuple[float, float], rng: np.random.Generator) -> list[Atoms]:
     """Copies of molecules in which one to three atoms were shifted in random directions by lengths uniform in ``push_A``.
 
-    Single stretched and squeezed bonds, as in a molecule about to break: they tell a network that breaking costs energy,
+    Single stretched and squeezed bonds, as in a molecule about to break: they teach a network that breaking costs energy,
     which trajectories of an intact molecule never show. Shifts that bring two atoms closer than 0.65 times the sum of
     their covalent radii are drawn again.
 
@@ -262,7 +262,7 @@ def _push_one(atoms: Atoms, low: float, high: float, rng: np.random.Generator) -
 
 
 def minimum_near(atoms: Atoms, calculator: Calculator, rng: np.random.Generator) -> Atoms:
-    """A minimum near a structure (forces below 0.005 eV/Å), left from a slightly rattled copy: a structure of high
+    """A minimum near a structure (forces below 0.005 eV/Å), relaxed from a slightly rattled copy: a structure of high
     symmetry would otherwise stay on its saddle point. Raises InputError as relaxation.relax does."""
     rattled = atoms.copy()
     rattled.positions += rng.normal(scale=_RATTLE, size=rattled.positions.shape)
@@ -287,7 +287,7 @@ def _sample(
 
 
 def _frame(atoms: Atoms, positions: np.ndarray, info: dict) -> Atoms:
-    """A structure of the same atoms, of the same masses, charge and multiplicity where they are said."""
+    """A structure of the same atoms, with the same masses, charge and multiplicity where they are given."""
     frame = Atoms(atoms.numbers, positions, masses=atoms.arrays.get("masses"), cell=atoms.cell, pbc=atoms.pbc)
     if not frame.pbc.any():
         frame.positions -= frame.positions.mean(axis=0)

@@ -1,1 +1,1 @@
-"""Cells, pairs and neighbours: who is near whom, and is it allowed."""
+"""Cells, pairs, neighbours, and checks of structures against the domain of a model."""

@@ -24,7 +24,7 @@ class Bonds(NamedTuple):
 
 
 class BondChange(NamedTuple):
-    """A pair of atoms that was bonded and is not any more, or the reverse (``made``)."""
+    """A pair of atoms that was bonded and no longer is, or the reverse (``made``)."""
 
     first: int
     second: int
@@ -54,7 +54,7 @@ class BondWatch:
     about either state change nothing. Distances in periodic systems are those of nearest images.
 
     Args:
-        start: Its bonds are the reference; at most some thousand atoms, for a table of all pairs is kept.
+        start: Its bonds are the reference; at most some thousand atoms, because a table of all pairs is kept.
     """
 
     def __init__(self, start: Atoms):
@@ -71,7 +71,7 @@ class BondWatch:
         """Differences from the start at positions (N, 3) Å, given those of earlier calls; empty where nothing has changed.
 
         Args:
-            cell: (3, 3) Å of a periodic system, where it is not that of the call before.
+            cell: (3, 3) Å of a periodic system, if it differs from that of the previous call.
         """
         if self._lattice is not None and cell is not None and not np.array_equal(cell, self._cell):
             self._cell, self._lattice = cell.copy(), lattice_of(cell, self._pbc)
@@ -102,7 +102,7 @@ class BondWatch:
 
 @njit(cache=True)
 def _follow(positions, radii, start, now):
-    """Bring the table of bonds ``now`` (N, N; i < j) up to date; returns in how many places it is not ``start``."""
+    """Update the table of bonds ``now`` (N, N; i < j); returns the number of entries that differ from ``start``."""
     differing = 0
     for i in range(len(positions)):
         for j in range(i + 1, len(positions)):

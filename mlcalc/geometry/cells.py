@@ -1,4 +1,4 @@
-"""Cells and positions that a search for pairs can serve: what it cannot, in native code, ends the process or never ends."""
+"""Checks of cells and positions before a search for pairs, whose native code would crash or never end on invalid ones."""
 
 from functools import lru_cache
 from math import prod, trunc
@@ -17,7 +17,7 @@ _MOST_BOXES = 1e5  # of vesin's grid
 
 
 class _Box(NamedTuple):
-    """The periodic vectors of a cell, and unit vectors at right angles to them and to one another for the other directions.
+    """The periodic vectors of a cell, and unit vectors orthogonal to them and to one another for the other directions.
 
     Attributes:
         vectors: (3, 3) Å, in rows.
@@ -50,8 +50,8 @@ def check_cell(cell, pbc, cutoff: float | None) -> None:
 
 
 def check_positions(positions: np.ndarray, what: str = "positions of atom") -> None:
-    """Raise InputError for positions (N, 3) Å, of atoms or else, that are NaN, infinite, or further than 1 cm from the origin."""
-    if not np.abs(positions).max(initial=0.0) <= LARGEST:  # NaN is not
+    """Raise InputError for positions (N, 3) Å, of atoms or other points, that are NaN, infinite, or over 1 cm from the origin."""
+    if not np.abs(positions).max(initial=0.0) <= LARGEST:  # true for NaN
         finite = np.isfinite(positions).all(axis=1)
         if not finite.all():
             raise InputError(f"{what}(s) {np.flatnonzero(~finite)[:5].tolist()} are NaN or infinite")
@@ -68,9 +68,9 @@ def check_all_pairs(n_atoms: int) -> None:
 def search_box(positions: np.ndarray, cutoff: float, cell: np.ndarray, pbc) -> np.ndarray:
     """A cell in which vesin finds the pairs of a system in seconds and a few GB.
 
-    Directions that are not periodic, beside others that are, get a vector at right angles to these, too long for any pair
-    across it, so that all three can be periodic: else vesin searches them from end to end, which takes for ever when an atom
-    has left a surface.
+    Directions that are not periodic, beside others that are, get a vector orthogonal to these, too long for any pair across
+    it, so that all three can be periodic: otherwise vesin searches them from end to end, which practically never finishes
+    when an atom has left a surface.
 
     Args:
         positions: (N, 3) Å; cutoff: Å; cell: (3, 3) Å; pbc: three booleans or one.
@@ -94,14 +94,14 @@ def search_box(positions: np.ndarray, cutoff: float, cell: np.ndarray, pbc) -> n
         vectors = np.diag(lengths)
     _grid(lengths, cutoff)
     most = min(MOST_PAIRS, _MOST_PER_ATOM * len(positions))
-    if _images(lengths, cutoff) * len(positions) ** 2 <= most:  # no more, even if all atoms are in one place
+    if _images(lengths, cutoff) * len(positions) ** 2 <= most:  # an upper bound, even if all atoms are in one place
         return vectors
-    vectors, _ = minkowski_reduce(vectors, periodic)  # in a skewed cell most images that are looked at are far away
+    vectors, _ = minkowski_reduce(vectors, periodic)  # in a skewed cell most images that are searched are far away
     lengths = tuple(_heights(vectors).tolist())
     n_pairs = _images(lengths, cutoff) * _sum_of_squares(positions @ np.linalg.inv(vectors), _grid(lengths, cutoff))
     if n_pairs > most:
         raise InputError(
-            f"about {n_pairs:.0e} pairs of atoms within {cutoff:g} Å, in a cell of which the planes are {_listed(lengths)} Å "
+            f"about {n_pairs:.0e} pairs of atoms within {cutoff:g} Å, in a cell with planes {_listed(lengths)} Å "
             f"apart: expected at most {most}; are positions and cell in Å?"
         )
     return vectors
@@ -112,7 +112,7 @@ def _widths(positions: np.ndarray) -> np.ndarray:
 
 
 def _images(lengths: tuple[float, ...], cutoff: float) -> float:
-    """About the number of pairs per square of the number of atoms in a box, as wide as the cutoff or as the cell."""
+    """Approximate number of pairs divided by the squared number of atoms, in a box as wide as the cutoff or the cell."""
     return 2.0 * prod(max(1.0, cutoff / length) for length in lengths)
 
 
@@ -132,7 +132,7 @@ def _periodic(pbc) -> tuple[bool, bool, bool]:
 
 @lru_cache(maxsize=64)
 def _box(content: bytes, periodic: tuple[bool, bool, bool]) -> _Box:
-    """Of a cell as bytes. Replicas, and lists made anew, ask for the same one again and again."""
+    """The box of a cell as bytes, cached, because replicas and rebuilt lists need the same one again and again."""
     cell = np.frombuffer(content).reshape(3, 3)
     if not np.abs(cell).max() <= LARGEST:
         raise InputError(f"cell = {cell.tolist()} Å: expected finite numbers of at most {LARGEST:g}")
@@ -143,7 +143,7 @@ def _box(content: bytes, periodic: tuple[bool, bool, bool]) -> _Box:
         )
     vectors = _completed(cell, periodic)
     planes = _heights(vectors)
-    if not (planes[list(periodic)] >= _FLATTEST).all():  # NaN is not
+    if not (planes[list(periodic)] >= _FLATTEST).all():  # true for NaN
         raise InputError(
             f"cell = {cell.tolist()} Å is flat or too small: its lattice planes are {_listed(planes)} Å apart, expected at "
             f"least {_FLATTEST:g} Å"
@@ -160,7 +160,7 @@ def _completed(cell: np.ndarray, periodic: tuple[bool, bool, bool]) -> np.ndarra
 
 
 def _grid(lengths: tuple[float, ...], cutoff: float) -> tuple[int, ...]:
-    """Boxes of vesin's grid along each direction, by its own rule, which divides by 0 when one is far longer than the others."""
+    """Boxes of vesin's grid along each direction, by its own rule, which divides by 0 when one length far exceeds the others."""
     boxes = [max(1, trunc(length / cutoff)) for length in lengths]
     if prod(boxes) > _MOST_BOXES:
         x_to_y, y_to_z = boxes[0] / boxes[1], boxes[1] / boxes[2]

@@ -1,4 +1,4 @@
-"""Which of many structures of one composition are the most different: what is worth a label beside what is chosen already."""
+"""Selection of the most different of many structures of one composition, those that are most worth a label."""
 
 from collections.abc import Iterator
 
@@ -10,9 +10,9 @@ _MOST_NUMBERS = 512  # of a fingerprint
 
 
 def fingerprints(positions: np.ndarray, cell=None, pbc=False) -> np.ndarray:
-    """(M, D) Å: sorted distances of all pairs in structures (M, N, 3) Å, the nearest images where there are any.
+    """(M, D) Å: sorted distances of all pairs in structures (M, N, 3) Å, of nearest images if periodic.
 
-    They do not change with rotation or the order of atoms of one element. Of more than 512 pairs, as many quantiles.
+    They do not change with rotation or the order of atoms of one element. More than 512 pairs are reduced to that many quantiles.
     """
     lattice = lattice_of(cell, pbc) if np.any(pbc) else None
     first, second = np.triu_indices(positions.shape[1], 1)
@@ -29,7 +29,7 @@ def fingerprints(positions: np.ndarray, cell=None, pbc=False) -> np.ndarray:
 def farthest_first(prints: np.ndarray, first: int, least: float) -> Iterator[int]:
     """Indices of structures in the order of greedy farthest-point sampling, from ``first`` on.
 
-    Ends where every structure is within ``least`` Å (root of the mean squared difference of fingerprints) of one that was chosen.
+    Ends where every structure is within ``least`` Å (root of the mean squared difference of fingerprints) of a chosen one.
     """
     scale, chosen = max(prints.shape[1], 1), first
     apart = np.full(len(prints), np.inf)

@@ -1,4 +1,4 @@
-"""Does a structure fit a model? The check at the door, shared by the calculator, the simulations and the client."""
+"""Whether a structure fits a model: the check that the calculator, the simulations and the client share."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,7 +15,7 @@ from mlcalc.geometry.pairs import half_pairs, pairs_within
 
 COINCIDENT = 0.1  # Å; no two nuclei of matter at rest come near this
 _FEW_ATOMS = 500  # all pairs of a molecule of this size are faster than a search, which would also load torch
-# A network interpolates somewhat beyond the distances it was trained on; the nuclear repulsion guards what lies below.
+# A network extrapolates a little beyond the distances of its training; the nuclear repulsion guards those far below.
 _SLACK_SHORT, _SLACK_LONG = 0.9, 1.15
 # Of pairs with hydrogen. A training set of n structures reaches some √(2 ln n) = 4 standard deviations σ into the tail of a
 # distance, a run of 10⁸ beads six. For heavy atoms (σ/r = 0.04) that is 0.9 of the shortest distance, for hydrogen, whose
@@ -25,7 +25,7 @@ _SAME_MASS = 0.01  # relative
 
 
 class ClosestPair(NamedTuple):
-    """The pair of one configuration, or of several replicas, that is the nearest to its limit, or the farthest below it.
+    """The pair of one configuration, or of several replicas, that is nearest to its limit, or farthest below it.
 
     Attributes:
         smallest: Å, smallest distance of any two atoms; infinite where there are none within the cutoff.
@@ -42,7 +42,7 @@ class ClosestPair(NamedTuple):
 
 
 def shortest_allowed(domain) -> float:
-    """Å, the smallest distance that a model with this training domain may be asked for, whatever the elements."""
+    """Å, the smallest distance at which a model with this training domain may be evaluated, whatever the elements."""
     return domain["min_distance_A"] * _SLACK_SHORT if domain.get("min_distance_A") else COINCIDENT
 
 
@@ -52,9 +52,9 @@ def pair_name(first: int, second: int) -> str:
 
 
 def pair_limits(domain, elements: Sequence[int]) -> np.ndarray:
-    """(n, n) Å, smallest distances that a model may be asked for by pair of elements (atomic numbers, in this order).
+    """(n, n) Å, smallest distances at which a model may be evaluated, by pair of elements (atomic numbers, in this order).
 
-    Pairs that the training set never held, and all of models that do not record them, have the one of shortest_allowed.
+    Pairs absent from the training set, and all pairs of models that do not record them, have that of shortest_allowed.
     """
     known = tuple(domain.get("min_distances_A", {}).items())
     return _pair_limits(known, shortest_allowed(domain), tuple(elements), "bead_masses_u" in domain)
@@ -71,15 +71,15 @@ def _pair_limits(known: tuple, general: float, elements: tuple[int, ...], beads:
 
 
 def check_structure(numbers, positions, cell, pbc, elements, domain) -> None:
-    """Raise InputError unless a model with these elements and this training domain can say something about a structure.
+    """Raise InputError unless a structure lies within the elements and the training domain of a model.
 
     Args:
         numbers: (N,) atomic numbers; positions: (N, 3) Å; cell: (3, 3) Å; pbc: three booleans.
-        elements: Atomic numbers that the model knows.
+        elements: Atomic numbers of the model's elements.
         domain: ``min_distance_A`` and ``max_nearest_distance_A`` of the training set, as far as recorded, and
-            ``min_distances_A`` by pair of elements. Distances may lie 10 % below the one (25 % for pairs with hydrogen) and 15 %
-            above the other; a whole structure off by 0.529 is named as Bohr against Å. ``elements``: those that it saw beside
-            others; ``free_elements``: those of which it saw atoms without any neighbour.
+            ``min_distances_A`` by pair of elements. Distances may lie 10 % below the former (25 % for pairs with hydrogen)
+            and 15 % above the latter; distances all off by a factor 0.529 are reported as Bohr against Å. ``elements``: those
+            with neighbours in training; ``free_elements``: those of atoms without any neighbour in training.
     """
     if len(numbers) == 0:
         raise InputError("the structure holds no atoms: expected at least one")
@@ -99,7 +99,7 @@ def check_structure(numbers, positions, cell, pbc, elements, domain) -> None:
 
 
 def _check_unit(nearest: np.ndarray, domain) -> None:
-    """Raise InputError where distances (N,) Å to nearest neighbours would fit, were they in Bohr or converted twice."""
+    """Raise InputError where distances (N,) Å to nearest neighbours would fit if they were in Bohr or converted twice."""
     shortest, longest = domain.get("min_distance_A"), domain.get("max_nearest_distance_A")
     if not (shortest and longest):
         return
@@ -141,18 +141,18 @@ def _check_short(numbers, pairs: tuple, domain) -> None:
 
 
 def _check_free(numbers, domain) -> None:
-    """Raise InputError for atoms without a neighbour of elements that a model has only ever seen with neighbours."""
+    """Raise InputError for atoms without a neighbour, if the training set has their elements only with neighbours."""
     free = {*domain.get("free_elements", ()), *domain.get("lone_elements", ())}
     if domain.get("max_nearest_distance_A") and (unknown := sorted(set(np.unique(numbers).tolist()) - free)):
         names = ", ".join(chemical_symbols[z] for z in unknown)
         raise InputError(
             f"atoms without any neighbour ({names}): this model was trained on neighbours up to "
-            f"{domain['max_nearest_distance_A']:.3f} Å apart and on no free atom of {names}, whose energy it does not know"
+            f"{domain['max_nearest_distance_A']:.3f} Å apart and on no free atom of {names}"
         )
 
 
 def check_elements(numbers, elements, domain, where: str = "") -> None:
-    """Raise InputError for elements that a model does not know, or knows as free atoms alone; arguments as in check_structure."""
+    """Raise InputError for elements that a model lacks, or has only as free atoms; arguments as in check_structure."""
     prefix = f"{where}: " if where else ""
     present = set(np.unique(numbers).tolist())
     if unknown := sorted(present - set(elements)):
@@ -161,12 +161,12 @@ def check_elements(numbers, elements, domain, where: str = "") -> None:
     if len(numbers) > 1 and (lone := sorted(present - set(domain.get("elements", elements)))):
         names = ", ".join(chemical_symbols[z] for z in lone)
         raise InputError(
-            f"{prefix}element {names}: this model was trained on it as a free atom alone, never beside others"
+            f"{prefix}element {names}: this model was trained on it only as a free atom, never with neighbours"
         )
 
 
 def set_bead_masses(atoms, domain, quiet: bool = False) -> None:
-    """Give atoms that say no masses those of a coarse-grained model's beads.
+    """Give atoms without masses those of a coarse-grained model's beads.
 
     A note says so, or that masses differ from those of the beads, unless ``quiet``.
     """
@@ -202,10 +202,10 @@ def _nearest(first, second, distance, n_atoms: int) -> np.ndarray:
 
 
 def _near_pairs(positions, cell, pbc) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(n,) first and second atom of pairs, and their distance in Å; of few atoms all pairs, else those within 5 Å."""
+    """(n,) first and second atom of pairs, and their distance in Å; all pairs of few atoms, otherwise those within 5 Å."""
     periodic = pbc is not None and np.any(pbc)
     if periodic or len(positions) > _FEW_ATOMS:
-        # Nothing within 5 Å is as good as no neighbour for a check of units and collisions.
+        # For a check of units and collisions, an atom with nothing within 5 Å has no neighbour.
         pairs = pairs_within(positions, 5.0, cell if periodic else np.zeros((3, 3)), pbc if periodic else False)
     else:
         pairs = half_pairs(positions, None)

@@ -25,7 +25,7 @@ class Lattice(NamedTuple):
         vectors: (3, 3) Å, rows are reduced lattice vectors, 0 where there is no period; inverse: (3, 3) their pseudo-inverse, 1/Å.
         neighbours: (n, 3) Å, the lattice points next to the origin.
         shortest: Å from an atom to its nearest image.
-        height: Å, least distance of opposite faces: within half of it, every atom has but one image.
+        height: Å, least distance of opposite faces: within half of it, every atom has only one image.
     """
 
     vectors: np.ndarray
@@ -36,7 +36,7 @@ class Lattice(NamedTuple):
 
 
 def lattice_of(cell, pbc=True) -> Lattice | None:
-    """The periods of a cell (3, 3) Å, rows are lattice vectors, in the directions ``pbc`` (3,); None where there is none.
+    """The periods of a cell (3, 3) Å, rows are lattice vectors, in the directions ``pbc`` (3,); None without any.
 
     Raises:
         InputError: The vector of a period is missing, not finite, or depends on the others.
@@ -72,7 +72,7 @@ def check_periods(cell: np.ndarray, pbc: np.ndarray) -> None:
 
 
 def minimum_images(vectors: np.ndarray, lattice: Lattice) -> np.ndarray:
-    """The shortest periodic image of each vector (…, 3) Å, float64; the array itself where all are shortest as they are."""
+    """The shortest periodic image of each vector (…, 3) Å, float64; the array itself if all are shortest already."""
     flat = vectors.reshape(-1, 3)
     safe = 0.25 * lattice.shortest**2
     if not np.einsum("ni,ni->n", flat, flat).max(initial=0.0) > safe:
@@ -110,7 +110,7 @@ def close_distances(positions: np.ndarray, lattice: Lattice, within: float) -> n
     """(n,) Å of all pairs among atoms (N, 3) Å whose nearest images are closer than ``within``, at most half the least height.
 
     Raises:
-        InputError: ``within`` is larger: an atom has several images so far.
+        InputError: ``within`` is larger: an atom has several images within it.
     """
     if within > 0.5 * lattice.height * (1.0 + 1e-9):
         raise InputError(
@@ -123,7 +123,7 @@ def close_distances(positions: np.ndarray, lattice: Lattice, within: float) -> n
 
 @njit(cache=True)
 def _close_squares(positions, periods, inverse, limit, squares):
-    """Fill in squared distances below ``limit``, and say how many; rounded coordinates alone find images that near."""
+    """Fill in squared distances below ``limit``, and return their number; rounding coordinates suffices for images that near."""
     found = 0
     for i in range(len(positions)):
         for j in range(i):

@@ -1,7 +1,7 @@
 """Half pairs of a batch of replicas, kept while atoms move little: Verlet's list with a skin.
 
 Pairs of a replica are sorted by (first, second, lattice translation), and what lies beyond the cutoff is skipped by the kernel.
-A sum over them therefore depends on the positions alone, to the last bit, and not on when the list was made.
+A sum over them therefore depends only on the positions, to the last bit, and not on when the list was built.
 """
 
 from typing import NamedTuple
@@ -12,19 +12,19 @@ from mlcalc.common.compiled import njit
 from mlcalc.common.errors import InputError
 from mlcalc.geometry.pairs import half_pairs, pairs_within
 
-_FEW_ATOMS = 64  # of a molecule: all pairs, once and for ever, cost less than lists that are made anew
-_LONG_ROW = 1000  # pairs of an atom; insertion, which is made for short rows, would take the square of them
+_FEW_ATOMS = 64  # of a molecule: all pairs, listed once, cost less than rebuilt lists
+_LONG_ROW = 1000  # pairs of an atom; insertion sort, for short rows, takes the square of them
 
 
 class Pairs(NamedTuple):
-    """Pairs of all replicas, and who they are to each atom. Replica b holds pairs offset[b] … offset[b + 1] of the flat arrays.
+    """Pairs of all replicas, and the pairs of each atom. Replica b holds pairs offset[b] … offset[b + 1] of the flat arrays.
 
     Attributes:
         offset: (P,) first pair of each replica; count: (P,) number of pairs.
         first, second: (n,) int32 atom indices i, j.
         shift: (n, 3) Å, lattice translation: the vector is r_j − r_i + shift.
-        row: (P, N + 1) pairs row[b, i] … row[b, i + 1] of replica b, counted from offset[b], have i first; empty unless asked for.
-        around: (P, N + 1) entries around[b, i] … around[b, i + 1] of ``link`` belong to atom i; empty unless asked for.
+        row: (P, N + 1) pairs row[b, i] … row[b, i + 1] of replica b, counted from offset[b], have i first; empty unless requested.
+        around: (P, N + 1) entries around[b, i] … around[b, i + 1] of ``link`` belong to atom i; empty unless requested.
         link: (2n,) int32, pairs of each atom, counted from offset[b]: p where the atom is first, −p − 1 where it is second.
     """
 
@@ -44,12 +44,12 @@ class NeighbourList:
     Args:
         cutoff: Å, or None for all pairs of a molecule.
         by_atom: Whether rows and links are needed (threads over atoms).
-        skin: Å by which the list reaches beyond the cutoff; it is made anew when an atom has moved by half of it.
+        skin: Å by which the list reaches beyond the cutoff; it is rebuilt when an atom has moved by half of it.
     """
 
     def __init__(self, cutoff: float | None, by_atom: bool, skin: float):
         self.cutoff, self.by_atom, self.skin = cutoff, by_atom, skin
-        self.builds = 0  # how often a list was made
+        self.builds = 0  # how often a list was built
         self.pairs: Pairs | None = None
         self._positions = np.empty((0, 0, 3))
         self._box: tuple = (None, None)
@@ -63,8 +63,8 @@ class NeighbourList:
             cell: (3, 3) Å, rows are lattice vectors; pbc: three booleans; both None for a molecule.
 
         Raises:
-            InputError: A new list is due and a position is NaN or infinite, or the cell, the pairs or the extent of the atoms are
-                none that can be searched (mlcalc/geometry/cells.py).
+            InputError: A new list is due and a position is NaN or infinite, or the cell, the number of pairs or the extent of the
+                atoms cannot be searched (mlcalc/geometry/cells.py).
         """
         periodic = pbc is not None and np.any(pbc)
         fixed = not periodic and (self.cutoff is None or positions.shape[1] <= _FEW_ATOMS)
@@ -128,14 +128,14 @@ def _moved(positions, reference, limit):
             square = 0.0
             for axis in range(3):
                 square += (positions[b, i, axis] - reference[b, i, axis]) ** 2
-            if not square <= limit * limit:  # NaN has moved too
+            if not square <= limit * limit:  # NaN counts as moved
                 return True
     return False
 
 
 @njit(cache=True)
 def _balance(first, second, shift):
-    """Turn pairs round so that every atom is first in about half of its pairs."""
+    """Swap the atoms of pairs so that every atom is first in about half of its pairs."""
     for p in range(len(first)):
         i, j = first[p], second[p]
         if (i > j) == ((i + j) % 2 == 0) and i != j:

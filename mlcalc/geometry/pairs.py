@@ -54,7 +54,7 @@ def pairs_within(positions: np.ndarray, cutoff: float, cell, pbc) -> HalfPairs:
 
 
 def distances_within(positions: np.ndarray, cutoff: float, cell, pbc) -> np.ndarray:
-    """(n_pairs,) Å of all pairs that are nearer than the cutoff, periodic images included; arguments as in half_pairs."""
+    """(n_pairs,) Å of all pairs closer than the cutoff, periodic images included; arguments as in half_pairs."""
     pairs = pairs_within(positions, cutoff, cell, pbc)
     distances = np.linalg.norm(positions[pairs.second] - positions[pairs.first] + pairs.shift, axis=1)
     return distances[distances < cutoff]

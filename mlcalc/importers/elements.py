@@ -1,4 +1,4 @@
-"""The elements that a checkpoint's user says it was trained on."""
+"""The elements of a checkpoint's training set, which the user names."""
 
 from ase.data import atomic_numbers
 
@@ -6,7 +6,7 @@ from mlcalc.common.errors import InputError
 
 
 def atomic_numbers_of(symbols: tuple[str, ...], n_rows: int) -> tuple[int, ...]:
-    """Sorted atomic numbers; InputError for what is no element, or has no row in an embedding of ``n_rows`` rows from 0."""
+    """Sorted atomic numbers; InputError for an unknown element, or one without a row in an embedding of ``n_rows`` rows from 0."""
     for symbol in symbols:
         if symbol not in atomic_numbers or symbol == "X":
             raise InputError(f"element {symbol!r}: expected chemical symbols such as H or C")

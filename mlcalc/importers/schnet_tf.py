@@ -31,7 +31,7 @@ _BLOCK_LAYERS = {
     "f2out.1": "Dense",
 }
 _READOUT_LAYERS = {"readout.0": "Dense", "readout.1": "Dense_1"}
-_LAYER = re.compile(r"([^/]+/)*[^/]+/[Wb]")  # weights and biases; those of optimizers carry a name more
+_LAYER = re.compile(r"([^/]+/)*[^/]+/[Wb]")  # weights and biases; those of optimizers have one more name
 
 
 def import_schnet_tf(folder: str | Path, elements: tuple[str, ...] = ("C",)) -> Model:
@@ -40,11 +40,11 @@ def import_schnet_tf(folder: str | Path, elements: tuple[str, ...] = ("C",)) -> 
     Args:
         folder: The folder of a trained model (it holds ``validation/best_model.index``), or the path of a checkpoint without
             its ``.index``.
-        elements: Symbols that the network was trained on. The checkpoint does not say, and its embedding table has rows of
-            random numbers for the others; the published C20 networks know carbon alone.
+        elements: Symbols that the network was trained on. The checkpoint does not record them, and its embedding table has
+            rows of random numbers for the others; the published C20 networks have only carbon.
 
     Raises:
-        InputError: No checkpoint there, a damaged one, one of another network, or an unknown element.
+        InputError: No checkpoint, a damaged one, one of another network, or an unknown element.
     """
     prefix = _checkpoint(Path(folder))
     tensors = {name.removesuffix(":0"): array for name, array in read_tf_bundle(prefix).items()}
@@ -105,7 +105,7 @@ def _translate(tensors: dict[str, np.ndarray], symbols: tuple[str, ...]) -> tupl
 
 
 def _check_all_used(tensors: dict[str, np.ndarray], n_interactions: int) -> None:
-    """Raise InputError for layers that _translate leaves out: the network would not be the same without them."""
+    """Raise InputError for layers that _translate leaves out: without them the network would be another one."""
     layers = {f"interaction_{t}/{theirs}" for t in range(n_interactions) for theirs in _BLOCK_LAYERS.values()}
     used = {f"{layer}/{what}" for layer in (*layers, *_READOUT_LAYERS.values()) for what in "Wb"}
     used -= {f"{layer}/b" for layer in layers if layer.endswith("in2fac")}

@@ -1,6 +1,6 @@
-"""SchNetPack 2 checkpoints (``best_model``: a whole module, saved by torch.save) to model files, without SchNetPack.
+"""SchNetPack 2 checkpoints (``best_model``: a complete module, saved by torch.save) to model files, without SchNetPack.
 
-Neither is torch needed: mlcalc/importers/torch_file.py reads the file, of which nothing is ever executed.
+Torch is not needed either: mlcalc/importers/torch_file.py reads the file and executes nothing of it.
 
 Source: Schütt et al., J. Chem. Phys. 158, 144801 (2023), doi:10.1063/5.0138367.
 """
@@ -27,12 +27,12 @@ def import_schnetpack(
     """The SchNet of a SchNetPack 2 checkpoint, with its offsets of the energy.
 
     Args:
-        energy_unit, length_unit: Of the model, which the file does not say: keys of ENERGY_UNITS and LENGTH_UNITS.
-        elements: Symbols of the elements that it was trained on. The file does not say; None for those of its single-atom
-            energies, or, where it has none, all that its embedding has rows for.
+        energy_unit, length_unit: Units of the model, which the file does not record: keys of ENERGY_UNITS and LENGTH_UNITS.
+        elements: Symbols of the elements that it was trained on, which the file does not record; None for those of its
+            single-atom energies, or, if it has none, all that its embedding has rows for.
 
     Raises:
-        InputError: No such file, a damaged one, a network of another architecture, a unit or an element that is none.
+        InputError: No such file, a damaged one, a network of another architecture, an unknown unit or element.
     """
     for name, unit, known in (
         ("energy unit", energy_unit, ENERGY_UNITS), ("length unit", length_unit, LENGTH_UNITS)
@@ -103,7 +103,7 @@ def _translate(
 
 
 def _readout(module: Hollow) -> Hollow:
-    """The one module that makes the energy."""
+    """The one module that computes the energy."""
     for other in module.input_modules.children:
         _expect(other.kind, "PairwiseDistances", what="an input module of the class")
     for other in module.output_modules.children:
@@ -125,7 +125,7 @@ def _check_representation(schnet: Hollow) -> None:
     _expect(schnet.radial_basis.kind, "GaussianRBF", what="a radial basis of the class")
     _expect(schnet.cutoff_fn.kind, "CosineCutoff", what="a cutoff function of the class")
     if getattr(schnet, "electronic_embeddings", None) and schnet.electronic_embeddings.children:
-        raise InputError("electronic embeddings (charge, spin): there is no place for them")
+        raise InputError("electronic embeddings (charge, spin): expected none")
     filters, features = _number(schnet.n_filters), _number(schnet.n_atom_basis)
     if filters != features:
         raise InputError(f"{filters} filters for {features} features: expected as many of both")
@@ -169,7 +169,7 @@ def _dense(dense: Hollow, name: str) -> dict[str, np.ndarray]:
     return {f"{name}.weight": _array(dense.weight), f"{name}.bias": _array(dense.bias)}
 
 
-# What a file holds where a word, a number or an array belongs may be anything, also what takes for ever to print or to compare.
+# Where a word, a number or an array belongs, a file may hold anything, even objects that take exponential time to print.
 
 
 def _text(value) -> str:

@@ -59,11 +59,11 @@ def _table(file: bytes) -> Iterator[tuple[bytes, bytes]]:
     for _, value in _records(_block(file, *index_block)):
         offset, size = _handle(value, 0)[0]
         if offset < end:
-            raise ValueError("blocks of the index that lie over each other")
+            raise ValueError("blocks of the index that overlap")
         end = offset + size
         for key, content in _records(_block(file, offset, size)):
             if key <= last and last:
-                raise ValueError(f"a key that is not behind the one before, {key[:40]!r}")
+                raise ValueError(f"a key out of order, {key[:40]!r}")
             last = key
             yield key, content
 
@@ -105,7 +105,7 @@ def _records(block: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 class _Place(NamedTuple):
-    """Where the numbers of a tensor lie; a dtype of None for types that are no numbers (strings)."""
+    """Where the numbers of a tensor lie; a dtype of None for types that are not numbers (strings)."""
 
     dtype: np.dtype | None
     shape: tuple[int, ...]
@@ -115,7 +115,7 @@ class _Place(NamedTuple):
 
 
 def _place(entry: dict[int, list]) -> _Place:
-    """What a BundleEntryProto says."""
+    """The place that a BundleEntryProto gives."""
     dimensions = _fields(_message(entry, 2)).get(2, [])
     shape = tuple(_number(_fields(dimension), 1) for dimension in dimensions)
     shard, offset, size = (_number(entry, field) for field in (3, 4, 5))

@@ -1,8 +1,8 @@
-"""Objects in a file of torch.save, read without torch: hollow ones, and NumPy arrays for tensors.
+"""Files of torch.save, read without torch: hollow objects, and NumPy arrays for tensors.
 
 The file is an uncompressed zip archive of a pickle (``data.pkl``, protocol 2) and the numbers that its tensors point into
-(``data/KEY``). Every class and function that the pickle names becomes a hollow class of that name, which keeps what it is given and
-does nothing: nothing of the file is ever executed. Declared sizes are checked against the file's own before they are used.
+(``data/KEY``). Every class and function that the pickle names becomes a hollow class of that name, which keeps its state and
+does nothing: no code of the file is ever executed. Declared sizes are checked against the file's own before they are used.
 
 Format: torch/csrc/jit/serialization/docs/serialization.md of PyTorch; Python's ``pickletools``.
 """
@@ -59,7 +59,7 @@ def read_torch_file(path: Path) -> Any:
     """The object in a file of torch.save.
 
     Raises:
-        InputError: Not such a file, a damaged one, one that declares more than it holds, or one of more than 128 MiB.
+        InputError: Not a file of torch.save, a damaged one, one that declares more than it holds, or one of more than 128 MiB.
     """
     if not os.path.isfile(path):
         raise InputError("no such file")
@@ -95,7 +95,7 @@ def _check_members(archive: zipfile.ZipFile, size: int) -> str:
 class _Machine:
     """Runs the instructions of a pickle that torch.save uses, and no others; keys of tables are names or numbers.
 
-    Nested tuples and lists that share their parts take for ever to hash, to compare and to print: none of it is done here.
+    Nested tuples and lists that share their parts take exponential time to hash, compare or print: this class does none of it.
     """
 
     def __init__(self, archive: zipfile.ZipFile, folder: str):
@@ -124,7 +124,7 @@ class _Machine:
         return made
 
     def mark(self, _) -> None:
-        """What follows belongs together."""
+        """Start a group of objects."""
         self._below.append(self._stack)
         self._stack = []
 
@@ -134,7 +134,7 @@ class _Machine:
 
     def _last(self, count: int) -> list:
         if len(self._stack) < count:
-            raise InputError("an instruction without what it needs")
+            raise InputError("an instruction without its operands")
         items = self._stack[-count:]
         del self._stack[-count:]
         return items
@@ -153,17 +153,17 @@ class _Machine:
         found = _MAKERS.get(f"{module}.{name}") or self._classes.get(name)
         if found is None:
             if len(self._classes) == _MOST_CLASSES or not name.replace(".", "").isidentifier():
-                raise InputError(f"names more than {_MOST_CLASSES} classes, or {name[:60]!r}, which is none")
+                raise InputError(f"names more than {_MOST_CLASSES} classes, or {name[:60]!r}, which is not one")
             found = self._classes[name] = type(name, (Hollow,), {})
         self._stack.append(found)
 
     def call(self, _) -> None:
-        """Call a hollow class or a maker of tensors, and nothing else."""
+        """Call a hollow class or a function that makes tensors, and nothing else."""
         function, arguments = self._last(2)
         known = isinstance(function, type) and issubclass(function, Hollow)
         known = known or (callable(function) and function in _MAKERS.values())
         if not known or not isinstance(arguments, tuple):
-            raise InputError("the file calls what cannot be called")
+            raise InputError("the file calls something that is not callable")
         self._stack.append(function(*arguments))
 
     def build(self, _) -> None:
@@ -172,20 +172,20 @@ class _Machine:
         if isinstance(target, Hollow) and type(state) is dict:
             vars(target).update(state)
         elif type(target) is not dict:  # attributes of an OrderedDict are of no use here
-            raise InputError("the file gives attributes to what has none")
+            raise InputError("the file sets attributes of an object that has none")
         self._stack.append(target)
 
     def append(self, items: list) -> None:
         """Put items at the end of a list."""
         if type(self._stack[-1]) is not list:
-            raise InputError("the file appends to what is no list")
+            raise InputError("the file appends to something that is not a list")
         self._stack[-1].extend(items)
 
     def fill(self, items: list) -> None:
         """Put keys and values into a table."""
         keys, values = items[::2], items[1::2]
         if type(self._stack[-1]) is not dict or not all(type(key) in (str, int) for key in keys):
-            raise InputError("a table of the file has keys that are no names")
+            raise InputError("a table of the file has keys that are neither text nor integers")
         self._stack[-1].update(zip(keys, values, strict=True))
 
     def storage(self, _) -> None:
@@ -199,7 +199,7 @@ class _Machine:
             self._storages[key] = np.frombuffer(self._archive.read(f"{self._folder}data/{key}"), wanted)
         found = self._storages[key]
         if len(found) != count or found.dtype != wanted:
-            raise InputError(f"other numbers declared than the {len(found)} of {found.dtype} that the file has")
+            raise InputError(f"a declared storage differs from the {len(found)} numbers of {found.dtype} in the file")
         self._stack.append(found)
 
     def pack(self, items: list) -> None:
@@ -209,7 +209,7 @@ class _Machine:
 
 def _table(*pairs) -> dict:
     if pairs:
-        raise InputError("a table of the file is made in a way that cannot be read")
+        raise InputError("a table of the file is built in an unsupported way")
     return {}
 
 
@@ -219,7 +219,7 @@ def _tensor(storage, offset, size, stride, requires_grad=False, hooks=None, meta
     if not isinstance(storage, np.ndarray) or len(size) != len(stride) or len(size) > _MOST_DIMENSIONS or metadata:
         raise InputError("a tensor that cannot be read")
     if not all(type(length) is int and length >= 0 for length in lengths):
-        raise InputError("a tensor of a shape that is none")
+        raise InputError("a tensor of an impossible shape")
     end = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) + 1
     if 0 in size:
         return np.empty(size, storage.dtype)

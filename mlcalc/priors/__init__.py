@@ -1,4 +1,4 @@
-"""Terms of physics that lie under a network, and are part of the energy while it is trained: a file each, and a row here."""
+"""Physical terms added to a network, and part of the energy during training: a file each, and a row here."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

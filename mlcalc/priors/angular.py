@@ -1,13 +1,13 @@
-"""The angular prior of Stillinger and Weber: what a triple of atoms adds to the energy for the angle that it makes.
+"""The angular prior of Stillinger and Weber: the energy of a triple of atoms as a function of its angle.
 
-SchNet represents angles only indirectly, through repeated sums over neighbours. Where directions make the structure, as hydrogen
-bonds make that of water, this term gives the angle directly, and the network the rest. Like the repulsion
-(mlcalc/priors/repulsion.py) it is part of the energy while training::
+SchNet represents angles only indirectly, through repeated sums over neighbours. Where directions determine the structure, as
+hydrogen bonds do in water, this term gives the angle directly, and the network the rest. Like the repulsion
+(mlcalc/priors/repulsion.py) it is part of the energy during training::
 
     E = λ Σ_i Σ_{j<k} h_ij h_ik (cos θ_jik − c)²     λ strength, eV; c cosine of the angle that costs nothing
     h(r) = exp(γ/(r − a)) for r < a, else 0          γ decay, a cutoff, Å; smooth to all orders at a
 
-The same without triples, of atom i with unit vectors û to its neighbours::
+The same without triples, for atom i with unit vectors û to its neighbours::
 
     E_i = ½λ (Q:Q − 2c V·V + c² S² − (1 − c)² Σ_j h_ij²)
     S = Σ_j h_ij,   V = Σ_j h_ij û_ij,   Q = Σ_j h_ij û_ij⊗û_ij
@@ -54,7 +54,7 @@ class AngularPrior:
 
 
 class _Numbers(NamedTuple):
-    """An AngularPrior, as Numba takes it."""
+    """An AngularPrior as Numba accepts it."""
 
     strength: float
     cosine: float
@@ -63,10 +63,10 @@ class _Numbers(NamedTuple):
 
 
 def triple_energies(one: np.ndarray, two: np.ndarray, prior: AngularPrior) -> np.ndarray:
-    """(n,) eV of angles between vectors (n, 3) Å from their apex: the definition, for those who want triples one by one."""
+    """(n,) eV of angles between vectors (n, 3) Å from their apex: the definition, for callers that need single triples."""
     lengths = np.linalg.norm(one, axis=1), np.linalg.norm(two, axis=1)
     cosine = (one * two).sum(axis=1) / (lengths[0] * lengths[1])
-    near = [np.minimum(r, prior.cutoff - 1e-3 * prior.decay) for r in lengths]  # where h is zero to the last bit
+    near = [np.minimum(r, prior.cutoff - 1e-3 * prior.decay) for r in lengths]  # where h underflows to zero
     weight = np.exp(sum(prior.decay / (r - prior.cutoff) for r in near))
     return prior.strength * weight * (cosine - prior.cosine) ** 2
 
@@ -115,7 +115,7 @@ def _add_to_replica(q, begin, count, pairs, prior, forces, atomic, virial):
             forces[j, axis] -= gradient[axis]
             for other in range(3):
                 virial[axis, other] += distances[k] * units[k, axis] * gradient[other]
-        # What a neighbour makes with itself, and no triple does, at either end.
+        # Subtract, at both ends, the term of a neighbour with itself, which is not a triple.
         own = 0.5 * prior.strength * ((1.0 - prior.cosine) * weights[k]) ** 2
         atomic[i] -= own
         atomic[j] -= own
@@ -129,7 +129,7 @@ def _add_to_replica(q, begin, count, pairs, prior, forces, atomic, virial):
 
 @njit(cache=True, error_model="numpy")
 def _add_moments(moments, i, sign, units, k, h):
-    """Count pair k, with its unit vector in units (n_pairs, 3), with atom i; moments (N, 13)."""
+    """Add pair k, with its unit vector in units (n_pairs, 3), to the moments (N, 13) of atom i."""
     moments[i, 0] += h
     for a in range(3):
         moments[i, 1 + a] += sign * h * units[k, a]
@@ -157,7 +157,7 @@ def _gradient(moments, i, j, units, k, r, h, prior, gradient):
     by_weight = prior.cosine**2 * (moments[i, 0] + moments[j, 0]) - 2.0 * (1.0 - prior.cosine) ** 2 * h
     along = 0.0
     for a in range(3):
-        # (Qû − cV)_a of both; V of the second is met with −û.
+        # (Qû − cV)_a of both; V of the second goes with −û.
         first_moment = moments[i, 1 + a] - moments[j, 1 + a]
         turned = -prior.cosine * first_moment
         for b in range(3):

@@ -1,7 +1,7 @@
 """Ziegler–Biersack–Littmark repulsion between nuclei, switched off before bonding distances.
 
-A network knows nothing of distances that its training set never held; this pair term keeps atoms apart there. It is
-part of the energy while training, so inside the training domain the network corrects for it.
+A network is undetermined at distances absent from its training set; this pair term keeps atoms apart there. It is
+part of the energy during training, so inside the training domain the network corrects for it.
 
 V(r) = Z_i Z_j e²/(4πε₀ r) · φ(r/a) · S(r),  φ(x) = Σ_k c_k exp(−d_k x),  a = 0.8854 a₀ / (Z_i^0.23 + Z_j^0.23),
 S(r) falls from 1 at r_c/2 to 0 at r_c as 1 − 10u³ + 15u⁴ − 6u⁵ (twice continuously differentiable).
@@ -25,7 +25,7 @@ _LENGTH = 0.8854 * Bohr
 
 @dataclass(frozen=True)
 class Repulsion:
-    """Repulsion between nuclei, switched off at ``cutoff`` (Å); raises InputError for a cutoff that is none."""
+    """Repulsion between nuclei, switched off at ``cutoff`` (Å); raises InputError for an invalid cutoff."""
 
     cutoff: float
 
@@ -50,7 +50,7 @@ def zbl_prefactor(z_i, z_j):
 
 @register_jitable
 def zbl_pair(r, z_i, z_j, cutoff):
-    """Energy (eV) and its derivative by r (eV/Å) of one pair at distance r < cutoff (Å)."""
+    """Energy (eV) and its derivative with respect to r (eV/Å) of one pair at distance r < cutoff (Å)."""
     a = screening_length(z_i, z_j)
     phi, dphi = 0.0, 0.0
     for k in range(4):

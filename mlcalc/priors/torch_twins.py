@@ -1,4 +1,4 @@
-"""The priors in torch: what training differentiates, and the twins of the compiled ones."""
+"""The priors in torch, which training differentiates: the twins of the compiled ones."""
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ def pair_repulsion(prior: Repulsion, z_i: Tensor, z_j: Tensor, distance: Tensor)
 
 
 def repulsion_energies(prior: Repulsion, numbers: Tensor, first: Tensor, second: Tensor, vectors: Tensor) -> Tensor:
-    """As Prior.energies; half of each pair goes to either atom."""
+    """As Prior.energies; half of each pair goes to each atom."""
     z = numbers.to(vectors.dtype)
     half = 0.5 * pair_repulsion(prior, z[first], z[second], torch.linalg.vector_norm(vectors, dim=1))
     return torch.zeros_like(z).index_add(0, first, half).index_add(0, second, half)

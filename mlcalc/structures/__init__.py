@@ -1,1 +1,1 @@
-"""What files say of structures: elements, positions, labels, units, charge and spin."""
+"""Structures from files: elements, positions, labels, units, charge and spin."""

@@ -1,8 +1,8 @@
-"""Total charge and spin multiplicity: part of what a structure is, from its file to its label and to the model.
+"""Total charge and spin multiplicity of a structure, from its file to its label and to the model.
 
-Files say them in several ways: keys of the comment line (``charge``, ``total_charge`` …; ``multiplicity``, or ``spin``, by
+Files give them in several ways: keys of the comment line (``charge``, ``total_charge`` …; ``multiplicity``, or ``spin``, by
 which OMol25 and MACE mean the multiplicity), or ASE's initial charges and magnetic moments of the atoms. Engines take a structure
-that says nothing as neutral and of the lowest multiplicity.
+that gives neither as neutral and of the lowest multiplicity.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ _NEAR = 0.05  # partial charges and moments of atoms are printed with few digits
 
 
 class ElectronicState(NamedTuple):
-    """What a structure says of its electrons; None where it says nothing.
+    """Charge and multiplicity of a structure; None for what it does not give.
 
     Attributes:
         charge: Total charge, e.
@@ -39,10 +39,10 @@ class ElectronicState(NamedTuple):
 
 
 def electronic_state(atoms: Atoms, where: str = "the structure") -> ElectronicState:
-    """What ``info`` and the initial charges and moments of the atoms say.
+    """The state that ``info`` and the initial charges and moments of the atoms give.
 
     Raises:
-        InputError: Numbers that are not whole, that contradict each other, or that do not fit the number of electrons.
+        InputError: Numbers that are not integers, that contradict each other, or that do not fit the number of electrons.
     """
     charge = _one("charge", _from_info(atoms, _CHARGE) + _sum(atoms, "initial_charges"), where)
     moments = [(f"sum of {name}", abs(value) + 1) for name, value in _sum(atoms, "initial_magmoms")]
@@ -59,7 +59,7 @@ def electronic_state(atoms: Atoms, where: str = "the structure") -> ElectronicSt
 
 
 def state_of_results(results: dict) -> ElectronicState:
-    """What the charges and the magnetic moment of an earlier calculation say, where they add up to whole numbers other than 0."""
+    """The state from the charges and the magnetic moment of an earlier calculation, if they add up to integers other than 0."""
     charge = _whole(np.sum(results["charges"])) if "charges" in results else None
     moment = results.get("magmom", np.sum(results["magmoms"]) if "magmoms" in results else None)
     unpaired = None if moment is None else _whole(np.abs(np.sum(moment)))
@@ -67,7 +67,7 @@ def state_of_results(results: dict) -> ElectronicState:
 
 
 def is_ground(atoms: Atoms, state: ElectronicState) -> bool:
-    """Whether a state is what a structure that says nothing is taken for: neutral, of the lowest multiplicity."""
+    """Whether a state is the default of a structure that gives none: neutral, of the lowest multiplicity."""
     return not state.charge and state.multiplicity in (None, _lowest(atoms.numbers, 0))
 
 
@@ -78,22 +78,22 @@ def check_state(
     where: str = "the structure",
     reason: str = "this model was trained on",
 ) -> ElectronicState:
-    """The state that energies are of: what a structure says, or what a model or an engine computes where it says nothing.
+    """The state of the energies: that of a structure, or that of the model or engine if the structure gives none.
 
     Args:
         numbers: (N,) atomic numbers.
-        domain: ``charge`` and ``multiplicity`` of a training set or an engine; one that records none knows neutral structures of
-            the lowest multiplicity.
-        reason: For the message.
+        domain: ``charge`` and ``multiplicity`` of a training set or an engine; one that records none stands for neutral structures
+            of the lowest multiplicity.
+        reason: Text for the message.
 
     Raises:
-        InputError: The structure says another charge or multiplicity.
+        InputError: The structure has another charge or multiplicity.
     """
     charge = domain.get("charge", 0)
     known = domain.get("multiplicity") or _lowest(numbers, charge)
     for what, said, given in (("charge", state.charge, charge), ("multiplicity", state.multiplicity, known)):
         if said is not None and said != given:
-            raise InputError(f"{where} says {what} {said}, but {reason} {what} {given}")
+            raise InputError(f"{where} has {what} {said}, but {reason} {what} {given}")
     return ElectronicState(charge or state.charge, domain.get("multiplicity") or state.multiplicity)
 
 
@@ -107,14 +107,14 @@ def _from_info(atoms: Atoms, names: set[str]) -> list[tuple[str, float]]:
 
 
 def _sum(atoms: Atoms, name: str) -> list[tuple[str, float]]:
-    """The sum of a column that is not zero throughout, which says nothing: many programs write such columns."""
+    """The sum of a column; a column of zeros means nothing: many programs write such columns."""
     column = atoms.arrays.get(name, np.zeros(1))
     total = float(column.sum()) if column.ndim == 1 else float(np.linalg.norm(column.sum(axis=0)))
     return [(name, total)] if np.any(column) else []
 
 
 def _one(what: str, said: list[tuple[str, float]], where: str) -> int | None:
-    """The one whole number that all sources give."""
+    """The one integer that all sources give."""
     found = {}
     for name, value in said:
         number = None if isinstance(value, bool | np.bool_) else _whole(value)
@@ -123,7 +123,7 @@ def _one(what: str, said: list[tuple[str, float]], where: str) -> int | None:
         found[name] = number
     if len(set(found.values())) > 1:
         listed = ", ".join(f"{name} = {value}" for name, value in found.items())
-        raise InputError(f"{where}: says more than one {what}: {listed}")
+        raise InputError(f"{where}: gives more than one {what}: {listed}")
     return next(iter(found.values()), None)
 
 

@@ -1,4 +1,4 @@
-"""The comment line of i-PI's xyz files, which ASE does not know: ``# CELL(abcABC): … positions{angstrom} cell{angstrom}``.
+"""The comment line of i-PI's xyz files, which ASE does not read: ``# CELL(abcABC): … positions{angstrom} cell{angstrom}``.
 
 The cell is given by lengths and angles (abcABC), as i-PI's matrix with lattice vectors in columns (H), or as a matrix with lattice
 vectors in rows, of any orientation (GENH). Units stand in braces; without them lengths are in Bohr.
@@ -28,13 +28,13 @@ _PREFIXES = {
 
 
 class IpiFrame(NamedTuple):
-    """What the comment of a frame says.
+    """The contents of a frame's comment.
 
     Attributes:
-        cell: (3, 3) Å, rows are lattice vectors; zeros where it names none.
+        cell: (3, 3) Å, rows are lattice vectors; zeros if it gives none.
         factor: Å for a unit of the positions.
         quantity: One of POSITIONS.
-        bare: Whether it names no unit for the positions, which so are in Bohr.
+        bare: Whether it names no unit for the positions, which are then in Bohr.
     """
 
     cell: np.ndarray
@@ -49,10 +49,10 @@ def read_ipi_comment(
     """Cell and units that the comment line of an xyz file gives, None where it is not one of i-PI's.
 
     Args:
-        bare_unit, bare_cell_unit: Units of positions and cell without braces; i-PI reads such as atomic units.
+        bare_unit, bare_cell_unit: Units of positions and cell without braces; i-PI reads them as atomic units.
 
     Raises:
-        InputError: Another quantity than positions, a unit that is no length, or a cell that cannot be.
+        InputError: Another quantity than positions, a unit that is not a length, or an impossible cell.
     """
     if re.search(r"\b(Properties|Lattice)\s*=", comment, re.IGNORECASE):
         return None  # ASE's own
@@ -73,7 +73,7 @@ def read_ipi_comment(
 def image_gaps(positions: np.ndarray, cell: np.ndarray) -> np.ndarray:
     """(3,) Å of vacuum between a structure and its periodic images, along the normals of the cell's faces.
 
-    Nothing is wrapped: gaps are negative where positions reach over more than the cell. No atom is nearer to an image of another
+    Nothing is wrapped: gaps are negative where positions extend beyond the cell. No atom is nearer to an image of another
     than the smallest gap: a structure whose gaps exceed the reach of a potential is a molecule to it, periodic or not.
 
     Args:
@@ -85,7 +85,7 @@ def image_gaps(positions: np.ndarray, cell: np.ndarray) -> np.ndarray:
 
 
 def is_lone_molecule(positions: np.ndarray, cell: np.ndarray) -> bool:
-    """Whether a cell is the mere box of a molecule: wider vacuum about it than the reach of any model here; as image_gaps."""
+    """Whether a cell only encloses a molecule, with more vacuum around it than the reach of any model here; as image_gaps."""
     return bool((image_gaps(positions, cell) > LONE_A).all())
 
 
@@ -134,5 +134,5 @@ def _matrix(form: str, text: str) -> np.ndarray:
         except (AssertionError, ValueError, ZeroDivisionError):
             cell = np.full((3, 3), np.nan)
     if not np.isfinite(cell).all() or (numbers[:3] <= 0).any():
-        raise InputError(f"{quoted!r} in i-PI's comment: there is no such cell")
+        raise InputError(f"{quoted!r} in i-PI's comment: such a cell is impossible")
     return cell

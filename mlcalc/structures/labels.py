@@ -1,8 +1,8 @@
-"""Energies and forces of labelled structures: under which names a file has them, in which unit, in how many of its frames.
+"""Energies and forces of labelled structures: their names in a file, their unit, and the number of frames that have them.
 
-By default energies and forces are those that ASE reads as such. Where a file holds a free energy beside the energy, it is taken:
-the forces are its derivatives (codes with smeared occupations extrapolate ``energy`` to zero width). Any other name has to be asked
-for: what lies under it may be of another method.
+By default energies and forces are those that ASE reads as such. If a file holds a free energy beside the energy, it is used:
+the forces are its derivatives (codes with smeared occupations extrapolate ``energy`` to zero width). Any other name must be
+requested: its values may come from another method.
 """
 
 from typing import NamedTuple
@@ -23,7 +23,7 @@ class LabelNames(NamedTuple):
     Attributes:
         energy: Key of the energies in the comment line; empty for ``free_energy`` or ``energy``.
         forces: Name of the columns of the forces; empty for ``forces``.
-        unit: Unit of the energies, a key of ENERGY_UNITS, forces in that over Å; empty for what the file says, or eV.
+        unit: Unit of the energies, a key of ENERGY_UNITS, forces in that unit per Å; empty for the one that the file states, or eV.
     """
 
     energy: str = ""
@@ -39,9 +39,9 @@ class Contents(NamedTuple):
 
     Attributes:
         name: Of the file; frames: structures; atoms: smallest and largest number of atoms.
-        energies, forces: Structures that have them, and under which name; unit: of both in the file.
-        others: Names that look like energies or forces and were not taken.
-        charges: Total charges that structures say; constrained, weighed: structures with constraints (dropped) and with masses.
+        energies, forces: Number of structures that have them, and their name; unit: of both in the file.
+        others: Names that look like energies or forces and were not used.
+        charges: Total charges that structures give; constrained, weighed: structures with constraints (dropped) and with masses.
     """
 
     name: str
@@ -90,8 +90,8 @@ def read_labels(frames: list, path, names: LabelNames = DEFAULT_NAMES, energy_on
         energy_only: Whether structures may lack forces, if they have an energy and nothing in the file looks like forces.
 
     Raises:
-        InputError: Forces that are missing (the message names what there is instead) or no numbers; a name in no structure; units
-            that are not stated, or differ; free energies in a part of the structures.
+        InputError: Forces that are missing (the message names what was found instead) or not numbers; a name in no structure;
+            units that are not stated, or differ; free energies in only some structures.
     """
     scale, unit = _unit(frames, path, names.unit)
     energies, energy_name = _energies(frames, path, names.energy)
@@ -117,14 +117,14 @@ def _unit(frames: list, path, asked: str) -> tuple[float, str]:
         if atoms.info.get("energy_unit") == UNSTATED:
             if not asked:
                 raise InputError(
-                    f"{path}: does not say the unit of its energies; set energy_unit (of MD17 and rMD17 it is kcal/mol), one of "
+                    f"{path}: does not state the unit of its energies; set energy_unit (of MD17 and rMD17 it is kcal/mol), one of "
                     f"{', '.join(ENERGY_UNITS)}"
                 )
             continue
         if (unit := stated_energy_unit(atoms.info, f"{path}: structure {number}")) is not None:
             stated.add(unit)
     if len(stated | ({asked} if asked else set())) > 1:
-        said = f"energy_unit = {asked!r}, but its structures say" if asked else "its structures say"
+        said = f"energy_unit = {asked!r}, but its structures state" if asked else "its structures state"
         raise InputError(f"{path}: {said} {' and '.join(sorted(stated))}: expected one unit")
     unit = asked or (stated.pop() if stated else "eV")
     return ENERGY_UNITS[unit], unit
@@ -144,8 +144,8 @@ def _energies(frames: list, path, key: str) -> tuple[np.ndarray, str]:
     differ = bool((np.abs(free - plain)[both] > _SAME_EV).any())
     if differ and np.isfinite(plain[np.isnan(free)]).any():
         raise InputError(
-            f"{path}: free_energy in {np.isfinite(free).sum()} of {len(frames)} structures, where it differs from energy, which "
-            "others have alone: set energy_key to one of them"
+            f"{path}: free_energy in {np.isfinite(free).sum()} of {len(frames)} structures, where it differs from energy; the "
+            "others have only energy: set energy_key to one of them"
         )
     name = "free_energy" if differ or (np.isnan(plain).all() and np.isfinite(free).any()) else "energy"
     return np.where(np.isnan(free), plain, free), name
@@ -185,7 +185,7 @@ def _checked_forces(atoms, forces: np.ndarray, where: str) -> np.ndarray:
 
 
 def _find(atoms, key: str):
-    """What a structure has under a name: in its comment, its columns, its results, or the tables of an ASE database."""
+    """The value of a name in a structure: in its comment, its columns, its results, or the tables of an ASE database."""
     rows = (atoms.info.get(name) or {} for name in ("key_value_pairs", "data"))
     tables = (atoms.info, atoms.arrays, _results(atoms), *rows)
     return next((table[key] for table in tables if key in table), None)

@@ -1,7 +1,7 @@
 """Data sets in NumPy's archives: MD17, rMD17 and the like, one molecule in many geometries. No pickle is read.
 
 Positions are in Å; energies and forces are left as they are, with the unit that the file states (``e_unit``) in
-``info["energy_unit"]``. MD17 and rMD17 count in kcal/mol, and not all of their files say so.
+``info["energy_unit"]``. MD17 and rMD17 use kcal/mol, and not all of their files state it.
 
 Sources: Chmiela et al., Sci. Adv. 3, e1603015 (2017), doi:10.1126/sciadv.1603015; Christensen, von Lilienfeld, Mach. Learn.: Sci.
 Technol. 1, 045018 (2020), doi:10.1088/2632-2153/abba6f.
@@ -17,7 +17,7 @@ from mlcalc.common.errors import InputError
 from mlcalc.common.zip_files import open_zip
 from mlcalc.model_header import HEAVIEST
 
-# What an array is → the names that it goes by, and NumPy's letters of what it may hold.
+# Quantity → its names in archives, and NumPy's letters of the types that it may have.
 _NAMES = {
     "positions": ("R", "coords", "positions", "pos"),
     "numbers": ("z", "Z", "nuclear_charges", "numbers", "atomic_numbers"),
@@ -30,7 +30,7 @@ _NAMES = {
 _TEXTS = ("e_unit", "r_unit")
 UNSTATED = "not stated"
 _MOST_BYTES, _MOST_FRAMES = 1 << 31, 1 << 20
-# Geometries differ, so they hardly pack: a small file of these must not fill the memory.
+# Geometries differ, so they hardly compress: a small file of them must not fill the memory.
 _MOST_PACKED, _FEW_BYTES = 50, 1 << 20
 
 
@@ -38,8 +38,8 @@ def read_npz(path: Path) -> list:
     """Frames of an NPZ file as ase.Atoms; energies and forces in the file's unit.
 
     Raises:
-        InputError: Arrays that are missing, that come under two names, that are larger than the file can hold, of another type, or
-            that do not fit each other; numbers that are not finite; atomic numbers that are none.
+        InputError: Arrays that are missing, that have two names, that are larger than the file can hold, of another type, or
+            that do not fit each other; numbers that are not finite; invalid atomic numbers.
     """
     try:
         with open_zip(path, _MOST_BYTES) as archive:
@@ -54,7 +54,7 @@ def read_npz(path: Path) -> list:
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, str]:
-    """What each array is → its name in the archive."""
+    """Quantity → name of its array in the archive."""
     present: dict[str, str] = {}
     for what, names in _NAMES.items():
         here = [name for name in names if f"{name}.npy" in archive.namelist()]
@@ -65,7 +65,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, str]:
 
 
 def _read(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
-    """The arrays by what they are; the geometries set how large the others can be."""
+    """The arrays by quantity; the geometries limit the size of the others."""
     names = _members(archive)
     if not {"positions", "numbers"} <= names.keys():
         present = [name.removesuffix(".npy") for name in archive.namelist()]
@@ -80,7 +80,7 @@ def _read(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
 
 
 def read_array(archive: zipfile.ZipFile, name: str, most: int) -> np.ndarray:
-    """An array, after its declared size was compared with what the archive holds, and with ``most`` bytes."""
+    """An array, after its declared size is compared with that of the archive, and with ``most`` bytes."""
     member = archive.getinfo(name)
     if member.file_size > min(most, _MOST_BYTES):
         raise InputError(f"{name} unpacks to {member.file_size} bytes: expected at most {min(most, _MOST_BYTES)}")

@@ -1,7 +1,7 @@
-"""Structure files: the one place where structures of others come in.
+"""Structure files: the one place that reads foreign structures.
 
-What a file says of its atoms is read here: masses (also of D and T, and under the names that other programs give the column), and
-constraints, which labels and vibrations drop and dynamics honours. Charge and spin are read from the structures by
+It reads masses (also of D and T, and under the names that other programs give the column) and constraints, which
+labels and vibrations drop and dynamics honours. Charge and spin are read from the structures by
 mlcalc/structures/electronic_state.py, energies and forces by mlcalc/structures/labels.py.
 """
 
@@ -26,19 +26,19 @@ _ISOTOPE_NAMES = {"isotope", "isotopes", "massnumber", "massnumbers"}
 _LIGHTEST, _HEAVIEST = (
     0.1,
     1e6,
-)  # u: muonium weighs 0.113 (and what is in kg/mol, less); what is heavier stands still in any run
-_DEEPEST = 20  # levels of lists and tables in what a file says of a structure
+)  # u: muonium weighs 0.113 (masses in kg/mol are smaller); a heavier atom stands still in any run
+_DEEPEST = 20  # levels of lists and tables in the metadata of a structure
 _DEUTERON_U = 2.01355  # what ASE's reader of CIF gives D: the mass of the nucleus without its electron
 
 
 def read_atoms(path: str | Path, format: str | None = None) -> list:
-    """All structures of a file in a format that ASE reads, or in MD17's NPZ, as ase.Atoms; masses in u where the file says them.
+    """All structures of a file in a format that ASE reads, or in MD17's NPZ, as ase.Atoms; masses in u if the file has them.
 
     Args:
-        format: ASE's name of the format; None to tell it by the name and content of the file.
+        format: ASE's name of the format; None to find it from the name and content of the file.
 
     Raises:
-        InputError: Missing, larger than 2 GiB, malformed, or without structures; masses that are no masses.
+        InputError: Missing, larger than 2 GiB, malformed, or without structures; impossible masses.
     """
     path = check_regular(path)
     if path.stat().st_size > _LARGEST:
@@ -61,7 +61,7 @@ def read_atoms(path: str | Path, format: str | None = None) -> list:
         name = str(error).strip("'\"")
         hint = "write H and a column masses in extended XYZ" if name in ISOTOPES else "expected a chemical symbol"
         raise InputError(f"{path}: not a readable structure: element {name!r}: {hint}") from error
-    except Exception as error:  # ASE's readers raise whatever a malformed file makes them trip over
+    except Exception as error:  # ASE's readers may raise anything on a malformed file
         raise InputError(f"{path}: not a readable structure: {type(error).__name__}: {error}") from error
     if not frames:
         raise InputError(f"{path}: no structures in this file")
@@ -119,7 +119,7 @@ def _read_xyz(path: Path) -> list:
 
 
 def _apply_ipi_comment(atoms, comment: str, where: str) -> None:
-    """Unit and cell of the comment that i-PI writes. A molecule in a box much wider than itself stays a molecule.
+    """Apply the unit and cell of the comment that i-PI writes. A molecule in a box much wider than itself stays a molecule.
 
     Raises:
         InputError: A comment without units, which i-PI reads as Bohr and older releases wrote for any unit, and what
@@ -144,7 +144,7 @@ def _apply_ipi_comment(atoms, comment: str, where: str) -> None:
 
 
 def _content(path: Path) -> bytes:
-    """The bytes of a file, unpacked; no more than are read."""
+    """The bytes of a file, unpacked; InputError for more than are read."""
     from ase.io.formats import open_with_compression
 
     if path.suffix not in _COMPRESSED:
@@ -160,7 +160,7 @@ def _read_other(path: Path, format: str | None) -> list:
     from ase.db import connect
     from ase.io import iread
 
-    if format in ("db", "json"):  # ase.io drops what rows hold beside the structure
+    if format in ("db", "json"):  # ase.io drops the data of rows beside the structure
         frames = [row.toatoms(add_additional_information=True) for row in connect(path).select()]
     else:
         frames = list(iread(path, index=":", format=format))
@@ -172,7 +172,7 @@ def _read_other(path: Path, format: str | None) -> list:
 
 
 def _settle_masses(atoms, where: str) -> None:
-    """Masses under ASE's name where the file has them under another; InputError for what cannot be masses."""
+    """Move masses to ASE's name if the file has them under another; InputError for impossible masses."""
     for name in list(atoms.arrays):
         plain = name.lower().replace("_", "")
         if plain in _ISOTOPE_NAMES:
@@ -199,7 +199,7 @@ def _check_numeric(masses: np.ndarray, where: str) -> None:
 
 
 def _check_values(atoms, where: str) -> None:
-    """InputError for a cell or positions that are NaN or beyond all bounds, and for what is neither number nor text."""
+    """InputError for a cell or positions that are NaN or out of bounds, and for values that are neither numbers nor text."""
     try:
         check_positions(atoms.positions)
         check_positions(atoms.cell.array, "cell vector")
@@ -214,7 +214,7 @@ def _check_values(atoms, where: str) -> None:
 
 
 def _is_deep(value) -> bool:
-    """Whether lists and tables lie within one another beyond all use: copies of such a structure would exhaust Python's stack."""
+    """Whether lists and tables are nested too deeply: copies of such a structure would exhaust Python's stack."""
     level = [value]
     for _ in range(_DEEPEST):
         level = [

@@ -1,4 +1,4 @@
-"""Units by the names that people write: the border at which labels and checkpoints of others become eV and Å."""
+"""Units by the names in use: foreign labels and checkpoints are converted to eV and Å with them."""
 
 import re
 from collections.abc import Iterator
@@ -21,11 +21,11 @@ _KEY = re.compile(r"(^|_)units?$", re.IGNORECASE)
 def stated_energy_unit(info: dict, where: str) -> str | None:
     """The unit of energy that a structure's ``info`` states, a key of ENERGY_UNITS; None where it states none.
 
-    Read are text under keys such as ``energy_unit``, ``forces_unit``, ``r_unit`` and ``units``, and tables of such; forces have the
-    unit of the energy over Å.
+    It is text under keys such as ``energy_unit``, ``forces_unit``, ``r_unit`` and ``units``, or a table of such texts; forces
+    have the unit of the energy per Å.
 
     Raises:
-        InputError: A unit of length other than Å, one that is not known, or two that contradict each other.
+        InputError: A unit of length other than Å, an unknown one, or two that contradict each other.
     """
     found = set()
     for key, text in _statements(info):

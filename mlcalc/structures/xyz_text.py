@@ -1,7 +1,7 @@
-"""XYZ files as editors and other programs write them, brought to what ASE's reader takes.
+"""Conversion of XYZ files as editors and other programs write them to text that ASE's reader accepts.
 
-ASE stops at an empty line, and silently drops all that follows; it knows neither byte order marks nor D and T, and it takes i-PI's
-comment lines for nothing. Whatever this module changes is what the file says in other words; what makes no sense is refused.
+ASE stops at an empty line and silently drops the rest; it supports neither byte order marks nor D and T, and ignores i-PI's comment
+lines. This module changes the form of a file and never its meaning; malformed files are refused.
 """
 
 import re
@@ -17,7 +17,7 @@ _PROPERTIES = re.compile(rb"Properties\s*=\s*(\S+)", re.IGNORECASE)
 
 
 class XyzText(NamedTuple):
-    """Text for ASE, and what had to be taken out of it.
+    """Text for ASE, and what was taken out of it.
 
     Attributes:
         text: Extended XYZ without empty lines between structures.
@@ -34,8 +34,8 @@ def tidy(content: bytes, path) -> XyzText:
     """The structures of an XYZ file.
 
     Raises:
-        InputError: A line that is no number of atoms where one is due, or announces more atoms or columns than there are (ASE would
-            count for ever); an empty line within a structure.
+        InputError: A line that is not a number of atoms where one is expected, or that announces more atoms or columns than there
+            are (ASE would never stop counting); an empty line within a structure.
     """
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         content = content.decode("utf-16", errors="replace").encode()
@@ -92,7 +92,7 @@ def _check_columns(where: str, comment: bytes) -> None:
         try:
             columns = int(width.strip(b"\"'"))
         except ValueError:
-            continue  # ASE says what is wrong
+            continue  # ASE reports the fault
         if columns > _MOST_COLUMNS:
             raise InputError(f"{where} announces {columns} columns, more than {_MOST_COLUMNS}")
 
@@ -114,7 +114,7 @@ def _replace_isotopes(frame: list[bytes]) -> dict[int, float]:
 
 
 def _species_column(comment: bytes) -> int | None:
-    """The column of the element symbols; None where there is none (atomic numbers alone)."""
+    """The column of the element symbols; None if there is none (only atomic numbers)."""
     found = _PROPERTIES.search(comment)
     if not found:
         return 0

@@ -2,4 +2,4 @@
 
 from mlcalc.common.packages import lazy_names
 
-__getattr__, __dir__, __all__ = lazy_names(__name__, {"train": "trainer"})
+__getattr__, __dir__, __all__ = lazy_names(__name__, {"train": "start"})

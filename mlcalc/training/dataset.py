@@ -31,8 +31,8 @@ class Dataset:
         trajectories: (n_frames,) text that frames of one trajectory share.
         sources: (n_frames,) index of the file that a frame came from.
         info: The ``info`` of each frame, for grouping.
-        states: Charge and multiplicity that each frame says.
-        masses: (n_atoms,) u, NaN in frames that say none.
+        states: Charge and multiplicity that each frame gives.
+        masses: (n_atoms,) u, NaN in frames that give none.
         files: SHA-256 of each file by its name.
         contents: What was found in each file.
     """
@@ -60,7 +60,7 @@ class Dataset:
 
     @property
     def energies(self) -> np.ndarray:
-        """(n_frames,) eV; NaN where a frame has none (forces alone can be matched)."""
+        """(n_frames,) eV; NaN where a frame has none (forces can be matched without energies)."""
         return self.labels["energy"]
 
     @property
@@ -77,14 +77,14 @@ class Dataset:
 def read_dataset(
     paths: Sequence[str | Path], names: Sequence[LabelNames] | None = None, energy_only: bool = False
 ) -> Dataset:
-    """Read structures with forces and, where they have them, energies, from files in any format that ASE reads, or MD17's NPZ.
+    """Read structures with forces and, if they have them, energies, from files in any format that ASE reads, or MD17's NPZ.
 
     Args:
         names: Where the labels of each file are; None for the defaults of mlcalc/structures/labels.py.
         energy_only: Whether structures with an energy may lack forces.
 
     Raises:
-        InputError: A missing, empty or malformed file; what labels.read_labels refuses; a charge or multiplicity that is none.
+        InputError: A missing, empty or malformed file; what labels.read_labels refuses; an invalid charge or multiplicity.
     """
     frames, sources, files, labels = [], [], {}, []
     for source, path in enumerate(map(Path, paths)):
@@ -104,7 +104,7 @@ def read_dataset(
         offsets=np.concatenate([[0], np.cumsum([len(atoms) for atoms in frames])]),
         cells=np.array([atoms.cell.array for atoms in frames]),
         pbc=np.array([atoms.pbc for atoms in frames]),
-        # A frame that names no trajectory stands alone.
+        # A frame that names no trajectory is one of its own.
         trajectories=np.array([str(atoms.info.get("trajectory", f"frame {k}")) for k, atoms in enumerate(frames)]),
         sources=np.array(sources),
         info=[atoms.info for atoms in frames],
@@ -126,12 +126,12 @@ class Batch(NamedTuple):
     second: Tensor
     vectors: Tensor
     frame: Tensor
-    labels: dict[str, Tensor]  # as of Dataset; energies relative to the zero of the level
+    labels: dict[str, Tensor]  # as in Dataset; energies relative to the zero of the level
     levels: Tensor  # (B,) which zero of energy, mlcalc/training/energy_zero.py
 
 
 class Batches:
-    """Makes batches of a dataset for a network; keeps pair lists of frames where there is nothing periodic to them.
+    """Makes batches of a dataset for a network; keeps the pair lists of frames that are not periodic.
 
     Args:
         dataset: The frames; elements: Atomic numbers in embedding order; cutoff: Å or None.

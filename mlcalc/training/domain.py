@@ -1,4 +1,4 @@
-"""What a training set says about where a model may be used: elements, distances, charge, multiplicity, masses of beads."""
+"""The domain of a model, from its training set: elements, distances, charge, multiplicity, masses of beads."""
 
 import math
 
@@ -11,17 +11,17 @@ from mlcalc.geometry.pairs import half_pairs
 from mlcalc.structures.electronic_state import check_state
 from mlcalc.training.dataset import Dataset
 
-_ISOTOPE_U = 0.1  # a bead whose mass is nearer than this to that of its element may as well be an atom
+_ISOTOPE_U = 0.1  # a bead whose mass is nearer than this to that of its element counts as an atom
 
 
 def domain_of(dataset: Dataset, frames: np.ndarray, cutoff: float | None) -> dict:
-    """The domain of a model file, from the training frames alone.
+    """The domain of a model file, from only the training frames.
 
-    Elements that have no neighbour within the cutoff in any of them are ``lone_elements``: the model knows the energy of the free
-    atom, and no more. ``free_elements`` are those of structures of one atom, whatever else they appear in.
+    Elements that have no neighbour within the cutoff in any of them are ``lone_elements``: the model has the energy of the free
+    atom, and nothing else. ``free_elements`` are those of structures of one atom, whatever else they appear in.
 
     Raises:
-        InputError: Frames of more than one charge or multiplicity, which a network that sees neither cannot tell apart.
+        InputError: Frames of more than one charge or multiplicity, which a network without these inputs cannot distinguish.
     """
     rows = np.concatenate([np.arange(dataset.offsets[k], dataset.offsets[k + 1]) for k in frames])
     bonded = _bonded_elements(dataset, frames, cutoff)
@@ -34,11 +34,11 @@ def domain_of(dataset: Dataset, frames: np.ndarray, cutoff: float | None) -> dic
 
 
 def automatic_repulsion(dataset: Dataset, domain: dict, cutoff: float) -> float | None:
-    """Å, the cutoff of the nuclear repulsion of a network that learns these energies of molecules; None for none.
+    """Å, the cutoff of the nuclear repulsion of a network that learns these energies of molecules; None for no repulsion.
 
-    The shortest distance of the training frames, rounded down to 0.01 Å: nothing that the network learns changes by it, and what
-    it has never seen is repelled. Not for periodic data, for forces alone (coarse-grained beads repel in other ways), nor for free
-    atoms.
+    The shortest distance of the training frames, rounded down to 0.01 Å: it changes nothing that the network learns, and
+    repels at shorter distances. None for periodic data, for forces without energies (coarse-grained beads repel in other ways) and
+    for free atoms.
     """
     shortest = domain.get("min_distance_A", math.inf)
     if dataset.pbc.any() or not np.isfinite(dataset.energies).any() or "bead_masses_u" in domain or shortest >= cutoff:
@@ -47,11 +47,11 @@ def automatic_repulsion(dataset: Dataset, domain: dict, cutoff: float) -> float 
 
 
 def check_known(dataset: Dataset, elements, domain: dict) -> None:
-    """Raise InputError for structures that a model does not serve; distances may be any: errors on them are what is asked for."""
+    """Raise InputError for structures that a model does not serve; any distance is allowed, so that errors can be measured."""
     for k, count in enumerate(dataset.counts):
         where, numbers = f"{dataset.contents[0].name}: structure {k + 1}", dataset.numbers[dataset.atoms_of(k)]
         check_elements(numbers, elements, domain, where)
-        if count > 1:  # free atoms have states of their own
+        if count > 1:  # free atoms have their own states
             check_state(numbers, dataset.states[k], domain, where)
 
 
@@ -73,7 +73,7 @@ def distance_range(dataset: Dataset, frames: np.ndarray, cutoff: float | None) -
         np.minimum.at(smallest, (species[first], species[second]), distance)
         largest = max(largest, distance.max())
         largest_nearest = max(largest_nearest, nearest[np.isfinite(nearest)].max())
-    if not np.isfinite(smallest).any():  # free atoms alone
+    if not np.isfinite(smallest).any():  # only free atoms
         return {}
     smallest = np.minimum(smallest, smallest.T)
     kinds = zip(*np.nonzero(np.triu(smallest < (cutoff or np.inf))), strict=True)
@@ -86,7 +86,7 @@ def distance_range(dataset: Dataset, frames: np.ndarray, cutoff: float | None) -
 
 
 def state_of(dataset: Dataset) -> dict[str, int]:
-    """The charge, and the multiplicity where all frames say the same one; free atoms have states of their own and do not count.
+    """The charge, and the multiplicity where all frames give the same one; free atoms have their own states and do not count.
 
     Raises:
         InputError: See domain_of.
@@ -95,7 +95,7 @@ def state_of(dataset: Dataset) -> dict[str, int]:
     charges = [state.charge or 0 for state in states]
     if len(set(charges)) > 1:
         counts = ", ".join(f"charge {q} in {charges.count(q)}" for q in sorted(set(charges)))
-        raise InputError(f"{counts} structures: this network knows no charges; train a model for each")
+        raise InputError(f"{counts} structures: this network has no charges; train a model for each")
     said = {state.multiplicity for state in states} - {None}
     spins: dict[tuple, set] = {}
     for k, count in enumerate(dataset.counts):
@@ -105,7 +105,7 @@ def state_of(dataset: Dataset) -> dict[str, int]:
             )
     if mixed := next((sorted(found) for found in spins.values() if len(found) > 1), None):
         raise InputError(
-            f"structures of one composition with the multiplicities {' and '.join(map(str, mixed))}: this network knows no spins; "
+            f"structures of one composition with the multiplicities {' and '.join(map(str, mixed))}: this network has no spins; "
             "train a model for each"
         )
     domain = {"charge": charges[0]} if charges else {}
@@ -135,7 +135,7 @@ def _pairs(dataset: Dataset, frame: int, cutoff: float | None) -> tuple[np.ndarr
 def _bead_masses(dataset: Dataset, rows: np.ndarray) -> dict[str, dict[str, float]]:
     """Masses (u) of beads, which formats without masses lose: those of data without energies, as force matching has them.
 
-    Masses beside energies are isotopes: they are the dynamics' affair and no property of a potential.
+    Masses beside energies are isotopes: they belong to the dynamics, not to the potential.
     """
     if np.isfinite(dataset.energies).any() or np.isnan(dataset.masses[rows]).any():
         return {}

@@ -1,7 +1,7 @@
-"""Zeros of energy: one for each level of theory in a training set, and none of their own for files.
+"""Zeros of energy: one for each level of theory in a training set, not one for each file.
 
-Energies of one level differ by energies, those of two levels by a constant as well, and where compositions differ by one for each
-element. A constant that is free where it need not be takes the energy between conformers with it: the forces cannot tell.
+Energies of two levels differ by a constant or, where compositions differ, by one for each element. A superfluous free
+constant would absorb energy differences between conformers, which the forces do not determine.
 """
 
 from typing import NamedTuple
@@ -31,7 +31,7 @@ def energy_levels(dataset: Dataset, zeros: str, files: tuple[str, ...]) -> Level
     """Levels as the key ``energy_zeros`` asks for them.
 
     Args:
-        zeros: "one": of all frames, refused where they say more than one ``engine``; "shared": of all, whatever they say; "engine":
+        zeros: "one": of all frames, refused if they name more than one ``engine``; "shared": of all, whatever they name; "engine":
             one for each engine; "file": one for each file.
         files: Their names.
 
@@ -60,8 +60,8 @@ def fit_zeros(dataset: Dataset, levels: Levels, frames: np.ndarray, elements, pr
         frames: Frames to fit; elements: atomic numbers, in the order of the columns.
         predict: Frame indices to the network's energies without any zero, eV.
 
-    The first level fits all elements; the others as little beside it as explains them (least squares of least norm), which for
-    molecules of one composition is a constant.
+    The first level fits all elements; the others fit the smallest change from it that explains them (least squares of least norm),
+    which for molecules of one composition is a constant.
     """
     zeros = np.zeros((len(levels.names), len(elements)))
     for level in range(len(levels.names)):
@@ -82,11 +82,11 @@ def composition(dataset: Dataset, frames: np.ndarray, elements) -> np.ndarray:
 
 
 def describe(levels: Levels, zeros: np.ndarray, elements) -> str:
-    """What was fitted, a line for each level."""
+    """The fitted zeros, a line for each level."""
     lines = []
     for level, name in enumerate(levels.names):
         shifts = zeros[level] - (zeros[0] if level else 0.0)
         listed = ", ".join(f"{chemical_symbols[z]} {shift:+.4f}" for z, shift in zip(elements, shifts, strict=True))
         of = f"{np.sum(levels.of_frame == level)} frames of {name}"
-        lines.append(one_line(f"zero of energy: {listed} eV an atom{' beside the first' if level else ''}, {of}"))
+        lines.append(one_line(f"zero of energy: {listed} eV per atom{' relative to the first' if level else ''}, {of}"))
     return "\n".join(lines)

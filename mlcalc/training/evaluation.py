@@ -1,4 +1,4 @@
-"""A model against labelled structures: errors of energies and forces, in all and by kind of structure, with error bars."""
+"""A model against labelled structures: errors of energies and forces, in total and by kind of structure, with error bars."""
 
 import math
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ class GroupErrors:
             ring polymer count once).
         force_mae_eV_per_A, force_rmse_eV_per_A: Of force components.
         force_mae_error_eV_per_A: Standard error of the MAE over independent moments.
-        energy_mae_meV_per_atom, energy_rmse_meV_per_atom: Of energies after the mean difference over all structures was taken
-            off, because levels of theory differ by a constant; NaN without energies.
-        energy_bias_meV, energy_bias_error_meV: Mean of the energies' error for a whole structure after the same constant, and its
+        energy_mae_meV_per_atom, energy_rmse_meV_per_atom: Of energies after the mean difference over all structures is
+            subtracted, because levels of theory differ by a constant; NaN without energies.
+        energy_bias_meV, energy_bias_error_meV: Mean error of the energy per structure after the same subtraction, and its
             standard error over moments: differences between groups are errors of their relative energies.
     """
 
@@ -51,7 +51,7 @@ class Evaluation:
     """Errors of everything and of each group, and what they are relative to.
 
     Attributes:
-        energy_offset_eV_per_atom: The mean difference that was taken off.
+        energy_offset_eV_per_atom: The mean difference that is subtracted.
         relative_energy_mae_meV: Mean error of the energy difference of two structures of one composition, over all pairs.
         found: What was read, for the user.
     """
@@ -77,7 +77,7 @@ def evaluate(
     precision: str = "float32",
     label_names: LabelNames = DEFAULT_NAMES,
 ) -> Evaluation:
-    """Errors of a model on a file of structures with forces and, where it has them, energies.
+    """Errors of a model on a file of structures with forces and, if it has them, energies.
 
     Args:
         model: Shipped name or path; data: One file or several, which then are groups on one zero of energy; extended XYZ, or any
@@ -88,7 +88,7 @@ def evaluate(
         label_names: Where the labels are.
 
     Raises:
-        InputError: Unusable model or data; an element, charge or multiplicity that the model does not know.
+        InputError: Unusable model or data; an element, charge or multiplicity that the model does not cover.
     """
     files = [Path(data)] if isinstance(data, str | Path) else [Path(name) for name in data]
     loaded, dataset = load_model(model), read_dataset(files, [label_names] * len(files), energy_only=True)
@@ -123,14 +123,14 @@ def evaluate(
 
 
 def record(evaluation: Evaluation, path: str | Path) -> None:
-    """Put the errors into the ``test_errors`` of the model file at ``path``, under the name of the data file."""
+    """Write the errors to the ``test_errors`` of the model file at ``path``, under the name of the data file."""
     model = load_model(path)
     tests = model.metadata.get("test_errors", {}) | {Path(evaluation.data).name: asdict(evaluation.total)}
     save_model(replace(model, metadata=model.metadata | {"test_errors": tests}), path)
 
 
 def predict(model: Model, dataset: Dataset, precision: str = "float32") -> tuple[np.ndarray, np.ndarray]:
-    """Energies (n_frames,) eV and forces (n_atoms, 3) eV/Å of every frame; runs of like molecules go through together."""
+    """Energies (n_frames,) eV and forces (n_atoms, 3) eV/Å of every frame; successive frames of one molecule form a batch."""
     energies, forces = np.empty(len(dataset)), np.empty_like(dataset.forces)
     key, frame = None, 0
     while frame < len(dataset):
@@ -168,7 +168,7 @@ def as_text(evaluation: Evaluation) -> str:
     notes = ["energies: none in the data"]
     if math.isfinite(offset):
         notes = [
-            f"energies: the mean difference of {offset:+.4f} eV/atom was taken off; bias: mean error of a whole structure"
+            f"energies: the mean difference of {offset:+.4f} eV/atom was subtracted; bias: mean error per structure"
         ]
     if math.isfinite(evaluation.relative_energy_mae_meV):
         notes.append(
@@ -216,7 +216,7 @@ def _errors(
     frame_of_atom = np.repeat(np.arange(len(dataset)), dataset.counts)
     labelled = mine[frame_of_atom] & np.isfinite(dataset.forces).all(axis=1)
     difference = (forces - dataset.forces)[labelled]
-    # Beads of one moment share their centroid: they are no independent evidence.
+    # Beads of one moment share their centroid: they are not independent.
     moment = np.array([f"{dataset.trajectories[k]} {dataset.info[k].get('step', k)}" for k in range(len(dataset))])
     force_mae, force_error, n_moments = _mean_over(moment[frame_of_atom[labelled]], np.abs(difference).mean(axis=1))
     energies = mine & np.isfinite(energy_errors)

@@ -24,10 +24,10 @@ from mlcalc.training.dataset import Batch
 def predicted(
     network: Network, priors: dict[str, Any], parameters: Mapping[str, Tensor], batch: Batch
 ) -> dict[str, Tensor]:
-    """Outputs of a batch by name, differentiable by the parameters of the network: energies (B,) without shift and forces.
+    """Outputs of a batch by name, differentiable in the parameters of the network: energies (B,) without shift and forces.
 
     Args:
-        network: As of Architecture.network; priors: Those of its model, by name.
+        network: See Architecture.network; priors: Priors of its model, by name.
     """
     numbers = network.atomic_numbers[batch.species]
 
@@ -45,7 +45,7 @@ def predicted(
 def batch_loss(
     network: Network, priors: dict[str, Any], parameters: dict[str, Tensor], batch: Batch, weights: dict[str, float]
 ) -> Tensor:
-    """The loss of the module docstring; what a frame has no label for is taken to be right.
+    """The loss of the module docstring; outputs without a label count as exact.
 
     Args:
         parameters: Those of the network, and ``offsets`` (n_levels,) eV of the energies.
@@ -53,7 +53,7 @@ def batch_loss(
     """
     of_network = {name: value for name, value in parameters.items() if name != "offsets"}
     found = predicted(network, priors, of_network, batch)
-    # Picked by a sum: torch 2.13 cannot compile the derivative of an index for more than one thread.
+    # Selected by a sum: torch 2.13 cannot compile the derivative of an index for more than one thread.
     offsets = parameters["offsets"]
     mine = batch.levels[:, None] == torch.arange(len(offsets), device=offsets.device)
     found["energy"] = found["energy"] + torch.where(mine, offsets, 0.0).sum(1)

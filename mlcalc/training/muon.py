@@ -5,9 +5,9 @@ For a weight matrix W with gradient G::
     M ← μM + (1 − μ)G,   U = (1 − μ)G + μM,   W ← W − 0.2 √max(W.shape) η · UVᵀ-part of U
 
 The orthogonal factor of U (all its singular values set to one) comes from five Newton–Schulz iterations. On C20 a SchNet
-(64, 3) reaches a force error with a third of the steps that AdamW needs. torch's own Muon walks through the matrices one by one
+(64, 3) reaches a force error with a third of the steps that AdamW needs. torch's own Muon processes the matrices one by one
 and takes longer than the gradient (7.6 ms a step on one core against 6.5 ms); here all matrices of one shape go through
-together (1 ms), and any torch of ours will do.
+together (1 ms), and any supported torch will do.
 
 Sources: Jordan et al. (2024), https://kellerjordan.github.io/posts/muon; the step length, which lets it share AdamW's
 learning rate: Liu et al. (2025), arXiv:2502.16982, eq. 4.
@@ -34,7 +34,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure=None):
-        """Make one step; the gradients must be there."""
+        """Make one step; the gradients must exist."""
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[Tensor]] = {}
             for parameter in group["params"]:
@@ -69,7 +69,7 @@ def orthogonal_factors(matrices: Tensor) -> Tensor:
 
 
 def make_optimizers(settings, parameters: list) -> list[torch.optim.Optimizer]:
-    """Those that TrainingSettings ask for: Muon for the weight matrices between layers, AdamW for everything else; or AdamW alone.
+    """The optimizers of TrainingSettings: Muon for the weight matrices between layers, AdamW for everything else; or only AdamW.
 
     Args:
         parameters: Pairs of name and parameter.

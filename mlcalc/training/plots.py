@@ -1,4 +1,4 @@
-"""Figures of training and evaluation. They are drawn without a display and written whole or not at all."""
+"""Figures of training and evaluation. They are drawn without a display and written atomically."""
 
 import io
 import json
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from mlcalc.common.files import write_atomically
 
-_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "0.6"  # Okabe and Ito's, told apart by all kinds of colour vision
+_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "0.6"  # Okabe and Ito's, distinct for all kinds of colour vision
 _PARITY_POINTS = 20_000  # drawn at most; more only make the file larger
 
 

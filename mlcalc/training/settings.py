@@ -24,26 +24,26 @@ class TrainingSettings:
     Attributes:
         data: Files of structures with labels, extended XYZ or any format that ASE reads.
         energy_key, forces_key: Names of energies and forces in these files and those of test_data, where they are not ``energy``
-            (or ``free_energy``) and ``forces``: one for all, or a list with one for each, data first, "" for the usual.
+            (or ``free_energy``) and ``forces``: one for all, or a list with one for each, data first, "" for the default.
         energy_only: Whether structures may have an energy and no forces (those of one atom always may).
         energy_zeros: ``"one"`` zero of energy for all frames, which then have to be of one ``engine``; ``"engine"``: one for each;
             ``"file"``: one for each file; ``"shared"``: one, whatever engines the frames name. The first sets the network's zero.
-        energy_unit: Unit of their energies, forces in that over Å; "" for what a file says, or eV. One for all, or a list.
+        energy_unit: Unit of their energies, forces in that per Å; "" for the one a file states, or eV. One for all, or a list.
         repeat: How often the frames of each file appear in an epoch.
         architecture: A name in mlcalc.architectures.ARCHITECTURES.
         n_features … cutoff_A: Its configuration; readout_hidden: 0 for half of n_features.
         angle_strength_eV … angle_cutoff_A: Angular prior, see mlcalc/priors/angular.py; all or none.
         repulsion_cutoff_A: ``"auto"`` for molecules with energies is the shortest distance of the training frames, so that the
-            repulsion acts below them alone, else none; 0 or ``"none"`` for none. A training that is resumed, or starts from
-            another model, keeps what that has.
+            repulsion acts only below them, otherwise none; 0 or ``"none"`` for none. A training that is resumed, or starts
+            from another model, keeps that one's cutoff.
         optimizer: ``"muon"`` (mlcalc/training/muon.py) for the weight matrices and AdamW for the rest, or ``"adamw"`` for all.
         energy_weight: ρ in eV⁻² per (eV/Å)⁻².
-        ema_decay: Decay of the moving average of the weights, which is what is validated and saved.
+        ema_decay: Decay of the moving average of the weights, which is validated and saved.
         test_data: Files of unseen trajectories; the final model's errors on them go into its metadata.
         split: ``"trajectory"`` keeps frames that share ``info["trajectory"]`` together; ``"random"`` does not.
         patience: Validations without progress before training stops.
-        keep: Which weights end up in the model file: ``"best"`` by validation, or ``"last"``, for data with a few far-out
-            structures that would sway the choice (the learning rate has decayed by then anyway).
+        keep: Which weights end up in the model file: ``"best"`` by validation, or ``"last"``, for data with a few outliers
+            that would bias the choice (the learning rate has decayed by then anyway).
         threads: CPU threads of torch; device: ``"auto"`` takes CUDA when present.
     """
 
@@ -177,7 +177,7 @@ def split_frames(dataset, settings: TrainingSettings) -> Split:
     """Split the frames at random, by trajectories or one by one.
 
     Raises:
-        InputError: Nothing would be left to train on, or a third of the frames held out, because there are few trajectories.
+        InputError: Nothing is left to train on, or over a third of the frames is held out, because there are few trajectories.
     """
     rng = np.random.default_rng(settings.seed)
     keys = dataset.trajectories if settings.split == "trajectory" else np.arange(len(dataset))
@@ -187,7 +187,7 @@ def split_frames(dataset, settings: TrainingSettings) -> Split:
     hint = "use split = 'random' or other fractions"
     if len(groups) <= n_test + n_validation:
         raise InputError(
-            f"{len(groups)} {settings.split} group(s) of {len(dataset)} frames leave nothing to train on beside "
+            f"{len(groups)} {settings.split} group(s) of {len(dataset)} frames leave nothing to train on besides "
             f"{n_validation} for validation and {n_test} for testing; {hint}"
         )
     test, validation, train = np.split(groups, [n_test, n_test + n_validation])
@@ -196,6 +196,6 @@ def split_frames(dataset, settings: TrainingSettings) -> Split:
     if 1.0 - len(split.train) / len(dataset) > max(_MOST_HELD_OUT, 1.5 * asked):
         raise InputError(
             f"{len(split.validation)} of {len(dataset)} frames for validation and {len(split.test)} for testing, where "
-            f"{asked:.0%} were asked for: there are {len(groups)} {settings.split} groups of them; {hint}"
+            f"{asked:.0%} were requested: there are only {len(groups)} {settings.split} groups; {hint}"
         )
     return split

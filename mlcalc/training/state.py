@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -13,7 +14,19 @@ from mlcalc.common.files import check_regular, write_atomically
 from mlcalc.common.json_text import from_json
 
 
-def save_state(trainer, path: Path) -> None:
+class Progress(Protocol):
+    """What of a trainer is its state: see trainer.Trainer."""
+
+    network: Any
+    average: Any
+    optimizers: Any
+    offsets: Any
+    step: int
+    best: float
+    since_best: int
+
+
+def save_state(trainer: Progress, path: Path) -> None:
     """Write everything that resuming a training.Trainer needs (safetensors, atomically)."""
     tensors = {f"average.{k}": v for k, v in trainer.average.module.state_dict().items()}
     tensors |= {f"network.{k}": v for k, v in trainer.network.state_dict().items()}
@@ -26,14 +39,14 @@ def save_state(trainer, path: Path) -> None:
     write_atomically(path, save(tensors, metadata={"progress": json.dumps(progress)}))
 
 
-def load_state(trainer, path: Path) -> None:
-    """Bring a training.Trainer to where a state file left off.
+def load_state(trainer: Progress, path: Path) -> None:
+    """Restore a training.Trainer from a state file.
 
     Raises:
-        InputError: The state belongs to another architecture, or is damaged; the trainer is then of no use.
+        InputError: The state belongs to another architecture, or is damaged; the trainer is then unusable.
     """
     try:
-        content = check_regular(path).read_bytes()  # not mapped: a mapped file that is cut off meanwhile is a bus error
+        content = check_regular(path).read_bytes()  # not mapped: a mapped file truncated meanwhile causes a bus error
         tensors, progress = load(content), _progress(content)
         trainer.network.load_state_dict(_with_prefix(tensors, "network."))
         trainer.average.module.load_state_dict(_with_prefix(tensors, "average."))
@@ -53,7 +66,7 @@ def load_state(trainer, path: Path) -> None:
 
 
 def _progress(content: bytes) -> dict:
-    """Step, best score (infinite before there was one) and validations since."""
+    """Step, best score (infinite before the first) and validations since."""
     header = from_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
     progress = json.loads(header["__metadata__"]["progress"])
     counts = progress["step"], progress["since_best"]

@@ -1,10 +1,8 @@
 """Training: energies and forces of labelled structures to a model file."""
 
-import json
 import math
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,91 +14,23 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from mlcalc.architectures.torch_blocks import Network
-from mlcalc.common.errors import InputError, one_line
-from mlcalc.common.files import make_folder, write_atomically
+from mlcalc.common.errors import InputError
 from mlcalc.common.json_text import to_json
-from mlcalc.common.settings import as_toml, build_settings, read_toml
 from mlcalc.model import Model
 from mlcalc.model_file import load_model, save_model
 from mlcalc.outputs import LABELS, OUTPUTS
 from mlcalc.torch_potential import model_of, network_of, new_network
-from mlcalc.training.dataset import Batch, Batches, Dataset, read_dataset
-from mlcalc.training.domain import automatic_repulsion, check_known, domain_of
+from mlcalc.training.dataset import Batch, Batches, Dataset
+from mlcalc.training.domain import automatic_repulsion, domain_of
 from mlcalc.training.energy_zero import composition, describe, energy_levels, fit_zeros
 from mlcalc.training.loss import batch_loss, predicted
 from mlcalc.training.muon import make_optimizers
+from mlcalc.training.schedule import frame_order, learning_rate
 from mlcalc.training.settings import TrainingSettings, split_frames
-from mlcalc.training.state import load_state, save_state
+from mlcalc.training.state import save_state
 
 MODEL_FILE, STATE_FILE, LOG_FILE = "model.safetensors", "state.safetensors", "log.jsonl"
 _EVALUATION_BATCH = 50
-
-
-def train(
-    config: str | Path, output: str | Path, init: str | None = None, resume: bool = False, overrides: dict | None = None
-) -> Path:
-    """Train a network as a TOML file says; progress goes to stderr, everything else into the folder ``output``.
-
-    Args:
-        config: TOML with the keys of TrainingSettings; data paths are relative to it.
-        output: New folder: model.safetensors (best moving average so far), state.safetensors, log.jsonl,
-            learning_curve.png, split.json, config.toml.
-        init: Model (name or path) whose weights to start from; its architecture must be the configured one.
-        resume: Go on in an existing folder.
-        overrides: Keys in place of those of the file.
-
-    Returns:
-        Path of the model file.
-
-    Raises:
-        InputError: Unusable configuration, data or folder; nothing is written then.
-    """
-    config, output = Path(config), Path(output)
-    settings = build_settings(TrainingSettings, read_toml(config) | (overrides or {}), config)
-    if os.path.lexists(output) and not resume:
-        raise InputError(f"{output} exists already: pass --resume to go on there, or another --output")
-    if resume and not os.path.isfile(output / STATE_FILE):
-        raise InputError(f"{output} holds no {STATE_FILE} to resume from")
-    names = settings.label_names
-    data = [config.parent / name for name in settings.data]
-    dataset = read_dataset(data, names[: len(data)], settings.energy_only)
-    tests = [
-        (config.parent / name, its) for name, its in zip(settings.test_data, names[len(settings.data) :], strict=True)
-    ]
-    unseen = [read_dataset([test], [its], energy_only=True) for test, its in tests]
-    _check_energies(settings, dataset)
-    model = load_model(init) if init else None
-    begun = output / MODEL_FILE
-    origin = load_model(begun) if resume and os.path.isfile(begun) else model
-    trainer = Trainer(settings, dataset, model, origin)
-    for its in unseen:  # at fault now, not after hours of training
-        check_known(its, trainer.network.config.elements, trainer.domain)
-    print("\n".join(one_line(found) for read in (dataset, *unseen) for found in read.contents))
-    print(trainer.describe(), flush=True)
-    make_folder(output)
-    write_atomically(output / "config.toml", as_toml(settings).encode() if overrides else config.read_bytes())
-    parts = {name: indices.tolist() for name, indices in asdict(trainer.split).items()}
-    write_atomically(output / "split.json", json.dumps(parts).encode())
-    if resume:
-        load_state(trainer, output / STATE_FILE)
-    trainer.run(output)
-    from mlcalc.training.evaluation import evaluate, record
-
-    for test, its in tests:
-        record(evaluate(output / MODEL_FILE, test, label_names=its), output / MODEL_FILE)
-    return output / MODEL_FILE
-
-
-def _check_energies(settings: TrainingSettings, dataset: Dataset) -> None:
-    """Raise InputError when energies are asked for that are not there: they would be left unlearnt without a word."""
-    if not settings.energy_weight or np.isfinite(dataset.energies).all():
-        return
-    lacking = next(found for found in dataset.contents if found.energies[0] < found.frames)
-    others = f"found {', '.join(lacking.others)}: set energy_key if it is meant, or " if lacking.others else ""
-    raise InputError(
-        f"{lacking.name}: energies in {lacking.energies[0]} of {lacking.frames} structures, but energy_weight = "
-        f"{settings.energy_weight:g}; {others}set energy_weight = 0 to train on forces alone"
-    )
 
 
 class Trainer:
@@ -113,7 +43,7 @@ class Trainer:
         init: Model | None = None,
         origin: Model | None = None,
     ):
-        """``init``: weights to start from; ``origin``: the model that the training wrote before, or starts from."""
+        """``init``: weights to start from; ``origin``: the model that the training wrote before or starts from."""
         torch.set_num_threads(settings.threads)
         torch.manual_seed(settings.seed)
         self.settings, self.dataset = settings, dataset
@@ -143,7 +73,7 @@ class Trainer:
             network.energy_scale.fill_(float(np.sqrt(np.mean(forces**2))) if forces.any() else 1.0)
         self.network = network.to(self.device)
         self.zeros = self._fit_energy_zeros()
-        # What the fit leaves of the constant of each level is learnt along.
+        # What the fit leaves of the constant of each level is learnt with the weights.
         self.offsets = torch.nn.Parameter(torch.zeros(len(self.zeros), dtype=self.dtype, device=self.device))
         self.average: Any = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
         self.optimizers = make_optimizers(settings, [*self.network.named_parameters(), ("offsets", self.offsets)])
@@ -161,7 +91,7 @@ class Trainer:
         """Train to the end of the schedule or of the patience, then test the best model."""
         settings = self.settings
         loss_and_gradient = self._loss_function()
-        order = self._frame_order()
+        order = frame_order(self.settings, self.dataset, self.split.train, self.step)
         running: float | Tensor = 0.0
         since, began, first = 0, time.monotonic(), self.step
         bar = tqdm(total=settings.steps, initial=self.step, unit="step", disable=None, desc="training", smoothing=0.05)
@@ -196,7 +126,7 @@ class Trainer:
     def errors(self, network: Network, frames: np.ndarray) -> dict[str, float]:
         """Mean absolute (``…_mae_…``) and root-mean-square (``…_rmse_…``) errors on the given frames, by outputs.LABELS.
 
-        Energies are those of frames, and further levels are compared up to their fitted offset; forces go by component.
+        Energies are those of frames, compared up to the fitted offset of further levels; forces are compared by component.
         """
         residuals: dict[str, list[Tensor]] = {name: [] for name in LABELS}
         for chunk in np.array_split(frames, max(1, math.ceil(len(frames) / _EVALUATION_BATCH))):
@@ -220,7 +150,7 @@ class Trainer:
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
             for group in optimizer.param_groups:
-                group["lr"] = self._learning_rate()
+                group["lr"] = learning_rate(self.settings, self.step)
         loss = loss_function(self.parameters, batch)
         loss.backward()
         if self.offsets.grad is not None:
@@ -231,28 +161,6 @@ class Trainer:
         self.average.update_parameters(self.network)
         self.step += 1
         return loss
-
-    def _learning_rate(self) -> float:
-        """Linear warm-up, then half a cosine down to a thousandth."""
-        settings = self.settings
-        if self.step < settings.warmup_steps:
-            return settings.learning_rate * (self.step + 1) / settings.warmup_steps
-        progress = (self.step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
-        return settings.learning_rate * (1e-3 + (1.0 - 1e-3) * 0.5 * (1.0 + math.cos(math.pi * progress)))
-
-    def _frame_order(self) -> Iterator[np.ndarray]:
-        """Batches of frame indices, shuffled anew in each epoch; a function of seed and step alone, so resuming fits in."""
-        settings = self.settings
-        repeat = np.array(settings.repeat or [1] * len(settings.data))
-        frames = np.repeat(self.split.train, repeat[self.dataset.sources[self.split.train]])
-        size = min(settings.batch_size, len(frames))
-        per_epoch = len(frames) // size
-        step = self.step
-        while True:
-            shuffled = np.random.default_rng([settings.seed, step // per_epoch]).permutation(frames)
-            for k in range(step % per_epoch, per_epoch):
-                yield shuffled[k * size : (k + 1) * size]
-                step += 1
 
     def _loss_function(self) -> Callable[[dict, Batch], Tensor]:
         weights, network, priors = self._weights, self.network, self.priors
@@ -295,7 +203,7 @@ class Trainer:
         record = {
             "step": self.step,
             "seconds": round(seconds, 1),
-            "learning_rate": self._learning_rate(),
+            "learning_rate": learning_rate(self.settings, self.step),
             "loss": mean_loss,
         }
         with open(output / LOG_FILE, "a", encoding="utf-8") as log:
@@ -312,12 +220,12 @@ class Trainer:
         return {"energy": self.settings.energy_weight, "forces": 1.0}
 
     def _score(self, errors: dict[str, float]) -> float:
-        """The loss that these errors of the validation frames are of; what those have no labels for does not count."""
+        """The loss that gives these errors of the validation frames; outputs without labels do not count."""
         score, frames = 0.0, self.split.validation
         for name, weight in self._weights.items():
             row, labels = OUTPUTS[name], self.dataset.labels[name]
             if np.isfinite(labels[_rows(self.dataset, frames) if row.per_atom else frames]).any():
-                # The loss sums the components that the errors are of.
+                # The loss sums over components, the errors are means over them.
                 score += weight * 3**row.rank * errors["{}_rmse_{}".format(*row.error)] ** 2
         return score
 

@@ -24,6 +24,7 @@ from mlcalc.model_file import FORMAT_VERSION, load_model, save_model
 from mlcalc.torch_potential import model_of as model_of_network
 from mlcalc.torch_potential import network_of
 from mlcalc.training.dataset import Batches, read_dataset
+from mlcalc.training.schedule import frame_order
 from mlcalc.training.settings import TrainingSettings
 from mlcalc.training.state import load_state, save_state
 from mlcalc.training.trainer import Trainer
@@ -415,8 +416,12 @@ def _labelled(row) -> list[Atoms]:
     return frames
 
 
+def _order(trainer: Trainer):
+    return frame_order(trainer.settings, trainer.dataset, trainer.split.train, trainer.step)
+
+
 def _train(trainer: Trainer, steps: int) -> None:
-    order, loss = trainer._frame_order(), trainer._loss_function()
+    order, loss = _order(trainer), trainer._loss_function()
     for _ in range(steps):
         trainer._advance(loss, trainer.batches.make(next(order)))
 
@@ -426,7 +431,7 @@ def _train(trainer: Trainer, steps: int) -> None:
 def test_a_training_step_lowers_the_loss_and_reaches_every_weight(row, dtype, trainer_of):
     trainer = trainer_of(row, dtype)
     before = {name: parameter.detach().clone() for name, parameter in trainer.network.named_parameters()}
-    batch, loss = trainer.batches.make(next(trainer._frame_order())), trainer._loss_function()
+    batch, loss = trainer.batches.make(next(_order(trainer))), trainer._loss_function()
     first = trainer._advance(loss, batch).detach()
     assert loss(trainer.parameters, batch).detach() < first
     unmoved = [name for name, parameter in trainer.network.named_parameters() if torch.equal(parameter, before[name])]

@@ -41,7 +41,7 @@ def test_label_keeps_failures_apart(folder, capsys):
     assert main(["label", "mixed.xyz", "--engine", "ase:emt", "-o", "labels.xyz"]) == 1
     printed = capsys.readouterr().out
     assert "1 of 2 structures labelled" in printed
-    assert "1 failed, kept apart in labels.failed.xyz; structure 2: " in printed
+    assert "1 failed, written to labels.failed.xyz; structure 2: " in printed
     assert len(read("labels.xyz", ":")) == 1
 
 

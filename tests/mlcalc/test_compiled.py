@@ -35,7 +35,7 @@ def run(folder, **environment) -> subprocess.CompletedProcess:
 def test_one_note_where_nothing_can_be_kept(tmp_path):
     done = run(tmp_path, HOME="/dev/null/nobody")
     assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith("note: there is no folder where compiled code could be kept")
+    assert done.stderr.startswith("note: no writable folder for compiled code")
     assert done.stderr.count("\n") == 1
 
 

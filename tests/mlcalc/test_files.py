@@ -70,5 +70,5 @@ def test_folders(tmp_path):
     make_folder(tmp_path / "a" / "b")
     assert (tmp_path / "a" / "b").is_dir()
     for name in ("file", "file/new", "loop", "n" * 256, "d/" * 3000, "nul\0", "half\ud800"):
-        with pytest.raises(InputError, match="cannot be made"):
+        with pytest.raises(InputError, match="cannot be created"):
             make_folder(tmp_path / name)

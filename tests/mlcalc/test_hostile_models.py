@@ -75,7 +75,7 @@ CONFIG = {
     "a long key": ({"x" * 100000: 1}, "characters"),
 }
 PRIORS = {
-    "none of ours": ({"evil": {}}, "prior 'evil': this mlcalc knows repulsion, angular"),
+    "none of ours": ({"evil": {}}, "prior 'evil': this mlcalc supports repulsion, angular"),
     "no table": ([], "priors = '\\[\\]': expected a table"),
     "a number": ({"repulsion": 1.2}, "expected a table"),
     "another key": ({"repulsion": {"cutof": 1.2}}, "did you mean 'cutoff'"),

@@ -95,7 +95,7 @@ def test_units(tmp_path, frames, unit):
         as_extxyz(frames, scale=scale, extra=f"energy_unit={unit} forces_unit={unit}/Ang")
     )
     check(read_dataset([tmp_path / "said.xyz"]), frames)
-    with pytest.raises(InputError, match="energy_unit = 'eV', but its structures say"):
+    with pytest.raises(InputError, match="energy_unit = 'eV', but its structures state"):
         read_dataset([tmp_path / "said.xyz"], [LabelNames(unit="eV")])
 
 
@@ -158,7 +158,7 @@ def test_archives_of_md17(tmp_path, frames, names):
     )  # fmt: skip
     arrays = dict(zip(names, values, strict=True))
     np.savez(tmp_path / "a.npz", **arrays)
-    with pytest.raises(InputError, match="does not say the unit .* MD17 and rMD17 it is kcal/mol"):
+    with pytest.raises(InputError, match="does not state the unit .* MD17 and rMD17 it is kcal/mol"):
         read_dataset([tmp_path / "a.npz"])
     check(read_dataset([tmp_path / "a.npz"], [LabelNames(unit="kcal/mol")]), frames)
     np.savez(tmp_path / "b.npz", **arrays, e_unit="kcal/mol", r_unit="Ang")

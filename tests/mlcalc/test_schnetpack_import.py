@@ -47,7 +47,7 @@ def test_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     arguments = ["import", "schnetpack", str(CHECKPOINT), "-o", "m.safetensors"]
     assert main([*arguments, "--energy-unit", "eV", "--length-unit", "Ang"]) == 0
-    assert "elements: 3, as far as the file says" in capsys.readouterr().out
+    assert "elements: 3, all that the file names" in capsys.readouterr().out
     model = load_model("m.safetensors")
     assert model.metadata["provenance"]["imported_from"].startswith("SchNetPack 2.")
     assert main([*arguments, "--energy-unit", "eV", "--length-unit", "Ang", "--elements", "O", "H"]) == 0
@@ -57,7 +57,7 @@ def test_command(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--energy-unit and --length-unit missing: SchNetPack's file carries no units"),
+        ([], "--energy-unit and --length-unit missing: checkpoints of schnetpack carry no units"),
         (["--energy-unit", "eV"], "--length-unit missing"),
         (["--energy-unit", "ev", "--length-unit", "Ang"], "energy unit 'ev': expected one of eV, meV, Hartree"),
         (["--energy-unit", "eV", "--length-unit", "A"], "length unit 'A': expected one of Ang, Bohr, nm"),

@@ -75,7 +75,7 @@ def test_elements_known_as_free_atoms_are_refused_beside_others(tmp_path):
     assert model.domain["elements"] == [1, 6, 8]
     nitrogen, nitromethane = Atoms("N"), molecule("CH3NO2")
     nitrogen.calc = nitromethane.calc = SchNetCalculator(model, threads=1)
-    with pytest.raises(AseInputError, match="element N: this model was trained on it as a free atom alone"):
+    with pytest.raises(AseInputError, match="element N: this model was trained on it only as a free atom"):
         nitromethane.get_potential_energy()
     if 7 in model.domain.get("lone_elements", []):  # its only frame may be one for validation
         assert np.isfinite(nitrogen.get_potential_energy())
@@ -102,7 +102,7 @@ def test_neighbours_beyond_the_cutoff_do_not_count(tmp_path):
 def test_one_charge_for_one_model(tmp_path):
     cations = ethanols(3, charge=1, spin=2)
     assert state_of(dataset_of(tmp_path, cations + free_atoms("H", "O"))) == {"charge": 1, "multiplicity": 2}
-    with pytest.raises(InputError, match="charge 0 in 2, charge 1 in 3 structures: this network knows no charges"):
+    with pytest.raises(InputError, match="charge 0 in 2, charge 1 in 3 structures: this network has no charges"):
         state_of(dataset_of(tmp_path, cations + ethanols(2)))
     with pytest.raises(InputError, match="one composition with the multiplicities 1 and 3"):
         state_of(dataset_of(tmp_path, ethanols(1, spin=1) + ethanols(1, spin=3)))
@@ -130,7 +130,7 @@ def test_a_model_of_cations(tmp_path, capsys):
         atoms.get_potential_energy()
     write(tmp_path / "test.xyz", ethanols(2, charge=-1), format="extxyz")
     assert main(["evaluate", path, str(tmp_path / "test.xyz"), "-o", str(tmp_path / "p.png")]) == 2
-    assert "structure 1 says charge -1" in capsys.readouterr().err
+    assert "structure 1 has charge -1" in capsys.readouterr().err
 
 
 def without_energy(frames) -> list:

@@ -1,4 +1,4 @@
-"""Which PaiNN: sizes and cutoff."""
+"""The configuration of a PaiNN: sizes and cutoff."""
 
 from dataclasses import dataclass
 
@@ -40,7 +40,7 @@ class PaiNNConfig:
 
 
 def weight_shapes(config: PaiNNConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every weight, as of architecture.Architecture."""
+    """Name and shape of every weight, see architecture.Architecture."""
     f, n_elements, hidden = config.n_features, len(config.elements), config.readout_hidden
     shapes: dict[str, tuple[int, ...]] = {
         "embedding.weight": (n_elements, f),

@@ -1,4 +1,4 @@
-"""PaiNN in PyTorch, as the paper reads and SchNetPack 2 computes it.
+"""PaiNN in PyTorch, as the paper defines it and SchNetPack 2 computes it.
 
 =====================================  ====================================================  ==========
 symbol                                 meaning                                               shape
@@ -86,7 +86,7 @@ class PaiNN(Network):
         initialise(self)
 
     def forward(self, species: Tensor, first: Tensor, second: Tensor, vectors: Tensor) -> dict[str, Tensor]:
-        """Outputs of atoms, as of Architecture.network; arguments as of schnet.network.SchNet.forward."""
+        """Outputs of atoms, see Architecture.network; arguments as in schnet.network.SchNet.forward."""
         distance = torch.linalg.vector_norm(vectors, dim=1)
         unit = vectors / distance[:, None]
         filters = self.filter_net(self.radial_basis(distance)) * cosine_cutoff(distance, self.config.cutoff)[:, None]

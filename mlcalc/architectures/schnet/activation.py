@@ -6,7 +6,7 @@ Both come from the logistic function σ and from ln(1 + e) with e = exp(−|x|):
     silu(x) = x σ(x)                              silu′ = σ (1 + x (1 − σ))
 
 Library calls of exp and log1p keep a loop from being vectorised and took half the time of a force evaluation. Truncated series
-do not: e = 2ⁿ exp(s) with whole n and |s| ≤ ½ ln 2, and ln(1 + e) = 2 artanh(t) with t = e / (2 + e) ≤ ⅓. They end where the next
+do not: e = 2ⁿ exp(s) with integer n and |s| ≤ ½ ln 2, and ln(1 + e) = 2 artanh(t) with t = e / (2 + e) ≤ ⅓. They end where the next
 term lies below the rounding of the precision.
 """
 
@@ -23,7 +23,7 @@ _ARTANH_TERMS = {32: 8, 64: 16}  # t¹⁶/17 < 2e-9, t³²/33 < 2e-17
 
 
 def _power_of_two(n):
-    """2ⁿ for a whole number n in the normal range, made from its exponent bits."""
+    """2ⁿ for an integer n in the normal range, made from its exponent bits."""
 
 
 @overload(_power_of_two)
@@ -34,7 +34,7 @@ def _(n):
 
 
 def _constants(x):
-    """Series of exp and of 2 artanh(t)/t in t², highest power first; log₂ e, ln 2, smallest exponent, ½, 1, 2; all as x is."""
+    """Series of exp and of 2 artanh(t)/t in t², highest power first; log₂ e, ln 2, smallest exponent, ½, 1, 2; in the type of x."""
 
 
 @overload(_constants)
@@ -50,7 +50,7 @@ def _(x):
 
 @njit(cache=True, error_model="numpy", fastmath={"contract", "nsz"})
 def softplus_and_logistic(x):
-    """(ln((1 + exp x) / 2), σ(x)) in the precision of x; not a number stays so."""
+    """(ln((1 + exp x) / 2), σ(x)) in the precision of x; NaN stays NaN."""
     exp_series, log_series, log2_e, ln_2, lowest, half, one, two = _constants(x)
     y = -abs(x) * log2_e
     if y < lowest:

@@ -1,4 +1,4 @@
-"""Which SchNet: both dialects of the literature are configurations of one network."""
+"""The configuration of a SchNet; it covers both dialects of the literature."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class SchNetConfig:
         n_interactions: Number T of interaction blocks.
         n_rbf: Number of Gaussians of the radial basis.
         cutoff: Largest pair distance in Å; None connects all pairs (molecules only).
-        cutoff_function: ``"cosine"`` multiplies the filters by ½(cos(πr/r_c)+1); ``"none"`` leaves them alone.
+        cutoff_function: ``"cosine"`` multiplies the filters by ½(cos(πr/r_c)+1); ``"none"`` does not.
         filter_output_activation: Whether ssp also follows the second filter layer (original SchNet: yes).
         readout_hidden: Width of the hidden readout layer.
         readout_activation: ``"ssp"`` or ``"silu"``.
@@ -48,7 +48,7 @@ class SchNetConfig:
 
 
 def weight_shapes(config: SchNetConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every weight, as of architecture.Architecture."""
+    """Name and shape of every weight, see architecture.Architecture."""
     n_features, n_elements = config.n_features, len(config.elements)
     shapes: dict[str, tuple[int, ...]] = {
         "embedding.weight": (n_elements, n_features),

@@ -39,7 +39,7 @@ class FilterTable:
 
 
 def exact_filters(model: Model, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Filters and their derivatives by the distance, in float64 from the filter networks themselves.
+    """Filters and their derivatives with respect to distance, in float64 from the filter networks themselves.
 
     Args:
         distances: (n,) Å.
@@ -67,7 +67,7 @@ def exact_filters(model: Model, distances: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def tabulate(model: Model, dtype: str) -> FilterTable:
-    """Table with as many knots as the precision asks for: the measured slope error falls with the third power of their number."""
+    """Table with as many knots as the precision needs: the measured slope error falls with the third power of their number."""
     reach = model.config.cutoff or float(model.weights["radial_basis.centers"].max()) + _TAIL
     n_knots = _FIRST_KNOTS
     while True:
@@ -113,7 +113,7 @@ def _largest_errors(model, coefficients, spacing, value, slope) -> tuple[float, 
 
 
 def _cutoff(model: Model, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cosine cutoff and its slope as columns (n, 1); one and zero for the dialect without."""
+    """Cosine cutoff and its slope as columns (n, 1); one and zero for the dialect without a cutoff."""
     if model.config.cutoff_function == "none":
         return np.ones((len(distances), 1)), np.zeros((len(distances), 1))
     wavenumber = np.pi / model.config.cutoff

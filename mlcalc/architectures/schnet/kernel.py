@@ -1,6 +1,6 @@
 """The SchNet of network.py in Numba: energies and analytic forces of a batch of replicas.
 
-Forward, per replica and layer t, with the filters W of filter_table.py (letters as in schnet.py)::
+Forward, per replica and layer t, with the filters W of filter_table.py (symbols as in network.py)::
 
     y = x·W_in     c_i = Σ_j y_j∘W(r_ij)     u = c·W₁ + b₁     x ← x + ssp(u)·W₂ + b₂
 
@@ -10,7 +10,7 @@ Adjoint, with ḡ standing for ∂E/∂g, layers in reverse (ssp′ = σ, the lo
     ȳ_i = Σ_j c̄_j∘W(r_ij)     x̄ ← x̄ + ȳ·W_inᵀ
 
 Threads share out replicas, or, where a few replicas of many atoms would leave some idle, blocks of atoms: each half pair is then
-met from both its ends. Either way every product has the rows of one block, and every sum is done by one thread in the order of
+visited from both ends. Either way every product has the rows of one block, and every sum is done by one thread in the order of
 the pairs: results do not depend on the number of threads. Positions, forces and pair geometry are float64; the network is
 float32 or float64.
 """
@@ -39,9 +39,9 @@ from mlcalc.geometry.neighbours import NeighbourList
 from mlcalc.model import Model
 from mlcalc.priors.angular import add_angular
 
-_BLOCK = 32  # atoms of a block at most: rows enough for the matrix products, blocks enough to share out
+_BLOCK = 32  # most atoms of a block: enough rows for the matrix products, enough blocks to share out
 _CACHE = 2 << 20  # bytes of filter tables that a core's own cache holds
-_GROUP = 256  # atoms of a group of replicas at most, so that their features stay in it too
+_GROUP = 256  # most atoms of a group of replicas, so that their features stay in the cache too
 _BLOCK_COST = 1.3  # time of an evaluation by blocks on one thread, where one by replicas takes 1
 
 
@@ -49,8 +49,8 @@ _BLOCK_COST = 1.3  # time of an evaluation by blocks on one thread, where one by
 def _by_replica(q, atoms, pairs, net, constants, n_blocks, n_groups, work, result):
     """Evaluate replicas q (P, N, 3) Å; threads share out groups of them.
 
-    A group goes through the network layer by layer: its replicas, which are much alike, look up the same part of a layer's
-    table one after the other. Worth it where the tables of all layers do not fit the cache.
+    A group goes through the network layer by layer: its replicas, which resemble one another, look up the same part of a
+    layer's table one after the other. This pays where the tables of all layers do not fit the cache.
     """
     for group in prange(n_groups):
         low, high = _rows(group, n_groups, len(q))
@@ -81,11 +81,11 @@ def _by_replica(q, atoms, pairs, net, constants, n_blocks, n_groups, work, resul
 def _forward(b, t, pairs, net, n_blocks, work):
     """Layer t of replica b, and the messages of the next one."""
     n_pairs, n_atoms = pairs.count[b], work.x.shape[1]
-    knot, fraction, x, c = work.knot[b, :n_pairs], work.fraction[b, :n_pairs], work.x[b], work.a[b]
+    knot, fraction, x, c = work.knot[b, :n_pairs], work.fraction[b, :n_pairs], work.x[b], work.convolved[b]
     stages.convolve(work.y[b, t], pairs.offset[b], pairs, knot, fraction, net.filters[t], c)
     for block in range(n_blocks):
         low, high = _rows(block, n_blocks, n_atoms)
-        stages.update_features(t, net, x[low:high], c[low:high], work.b[b, low:high], work.sigma[b, t, low:high])
+        stages.update_features(t, net, x[low:high], c[low:high], work.scratch[b, low:high], work.sigma[b, t, low:high])
         if t + 1 < len(net.in2f):
             np.dot(x[low:high], net.in2f[t + 1], work.y[b, t + 1, low:high])
 
@@ -103,7 +103,13 @@ def _read_out(b, net, constants, n_blocks, work, result):
 def _backward(b, t, pairs, net, n_blocks, work):
     """Adjoint of layer t of replica b: its share of the slopes, and x̄ of the layer before."""
     n_pairs, n_atoms = pairs.count[b], work.x.shape[1]
-    knot, fraction, x, c, adjoint = work.knot[b, :n_pairs], work.fraction[b, :n_pairs], work.x[b], work.a[b], work.b[b]
+    knot, fraction, x, c, adjoint = (
+        work.knot[b, :n_pairs],
+        work.fraction[b, :n_pairs],
+        work.x[b],
+        work.convolved[b],
+        work.scratch[b],
+    )
     for block in range(n_blocks):
         low, high = _rows(block, n_blocks, n_atoms)
         stages.adjoint_of_update(t, net, x[low:high], work.sigma[b, t, low:high], c[low:high], adjoint[low:high])
@@ -131,12 +137,12 @@ def _by_block(q, atoms, pairs, net, constants, n_blocks, work, result):
     for t in range(last + 1):
         for task in prange(n_tasks):
             b, (low, high) = task // n_blocks, _rows(task % n_blocks, n_blocks, n_atoms)
-            x, c = work.x[b, low:high], work.a[b, low:high]
+            x, c = work.x[b, low:high], work.convolved[b, low:high]
             stages.gather(
-                work.y[b, t], pairs.offset[b], pairs, b, low, high, work.knot[b], work.fraction[b], net.filters[t],
-                work.a[b],
+                work.y[b, t], pairs, b, low, high, work.knot[b], work.fraction[b], net.filters[t],
+                work.convolved[b],
             )  # fmt: skip
-            stages.update_features(t, net, x, c, work.b[b, low:high], work.sigma[b, t, low:high])
+            stages.update_features(t, net, x, c, work.scratch[b, low:high], work.sigma[b, t, low:high])
             if t < last:
                 np.dot(x, net.in2f[t + 1], work.y[b, t + 1, low:high])
             else:
@@ -146,24 +152,24 @@ def _by_block(q, atoms, pairs, net, constants, n_blocks, work, result):
     for t in range(last, -1, -1):
         for task in prange(n_tasks):
             b, (low, high) = task // n_blocks, _rows(task % n_blocks, n_blocks, n_atoms)
-            x, c = work.x[b, low:high], work.a[b, low:high]
+            x, c = work.x[b, low:high], work.convolved[b, low:high]
             stages.add_slopes(
                 work.adjoint[t % 2, b], work.y[b, t], pairs.offset[b], pairs, pairs.row[b, low], pairs.row[b, high],
                 work.knot[b], work.fraction[b], net.filters[t], work.slope[b],
             )  # fmt: skip
-            if t > 0:  # others still read this layer's adjoint: the next one goes to the other half
+            if t > 0:  # other threads still read this layer's adjoint: the next one goes to the other half
                 stages.gather(
-                    work.adjoint[t % 2, b], pairs.offset[b], pairs, b, low, high, work.knot[b], work.fraction[b],
-                    net.filters[t], work.a[b],
+                    work.adjoint[t % 2, b], pairs, b, low, high, work.knot[b], work.fraction[b],
+                    net.filters[t], work.convolved[b],
                 )  # fmt: skip
-                stages.add_adjoint_of_messages(t, net, x, c, work.b[b, low:high])
+                stages.add_adjoint_of_messages(t, net, x, c, work.scratch[b, low:high])
                 stages.adjoint_of_update(
                     t - 1, net, x, work.sigma[b, t - 1, low:high], c, work.adjoint[(t - 1) % 2, b, low:high]
                 )
     for task in prange(n_tasks):
         b, (low, high) = task // n_blocks, _rows(task % n_blocks, n_blocks, n_atoms)
         stages.gather_forces(
-            q[b], atoms.numbers, pairs.offset[b], pairs, b, low, high, constants, work.slope[b], work.knot[b],
+            q[b], atoms.numbers, pairs, b, low, high, constants, work.slope[b], work.knot[b],
             result.forces[b], result.atomic_energies[b],
         )  # fmt: skip
     for b in range(len(q)):
@@ -172,13 +178,13 @@ def _by_block(q, atoms, pairs, net, constants, n_blocks, work, result):
 
 @njit(cache=True)
 def _rows(block, n_blocks, n_atoms):
-    """Atoms [low, high) of a block, or replicas of a group: all as equal as can be."""
+    """Atoms [low, high) of a block, or replicas of a group: sizes as equal as possible."""
     return block * n_atoms // n_blocks, (block + 1) * n_atoms // n_blocks
 
 
 @Threaded
 def _virials(q, atoms, pairs, constants, work, result):
-    """Virials of replicas that have just been evaluated."""
+    """Virials of the replicas evaluated last."""
     for b in prange(len(q)):
         knot, slope = work.knot[b, : pairs.count[b]], work.slope[b, : pairs.count[b]]
         stages.sum_virial(q[b], atoms.numbers, pairs.offset[b], pairs, constants, slope, knot, result.virials[b])
@@ -186,7 +192,7 @@ def _virials(q, atoms, pairs, constants, work, result):
 
 @njit(cache=True)
 def _smallest_place(n_replicas, count, knot, fraction):
-    """The smallest distance within the cutoff in units of the spacing of knots; infinite where there is none."""
+    """The smallest distance within the cutoff in units of the spacing of knots; infinite without one."""
     smallest = np.inf
     for b in range(n_replicas):
         for p in range(count[b]):
@@ -210,15 +216,15 @@ def _closest(n_replicas, offset, count, first, second, knot, fraction, species, 
 
 
 class SchNetKernel:
-    """A SchNet compiled for one composition, as mlcalc.potential.Potential says; it knows all priors.
+    """A SchNet compiled for one composition: a mlcalc.potential.Potential, with all priors.
 
     Args:
         model: The model.
         numbers: (N,) atomic numbers.
-        precision: Of the network, ``"float32"`` or ``"float64"``.
+        precision: Precision of the network, ``"float32"`` or ``"float64"``.
         threads: Numba threads; None for all that Numba was started with.
         cell, pbc: (3, 3) Å and three booleans for a periodic system, None for a molecule.
-        skin: Å; neighbour lists are made anew when an atom has moved by half of it.
+        skin: Å; neighbour lists are rebuilt when an atom has moved by half of it.
     """
 
     def __init__(
@@ -245,23 +251,23 @@ class SchNetKernel:
         renew_after_fork(self)
 
     def __call__(self, positions: np.ndarray, cell=None) -> tuple[np.ndarray, np.ndarray]:
-        """As Potential says."""
+        """See Potential."""
         result = self._run(np.ascontiguousarray(positions, dtype=np.float64), cell, virials=False)
         return result.energies, result.forces
 
     def evaluate(self, positions: np.ndarray, cell=None) -> dict[str, np.ndarray]:
-        """As Potential says."""
+        """See Potential."""
         return self._run(np.ascontiguousarray(positions, dtype=np.float64), cell, virials=True)._asdict()
 
     def smallest_distance(self) -> float:
-        """As Potential says."""
+        """See Potential."""
         work = self._work
         return _smallest_place(self._n_replicas, self._neighbours.pairs.count, work.knot, work.fraction) * self._spacing
 
     def closest_pair(self, limits: np.ndarray) -> ClosestPair:
-        """As Potential says."""
+        """See Potential."""
         smallest = self.smallest_distance()
-        if not smallest < self._reach(limits):  # no pair is below a limit, and which is near to one is of no interest
+        if not smallest < self._reach(limits):  # no pair is below a limit, and the nearest one is not needed
             return ClosestPair(smallest)
         pairs, work = self._neighbours.pairs, self._work
         place = self._n_replicas, pairs.offset, pairs.count, pairs.first, pairs.second, work.knot, work.fraction
@@ -269,7 +275,7 @@ class SchNetKernel:
         return ClosestPair(smallest, distance * self._spacing, limit * self._spacing, *where)
 
     def _reach(self, limits: np.ndarray) -> float:
-        """Å, the largest limit of the elements present."""
+        """Å, the largest limit for the elements present."""
         if self._limits is not limits:
             self._limits, present = limits, np.unique(self.atoms.species)
             self._widest = float(limits[np.ix_(present, present)].max())
@@ -316,7 +322,7 @@ class SchNetKernel:
         return min(self.threads * -(-n_atoms // (_GROUP * self.threads)), n_replicas)
 
     def _fitting_workspace(self, n_replicas: int, n_pairs: int, by_block: bool) -> Workspace:
-        """Scratch memory, allocated anew when what there is does not fit; lists of pairs fluctuate, hence room to spare."""
+        """Scratch memory, reallocated when the present one does not fit; 10 % to spare, since the number of pairs fluctuates."""
         work = self._work
         if (
             work is None
@@ -324,7 +330,7 @@ class SchNetKernel:
             or work.knot.shape[1] < n_pairs
             or (work.adjoint.size > 0) != by_block
         ):
-            self._work = work = None  # lets go of the old memory before the new is asked for
+            self._work = work = None  # free the old memory before the new is allocated
             sizes = (n_replicas, len(self.numbers), n_pairs + n_pairs // 10)
             self._work = work = make_workspace(self.model, sizes, by_block, self.dtype)
         return work

@@ -1,7 +1,7 @@
 """The pieces of a SchNet evaluation for one replica, or for a block of its atoms: loops over pairs and rows of atoms.
 
 Pair loops take the half pairs begin … begin + len(knot) of the flat arrays, or a range [start, stop) of a replica's own; row
-functions take (rows, F) views, so that a whole replica and a block of it are served by the same code. Letters as in kernel.py.
+functions take (rows, F) views, so that the same code serves a replica and a block of its atoms. Symbols as in kernel.py.
 """
 
 import math
@@ -30,7 +30,7 @@ def locate(q, begin, pairs, start, stop, constants, n_knots, knot, fraction, slo
             # An uncut model's filters are constant beyond its last Gaussian, hence the clamp.
             knot[p] = min(int(place), n_knots - 1)
             fraction[p] = min(place - knot[p], 1.0)
-        else:  # not a number: let it be seen in the energy
+        else:  # NaN: let it show in the energy
             knot[p], fraction[p] = 0, np.nan
 
 
@@ -51,8 +51,9 @@ def convolve(source, begin, pairs, knot, fraction, filters, target):
 
 
 @njit(cache=True, error_model="numpy", fastmath={"contract", "nsz"})
-def gather(source, begin, pairs, b, low, high, knot, fraction, filters, target):
-    """As convolve for the atoms [low, high) alone: every pair is met from both sides, and no other atom's row is written."""
+def gather(source, pairs, b, low, high, knot, fraction, filters, target):
+    """As convolve for the atoms [low, high) of replica b: every pair is met from both sides, no other row is written."""
+    begin = pairs.offset[b]
     for i in range(low, high):
         target[i] = 0
         for entry in range(2 * begin + pairs.around[b, i], 2 * begin + pairs.around[b, i + 1]):
@@ -88,21 +89,21 @@ def add_slopes(adjoint, y, begin, pairs, start, stop, knot, fraction, filters, s
 
 @njit(cache=True, error_model="numpy")
 def embed(species, net, x, y):
-    """Features and messages of the first layer, which depend on the element alone; rows of x, y (rows, F)."""
+    """Features and messages of the first layer, which depend only on the element; rows of x, y (rows, F)."""
     for i in range(len(species)):
         x[i] = net.embedding[species[i]]
         y[i] = net.messages[species[i]]
 
 
 @njit(cache=True, error_model="numpy")
-def update_features(t, net, x, a, b, sigma):
-    """x ← x + ssp(c·W₁ + b₁)·W₂ + b₂ with c in a, which is overwritten, as is b; keeps σ(u); all (rows, F)."""
-    np.dot(a, net.dense[t, 0], b)
-    activate(b, net.bias[t, 0], False, a, sigma)
-    np.dot(a, net.dense[t, 1], b)
+def update_features(t, net, x, c, scratch, sigma):
+    """x ← x + ssp(c·W₁ + b₁)·W₂ + b₂; c is overwritten, as is scratch; keeps σ(u); all (rows, F)."""
+    np.dot(c, net.dense[t, 0], scratch)
+    activate(scratch, net.bias[t, 0], False, c, sigma)
+    np.dot(c, net.dense[t, 1], scratch)
     for i in range(x.shape[0]):
         for f in range(x.shape[1]):
-            x[i, f] += b[i, f] + net.bias[t, 1, f]
+            x[i, f] += scratch[i, f] + net.bias[t, 1, f]
 
 
 @njit(cache=True, error_model="numpy")
@@ -120,22 +121,32 @@ def read_out(net, constants, x, hidden, adjoint, atomic):
 
 
 @njit(cache=True, error_model="numpy")
-def adjoint_of_update(t, net, x, sigma, a, adjoint):
-    """c̄ = ((x̄·W₂ᵀ)∘σ(u))·W₁ᵀ into ``adjoint``; a is scratch; all (rows, F)."""
-    np.dot(x, net.dense_adjoint[t, 1], a)
+def adjoint_of_update(t, net, x, sigma, scratch, adjoint):
+    """c̄ = ((x̄·W₂ᵀ)∘σ(u))·W₁ᵀ into ``adjoint``; all (rows, F)."""
+    np.dot(x, net.dense_adjoint[t, 1], scratch)
     for i in range(x.shape[0]):
         for f in range(x.shape[1]):
-            a[i, f] *= sigma[i, f]
-    np.dot(a, net.dense_adjoint[t, 0], adjoint)
+            scratch[i, f] *= sigma[i, f]
+    np.dot(scratch, net.dense_adjoint[t, 0], adjoint)
 
 
 @njit(cache=True, error_model="numpy")
-def add_adjoint_of_messages(t, net, x, a, b):
-    """x̄ ← x̄ + ȳ·W_inᵀ with ȳ in a; b is scratch; all (rows, F)."""
-    np.dot(a, net.in2f_adjoint[t], b)
+def add_adjoint_of_messages(t, net, x, y, scratch):
+    """x̄ ← x̄ + ȳ·W_inᵀ; all (rows, F)."""
+    np.dot(y, net.in2f_adjoint[t], scratch)
     for i in range(x.shape[0]):
         for f in range(x.shape[1]):
-            x[i, f] += b[i, f]
+            x[i, f] += scratch[i, f]
+
+
+@njit(cache=True, error_model="numpy")
+def pair_vector(q, i, j, sign, shift, vector):
+    """r_j − r_i of a pair with its shift (3,), for which the list may have the other sign; returns the squared length."""
+    r2 = 0.0
+    for axis in range(3):
+        vector[axis] = q[j, axis] - q[i, axis] + sign * shift[axis]
+        r2 += vector[axis] ** 2
+    return r2
 
 
 @njit(cache=True, error_model="numpy")
@@ -157,10 +168,7 @@ def scatter_forces(q, numbers, begin, pairs, constants, slope, knot, forces, ato
         if knot[p] < 0:
             continue
         i, j = pairs.first[begin + p], pairs.second[begin + p]
-        r2 = 0.0
-        for axis in range(3):
-            vector[axis] = q[j, axis] - q[i, axis] + pairs.shift[begin + p, axis]
-            r2 += vector[axis] ** 2
+        r2 = pair_vector(q, i, j, 1.0, pairs.shift[begin + p], vector)
         derivative, energy = pair_derivative(math.sqrt(r2), slope[p], numbers[i], numbers[j], constants)
         atomic[i] += 0.5 * energy
         atomic[j] += 0.5 * energy
@@ -171,8 +179,9 @@ def scatter_forces(q, numbers, begin, pairs, constants, slope, knot, forces, ato
 
 
 @njit(cache=True, error_model="numpy")
-def gather_forces(q, numbers, begin, pairs, b, low, high, constants, slope, knot, forces, atomic):
-    """As scatter_forces for the atoms [low, high) alone."""
+def gather_forces(q, numbers, pairs, b, low, high, constants, slope, knot, forces, atomic):
+    """As scatter_forces for the atoms [low, high) of replica b."""
+    begin = pairs.offset[b]
     vector = np.empty(3)
     for i in range(low, high):
         forces[i] = 0.0
@@ -182,10 +191,7 @@ def gather_forces(q, numbers, begin, pairs, b, low, high, constants, slope, knot
             if knot[p] < 0:
                 continue
             j = pairs.second[begin + p] if link >= 0 else pairs.first[begin + p]
-            r2 = 0.0
-            for axis in range(3):
-                vector[axis] = q[j, axis] - q[i, axis] + sign * pairs.shift[begin + p, axis]
-                r2 += vector[axis] ** 2
+            r2 = pair_vector(q, i, j, sign, pairs.shift[begin + p], vector)
             derivative, energy = pair_derivative(math.sqrt(r2), slope[p], numbers[i], numbers[j], constants)
             atomic[i] += 0.5 * energy
             for axis in range(3):
@@ -201,10 +207,7 @@ def sum_virial(q, numbers, begin, pairs, constants, slope, knot, virial):
         if knot[p] < 0:
             continue
         i, j = pairs.first[begin + p], pairs.second[begin + p]
-        r2 = 0.0
-        for axis in range(3):
-            vector[axis] = q[j, axis] - q[i, axis] + pairs.shift[begin + p, axis]
-            r2 += vector[axis] ** 2
+        r2 = pair_vector(q, i, j, 1.0, pairs.shift[begin + p], vector)
         derivative, _ = pair_derivative(math.sqrt(r2), slope[p], numbers[i], numbers[j], constants)
         for axis in range(3):
             for other in range(3):
@@ -213,10 +216,10 @@ def sum_virial(q, numbers, begin, pairs, constants, slope, knot, virial):
 
 @njit(cache=True, error_model="numpy")
 def total_energy(atoms, atomic, energies, b):
-    """Add the constant of each atom and sum up into energies[b].
+    """Add the constant of each atom and store the sum in energies[b].
 
-    A function of its own: written inside a prange, Numba takes the sum for a reduction across replicas, and drops a store
-    into an array that is reached through a named tuple.
+    A separate function: inside a prange, Numba takes the sum for a reduction across replicas, and drops a store into an
+    array that is reached through a named tuple.
     """
     energy = 0.0
     for i in range(len(atomic)):

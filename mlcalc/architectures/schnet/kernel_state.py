@@ -1,4 +1,4 @@
-"""What the kernel works on: weights, pairs, scratch memory and results, as named tuples of arrays that Numba takes."""
+"""The data of the kernel: weights, pairs, scratch memory and results, as named tuples of arrays that Numba accepts."""
 
 from typing import NamedTuple
 
@@ -10,9 +10,9 @@ _CACHE_LINE = 64  # bytes
 
 
 class Network(NamedTuple):
-    """Weights as the kernel wants them: stacked by layer, (in, out) for the forward and (out, in) for the adjoint."""
+    """Weights as the kernel needs them: stacked by layer, (in, out) for the forward and (out, in) for the adjoint."""
 
-    messages: np.ndarray  # (n_elements, F) A·W_in: the first layer's y depends on the element alone
+    messages: np.ndarray  # (n_elements, F) A·W_in: the first layer's y depends only on the element
     embedding: np.ndarray  # (n_elements, F) A
     in2f: np.ndarray  # (T, F, F)
     in2f_adjoint: np.ndarray
@@ -52,8 +52,8 @@ class Workspace(NamedTuple):
     x: np.ndarray  # (P, N, F)
     y: np.ndarray  # (P, T, N, F)
     sigma: np.ndarray  # (P, T, N, F) σ(u)
-    a: np.ndarray  # (P, N, F)
-    b: np.ndarray  # (P, N, F)
+    convolved: np.ndarray  # (P, N, F) c, and ȳ on the way back
+    scratch: np.ndarray  # (P, N, F)
     hidden: np.ndarray  # (P, 2, N, H)
     adjoint: np.ndarray  # (2, P, N, F) c̄ of two successive layers; empty where threads share out replicas
 
@@ -64,11 +64,11 @@ class Result(NamedTuple):
     energies: np.ndarray  # (P,) eV
     forces: np.ndarray  # (P, N, 3) eV/Å
     atomic_energies: np.ndarray  # (P, N) eV
-    virials: np.ndarray  # (P, 3, 3) eV, NaN unless asked for
+    virials: np.ndarray  # (P, 3, 3) eV, NaN unless requested
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """np.empty that begins with a cache line, so that vectors of features lie in as few lines as can be: a tenth of the time."""
+    """np.empty aligned to a cache line, so that feature vectors span as few lines as possible: saves a tenth of the time."""
     dtype = np.dtype(dtype)
     n_bytes = int(np.prod(shape)) * dtype.itemsize
     buffer = np.empty(n_bytes + _CACHE_LINE, dtype=np.uint8)
@@ -100,7 +100,7 @@ def make_network(model: Model, filters: np.ndarray, dtype: np.dtype) -> Network:
 
 
 def make_atoms(model: Model, numbers: np.ndarray) -> Atoms:
-    """Composition from (N,) atomic numbers that the model knows."""
+    """Composition from (N,) atomic numbers of the model's elements."""
     order = {z: row for row, z in enumerate(model.config.elements)}
     species = np.array([order[int(z)] for z in numbers], dtype=np.int64)
     last_bias = model.weights["energy_scale"] * np.float64(model.weights["readout.1.bias"][0])
@@ -132,7 +132,7 @@ def make_workspace(model: Model, sizes: tuple[int, int, int], by_atom: bool, dty
 
 
 def make_result(n_replicas: int, n_atoms: int) -> Result:
-    """Room for the outputs of one evaluation."""
+    """Empty arrays for the outputs of one evaluation."""
     return Result(
         np.empty(n_replicas), np.empty((n_replicas, n_atoms, 3)), np.empty((n_replicas, n_atoms)),
         np.full((n_replicas, 3, 3), np.nan),

@@ -1,4 +1,4 @@
-"""SchNet in PyTorch, as the papers read: the definition that every other form is tested against.
+"""SchNet in PyTorch, as the papers define it: the reference that every other form is tested against.
 
 =====================================  ====================================================  ==========
 symbol                                 meaning                                               shape
@@ -52,7 +52,7 @@ class Interaction(nn.Module):
         return filters if cutoff_value is None else filters * cutoff_value[:, None]
 
     def forward(self, features: Tensor, filters: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        """Update features (n_atoms, F). A half pair serves both directions, since W depends on the distance alone."""
+        """Update features (n_atoms, F). A half pair serves both directions, since W depends only on the distance."""
         messages = self.in2f(features)
         convolved = torch.zeros_like(messages)
         convolved = convolved.index_add(0, first, messages.index_select(0, second) * filters)
@@ -64,7 +64,7 @@ class SchNet(Network):
     """The network. Its ``state_dict`` names are the weight names of a model file."""
 
     radial_basis: GaussianBasis
-    interactions: Any  # torch has no list of Interaction for a type
+    interactions: Any  # torch has no type for a list of Interaction
     readout: Any
 
     def __init__(self, config: SchNetConfig):
@@ -79,7 +79,7 @@ class SchNet(Network):
         initialise(self)
 
     def forward(self, species: Tensor, first: Tensor, second: Tensor, vectors: Tensor) -> dict[str, Tensor]:
-        """Outputs of atoms, as of Architecture.network.
+        """Outputs of atoms, see Architecture.network.
 
         Args:
             species: (n_atoms,) row of each atom's element in ``config.elements``.

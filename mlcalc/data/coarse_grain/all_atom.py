@@ -1,7 +1,7 @@
 """All-atom molecular dynamics of a liquid with OpenMM, mapped onto one bead for each molecule: data for force matching.
 
-Trajectories advance block by block. A block is a function of the state before it and of a seed of its own, and is written as one
-whole file with the state behind it: whatever stops the work, the same command goes on with it and ends with the same frames.
+Trajectories advance block by block. A block is a function of the state before it and of its own seed, and is written atomically,
+with the state after it: after any interruption the same command resumes and ends with the same frames.
 """
 
 import io
@@ -37,22 +37,22 @@ SETTINGS_FILE, FRAMES_FILE = "settings.json", "frames.xyz"
 def coarse_grain(
     config: Path, folder: Path, jobs: int = 1, overrides: dict | None = None, show=lambda done, total: None
 ) -> Path:
-    """Make the frames that a TOML file asks for, or go on with them.
+    """Make the frames that a TOML file asks for, or resume making them.
 
     Args:
-        folder: For settings, blocks and, in the end, ``frames.xyz`` with beads, forces and trajectories; made if need be.
-        jobs: Processes; overrides: Keys in place of those of the file.
+        folder: For settings, blocks and, in the end, ``frames.xyz`` with beads, forces and trajectories; created if missing.
+        jobs: Processes; overrides: Keys that replace those of the file.
         show: Called with the numbers of blocks done and to do.
 
     Returns:
         The path of ``frames.xyz``.
 
     Raises:
-        InputError: OpenMM is not there, settings that cannot be used, or a folder of other settings.
+        InputError: OpenMM is not installed, settings that cannot be used, or a folder of other settings.
     """
     check_range("--jobs", jobs, 1)
     settings = read_settings(config, overrides or {})
-    make_system(settings)  # what is wrong with the molecule or its force field shows before anything is written
+    make_system(settings)  # a fault of the molecule or its force field is found before anything is written
     _claim(folder, settings)
     total = _blocks_each(settings) * settings.trajectories
     done = sum(
@@ -72,12 +72,12 @@ def coarse_grain(
 
 
 def _claim(folder: Path, settings: AllAtomSettings) -> None:
-    """Note the settings in a new folder; InputError where the folder holds frames of others."""
+    """Record the settings in a new folder; InputError if the folder holds frames of other settings."""
     if os.path.exists(folder / SETTINGS_FILE):
         check_same(folder, settings)
         return
     if os.path.isdir(folder) and any(folder.iterdir()):
-        raise InputError(f"{folder}: is not empty, and no folder of mlcalc coarse-grain; choose another --output")
+        raise InputError(f"{folder}: is not empty and not a folder of mlcalc coarse-grain; choose another --output")
     make_folder(folder)
     write_atomically(folder / SETTINGS_FILE, json.dumps(_facts(settings), indent=1).encode())
 
@@ -92,7 +92,7 @@ def check_same(folder: Path, settings: AllAtomSettings) -> None:
         if not isinstance(theirs, dict):
             raise InputError(f"{path.name} is not a table")
     except (OSError, InputError) as error:
-        raise InputError(f"{folder}: no folder of mlcalc coarse-grain ({error})") from error
+        raise InputError(f"{folder}: not a folder of mlcalc coarse-grain ({error})") from error
     mine = _facts(settings)
     if other := [name for name in mine if theirs.get(name) != mine[name]]:
         raise InputError(f"{folder}: holds frames of another {', '.join(other)}; choose another --output")
@@ -115,11 +115,11 @@ def _block(folder: Path, trajectory: int, block: int) -> Path:
 
 
 def read_block(path: Path, count: int) -> dict[str, np.ndarray]:
-    """As liquid.run_block returned it, for so many beads.
+    """A block as liquid.run_block returned it, for ``count`` beads.
 
     Raises:
-        InputError: Not such a file: cut off, of another liquid, or with other than finite numbers. It is not packed, so nothing in
-            it is larger than the file.
+        InputError: Not a block: truncated, of another liquid, or with numbers that are not finite. Blocks are not compressed, so
+            nothing in one is larger than the file.
     """
     try:
         size = check_regular(path).stat().st_size
@@ -140,7 +140,7 @@ def read_block(path: Path, count: int) -> dict[str, np.ndarray]:
         zlib.error,
     ) as error:  # InputError is a ValueError
         raise InputError(
-            f"{path}: not a block of this liquid ({error}); remove it and give the command again"
+            f"{path}: not a block of this liquid ({error}); remove it and run the command again"
         ) from error
     return found
 
@@ -151,12 +151,12 @@ def blocks_of(folder: Path) -> list[Path]:
 
 
 def _blocks_each(settings: AllAtomSettings) -> int:
-    """Of a trajectory."""
+    """Number of blocks of a trajectory."""
     return -(-settings.frames // (settings.trajectories * BLOCK_FRAMES))
 
 
 def _advance(settings: AllAtomSettings, folder: Path, jobs: int) -> Iterator[tuple[int, int, dict[str, np.ndarray]]]:
-    """Blocks that are not there yet, those of a trajectory in their order."""
+    """Compute missing blocks, those of a trajectory in their order."""
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         running = {}
 
@@ -185,7 +185,7 @@ def _advance(settings: AllAtomSettings, folder: Path, jobs: int) -> Iterator[tup
 
 
 def _join(settings: AllAtomSettings, folder: Path) -> Path:
-    """All blocks as extxyz, whole or not at all."""
+    """Write all blocks as extxyz, atomically."""
     from mlcalc.data.labelling import write_frames
 
     _, mapping, _ = make_system(settings)
@@ -196,7 +196,7 @@ def _join(settings: AllAtomSettings, folder: Path) -> Path:
             path = _block(folder, trajectory, block)
             arrays = read_block(path, settings.count)
             if {len(arrays["positions"]), len(arrays["forces"])} != {BLOCK_FRAMES}:
-                raise InputError(f"{path}: expected {BLOCK_FRAMES} frames; remove it and give the command again")
+                raise InputError(f"{path}: expected {BLOCK_FRAMES} frames; remove it and run the command again")
             mine += zip(arrays["positions"], arrays["forces"], strict=True)
         frames += [_frame(settings, mapping, x, f, f"{trajectory}") for x, f in mine[:per_trajectory]]
     write_frames(frames[: settings.frames], folder / FRAMES_FILE)

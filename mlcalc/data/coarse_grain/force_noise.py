@@ -1,19 +1,19 @@
-"""The noise floor of force matching: how much forces on beads scatter while the beads stand still.
+"""The noise floor of force matching: the scatter of forces on beads while the beads are fixed.
 
-A force on a bead depends on all atoms; a coarse model knows the beads alone and can at best give its average. What it misses is
-the spread of the forces at fixed beads. Here it is measured: molecules are tied to where they are by stiff springs on their centres
-of mass, and turn and vibrate as the liquid lets them. Errors of a trained model on the frames cannot fall below these numbers,
-but for what the ties themselves add: beads that move by σ along an axis scatter their forces by about σ⟨F²⟩/kT, in squares.
+A force on a bead depends on all atoms; a coarse model depends only on the beads and can at best give its average. What it misses
+is the spread of the forces at fixed beads. This module measures it: stiff springs on their centres of mass hold the molecules in
+place, while they rotate and vibrate in the liquid. Errors of a trained model on the frames cannot fall below these numbers,
+except for what the ties themselves add: a motion of the beads by σ along an axis adds about σ⟨F²⟩/kT to the scatter, in quadrature.
 
-In the cage that fixed neighbours make, molecules are slow to turn: hydrogen bonds that a frame has found are kept. One simulation
-of it would see too little. So there are two for each arrangement of beads: one goes on from the frame, whose orientations are a
-fair draw, the other forgets them in the heat and is cooled again. f and f′ being forces of the one and of the other::
+In the cage of fixed neighbours molecules rotate slowly and keep the hydrogen bonds of the frame: one simulation would sample too
+few orientations. Each arrangement of beads therefore has two: one starts from the frame, whose orientations are an equilibrium
+draw, the other loses them at high temperature and is cooled again. With forces f of the one and f′ of the other::
 
     RMSE² = ½⟨(f − f′)²⟩,   MAE = RMSE ⟨|f − f̄|⟩ / √⟨(f − f̄)²⟩
 
-with f̄ the mean of both: of the few simulations it is too near them to tell how wide forces scatter, but tells the shape.
+with f̄ the mean of both: a mean of so few simulations is too close to them to give the width of the scatter, but gives its shape.
 
-Whether frames are far enough apart to count one by one shows in the same forces: their autocorrelation over one interval.
+The autocorrelation of the forces over one interval shows whether frames are far enough apart to be independent.
 
 Source: Noid et al., J. Chem. Phys. 128, 244114 (2008), doi:10.1063/1.2938860, eq. 26.
 """
@@ -33,18 +33,18 @@ from mlcalc.data.coarse_grain.liquid import KJ, NM, AllAtomSettings, advance, ch
 _TIED_A = 0.01  # standard deviation of a centre of mass along an axis: far below the scale on which forces change
 _STEP = 0.5  # time step times the angular frequency of a tied bead, at most: Langevin dynamics are stable below 2
 _SETTLE_PS, _INTERVAL_PS = 2.0, 0.2
-_HEAT, _STAGES = 2.0, 8  # annealing: from that many times the temperature, linearly in so many stages
+_HEAT, _STAGES = 2.0, 8  # annealing: from this multiple of the temperature, linearly in this many stages
 _KJ_PER_K = units.kB / KJ
 _LIQUID, _TIES = 0, 1  # force groups
 
 
 class ForceNoise(NamedTuple):
-    """Spread of the forces on still beads, eV/Å by component, with its standard error over configurations.
+    """Spread of the forces on fixed beads, eV/Å by component, with its standard error over configurations.
 
     Attributes:
         rmse, rmse_error: Root mean square deviation from the mean force.
         mae, mae_error: Mean absolute deviation from it.
-        configurations: Arrangements of beads that were looked at.
+        configurations: Number of arrangements of beads.
     """
 
     rmse: float
@@ -57,11 +57,11 @@ class ForceNoise(NamedTuple):
 def force_noise(
     settings: AllAtomSettings, folder: Path, configurations: int = 8, samples: int = 50, anneal_ps: float = 32.0
 ) -> ForceNoise:
-    """Measure it at configurations that a folder of ``mlcalc coarse-grain`` holds.
+    """Measure the noise at configurations from a folder of ``mlcalc coarse-grain``.
 
     Args:
-        samples: Of the forces in each of the two simulations of a configuration, 0.2 ps apart.
-        anneal_ps: For how long the second of them is cooled.
+        samples: Samples of the forces in each of the two simulations of a configuration, 0.2 ps apart.
+        anneal_ps: Time for which the second simulation is cooled.
 
     Raises:
         InputError: A folder of other settings; fewer than two configurations or samples, or fewer blocks in the folder.
@@ -85,7 +85,7 @@ def force_noise(
 
 
 def force_autocorrelation(settings: AllAtomSettings, folder: Path) -> tuple[float, float]:
-    """Correlation, 1 at most, of the force on a bead with that on it one frame later, and its standard error, from blocks.
+    """Correlation (at most 1) of the force on a bead with its force one frame later, and its standard error, from blocks.
 
     Raises:
         InputError: A folder of other settings; fewer than two blocks in it.
@@ -96,7 +96,7 @@ def force_autocorrelation(settings: AllAtomSettings, folder: Path) -> tuple[floa
         raise InputError(f"{folder}: {len(blocks)} blocks: expected at least 2")
     products, squares = np.array([_one_frame_apart(read_block(path, settings.count)["forces"]) for path in blocks]).T
     ratio = products.sum() / squares.sum()
-    # Of a ratio of means, to first order.
+    # Error of a ratio of means, to first order.
     return float(ratio), float((products - ratio * squares).std(ddof=1) / np.sqrt(len(blocks)) / squares.mean())
 
 
@@ -106,7 +106,7 @@ def _one_frame_apart(forces: np.ndarray) -> tuple[float, float]:
 
 
 def _spread(settings: AllAtomSettings, block: Path, samples: int, anneal_ps: float) -> tuple[float, float]:
-    """Mean square and mean absolute deviation, (eV/Å)² and eV/Å, of forces on beads that stay where a block has ended."""
+    """Mean square and mean absolute deviation, (eV/Å)² and eV/Å, of forces on beads fixed where a block has ended."""
     system, mapping, lattice = make_system(settings)
     settings = replace(settings, timestep_fs=min(settings.timestep_fs, _longest_step_fs(settings, mapping)))
     state = read_block(block, settings.count)
@@ -127,7 +127,7 @@ def _spread(settings: AllAtomSettings, block: Path, samples: int, anneal_ps: flo
 
 
 def _anneal(context, settings: AllAtomSettings, anneal_ps: float) -> None:
-    """Heat and cool what turns; the ties tighten with the heat, so that beads move no further. Then settle."""
+    """Heat and cool the rotations; the ties stiffen with temperature, so that beads move no further. Then equilibrate."""
     integrator, temperature = context.getIntegrator(), settings.temperature_K
     if anneal_ps > 0.0:
         for hot in np.linspace(_HEAT * temperature, temperature, _STAGES):
@@ -138,25 +138,25 @@ def _anneal(context, settings: AllAtomSettings, anneal_ps: float) -> None:
 
 
 def _next_forces(context, settings: AllAtomSettings, mapping) -> np.ndarray:
-    """Forces of the liquid on the beads, eV/Å, an interval later."""
+    """Forces of the liquid on the beads, eV/Å, one interval later."""
     advance(context.getIntegrator(), settings.steps_in(_INTERVAL_PS))
     atomic = context.getState(forces=True, groups={_LIQUID}).getForces(asNumpy=True)._value
     return mapping.forces(atomic) * KJ / NM
 
 
 def _stiffness(temperature_K: float) -> float:
-    """Of a tie, kJ/mol/nm²."""
+    """Spring constant of a tie, kJ/mol/nm²."""
     return _KJ_PER_K * temperature_K / (_TIED_A / NM) ** 2
 
 
 def _longest_step_fs(settings: AllAtomSettings, mapping) -> float:
-    """At which the springs of _tie are integrated well."""
+    """Longest time step that integrates the springs of _tie accurately."""
     inverse_frequency = np.sqrt(mapping.bead_masses.min() / (units.kB * settings.temperature_K)) * _TIED_A
     return _STEP * inverse_frequency / units.fs
 
 
 def _tie(system, mapping, atoms: np.ndarray, temperature_K: float) -> None:
-    """Springs from the centre of mass of every molecule to the place where it is."""
+    """Add springs from the centre of mass of every molecule to its present position."""
     import openmm
 
     ties = openmm.CustomCentroidBondForce(1, "0.5*k*((x1-x0)^2+(y1-y0)^2+(z1-z0)^2)")

@@ -1,6 +1,6 @@
-"""A liquid in atoms, as OpenMM simulates it: what it is made of, and stretches of its motion seen at centres of mass.
+"""An all-atom liquid in OpenMM: its composition, and blocks of its trajectory mapped to centres of mass.
 
-OpenMM counts in nm, ps and kJ/mol; what leaves this module is in Å and eV, but for states that come back to it.
+OpenMM uses nm, ps and kJ/mol; results of this module are in Å and eV, except states that are passed back to it.
 """
 
 import os
@@ -17,7 +17,7 @@ from mlcalc.common.settings import build_settings, check_choice, check_range, re
 from mlcalc.data.coarse_grain.mapping import Mapping
 
 CONSTRAINTS = ("none", "HBonds", "AllBonds", "HAngles")
-_ONE_WAY = {"Threads": "1", "DeterministicForces": "true"}  # of adding up forces
+_ONE_WAY = {"Threads": "1", "DeterministicForces": "true"}  # one order of summing forces
 NM = 10.0 * units.Ang
 KJ = units.kJ / units.mol
 
@@ -30,10 +30,10 @@ class AllAtomSettings:
         molecule: PDB file of one molecule (beside the TOML file); count: how many of them; box_A: edges of the cell.
         force_field: OpenMM force field files, beside the TOML file or among OpenMM's own.
         bead: Element that stands for a bead in the frames; its mass is that of the molecule.
-        frames: In all; trajectories: independent ones that share them.
-        constraints: Of OpenMM; rigid water is rigid anyway. hydrogen_mass_u: of hydrogen atoms, at the cost of the heavy atom that
+        frames: Total number; trajectories: number of independent ones that share them.
+        constraints: OpenMM's; rigid water is always rigid. hydrogen_mass_u: mass of hydrogen atoms, taken from the heavy atom that
             they are bound to: slower vibrations allow longer steps and change no distribution of positions.
-        cutoff_A: Of Lennard-Jones forces and of the direct part of Ewald sums.
+        cutoff_A: Cutoff of Lennard-Jones forces and of the direct part of Ewald sums.
     """
 
     molecule: str
@@ -70,12 +70,12 @@ class AllAtomSettings:
             )
 
     def steps_in(self, time_ps: float) -> int:
-        """Time steps that make up a time."""
+        """Number of time steps in a time."""
         return round(1e3 * time_ps / self.timestep_fs)
 
 
 def read_settings(config: Path, overrides: dict) -> AllAtomSettings:
-    """Settings with the paths of the files beside a TOML file; InputError for what they cannot be."""
+    """Settings with the paths of the files beside a TOML file; InputError for invalid ones."""
     settings = build_settings(AllAtomSettings, read_toml(config) | overrides, config)
     beside = [Path(config).parent / name for name in settings.force_field]
     force_field = (
@@ -91,8 +91,8 @@ def run_block(
     """One block of a trajectory.
 
     Args:
-        frames: How many.
-        state: What the block before has returned; None to begin: from a lattice, minimised and equilibrated.
+        frames: Number of frames.
+        state: The result of the previous block; None to start from a lattice, minimised and equilibrated.
 
     Returns:
         ``positions``, ``forces`` (frames, count, 3) of beads, Å and eV/Å; ``atoms``, ``velocities`` (n_atoms, 3) at the end,
@@ -121,7 +121,7 @@ def run_block(
     positions, forces = [], []
     for _ in range(frames):
         advance(integrator, steps)
-        # Without enforced periodicity molecules stay whole.
+        # Without enforced periodicity molecules stay intact.
         now = context.getState(positions=True, forces=True, velocities=True)
         atoms, force = (array._value for array in (now.getPositions(asNumpy=True), now.getForces(asNumpy=True)))
         positions.append(mapping.positions(atoms) * NM)
@@ -136,17 +136,17 @@ def check_state(state: dict[str, np.ndarray], lattice: np.ndarray) -> None:
     """Raise InputError for a state of other atoms than those on a lattice."""
     for name in ("atoms", "velocities"):
         if state[name].shape != lattice.shape:
-            raise InputError(f"a block with {name} of shape {state[name].shape}: expected {lattice.shape}; begin anew")
+            raise InputError(f"a block with {name} of shape {state[name].shape}: expected {lattice.shape}; start again")
 
 
 def advance(integrator, steps: int) -> None:
-    """Make steps; InputError when the liquid comes apart."""
+    """Make steps; InputError when the simulation becomes unstable."""
     import openmm
 
     try:
         integrator.step(steps)
     except openmm.OpenMMException as error:
-        raise InputError(f"the liquid has come apart: {error}; try a smaller timestep_fs or a larger box_A") from error
+        raise InputError(f"the simulation is unstable: {error}; try a smaller timestep_fs or a larger box_A") from error
 
 
 def context_of(system, settings: AllAtomSettings, seed: int):
@@ -161,7 +161,7 @@ def context_of(system, settings: AllAtomSettings, seed: int):
 
 
 def make_system(settings: AllAtomSettings, trajectory: int = 0):
-    """The liquid as OpenMM has it.
+    """The liquid as an OpenMM system.
 
     Returns:
         OpenMM's System, the Mapping, and positions (n_atoms, 3), nm, of molecules at the points of a lattice, turned at random.
@@ -177,7 +177,7 @@ def make_system(settings: AllAtomSettings, trajectory: int = 0):
     try:
         molecule = app.PDBFile(str(check_regular(settings.molecule)))
         field = app.ForceField(*settings.force_field)
-    except Exception as error:  # OpenMM raises what its readers raise
+    except Exception as error:  # OpenMM's readers may raise anything
         raise InputError(f"{settings.molecule}, {', '.join(settings.force_field)}: {error}") from error
     topology = _repeated(molecule.topology, settings.count, np.array(settings.box_A) / NM)
     try:
@@ -190,7 +190,7 @@ def make_system(settings: AllAtomSettings, trajectory: int = 0):
     masses = np.array([atom.element.mass._value for atom in topology.atoms()])
     mapping = Mapping(np.repeat(np.arange(settings.count), len(masses) // settings.count), masses)
     if system.getNumParticles() != len(masses):
-        raise InputError(f"{', '.join(settings.force_field)}: adds sites without mass, which have no place in a bead")
+        raise InputError(f"{', '.join(settings.force_field)}: adds massless sites, which a bead cannot contain")
     shape = np.array(molecule.positions.value_in_unit(openmm.unit.nanometer))
     return system, mapping, _on_a_lattice(shape, settings, trajectory)
 

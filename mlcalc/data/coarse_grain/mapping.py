@@ -48,6 +48,6 @@ class Mapping:
     def _sum(self, values: np.ndarray) -> np.ndarray:
         if values.shape != (len(self.beads), 3):
             raise InputError(
-                f"an array of shape {values.shape}: expected ({len(self.beads)}, 3), as the mapping has atoms"
+                f"an array of shape {values.shape}: expected ({len(self.beads)}, 3), a row for each atom of the mapping"
             )
         return np.stack([np.bincount(self.beads, weights=values[:, axis]) for axis in range(3)], axis=1)

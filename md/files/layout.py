@@ -1,0 +1,5 @@
+"""Names of what lies in a run folder."""
+
+INPUT, STRUCTURE, MODEL = "input.toml", "structure.xyz", "model.safetensors"
+GLE, TRAJECTORY, PROPERTIES, VELOCITIES = "gle.txt", "trajectory.h5", "properties.csv", "velocities.h5"
+STATUS, LOG, LOCK, BREACH = "status.json", "run.log", ".lock", "breach.xyz"
