@@ -26,6 +26,10 @@ _DTYPES = {
     "DoubleStorage": "f8", "FloatStorage": "f4", "HalfStorage": "f2", "LongStorage": "i8", "IntStorage": "i4",
     "ShortStorage": "i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?",
 }  # fmt: skip
+_DTYPE_NAMES = {  # torch pickles a dtype as a global; tables of casts have them for keys
+    f"torch.{name}": name
+    for name in ("float16", "bfloat16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64", "bool")
+}
 
 
 class Hollow:
@@ -148,9 +152,9 @@ class _Machine:
         self._stack.append(self._memo[key])
 
     def find(self, path: str) -> None:
-        """A function of this module for the few that make tensors and tables; a hollow class for all others."""
+        """A function of this module for the few that make tensors and tables, a dtype's name, a hollow class for all others."""
         module, name = path.split(" ", 1)
-        found = _MAKERS.get(f"{module}.{name}") or self._classes.get(name)
+        found = _MAKERS.get(f"{module}.{name}") or _DTYPE_NAMES.get(f"{module}.{name}") or self._classes.get(name)
         if found is None:
             if len(self._classes) == _MOST_CLASSES or not name.replace(".", "").isidentifier():
                 raise InputError(f"names more than {_MOST_CLASSES} classes, or {name[:60]!r}, which is not one")
@@ -184,8 +188,13 @@ class _Machine:
     def fill(self, items: list) -> None:
         """Put keys and values into a table."""
         keys, values = items[::2], items[1::2]
-        if type(self._stack[-1]) is not dict or not all(type(key) in (str, int) for key in keys):
-            raise InputError("a table of the file has keys that are neither text nor integers")
+        if type(self._stack[-1]) is not dict:
+            raise InputError("the file puts keys into something that is not a table")
+        if wrong := [key for key in keys if type(key) not in (str, int)]:
+            kind = wrong[0] if isinstance(wrong[0], type) else type(wrong[0])
+            raise InputError(
+                f"a table of the file has a key of the type {kind.__name__[:60]}: expected names or numbers"
+            )
         self._stack[-1].update(zip(keys, values, strict=True))
 
     def storage(self, _) -> None:

@@ -259,6 +259,40 @@ def test_pickles(tmp_path, name):
     refused(import_schnetpack, torch_file(tmp_path / "x", b"\x80\x02" + HOSTILE_PICKLES[name]), "eV", "Ang")
 
 
+def test_dtypes_are_names_where_a_table_has_them_for_keys(tmp_path):
+    """As in the casts of early releases of SchNetPack 2."""
+    content = b"\x80\x02}ctorch\nfloat32\nctorch\nfloat64\ns."
+    assert read_torch_file(torch_file(tmp_path / "x", content)) == {"float32": "float64"}
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [(b"cnumpy\nfloat32\n", "float32"), (b"cposix\nsystem\n", "system"), (b"ca\nB\n)R", "B"), (b")", "tuple"), (b"N", "NoneType"),
+     (b"\x88", "bool"), (b"ctorch._utils\n_rebuild_parameter\n", "function")],
+)  # fmt: skip
+def test_other_keys_of_tables_are_refused_by_their_type(tmp_path, key, kind):
+    for content in (b"}" + key + b"Ns.", b"}(" + key + b"Nu."):
+        message = refused(read_torch_file, torch_file(tmp_path / "x", b"\x80\x02" + content))
+        assert f"a table of the file has a key of the type {kind}" in message
+
+
+def test_a_dtype_is_nothing_to_call_or_to_give_attributes_to(tmp_path):
+    for use in (b")R.", b"}b."):
+        refused(read_torch_file, torch_file(tmp_path / "x", b"\x80\x02ctorch\nfloat32\n" + use))
+
+
+def test_blocks_that_share_a_large_tensor(tmp_path, monkeypatch):
+    """A tensor of the wrong shape in each of 20 blocks is not copied once."""
+    module = read_torch_file(CHECKPOINT)
+    blocks = module.representation.interactions
+    blocks.children[0].in2f._parameters["weight"] = np.zeros((1 << 12, 1 << 10), np.float32)
+    vars(blocks)["_modules"] = {str(t): blocks.children[0] for t in range(20)}
+    monkeypatch.setattr("mlcalc.importers.schnetpack._read", lambda path: module)
+    assert "in2f.weight has shape (4096, 1024), expected (16, 16)" in refused(
+        import_schnetpack, CHECKPOINT, "eV", "Ang"
+    )
+
+
 def test_what_calls_itself_a_maker_is_one_only_by_its_own_module(tmp_path):
     found = read_torch_file(
         torch_file(tmp_path / "x", b"\x80\x02cposix\n_rebuild_tensor_v2\nX\x04\x00\x00\x00true\x85R.")

@@ -9,18 +9,29 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms, units
+from ase.io import read
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mlcalc import InputError, SchNetCalculator, load_model
+from mlcalc.architectures.painn.config import PaiNNConfig
 from mlcalc.cli import main
 from mlcalc.importers.schnetpack import _read, _translate, import_schnetpack
 from mlcalc.importers.torch_file import Hollow
 from mlcalc.model import Model
+from mlcalc.torch_potential import TorchPotential
 
 GOLDEN = Path(__file__).parent / "golden"
 CHECKPOINT = GOLDEN / "schnetpack_best_model"
-CASES = json.loads((GOLDEN / "schnetpack.json").read_text())["cases"]
+PAINN, SHARED_PAINN = GOLDEN / "schnetpack_painn_best_model", GOLDEN / "schnetpack_painn_shared_best_model"
+ETHANOL = Path(__file__).parents[3] / "shared" / "data" / "schnetpack_models" / "md_ethanol.model"
+
+
+def cases_of(name: str) -> list[dict]:
+    return json.loads((GOLDEN / f"{name}.json").read_text())["cases"]
+
+
+CASES = cases_of("schnetpack")
 
 
 @pytest.mark.parametrize("backend", ["numba", "torch"])
@@ -37,6 +48,60 @@ def test_numbers_of_schnetpack(case, units_of, energy, length, backend):
     atoms.calc = SchNetCalculator(model, dtype="float64", backend=backend)
     assert atoms.get_potential_energy() / energy == pytest.approx(case["energy"], abs=1e-6)
     np.testing.assert_allclose(atoms.get_forces() * length / energy, case["forces"], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["schnetpack_painn", "schnetpack_painn_shared"])
+@pytest.mark.parametrize("structure", [0, 1], ids=["molecule", "crystal"])
+@pytest.mark.parametrize(
+    ("units_of", "energy", "length"), [(("eV", "Ang"), 1.0, 1.0), (("Hartree", "Bohr"), units.Hartree, units.Bohr)]
+)
+def test_numbers_of_painn(name, structure, units_of, energy, length):
+    model = import_schnetpack(GOLDEN / f"{name}_best_model", *units_of)
+    assert type(model.config) is PaiNNConfig and model.config.elements == (1, 6, 8)
+    case = cases_of(name)[structure]
+    found, forces = TorchPotential(
+        model, np.array(case["numbers"]), "float64", cell=np.array(case["cell"]) * length, pbc=case["pbc"]
+    )(np.array([case["positions"]]) * length)
+    assert found[0] / energy == pytest.approx(case["energy"], abs=1e-9)
+    np.testing.assert_allclose(forces[0] * length / energy, case["forces"], atol=1e-9)
+
+
+def test_what_blocks_share_is_written_for_each():
+    weights = import_schnetpack(SHARED_PAINN, "eV", "Ang").weights
+    first, second = np.split(weights["filter_net.weight"], 2)
+    np.testing.assert_array_equal(first, second)
+    for name in ("interactions.{}.interatomic_context_net.1.weight", "mixing.{}.mu_channel_mix.weight"):
+        np.testing.assert_array_equal(weights[name.format(0)], weights[name.format(1)])
+
+
+@pytest.mark.skipif(not ETHANOL.exists(), reason="md_ethanol.model of SchNetPack's repository is not in shared/data")
+def test_ethanol_of_an_early_release():
+    """Keys of its table of casts are dtypes; no electronic_embeddings, no spk_version; a mean per atom."""
+    model = import_schnetpack(ETHANOL, "kcal/mol", "Ang", ("H", "C", "O"))
+    atoms = read(ETHANOL.with_suffix(".xyz"))
+    energy, forces = TorchPotential(model, atoms.numbers, "float64")(atoms.positions[None])
+    unit = units.kcal / units.mol
+    assert energy[0] / unit == pytest.approx(-97_208.25193, abs=1e-5)
+    assert np.abs(forces).max() / unit == pytest.approx(29.547890, abs=1e-6)
+
+
+def test_files_of_releases_before_electronic_embeddings(monkeypatch):
+    module, usual = _read(PAINN), import_schnetpack(PAINN, "eV", "Ang")
+    del module.representation._modules["electronic_embeddings"], module.spk_version
+    monkeypatch.setattr("mlcalc.importers.schnetpack._read", lambda path: module)
+    model = import_schnetpack(PAINN, "eV", "Ang")
+    assert model.metadata["provenance"]["imported_from"] == "SchNetPack 2 checkpoint"
+    assert all((model.weights[name] == usual.weights[name]).all() for name in usual.weights)
+
+
+@pytest.mark.parametrize("switch", [False, None])
+def test_offsets_that_the_file_switches_off(switch):
+    """SchNetPack applies them only where do_postprocessing says so; its trainer writes True into best_model."""
+    module = _read(PAINN)
+    module.do_postprocessing = switch
+    config, weights = _translate(module, ("H", "O"), 1.0, 1.0)
+    assert config.elements == (1, 8)
+    np.testing.assert_array_equal(weights["energy_shift"], 0.0)
 
 
 def test_nothing_of_schnetpack_is_needed():
@@ -92,7 +157,10 @@ def block(module: Hollow) -> Hollow:
 # What to do to the module, and what is then said.
 UNSUPPORTED = {
     "model": (lambda m: setattr(m, "__class__", another("Other")), "a model of the class Other: only NeuralNetworkPot"),
-    "PaiNN": (lambda m: setattr(m.representation, "__class__", another("PaiNN")), "of the class PaiNN: only SchNet"),
+    "SO3net": (
+        lambda m: setattr(m.representation, "__class__", another("SO3net")),
+        "a representation of the class SO3net: only SchNet and PaiNN",
+    ),
     "Bessel": (lambda m: setattr(m.representation.radial_basis, "__class__", another("BesselRBF")), "only GaussianRBF"),
     "cutoff": (lambda m: setattr(m.representation.cutoff_fn, "__class__", another("MollifierCutoff")), "CosineCutoff"),
     "filters": (lambda m: setattr(m.representation, "n_filters", 8), "8 filters for 16 features"),
@@ -100,10 +168,13 @@ UNSUPPORTED = {
         lambda m: m.representation.electronic_embeddings._modules.update(x=Hollow()),
         "electronic embeddings",
     ),
-    "tanh": (lambda m: setattr(block(m).f2out.children[0], "activation", another("tanh")), "the activation tanh"),
+    "tanh": (
+        lambda m: setattr(block(m).f2out.children[0], "activation", another("tanh")),
+        "interactions.0.f2out.0 with the activation tanh: only shifted_softplus",
+    ),
     "relu": (
         lambda m: setattr(m.output_modules.children[0].outnet.children[0], "activation", another("relu")),
-        "a readout with the activation relu: only shifted_softplus and silu",
+        "readout.0 with the activation relu: only shifted_softplus and silu",
     ),
     "average": (lambda m: setattr(m.output_modules.children[0], "aggregation_mode", "avg"), "aggregated by avg"),
     "ZBL": (
@@ -116,8 +187,35 @@ UNSUPPORTED = {
     ),
     "deep": (
         lambda m: m.output_modules.children[0].outnet._modules.update(z=Hollow()),
-        "a readout of 3 layers and 1 outputs",
+        "readout of 3 layers: expected two",
     ),
+    "outputs": (lambda m: setattr(m.output_modules.children[0], "n_out", 3), "a readout of 3 outputs: expected one"),
+    "layer": (
+        lambda m: setattr(block(m).in2f, "__class__", another("Linear")),
+        "interactions.0.in2f of the class Linear",
+    ),
+    "bias": (lambda m: block(m).in2f._parameters.update(bias=np.zeros(16)), "interactions.0.in2f with a bias"),
+    "second": (
+        lambda m: setattr(block(m).f2out.children[1], "activation", another("silu")),
+        "interactions.0.f2out.1 with the activation silu: only Identity",
+    ),
+    "shape": (
+        lambda m: block(m).in2f._parameters.update(weight=np.zeros((1 << 9, 16))),
+        r"interactions.0.in2f.weight has shape \(512, 16\), expected \(16, 16\)",
+    ),
+    "dipole": (
+        lambda m: m.output_modules._modules.update(z=another("DipoleMoment")()),
+        "an output module of the class DipoleMoment: only Atomwise and Forces",
+    ),
+    "field": (
+        lambda m: m.input_modules._modules.update(z=another("StaticExternalFields")()),
+        "an input module of the class StaticExternalFields: only PairwiseDistances",
+    ),
+    "nuclear": (
+        lambda m: setattr(m.representation.embedding, "__class__", another("NuclearEmbedding")),
+        "an embedding of the class NuclearEmbedding: only Embedding",
+    ),
+    "norm": (lambda m: setattr(m.representation.embedding, "max_norm", 1.0), "an embedding with max_norm"),
     "postprocessor": (
         lambda m: m.postprocessors._modules.update(z=another("ScaleProperty")()),
         "a postprocessor of the class ScaleProperty",
@@ -126,14 +224,57 @@ UNSUPPORTED = {
 }
 
 
-@pytest.mark.parametrize("name", UNSUPPORTED)
-def test_what_cannot_be_imported_is_refused_with_the_reason(name, monkeypatch):
-    change, message = UNSUPPORTED[name]
-    module = _read(CHECKPOINT)
+def mixing(module: Hollow) -> Hollow:
+    return module.representation.mixing.children[1]
+
+
+def context(module: Hollow) -> Hollow:
+    return block(module).interatomic_context_net
+
+
+UNSUPPORTED_PAINN = {
+    "epsilon": (lambda m: setattr(mixing(m), "epsilon", 1e-6), "mixing.1 with epsilon 1e-06: only 1e-08"),
+    "activation": (
+        lambda m: setattr(context(m).children[0], "activation", another("tanh")),
+        "interactions.0.interatomic_context_net.0 with the activation tanh: only silu",
+    ),
+    "own activation": (
+        lambda m: setattr(mixing(m).intraatomic_context_net.children[0], "activation", another("shifted_softplus")),
+        "mixing.1.intraatomic_context_net.0 with the activation shifted_softplus: only silu",
+    ),
+    "layers": (lambda m: context(m)._modules.update(z=Hollow()), "interatomic_context_net of 3 layers: expected two"),
+    "filter": (
+        lambda m: setattr(m.representation.filter_net, "activation", another("silu")),
+        "filter_net with the activation silu: only Identity",
+    ),
+    "bias": (lambda m: mixing(m).mu_channel_mix._parameters.update(bias=np.zeros(16)), "mu_channel_mix with a bias"),
+    "blocks": (lambda m: m.representation.mixing._modules.popitem(), "2 interactions and 1 mixings"),
+    "shared": (lambda m: setattr(m.representation, "share_filters", 1), "a int where true or false belongs"),
+    "shared shape": (
+        lambda m: setattr(m.representation, "share_filters", True),
+        r"filter_net.weight has shape \(48, 12\), expected \(24, 12\)",
+    ),
+    **{
+        name: UNSUPPORTED[name]
+        for name in ("Bessel", "cutoff", "charge", "nuclear", "dipole", "field", "ZBL", "two", "relu", "postprocessor")
+    },
+}
+ALL_UNSUPPORTED = [(CHECKPOINT, *row) for row in UNSUPPORTED.values()] + [
+    (PAINN, *row) for row in UNSUPPORTED_PAINN.values()
+]
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "change", "message"),
+    ALL_UNSUPPORTED,
+    ids=[*UNSUPPORTED, *(f"PaiNN {name}" for name in UNSUPPORTED_PAINN)],
+)
+def test_what_cannot_be_imported_is_refused_with_the_reason(checkpoint, change, message, monkeypatch):
+    module = _read(checkpoint)
     change(module)
     monkeypatch.setattr("mlcalc.importers.schnetpack._read", lambda path: module)
     with pytest.raises(InputError, match=message):
-        import_schnetpack(CHECKPOINT, "eV", "Ang")
+        import_schnetpack(checkpoint, "eV", "Ang")
 
 
 class Trap:
@@ -165,11 +306,12 @@ def test_files_that_are_none(tmp_path):
         import_schnetpack(tmp_path / "x.ckpt", "eV", "Ang")
 
 
+@pytest.mark.parametrize("checkpoint", [CHECKPOINT, SHARED_PAINN], ids=["SchNet", "PaiNN"])
 @example(where=0.999, bit=0, cut=False)  # once a BadZipFile, from the question whether it is a zip file at all
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
-def test_damage_is_an_input_error_or_harmless(tmp_path, where, bit, cut):
-    content = bytearray(CHECKPOINT.read_bytes())
+def test_damage_is_an_input_error_or_harmless(tmp_path, checkpoint, where, bit, cut):
+    content = bytearray(checkpoint.read_bytes())
     at = int(where * len(content))
     if cut:
         content = content[:at]

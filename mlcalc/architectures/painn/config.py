@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from mlcalc.architectures.architecture import check_choices, check_network, check_size
 from mlcalc.common.errors import InputError
 
+EPSILON = 1e-8  # under the root of a norm of vector features, so that it has a gradient at zero
+
 
 @dataclass(frozen=True)
 class PaiNNConfig:

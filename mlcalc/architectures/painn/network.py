@@ -21,10 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mlcalc.architectures.painn.config import PaiNNConfig
+from mlcalc.architectures.painn.config import EPSILON, PaiNNConfig
 from mlcalc.architectures.torch_blocks import ACTIVATIONS, GaussianBasis, Network, cosine_cutoff, initialise
-
-_EPSILON = 1e-8  # under the root of a norm, so that it has a gradient at zero
 
 
 class Interaction(nn.Module):
@@ -58,7 +56,7 @@ class Mixing(nn.Module):
     def forward(self, q: Tensor, mu: Tensor) -> tuple[Tensor, Tensor]:
         """Update q (N, F) and μ (N, 3, F)."""
         v, u = self.mu_channel_mix(mu).chunk(2, dim=2)
-        norm = torch.sqrt(v.square().sum(dim=1) + _EPSILON)
+        norm = torch.sqrt(v.square().sum(dim=1) + EPSILON)
         hidden = nn.functional.silu(self.intraatomic_context_net[0](torch.cat([q, norm], dim=1)))
         s, t, p = self.intraatomic_context_net[1](hidden).chunk(3, dim=1)
         return q + s + p * (v * u).sum(dim=1), mu + t[:, None, :] * u

@@ -1,9 +1,12 @@
-"""Makes schnetpack_best_model and schnetpack.json beside this file, in an environment with SchNetPack and without mlcalc.
+"""Makes NAME_best_model and NAME.json beside this file, in an environment with SchNetPack and without mlcalc.
 
-bash tests/benchmarks/make_environments.sh FOLDER && FOLDER/schnetpack/bin/python tests/mlcalc/golden/make_schnetpack.py
+bash tests/benchmarks/make_environments.sh FOLDER && FOLDER/schnetpack/bin/python tests/mlcalc/golden/make_schnetpack.py NAME…
+
+NAME: schnetpack (SchNet), schnetpack_painn, schnetpack_painn_shared (one interaction, one mixing and one filter for all blocks).
 """
 
 import json
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,17 +18,23 @@ from schnetpack.interfaces import AtomsConverter
 from schnetpack.transform import AddOffsets, ASENeighborList, CastTo64
 
 HERE, CUTOFF = Path(__file__).parent, 4.0
+REPRESENTATIONS = {  # name: (class, features, options)
+    "schnetpack": (spk.representation.SchNet, 16, {}),
+    "schnetpack_painn": (spk.representation.PaiNN, 8, {}),
+    "schnetpack_painn_shared": (spk.representation.PaiNN, 8, {"shared_interactions": True, "shared_filters": True}),
+}
 
 
-def network() -> spk.model.NeuralNetworkPotential:
-    """A small random SchNet with every offset that SchNetPack knows."""
+def network(name: str) -> spk.model.NeuralNetworkPotential:
+    """A small random network with every offset that SchNetPack knows."""
     torch.manual_seed(1)
-    schnet = spk.representation.SchNet(16, 2, spk.nn.GaussianRBF(12, CUTOFF), spk.nn.CosineCutoff(CUTOFF))
+    kind, features, options = REPRESENTATIONS[name]
+    representation = kind(features, 2, spk.nn.GaussianRBF(12, CUTOFF), spk.nn.CosineCutoff(CUTOFF), **options)
     offsets = AddOffsets("energy", add_mean=True, add_atomrefs=True)
     model = spk.model.NeuralNetworkPotential(
-        schnet, input_modules=[spk.atomistic.PairwiseDistances()], postprocessors=[CastTo64(), offsets],
+        representation, input_modules=[spk.atomistic.PairwiseDistances()], postprocessors=[CastTo64(), offsets],
         output_modules=[
-            spk.atomistic.Atomwise(16, output_key="energy"),
+            spk.atomistic.Atomwise(features, output_key="energy"),
             spk.atomistic.Forces(energy_key="energy", force_key="forces"),
         ],
     )  # fmt: skip
@@ -37,9 +46,10 @@ def network() -> spk.model.NeuralNetworkPotential:
     return model
 
 
-def main() -> None:
-    model = network()
-    torch.save(model, HERE / "schnetpack_best_model")
+def make(name: str) -> None:
+    """Write a checkpoint and its numbers."""
+    model = network(name)
+    torch.save(model, HERE / f"{name}_best_model")
     rng, structures = np.random.default_rng(1), [molecule("CH3CH2OH"), bulk("C", "diamond", 3.6).repeat((1, 1, 2))]
     convert, precise, cases = AtomsConverter(ASENeighborList(CUTOFF), dtype=torch.float64), model.eval().double(), []
     for atoms in structures:
@@ -50,8 +60,9 @@ def main() -> None:
             "pbc": atoms.pbc.tolist(), "energy": found["energy"].item(), "forces": found["forces"].tolist(),
         })  # fmt: skip
     golden = {"made_with": f"SchNetPack {version('schnetpack')}, float64", "cases": cases}
-    (HERE / "schnetpack.json").write_text(json.dumps(golden) + "\n")
+    (HERE / f"{name}.json").write_text(json.dumps(golden) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    for chosen in sys.argv[1:]:
+        make(chosen)
