@@ -1,4 +1,4 @@
-"""Names of what lies in a run folder."""
+"""File names of a run folder."""
 
 INPUT, STRUCTURE, MODEL = "input.toml", "structure.xyz", "model.safetensors"
 GLE, TRAJECTORY, PROPERTIES, VELOCITIES = "gle.txt", "trajectory.h5", "properties.csv", "velocities.h5"
