@@ -138,5 +138,5 @@ def _ipi_launch(options) -> int:
 
 
 def _ipi_driver_path(options) -> int:
-    print(Path(__file__).with_name("ipi_driver.py"))
+    print(Path(__file__).parents[1] / "ipi_driver.py")
     return 0
