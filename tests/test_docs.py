@@ -101,6 +101,7 @@ def test_python_runs(page, place):
         assert all(abs(a - b) < 0.05 + 0.05 * a for a, b in zip(stress, energies, strict=True))
 
 
+@pytest.mark.slow
 def test_pages_build(tmp_path):
     """With warnings as errors: every docstring of the reference is understood, every link inside leads somewhere."""
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", str(ROOT / "docs"), str(tmp_path)]

@@ -56,7 +56,7 @@ def test_degrees_of_freedom(n_beads, freedom):
     state = thermal_ring_polymer(WATER, MASSES, n_beads, 300.0, rng)
     dynamics = Dynamics(300.0, 0.3, "OBABO", centroid_time_fs=10.0, remove_rotation=True)
     series = {}
-    for sample in simulate(state, springs, dynamics, rng, 80_000, 8):
+    for sample in simulate(state, springs, dynamics, rng, 80_000, 16):
         if sample.step >= 1000:
             properties = sample.properties
             for name in ("kinetic_virial_eV", "kinetic_virial_com_eV"):

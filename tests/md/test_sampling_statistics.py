@@ -180,7 +180,7 @@ def test_centre_of_mass_at_rest_leaves_the_temperature_right():
     assert mean.error < 15.0
 
 
-@pytest.mark.parametrize("n_beads", [1, 4, 8])
+@pytest.mark.parametrize("n_beads", [1, pytest.param(4, marks=pytest.mark.slow), 8])
 def test_heat_capacity_of_harmonic_oscillators(n_beads):
     """At finite P, BCOCB, whose positions carry no error of the time step: 3N k_B at P = 1, frozen out at P = 8.
 

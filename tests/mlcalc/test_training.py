@@ -106,21 +106,21 @@ def test_parts_do_not_share_trajectories(folder):
 
 def test_resuming_changes_nothing(folder, tmp_path):
     """Killed after a checkpoint and resumed: the same weights, to the bit, as in one go."""
-    import mlcalc.training.trainer as training
+    from mlcalc.training.start import train
 
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    training.train(folder / "net.toml", whole)
-    validate = training.Trainer._validate_and_save
+    train(folder / "net.toml", whole)
+    validate = Trainer._validate_and_save
 
     def killed(self, *arguments):
         validate(self, *arguments)
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training.Trainer, "_validate_and_save", killed)
-        training.train(folder / "net.toml", parts)
+        patch.setattr(Trainer, "_validate_and_save", killed)
+        train(folder / "net.toml", parts)
     assert log(parts)[-1]["step"] == 100
-    training.train(folder / "net.toml", parts, resume=True)
+    train(folder / "net.toml", parts, resume=True)
     assert [record["step"] for record in log(parts)] == [100, 200, 300]
     weights = [load_model(run / "model.safetensors").weights for run in (whole, parts)]
     assert all(np.array_equal(weights[0][name], weights[1][name]) for name in weights[0])
