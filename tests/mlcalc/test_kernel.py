@@ -7,7 +7,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from mlcalc.architectures.schnet.filter_table import exact_filters, tabulate
 from mlcalc.architectures.schnet.kernel import SchNetKernel
+from mlcalc.common.errors import InputError
 from mlcalc.common.threads import single_threaded_blas
+from mlcalc.priors import Repulsion
 from mlcalc.torch_potential import TorchPotential
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
@@ -124,3 +126,10 @@ def test_blas_threads_are_limited_and_given_back():
                 assert blas_threads() == {1}
             assert blas_threads() == {1}
         assert blas_threads() == before
+
+
+def test_a_prior_without_compiled_code_is_refused():
+    """Its energy would be missing."""
+    model = random_model(SCHNETPACK_DIALECT, priors={"charges": Repulsion(1.2)})
+    with pytest.raises(InputError, match="prior 'charges': the compiled SchNet knows repulsion, angular"):
+        SchNetKernel(model, [6, 6])

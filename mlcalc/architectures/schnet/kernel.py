@@ -32,6 +32,7 @@ from mlcalc.architectures.schnet.kernel_state import (
     make_workspace,
 )
 from mlcalc.common.compiled import Threaded, njit
+from mlcalc.common.errors import InputError
 from mlcalc.common.forks import renew_after_fork
 from mlcalc.common.threads import check_threads, thread_limits
 from mlcalc.geometry.domain import ClosestPair
@@ -42,6 +43,7 @@ from mlcalc.priors.angular import add_angular
 _BLOCK = 32  # most atoms of a block: enough rows for the matrix products, enough blocks to share out
 _CACHE = 2 << 20  # bytes of filter tables that a core's own cache holds
 _GROUP = 256  # most atoms of a group of replicas, so that their features stay in the cache too
+_PRIORS = ("repulsion", "angular")  # the one in the loop over pairs, the other behind the network
 _BLOCK_COST = 1.3  # time of an evaluation by blocks on one thread, where one by replicas takes 1
 
 
@@ -216,7 +218,7 @@ def _closest(n_replicas, offset, count, first, second, knot, fraction, species, 
 
 
 class SchNetKernel:
-    """A SchNet compiled for one composition: a mlcalc.potential.Potential, with all priors.
+    """A SchNet compiled for one composition: a mlcalc.potential.Potential.
 
     Args:
         model: The model.
@@ -231,6 +233,10 @@ class SchNetKernel:
         self, model: Model, numbers: np.ndarray, precision: str = "float32", threads: int | None = None, cell=None,
         pbc=None, skin: float = 1.0,
     ):  # fmt: skip
+        if unknown := sorted(model.priors.keys() - _PRIORS):
+            raise InputError(
+                f"prior {unknown[0]!r}: the compiled SchNet knows {', '.join(_PRIORS)}; use backend = 'torch'"
+            )
         self.model, self.dtype, self.threads = model, np.dtype(precision), check_threads(threads)
         self.cell, self.pbc, self.skin = cell, pbc, skin
         self.numbers = np.asarray(numbers, dtype=np.int64)
