@@ -218,7 +218,8 @@ def test_damage_to_what_hdf5_keeps_its_order_in(sound, tmp_path, changes):
             steps, positions = read_frames(file.name)
         except InputError as error:
             assert file.name in str(error) and "\n" not in str(error)
-            assert not any(words in str(error).lower() for words in HDF5_SAYS), error
+            said = str(error).replace(file.name, "").lower()  # names of temporary files may hold any word
+            assert not any(words in said for words in HDF5_SAYS), error
         else:
             assert len(steps) == len(positions) and np.isfinite(positions).all()
 
