@@ -72,6 +72,7 @@ def test_ase_keeps_the_energy(liquid):
     assert np.ptp(energies) < 0.01 * 1.5 * len(atoms) * thermal
 
 
+@pytest.mark.slow
 def test_i_pi_moves_methane(tmp_path, monkeypatch):
     """The example's beads weigh what they must, keep the energy, and press as ASE's calculator says."""
     pytest.importorskip("ipi")

@@ -47,6 +47,7 @@ def test_contents(wheel):
     assert any(name.endswith("LICENSE") for name in names)
 
 
+@pytest.mark.slow
 def test_installed_without_a_checkout(wheel, tmp_path):
     """Unpacked elsewhere, it finds its models and reads an input. (A run would compile for half a minute.)"""
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")

@@ -57,6 +57,7 @@ def test_two_runs(tmp_path, runs, capsys):
         assert arrays["run1_P1_bonds_centroid_error"].shape == arrays["r_A"].shape
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_files(tmp_path, runs):
     for name in ("one", "two"):
         assert main(["distances", *runs, "-o", str(tmp_path / f"{name}.png")]) == 0
@@ -79,6 +80,7 @@ def test_harmonic_reference_of_the_run_s_own_model(tmp_path, capsys):
     assert (run / "distances.png").exists()  # one run: the files lie in it
 
 
+@pytest.mark.slow
 def test_pooled_pieces_give_the_numbers_of_the_whole(tmp_path, capsys):
     q = harmonic_beads(np.random.default_rng(1), STRETCH, 300.0, 4, 1000, memory=0.5)[..., 0]
     positions = np.zeros((1000, 4, 2, 3))

@@ -67,6 +67,7 @@ def test_one_number_of_beads_is_no_series(runs, capsys):
     assert "expected different numbers of beads, at least two" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_molecule_that_may_not_turn_has_no_energy_of_rotation(runs, tmp_path, capsys):
     found = []
     for held in (False, True):

@@ -48,6 +48,7 @@ def test_in_parallel(universe):
     np.testing.assert_array_equal(shared.results.error, alone.results.error)
 
 
+@pytest.mark.slow
 def test_oscillators(tmp_path):
     """r² = Σ_k>0 3/(P β_P (ω² + ω_k²)m) of an oscillator in three dimensions, within four standard errors."""
     rng, n_beads, temperature, energies = np.random.default_rng(3), 8, 300.0, np.full(3, 0.15)

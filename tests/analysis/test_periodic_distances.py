@@ -60,9 +60,12 @@ def assert_same(one: dict, other: dict) -> None:
 @pytest.mark.parametrize(
     "cell",
     [
-        15.0 * np.eye(3),
         7.0 * np.eye(3),
-        *(CELLS[name] for name in ("turned", "triclinic", "very skewed and left-handed")),
+        CELLS["very skewed and left-handed"],
+        *(
+            pytest.param(cell, marks=pytest.mark.slow)
+            for cell in (15.0 * np.eye(3), CELLS["turned"], CELLS["triclinic"])
+        ),
     ],
 )
 def test_a_wrapped_molecule_has_the_distances_of_a_whole_one(tmp_path, capsys, cell):

@@ -93,6 +93,7 @@ def test_angular_prior_has_a_curve_and_a_row_of_its_own(run, tmp_path):
     assert all(path.exists() for path in paths) and "run0_P1_prior_eV" in np.load(tmp_path / "figure.npz")
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(run):
     opened = open_run(run / "P1")
     one, two = (analyse(opened, 0.1, 4, 0.0, shell=1.5, workers=workers) for workers in (1, 2))

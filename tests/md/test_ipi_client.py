@@ -256,6 +256,7 @@ def test_half_a_message_ends_the_wait(sent):
     connection.close()
 
 
+@pytest.mark.slow
 def test_a_message_that_trickles_in():
     """Byte by byte, faster than any clock tick: stopped at the limit; within the limit the message arrives."""
     for message_s, arrives in ((0.3, False), (30.0, True)):

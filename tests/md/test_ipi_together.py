@@ -50,7 +50,14 @@ def steps(count: int, name: str = "pimd-socket") -> None:
     path.write_text(path.read_text().replace("<total_steps>40", f"<total_steps>{count}"))
 
 
-@pytest.mark.parametrize("name", ["pimd-socket", "pimd-inet", "rpmd-nve"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pimd-socket",
+        pytest.param("pimd-inet", marks=pytest.mark.slow),
+        pytest.param("rpmd-nve", marks=pytest.mark.slow),
+    ],
+)
 def test_examples_over_sockets(place, name, capfd):
     assert main(["ipi-launch", f"{name}.xml", *OPTIONS, "--clients", "2"]) == 0
     printed = capfd.readouterr().out
@@ -131,6 +138,7 @@ def test_a_client_whose_model_fails_leaves_its_work_to_another(place):
     assert outputs("pimd-socket")[-1, 0] == 200
 
 
+@pytest.mark.slow
 def test_the_launcher_starts_dead_clients_again(place, capfd):
     steps(300)
     launch = Launch("pimd-socket.xml", 1, OPTIONS, 60.0)
@@ -175,6 +183,7 @@ def test_the_launcher_passes_a_signal_on(place):
     assert Path("RESTART").exists()  # i-PI could say goodbye
 
 
+@pytest.mark.slow
 def test_the_launcher_ends_when_clients_cannot_serve(place, capfd):
     Path("methane.xyz").write_text("2\n\nC 0 0 0\nC 0 0 1.4\n")
     assert main(["ipi-launch", "pimd-socket.xml", "--template", "methane.xyz", "--threads", "1"]) == 2

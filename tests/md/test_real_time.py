@@ -135,6 +135,7 @@ def test_a_trajectory_does_not_depend_on_what_moves_beside_it(case):
     assert np.array_equal(velocities(case / "out")[::3], velocities(case / "alone"))
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_to_the_bit(case):
     """SIGKILL in the middle of a batch, then resume; more trajectories than the run was begun with."""
     options = ["--beads", "4", "--no-figure", "--steps", "2000"]

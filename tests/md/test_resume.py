@@ -113,7 +113,7 @@ def newest(folder: Path) -> bytes | None:
         return None
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT])
 def test_stopped_politely(case, number):
     options = ["--steps", "20000", "--set", "checkpoint_every_steps=1000000"]
     folder = case / "stopped"
@@ -252,6 +252,7 @@ def test_guards_and_threads_may_change(case):
     assert "max_force_eV_A = 300.0" in (case / "parts" / "input.toml").read_text()
 
 
+@pytest.mark.slow
 def test_numbers_of_beads_that_had_not_begun(case):
     """Stopped in the first of two: resume and run alike make both."""
     options = ["--set", "beads=[4, 1]", "--steps", "2000"]

@@ -50,6 +50,7 @@ def test_nothing_turns(integrator, thermostat):
 
 
 @pytest.mark.parametrize(("n_beads", "freedom"), [(1, 3), (4, 30)])
+@pytest.mark.slow
 def test_degrees_of_freedom(n_beads, freedom):
     """3PN − 6 share the energy: the temperature is right, and three routes to the kinetic energy agree."""
     rng = np.random.default_rng(2)

@@ -164,7 +164,7 @@ def test_figure_follows_a_run(case, capfd):
     assert (case / "out" / "distances.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("stop", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_polite_stop(case, stop):
     """A stopped run closes its files, reports where it stopped, and returns an exit code."""
     process = start_long_run(case)
@@ -177,6 +177,7 @@ def test_polite_stop(case, stop):
     assert table(folder)["step"][-1] <= status["step"]
 
 
+@pytest.mark.slow
 def test_polite_stop_while_equilibrating(case):
     process = start_long_run(case, "--set", "equilibration_steps=10000000", frames=0)
     process.send_signal(signal.SIGTERM)

@@ -121,6 +121,7 @@ def test_harmonic_oscillators_under_global_rescaling(n_beads):
         check(means[name], exact)
 
 
+@pytest.mark.slow
 def test_rescaling_makes_the_kinetic_energy_canonical():
     """Free atoms: Σp²/m of f degrees of freedom has mean f k_B T and variance 2f (k_B T)²; nothing but the scale changes."""
     rng = np.random.default_rng(13)
@@ -180,7 +181,8 @@ def test_centre_of_mass_at_rest_leaves_the_temperature_right():
     assert mean.error < 15.0
 
 
-@pytest.mark.parametrize("n_beads", [1, pytest.param(4, marks=pytest.mark.slow), 8])
+@pytest.mark.slow
+@pytest.mark.parametrize("n_beads", [1, 4, 8])
 def test_heat_capacity_of_harmonic_oscillators(n_beads):
     """At finite P, BCOCB, whose positions carry no error of the time step: 3N k_B at P = 1, frozen out at P = 8.
 

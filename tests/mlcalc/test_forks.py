@@ -48,7 +48,7 @@ print(np.abs(np.subtract(found, expected)).max())
 """
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("backend", ["numba", "torch"])
 def test_a_pool_after_use_gives_the_numbers_of_its_parent(backend, threads):
     environment = os.environ | {"NUMBA_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}

@@ -104,6 +104,7 @@ def test_parts_do_not_share_trajectories(folder):
     assert [len(part) for part in (random.train, random.validation, random.test)] == [140, 40, 20]
 
 
+@pytest.mark.slow
 def test_resuming_changes_nothing(folder, tmp_path):
     """Killed after a checkpoint and resumed: the same weights, to the bit, as in one go."""
     from mlcalc.training.start import train
@@ -166,6 +167,7 @@ def test_batched_muon_is_torchs_muon():
     assert (ours[0] - theirs[0]).abs().mean() < 0.02 * moved
 
 
+@pytest.mark.slow
 def test_adamw_alone(folder, tmp_path):
     """Asked for on the command line, and noted as if it stood in the file."""
     config = folder / "net.toml"
@@ -223,7 +225,7 @@ def test_refusals_write_nothing(folder, tmp_path, capsys, change, message):
 ERRORS = ("energy_mae_eV", "energy_rmse_eV", "force_mae_eV_per_A", "force_rmse_eV_per_A")
 
 
-@pytest.mark.parametrize(("keep", "step"), [("best", 100), ("last", 300)])
+@pytest.mark.parametrize(("keep", "step"), [("best", 100), pytest.param("last", 300, marks=pytest.mark.slow)])
 def test_which_weights_are_kept(folder, tmp_path, monkeypatch, keep, step):
     """With a validation error that only grows, the best weights are the first."""
     growing = iter(range(1, 100))
