@@ -121,7 +121,10 @@ def test_pairs_are_those_of_ase(seed, pbc, size):
     """In skewed, left-handed and rotated cells, periodic in some directions or none."""
     rng = np.random.default_rng(seed)
     cell, positions = rng.normal(size=(3, 3)) * size, rng.normal(size=(rng.integers(1, 40), 3)) * 10.0
-    if abs(np.linalg.det(cell)) < 5.0:
+    planes = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)  # distances between lattice planes
+    if (
+        abs(np.linalg.det(cell)) < 5.0 or planes.min() < 0.5
+    ):  # ASE's search takes gigabytes for cells that are almost flat
         return
     np.testing.assert_allclose(
         lengths(pairs_within(positions, 4.0, cell, pbc), positions), ase_lengths(positions, 4.0, cell, pbc), atol=1e-9
