@@ -45,13 +45,13 @@ def _read_journal(journal: BinaryIO, path: Path, header: dict[str, str]) -> dict
     """Records by structure key; an incomplete last line of a killed run is cut off."""
     journal.seek(0)
     content = journal.read()
-    whole = content[: content.rfind(b"\n") + 1]
-    journal.truncate(len(whole))
-    journal.seek(len(whole))
-    if not whole:
+    lines = content[: content.rfind(b"\n") + 1]
+    journal.truncate(len(lines))
+    journal.seek(len(lines))
+    if not lines:
         return {}
     try:
-        found, *records = [from_json(line) for line in whole.splitlines()]
+        found, *records = [from_json(line) for line in lines.splitlines()]
         by_key = {record["key"]: record for record in records}
         engine, same = found["engine"], found == header
     except (ValueError, KeyError, TypeError) as error:

@@ -189,7 +189,7 @@ def test_trajectories_that_lead_out_or_cannot_be(run, capsys, name):
         open_run(run)
 
 
-# Words of its library, which help nobody.
+# Words of HDF5's library, which do not tell a user what to do.
 HDF5_SAYS = (
     "unable to",
     "can't get",

@@ -202,7 +202,7 @@ def cases(dtypes=("float32", "float64"), backends=("torch", "numba"), periodic: 
 
 @lru_cache
 def model_of(name: str) -> Model:
-    """The model of a row, which nobody may change."""
+    """The model of a row, shared by all tests: do not change it."""
     return BY_NAME[name].make_model(ELEMENTS, CUTOFF, 1)
 
 

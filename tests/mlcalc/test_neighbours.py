@@ -78,7 +78,7 @@ def test_pairs_are_sorted_and_linked(system):
             assert [p for p in links if p >= 0] == np.flatnonzero(first == i).tolist()
             assert [-p - 1 for p in links if p < 0] == np.flatnonzero(second == i).tolist()
     share = np.bincount(first, minlength=len(system)) / pairs.count[1] * len(system)
-    assert share.max() < 2.5  # nobody is first in all its pairs
+    assert share.max() < 2.5  # no atom is first in all its pairs
 
 
 def test_made_anew_when_an_atom_has_moved_by_half_the_skin(system):
