@@ -17,9 +17,10 @@ from typing import NamedTuple
 import numpy as np
 from ase import units
 
-from md.dynamics.integrators import Modes, ring_polymer_kinetic_energy
+from md.dynamics.integrators import Modes
 from md.dynamics.rigid_motion import inertia
 from md.dynamics.ring_polymer import RingPolymer, ring_frequency
+from md.dynamics.thermostat_step import ring_polymer_kinetic_energy
 
 _BARKER = "Barker, J. Chem. Phys. 70, 2914 (1979), doi:10.1063/1.437829"
 _HERMAN = "Herman, Bruskin, Berne, J. Chem. Phys. 76, 5150 (1982), doi:10.1063/1.442815"

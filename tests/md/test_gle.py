@@ -8,9 +8,10 @@ from ase import units
 from scipy.linalg import expm, solve_discrete_lyapunov
 
 from md.dynamics.gle import Gle, check_gle, parse_gle, read_gle
-from md.dynamics.integrators import apply_thermostat, in_modes, make_laws
+from md.dynamics.integrators import in_modes, make_laws
 from md.dynamics.normal_modes import to_modes
 from md.dynamics.ring_polymer import HBAR, thermal_ring_polymer
+from md.dynamics.thermostat_step import apply_thermostat
 from md.observables.statistics import block_average
 from md.potentials import Harmonic
 from md.simulation import Dynamics, simulate
