@@ -1,7 +1,7 @@
 """The pieces of a SchNet evaluation for one replica, or for a block of its atoms: loops over pairs and rows of atoms.
 
 Pair loops take the half pairs begin … begin + len(knot) of the flat arrays, or a range [start, stop) of a replica's own; row
-functions take (rows, F) views, so that the same code serves a replica and a block of its atoms. Symbols as in kernel.py.
+functions take (rows, F) views, so that the same code serves a replica and a block of its atoms. Symbols as in kernel_schedules.py.
 """
 
 import math
