@@ -1,8 +1,14 @@
 """Compiled code where none of it can be kept: an installation that is read alone, and a home that is none."""
 
 import os
+import resource
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = str(Path(__file__).parents[2])
 
 # Numba asks each place whether it can be written; none can.
 CODE = """
@@ -26,9 +32,8 @@ def run(folder, **environment) -> subprocess.CompletedProcess:
     kept = {name: value for name, value in os.environ.items() if name not in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME")}
     script = folder / "script.py"
     script.write_text(CODE)
-    root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
     return subprocess.run(
-        [sys.executable, str(script)], env=kept | {"PYTHONPATH": root} | environment, capture_output=True, text=True, cwd=folder
+        [sys.executable, str(script)], env=kept | {"PYTHONPATH": ROOT} | environment, capture_output=True, text=True, cwd=folder
     )  # fmt: skip
 
 
@@ -49,3 +54,71 @@ def test_a_folder_of_the_users_is_used(tmp_path):
     done = run(tmp_path, HOME="/dev/null/nobody", NUMBA_CACHE_DIR=str(tmp_path / "kept"))
     assert done.returncode == 0 and not done.stderr
     assert len(list((tmp_path / "kept").rglob("*.nbc"))) == 2
+
+
+CALLER = """
+import sys
+import callee
+from mlcalc.common.compiled import njit
+
+@njit(cache=True)
+def outer(x):
+    return callee.inner(x) + 1
+
+print(outer(int(sys.argv[1]) if sys.argv[1].isdigit() else float(sys.argv[1])), sum(outer.stats.cache_hits.values()))
+"""
+CALLEE = """
+from mlcalc.common.compiled import njit
+
+STEP = {}
+
+@njit(cache=True)
+def inner(x):
+    return x * STEP
+"""
+
+
+@pytest.fixture
+def caller(tmp_path):
+    (tmp_path / "caller.py").write_text(CALLER)
+    (tmp_path / "callee.py").write_text(CALLEE.format(10))
+    return tmp_path
+
+
+def start(folder, argument: str = "1", **options) -> subprocess.Popen:
+    environment = os.environ | {"PYTHONPATH": ROOT, "NUMBA_CACHE_DIR": str(folder / "kept")}
+    command = [sys.executable, str(folder / "caller.py"), argument]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def printed(process: subprocess.Popen) -> list[str]:
+    out, error = process.communicate()
+    assert process.returncode == 0, error
+    return out.split()
+
+
+def test_an_edit_of_a_function_that_is_called(caller):
+    """Code that holds an inlined callee is not used any more when the callee's file changes, and used when nothing does."""
+    assert printed(start(caller)) == ["11", "0"]
+    assert printed(start(caller)) == ["11", "1"]
+    (caller / "callee.py").write_text(CALLEE.format(20))
+    assert printed(start(caller)) == ["21", "0"]
+
+
+def test_a_full_disk_costs_a_note(caller):
+    """Files limited to less than compiled code takes: the value is right, nothing is left behind."""
+    process = start(caller, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)))
+    out, error = process.communicate()
+    assert (process.returncode, out.split()) == (0, ["11", "0"])
+    assert error.startswith("note: compiled code cannot be kept in") and error.count("\n") == 1
+    assert not list((caller / "kept").rglob("*.nbc*"))
+
+
+def test_processes_that_compile_at_once(caller):
+    """Two signatures saved at the same time are two files: each process finds its own next time."""
+    for process in [start(caller, "1"), start(caller, "1.5")]:
+        printed(process)
+    assert printed(start(caller, "1")) == ["11", "1"]
+    assert printed(start(caller, "1.5")) == ["16.0", "1"]
