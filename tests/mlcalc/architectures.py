@@ -94,9 +94,9 @@ ROWS = (
         "schnet-angular", _maker(SchNetConfig, {"angular": _ANGLE}), ends=(CUTOFF, ANGLE_END),
         training=_TRAINING | _ANGLE_KEYS, **_RULES,
     ),
-    Row("painn", _maker(PaiNNConfig), ("torch",), training=_TRAINING | {"architecture": "painn"}),
+    Row("painn", _maker(PaiNNConfig), training=_TRAINING | {"architecture": "painn"}),
     Row(
-        "painn-priors", _maker(PaiNNConfig, {"repulsion": _REPULSION, "angular": _ANGLE}), ("torch",),
+        "painn-priors", _maker(PaiNNConfig, {"repulsion": _REPULSION, "angular": _ANGLE}),
         ends=(CUTOFF, REPULSION_END, ANGLE_END),
         training=_TRAINING | _ANGLE_KEYS | {"architecture": "painn", "repulsion_cutoff_A": REPULSION_END},
     ),

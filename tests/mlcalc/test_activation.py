@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mlcalc.architectures.schnet.activation import activate, softplus_and_logistic
+from mlcalc.architectures.kernels.activation import activate, softplus_and_logistic
 from mlcalc.architectures.torch_blocks import shifted_softplus
 
 X = np.concatenate([np.linspace(-40.0, 40.0, 4001), np.geomspace(1e-8, 1e-2, 50), [0.0, -87.0, 1e4, -1e4]])

@@ -10,4 +10,10 @@ def _network(config: PaiNNConfig):
     return PaiNN(config)
 
 
-ARCHITECTURE = Architecture("PaiNN", PaiNNConfig, weight_shapes, _network, None, describe)
+def _kernel(model, numbers, dtype, threads, cell, pbc):
+    from mlcalc.architectures.painn.kernel import PaiNNKernel
+
+    return PaiNNKernel(model, numbers, dtype, threads, cell, pbc)
+
+
+ARCHITECTURE = Architecture("PaiNN", PaiNNConfig, weight_shapes, _network, _kernel, describe)

@@ -18,105 +18,98 @@ float32 or float64.
 import numpy as np
 from numba import prange
 
+from mlcalc.architectures.kernels.pairs import gather_forces, locate, rows, scatter_forces, total_energy
+from mlcalc.architectures.kernels.readout import read_out
 from mlcalc.architectures.schnet import kernel_stages as stages
 from mlcalc.common.compiled import Threaded, njit
 
 
 @Threaded
-def by_replica(q, atoms, pairs, net, constants, n_blocks, n_groups, work, result):
+def by_replica(q, atoms, pairs, net, readout, constants, n_blocks, n_groups, at, work, result):
     """Evaluate replicas q (P, N, 3) Å; threads share out groups of them.
 
     A group goes through the network layer by layer: its replicas, which resemble one another, look up the same part of a
     layer's table one after the other. This pays where the tables of all layers do not fit the cache.
     """
     for group in prange(n_groups):
-        low, high = _rows(group, n_groups, len(q))
+        low, high = rows(group, n_groups, len(q))
         for b in range(low, high):
-            stages.locate(
-                q[b], pairs.offset[b], pairs, 0, pairs.count[b], constants, net.filters.shape[1],
-                work.knot[b], work.fraction[b], work.slope[b],
-            )  # fmt: skip
+            locate(q[b], b, 0, pairs.count[b], pairs, constants, net.filters.shape[1], at)
             stages.embed(atoms.species, net, work.x[b], work.y[b, 0])
         for t in range(len(net.in2f)):
             for b in range(low, high):
-                _forward(b, t, pairs, net, n_blocks, work)
+                _forward(b, t, pairs, net, n_blocks, at, work)
         for b in range(low, high):
-            _read_out(b, net, constants, n_blocks, work, result)
+            _read_out(b, readout, constants, n_blocks, work, result)
         for t in range(len(net.in2f) - 1, -1, -1):
             for b in range(low, high):
-                _backward(b, t, pairs, net, n_blocks, work)
+                _backward(b, t, pairs, net, n_blocks, at, work)
         for b in range(low, high):
             atomic = result.atomic_energies[b]
-            knot, slope = work.knot[b, : pairs.count[b]], work.slope[b, : pairs.count[b]]
-            stages.scatter_forces(
-                q[b], atoms.numbers, pairs.offset[b], pairs, constants, slope, knot, result.forces[b], atomic
-            )
-            stages.total_energy(atoms, atomic, result.energies, b)
+            scatter_forces(q[b], b, atoms, pairs, constants, at, result.forces[b], atomic)
+            total_energy(atoms, atomic, result.energies, b)
 
 
 @njit(cache=True, error_model="numpy")
-def _forward(b, t, pairs, net, n_blocks, work):
+def _forward(b, t, pairs, net, n_blocks, at, work):
     """Layer t of replica b, and the messages of the next one."""
     n_pairs, n_atoms = pairs.count[b], work.x.shape[1]
-    knot, fraction, x, c = work.knot[b, :n_pairs], work.fraction[b, :n_pairs], work.x[b], work.convolved[b]
+    knot, fraction, x, c = at.knot[b, :n_pairs], at.fraction[b, :n_pairs], work.x[b], work.convolved[b]
     stages.convolve(work.y[b, t], pairs.offset[b], pairs, knot, fraction, net.filters[t], c)
     for block in range(n_blocks):
-        low, high = _rows(block, n_blocks, n_atoms)
+        low, high = rows(block, n_blocks, n_atoms)
         stages.update_features(t, net, x[low:high], c[low:high], work.scratch[b, low:high], work.sigma[b, t, low:high])
         if t + 1 < len(net.in2f):
             np.dot(x[low:high], net.in2f[t + 1], work.y[b, t + 1, low:high])
 
 
 @njit(cache=True, error_model="numpy")
-def _read_out(b, net, constants, n_blocks, work, result):
+def _read_out(b, readout, constants, n_blocks, work, result):
     """Atom-wise energies of replica b and x̄ of its last layer."""
     for block in range(n_blocks):
-        low, high = _rows(block, n_blocks, work.x.shape[1])
+        low, high = rows(block, n_blocks, work.x.shape[1])
         hidden, gradient = work.hidden[b, 0, low:high], work.hidden[b, 1, low:high]
-        stages.read_out(net, constants, work.x[b, low:high], hidden, gradient, result.atomic_energies[b, low:high])
+        read_out(readout, constants.silu, work.x[b, low:high], hidden, gradient, result.atomic_energies[b, low:high])
 
 
 @njit(cache=True, error_model="numpy")
-def _backward(b, t, pairs, net, n_blocks, work):
+def _backward(b, t, pairs, net, n_blocks, at, work):
     """Adjoint of layer t of replica b: its share of the slopes, and x̄ of the layer before."""
     n_pairs, n_atoms = pairs.count[b], work.x.shape[1]
     knot, fraction, x, c, adjoint = (
-        work.knot[b, :n_pairs],
-        work.fraction[b, :n_pairs],
+        at.knot[b, :n_pairs],
+        at.fraction[b, :n_pairs],
         work.x[b],
         work.convolved[b],
         work.scratch[b],
     )
     for block in range(n_blocks):
-        low, high = _rows(block, n_blocks, n_atoms)
+        low, high = rows(block, n_blocks, n_atoms)
         stages.adjoint_of_update(t, net, x[low:high], work.sigma[b, t, low:high], c[low:high], adjoint[low:high])
     stages.add_slopes(
-        adjoint, work.y[b, t], pairs.offset[b], pairs, 0, n_pairs, knot, fraction, net.filters[t], work.slope[b]
+        adjoint, work.y[b, t], pairs.offset[b], pairs, 0, n_pairs, knot, fraction, net.filters[t], at.slope[b]
     )
     if t > 0:  # the embedding does not depend on the positions
         stages.convolve(adjoint, pairs.offset[b], pairs, knot, fraction, net.filters[t], c)
         for block in range(n_blocks):
-            low, high = _rows(block, n_blocks, n_atoms)
+            low, high = rows(block, n_blocks, n_atoms)
             stages.add_adjoint_of_messages(t, net, x[low:high], c[low:high], adjoint[low:high])
 
 
 @Threaded
-def by_block(q, atoms, pairs, net, constants, n_blocks, work, result):
+def by_block(q, atoms, pairs, net, readout, constants, n_blocks, at, work, result):
     """Evaluate replicas q (P, N, 3) Å; threads share out blocks of atoms and meet after every convolution."""
     n_tasks, n_atoms, last = len(q) * n_blocks, q.shape[1], len(net.in2f) - 1
     for task in prange(n_tasks):
-        b, (low, high) = task // n_blocks, _rows(task % n_blocks, n_blocks, n_atoms)
-        stages.locate(
-            q[b], pairs.offset[b], pairs, pairs.row[b, low], pairs.row[b, high], constants, net.filters.shape[1],
-            work.knot[b], work.fraction[b], work.slope[b],
-        )  # fmt: skip
+        b, (low, high) = task // n_blocks, rows(task % n_blocks, n_blocks, n_atoms)
+        locate(q[b], b, pairs.row[b, low], pairs.row[b, high], pairs, constants, net.filters.shape[1], at)
         stages.embed(atoms.species[low:high], net, work.x[b, low:high], work.y[b, 0, low:high])
     for t in range(last + 1):
         for task in prange(n_tasks):
-            b, (low, high) = task // n_blocks, _rows(task % n_blocks, n_blocks, n_atoms)
+            b, (low, high) = task // n_blocks, rows(task % n_blocks, n_blocks, n_atoms)
             x, c = work.x[b, low:high], work.convolved[b, low:high]
             stages.gather(
-                work.y[b, t], pairs, b, low, high, work.knot[b], work.fraction[b], net.filters[t],
+                work.y[b, t], pairs, b, low, high, at.knot[b], at.fraction[b], net.filters[t],
                 work.convolved[b],
             )  # fmt: skip
             stages.update_features(t, net, x, c, work.scratch[b, low:high], work.sigma[b, t, low:high])
@@ -124,19 +117,19 @@ def by_block(q, atoms, pairs, net, constants, n_blocks, work, result):
                 np.dot(x, net.in2f[t + 1], work.y[b, t + 1, low:high])
             else:
                 hidden, gradient = work.hidden[b, 0, low:high], work.hidden[b, 1, low:high]
-                stages.read_out(net, constants, x, hidden, gradient, result.atomic_energies[b, low:high])
+                read_out(readout, constants.silu, x, hidden, gradient, result.atomic_energies[b, low:high])
                 stages.adjoint_of_update(t, net, x, work.sigma[b, t, low:high], c, work.adjoint[t % 2, b, low:high])
     for t in range(last, -1, -1):
         for task in prange(n_tasks):
-            b, (low, high) = task // n_blocks, _rows(task % n_blocks, n_blocks, n_atoms)
+            b, (low, high) = task // n_blocks, rows(task % n_blocks, n_blocks, n_atoms)
             x, c = work.x[b, low:high], work.convolved[b, low:high]
             stages.add_slopes(
                 work.adjoint[t % 2, b], work.y[b, t], pairs.offset[b], pairs, pairs.row[b, low], pairs.row[b, high],
-                work.knot[b], work.fraction[b], net.filters[t], work.slope[b],
+                at.knot[b], at.fraction[b], net.filters[t], at.slope[b],
             )  # fmt: skip
             if t > 0:  # other threads still read this layer's adjoint: the next one goes to the other half
                 stages.gather(
-                    work.adjoint[t % 2, b], pairs, b, low, high, work.knot[b], work.fraction[b],
+                    work.adjoint[t % 2, b], pairs, b, low, high, at.knot[b], at.fraction[b],
                     net.filters[t], work.convolved[b],
                 )  # fmt: skip
                 stages.add_adjoint_of_messages(t, net, x, c, work.scratch[b, low:high])
@@ -144,24 +137,8 @@ def by_block(q, atoms, pairs, net, constants, n_blocks, work, result):
                     t - 1, net, x, work.sigma[b, t - 1, low:high], c, work.adjoint[(t - 1) % 2, b, low:high]
                 )
     for task in prange(n_tasks):
-        b, (low, high) = task // n_blocks, _rows(task % n_blocks, n_blocks, n_atoms)
-        stages.gather_forces(
-            q[b], atoms.numbers, pairs, b, low, high, constants, work.slope[b], work.knot[b],
-            result.forces[b], result.atomic_energies[b],
-        )  # fmt: skip
+        b, (low, high) = task // n_blocks, rows(task % n_blocks, n_blocks, n_atoms)
+        atomic = result.atomic_energies[b]
+        gather_forces(q[b], b, low, high, atoms, pairs, constants, at, result.forces[b], atomic)
     for b in range(len(q)):
-        stages.total_energy(atoms, result.atomic_energies[b], result.energies, b)
-
-
-@njit(cache=True)
-def _rows(block, n_blocks, n_atoms):
-    """Atoms [low, high) of a block, or replicas of a group: sizes as equal as possible."""
-    return block * n_atoms // n_blocks, (block + 1) * n_atoms // n_blocks
-
-
-@Threaded
-def virials(q, atoms, pairs, constants, work, result):
-    """Virials of the replicas evaluated last."""
-    for b in prange(len(q)):
-        knot, slope = work.knot[b, : pairs.count[b]], work.slope[b, : pairs.count[b]]
-        stages.sum_virial(q[b], atoms.numbers, pairs.offset[b], pairs, constants, slope, knot, result.virials[b])
+        total_energy(atoms, result.atomic_energies[b], result.energies, b)
