@@ -2,7 +2,7 @@
 
 For a weight matrix W with gradient G::
 
-    M ← μM + (1 − μ)G,   U = (1 − μ)G + μM,   W ← W − 0.2 √max(W.shape) η · UVᵀ-part of U
+    M ← μM + (1 − μ)G,   U = (1 − μ)G + μM,   W ← (1 − λη) W − 0.2 √max(W.shape) η · UVᵀ-part of U
 
 The orthogonal factor of U (all its singular values set to one) comes from five Newton–Schulz iterations. On C20 a SchNet
 (64, 3) reaches a force error with a third of the steps that AdamW needs. torch's own Muon processes the matrices one by one
@@ -10,7 +10,7 @@ and takes longer than the gradient (7.6 ms a step on one core against 6.5 ms); h
 together (1 ms), and any supported torch will do.
 
 Sources: Jordan et al. (2024), https://kellerjordan.github.io/posts/muon; the step length, which lets it share AdamW's
-learning rate: Liu et al. (2025), arXiv:2502.16982, eq. 4.
+learning rate: Liu et al. (2025), arXiv:2502.16982, eq. 4, with the weight decay of its eq. 3.
 """
 
 import torch
@@ -27,10 +27,11 @@ class Muon(torch.optim.Optimizer):
         parameters: Weight matrices.
         lr: Learning rate η, on AdamW's scale.
         momentum: μ.
+        weight_decay: λ.
     """
 
-    def __init__(self, parameters, lr: float, momentum: float = 0.95):
-        super().__init__(parameters, {"lr": lr, "momentum": momentum})
+    def __init__(self, parameters, lr: float, momentum: float = 0.95, weight_decay: float = 0.0):
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -45,7 +46,7 @@ class Muon(torch.optim.Optimizer):
                 )
                 length = 0.2 * max(shape) ** 0.5 * group["lr"]
                 for parameter, direction in zip(parameters, directions, strict=True):
-                    parameter.sub_(direction, alpha=length)
+                    parameter.mul_(1.0 - group["lr"] * group["weight_decay"]).sub_(direction, alpha=length)
 
     def _direction(self, parameter: Tensor, momentum: float) -> Tensor:
         """Nesterov's look-ahead at the averaged gradient."""
@@ -81,4 +82,4 @@ def make_optimizers(settings, parameters: list) -> list[torch.optim.Optimizer]:
     matrices = [p for name, p in parameters if settings.optimizer == "muon" and is_matrix(name, p)]
     others = [p for name, p in parameters if all(p is not matrix for matrix in matrices)]
     adamw = torch.optim.AdamW(others, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    return [adamw, Muon(matrices, settings.learning_rate)] if matrices else [adamw]
+    return [adamw, Muon(matrices, settings.learning_rate, weight_decay=settings.weight_decay)] if matrices else [adamw]
