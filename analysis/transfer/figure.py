@@ -13,7 +13,7 @@ from analysis.figures import OKABE_ITO, STYLE
 from analysis.transfer.free_energy import Landscape
 from analysis.transfer.run_transfer import RunTransfer, coordinate_name, ends_name
 
-_HIGHEST_KT = 5.0  # free energies above are rarely sampled
+_LOWEST_KT, _HIGHEST_KT = -0.15, 4.0  # free energies above are rarely sampled
 _DRAWN = 0.002  # of the largest density: δ where all are lower is not drawn
 
 
@@ -27,7 +27,8 @@ def transfer_figure(analysed: list[RunTransfer]) -> Figure:
         for item, histogram, colour in zip(analysed, histograms, cycle(OKABE_ITO), strict=False):
             _density(panels["a"], item.sampled["beads"], item.label, colour)
             for kind in item.kinds:
-                _free_energy(panels["b"], item.used[kind], colour, "-" if kind == "beads" else ":")
+                drawn = item.used[kind].free_energy_error < units.kB * item.run.temperature_K
+                _free_energy(panels["b"], item.used[kind], drawn, colour, "-" if kind == "beads" else ":")
             plot_density(panels["c"], histogram, item.label, colour)
         zoom(panels["c"], histograms)
         _finish(panels, analysed)
@@ -40,9 +41,10 @@ def _density(axes: Axes, found: Landscape, label: str, colour: str) -> None:
     axes.fill_between(found.delta, np.maximum(low, 0.0), high, color=colour, alpha=0.3, lw=0)
 
 
-def _free_energy(axes: Axes, found: Landscape, colour: str, style: str) -> None:
-    energy, error = 1e3 * found.free_energy, 1e3 * found.free_energy_error
-    axes.plot(found.delta, np.where(np.isfinite(energy), energy, np.nan), style, color=colour, lw=1.2)
+def _free_energy(axes: Axes, found: Landscape, drawn: np.ndarray, colour: str, style: str) -> None:
+    """F(δ) in the bins ``drawn`` (n_bins,): an error above k_BT means that not even p(δ) is known to a factor."""
+    energy, error = (np.where(drawn, 1e3 * values, np.nan) for values in (found.free_energy, found.free_energy_error))
+    axes.plot(found.delta, energy, style, color=colour, lw=1.2)
     axes.fill_between(found.delta, energy - error, energy + error, color=colour, alpha=0.3, lw=0)
 
 
@@ -53,9 +55,11 @@ def _finish(panels: dict[str, Axes], analysed: list[RunTransfer]) -> None:
     drawn = np.abs(delta[(densities > _DRAWN * densities.max(axis=1, keepdims=True)).any(axis=0)]).max()
     thermal = 1e3 * units.kB * max(item.run.temperature_K for item in analysed)
     panels["a"].set(xlim=(-drawn, drawn), ylim=(0, None), ylabel="p(δ) / Å$^{-1}$", xlabel="δ / Å")
-    panels["b"].set(xlim=(-drawn, drawn), ylim=(0, _HIGHEST_KT * thermal), ylabel="F(δ) / meV", xlabel="δ / Å")
+    panels["b"].set(
+        xlim=(-drawn, drawn), ylim=(_LOWEST_KT * thermal, _HIGHEST_KT * thermal), ylabel="F(δ) / meV", xlabel="δ / Å"
+    )
     panels["c"].set(xlabel="distance / Å", ylabel="P / Å$^{-1}$")
-    mirrored = ", mirrored" if any(item.symmetric for item in analysed) else ""
+    mirrored = ", symmetrised" if any(item.symmetric for item in analysed) else ""
     panels["a"].set_title(f"$\\bf{{a}}$  {coordinate_name(analysed[0])}, as sampled")
     panels["b"].set_title(f"$\\bf{{b}}$  free energy{mirrored}")
     panels["c"].set_title(f"$\\bf{{c}}$  {ends_name(analysed[0])}")
