@@ -10,11 +10,12 @@ from analysis.liquid.command import add_liquid
 from analysis.relevance.command import add_relevance
 from analysis.runs.command import add_properties
 from analysis.spectrum.command import add_spectrum
+from analysis.transfer.command import add_transfer
 from mlcalc.common.errors import run_command
 
 # In the order of the help.
 _COMMANDS = (
-    add_distances, add_properties, add_convergence, add_spectrum, add_relevance, add_liquid, add_from_ipi
+    add_distances, add_transfer, add_properties, add_convergence, add_spectrum, add_relevance, add_liquid, add_from_ipi
 )  # fmt: skip
 
 

@@ -52,6 +52,7 @@ rpmd ipi-launch pimd-socket.xml --template NAME
 analysis properties NAME
 analysis distances NAME
 analysis convergence NAME NAME
+analysis transfer NAME
 analysis relevance NAME
 analysis relevance c20.xyz --model NAME
 analysis liquid NAME -o out.png

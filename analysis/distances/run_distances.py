@@ -20,7 +20,7 @@ from analysis.distances.pair_checks import (
 from analysis.distances.pair_distances import KINDS, N_BLOCKS, Histogram, Moments, PairDistances
 from analysis.distances.run_pairs import PairChoice, choose_pairs, shortest_pair
 from analysis.harmonic import HarmonicDistances, harmonic_distances, reference_modes
-from analysis.runs.run_files import check_frames
+from analysis.runs.run_files import check_kept, check_same_atoms
 from analysis.runs.universe import Run, bead_universe, model_content, open_run, pool
 from analysis.structure.exchange import Exchange
 from md.observables.statistics import Mean
@@ -97,7 +97,7 @@ def analyse(
     """
     runs = sorted((open_run(folder) for folder in folders), key=lambda run: -run.n_beads)
     for run in runs[1:]:
-        _check_same_atoms(run, runs[0])
+        check_same_atoms(run, runs[0])
     runs = pool(runs) if pooled else runs
     structure = runs[0].structure
     for run in runs:
@@ -124,21 +124,8 @@ def analyse(
     return result
 
 
-def _check_same_atoms(run: Run, other: Run) -> None:
-    if not np.array_equal(run.structure.numbers, other.structure.numbers):
-        raise InputError(
-            f"{run} holds {run.structure.get_chemical_formula('reduce')} and {other} "
-            f"{other.structure.get_chemical_formula('reduce')}: expected the same atoms in the same order in all runs"
-        )
-
-
 def _check_length(run: Run, discard: float) -> None:
-    check_frames(run)
-    used = len(run.kept(discard))
-    if used < N_BLOCKS:
-        raise InputError(
-            f"{run}: {run.n_frames} frames, {used} after discarding the first {discard:.0%}; expected at least {N_BLOCKS}"
-        )
+    check_kept(run, discard, N_BLOCKS)
     if len(run.structure) < 2:
         raise InputError(f"{run}: a single atom has no distances; expected at least two")
 

@@ -38,3 +38,22 @@ def check_frames(run) -> None:
             f"{run}: 0 frames in trajectory.h5: the run was stopped before its first frame, or has only begun; "
             + _NEXT.format(folder=run.folders[0])
         )
+
+
+def check_kept(run, discard: float, fewest: int) -> None:
+    """Refuse a run (universe.Run) of which too few frames are left without the first share ``discard``."""
+    check_frames(run)
+    used = len(run.kept(discard))
+    if used < fewest:
+        raise InputError(
+            f"{run}: {run.n_frames} frames, {used} after discarding the first {discard:.0%}; expected at least {fewest}"
+        )
+
+
+def check_same_atoms(run, other) -> None:
+    """Refuse a run (universe.Run) whose elements differ from those of another, or come in another order."""
+    if run.structure.numbers.tolist() != other.structure.numbers.tolist():
+        raise InputError(
+            f"{run} holds {run.structure.get_chemical_formula('reduce')} and {other} "
+            f"{other.structure.get_chemical_formula('reduce')}: expected the same atoms in the same order in all runs"
+        )

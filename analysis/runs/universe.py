@@ -90,13 +90,15 @@ class Run:
 
 
 def pool(runs: list[Run]) -> list[Run]:
-    """Combine runs with the same beads, temperature, model, cell and frame interval: pieces, or independent trajectories."""
+    """Combine runs with the same beads, temperature, model, masses, cell and frame interval: pieces or independent trajectories."""
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
         held = Clamped.of(run.structure).mask.tobytes()
         periods = (run.structure.pbc.tobytes(), run.cell.round(6).tobytes()) if run.cell is not None else None
+        masses = run.structure.get_masses().round(6).tobytes()
         key = (
-            run.n_beads, run.temperature_K, run.frame_interval_ps, run.rotates, held, periods, model_content(run.model)
+            run.n_beads, run.temperature_K, run.frame_interval_ps, run.rotates, masses, held, periods,
+            model_content(run.model),
         )  # fmt: skip
         groups.setdefault(key, []).append(run)
     return [

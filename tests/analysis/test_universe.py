@@ -101,9 +101,13 @@ def test_pooled_runs_are_read_end_to_end(tmp_path):
     rng = np.random.default_rng(3)
     parts = [rng.normal(size=(n, 2, 3, 3)) for n in (20, 31)]
     folders = [write_run(tmp_path / str(k), ATOMS, part) for k, part in enumerate(parts)]
-    other = write_run(tmp_path / "hot", ATOMS, parts[0], temperature_K=400.0)
-    pooled, alone = pool([open_run(folder) for folder in (*folders, other)])
-    assert (pooled.n_frames, len(pooled.folders), len(alone.folders)) == (51, 2, 1)
+    heavy = ATOMS.copy()
+    heavy.set_masses(ATOMS.get_masses() + [1.0, 0.0, 0.0])
+    others = [
+        write_run(tmp_path / "hot", ATOMS, parts[0], temperature_K=400.0), write_run(tmp_path / "heavy", heavy, parts[0])
+    ]  # fmt: skip
+    pooled, *alone = pool([open_run(folder) for folder in (*folders, *others)])
+    assert (pooled.n_frames, len(pooled.folders), [len(run.folders) for run in alone]) == (51, 2, [1, 1])
     everything = np.concatenate(parts)
     beads = bead_universe(pooled)
     np.testing.assert_allclose(
