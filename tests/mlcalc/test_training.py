@@ -19,6 +19,7 @@ from mlcalc.training.domain import distance_range
 from mlcalc.training.evaluation import evaluate
 from mlcalc.training.settings import TrainingSettings, split_frames
 from mlcalc.training.trainer import Trainer
+from mlcalc.training.validation import Deviations
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
 TEACHER = random_model(SCHNETPACK_DIALECT, priors={})
@@ -222,14 +223,11 @@ def test_refusals_write_nothing(folder, tmp_path, capsys, change, message):
     assert not (tmp_path / "out").exists()
 
 
-ERRORS = ("energy_mae_eV", "energy_rmse_eV", "force_mae_eV_per_A", "force_rmse_eV_per_A")
-
-
 @pytest.mark.parametrize(("keep", "step"), [("best", 100), pytest.param("last", 300, marks=pytest.mark.slow)])
 def test_which_weights_are_kept(folder, tmp_path, monkeypatch, keep, step):
-    """With a validation error that only grows, the best weights are the first."""
+    """With a validation score that only grows, the best weights are the first."""
     growing = iter(range(1, 100))
-    monkeypatch.setattr(Trainer, "errors", lambda *_: dict.fromkeys(ERRORS, float(next(growing))))
+    monkeypatch.setattr(Deviations, "score", lambda *_: float(next(growing)))
     config = folder / f"{keep}.toml"
     config.write_text(f'keep = "{keep}"\n' + (folder / "net.toml").read_text())
     assert main(["train", str(config), "-o", str(tmp_path / keep)]) == 0
