@@ -204,6 +204,11 @@ class Batches:
             whole(self.levels[frames]), None if self.weights is None else self._shares(self.weights[frames], frame, real),
         )  # fmt: skip
 
+    def largest(self, frames: np.ndarray, size: int) -> tuple[int, int]:
+        """Atoms and pairs that no batch of ``size`` of these frames exceeds, whichever they are."""
+        pairs = max(len(self._pairs(k).first) for k in frames)
+        return size * int(self.dataset.counts[frames].max()), size * pairs
+
     def _shares(self, weights: np.ndarray, frame: np.ndarray, real) -> dict[str, Tensor]:
         """Of each row of the labels of a batch: the weight of its frame over the number of rows."""
         rows = {name: weights[frame] if OUTPUTS[name].per_atom else weights for name in self._labels}

@@ -48,6 +48,8 @@ class TrainingSettings:
         patience: Validations without progress before training stops.
         keep: Which weights end up in the model file: ``"best"`` by validation, or ``"last"``, for data with a few outliers
             that would bias the choice (the learning rate has decayed by then anyway).
+        compile: Whether torch compiles the loss. Batches of frames that are periodic or differ in size are padded to one of a few
+            shapes, each compiled once (mlcalc/training/padding.py).
         threads: CPU threads of torch; device: ``"auto"`` takes CUDA when present.
     """
 

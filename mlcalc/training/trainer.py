@@ -19,11 +19,13 @@ from mlcalc.common.json_text import to_json
 from mlcalc.model import Model
 from mlcalc.model_file import load_model, save_model
 from mlcalc.torch_potential import model_of, network_of, new_network
+from mlcalc.training.compilation import compiled
 from mlcalc.training.dataset import Batch, Batches, Dataset, frame_weights
 from mlcalc.training.domain import automatic_repulsion, domain_of
 from mlcalc.training.energy_zero import composition, describe, energy_levels, fit_zeros
 from mlcalc.training.loss import Term, batch_loss, predicted
 from mlcalc.training.muon import make_optimizers
+from mlcalc.training.padding import Largest, padded
 from mlcalc.training.schedule import frame_order, learning_rate
 from mlcalc.training.settings import TrainingSettings, split_frames
 from mlcalc.training.state import save_state
@@ -159,10 +161,15 @@ class Trainer:
         def loss(parameters: dict[str, Tensor], batch: Batch) -> Tensor:
             return batch_loss(network, priors, parameters, batch, terms)
 
-        counts = self.dataset.counts
-        same_shape = (counts == counts[0]).all() and not self.dataset.pbc.any()
+        if not self.settings.compile:
+            return loss
+        fast, counts = compiled(loss), self.dataset.counts
+        if (counts == counts[0]).all() and not self.dataset.pbc.any():
+            return fast
         # Batches of changing shape would be compiled again and again.
-        return torch.compile(loss, dynamic=False) if self.settings.compile and same_shape else loss
+        size, cutoff = min(self.settings.batch_size, len(self.split.train)), network.config.cutoff
+        largest = Largest(*self.batches.largest(self.split.train, size))
+        return lambda parameters, batch: fast(parameters, padded(batch, largest.shape_of(batch), cutoff))
 
     def _typical_force(self) -> float:
         """Root mean square of the components of training forces, eV/Å, frames by their weights; 1 where all are zero."""

@@ -192,13 +192,14 @@ def test_init_starts_from_a_model(folder, tmp_path):
 
 
 @pytest.mark.parametrize("threads", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_compiled_loss_is_the_same(folder, tmp_path, threads):
+def test_compiled_loss_is_the_same(folder, tmp_path, capsys, threads):
     for name in ("false", "true"):
         short = [f"compile={name}", "steps=20", "validation_every_steps=20", f"threads={threads}"]
         options = [part for assignment in short for part in ("--set", assignment)]
         assert main(["train", str(folder / "net.toml"), "-o", str(tmp_path / name), *options]) == 0
     losses = [log(tmp_path / name)[0]["loss"] for name in ("false", "true")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)  # float32, 20 steps apart
+    assert "cannot compile" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
