@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mlcalc.common.errors import InputError
 from mlcalc.geometry.pairs import half_pairs
 from mlcalc.outputs import OUTPUTS
 from mlcalc.structures.electronic_state import ElectronicState, electronic_state
@@ -115,6 +116,28 @@ def read_dataset(
     )
 
 
+def frame_weights(dataset: Dataset, key: str) -> np.ndarray:
+    """(n_frames,) weights in the loss that the frames give under a key of their ``info``.
+
+    Raises:
+        InputError: A weight that is missing, or no number above zero: frames that do not count would still widen the domain.
+    """
+    weights = []
+    for k, info in enumerate(dataset.info):
+        tables = info, info.get("key_value_pairs") or {}  # the latter from ASE's databases
+        value = next((table[key] for table in tables if key in table), None)
+        weight = np.asarray(value)
+        if weight.dtype.kind not in "iuf" or weight.size != 1 or not 0.0 < weight.reshape(()) < np.inf:
+            source = dataset.sources[k]
+            where = f"{dataset.contents[source].name}: structure {k + 1 - np.argmax(dataset.sources == source)}"
+            found = f"has no {key}" if value is None else f"has the {key} {value}"
+            raise InputError(
+                f"{where} {found}: weight_key expects a number above 0 in each structure; leave out those that are not to count"
+            )
+        weights.append(float(weight.reshape(())))
+    return np.array(weights)
+
+
 class Batch(NamedTuple):
     """Frames flattened into one graph, in the precision of the network.
 
@@ -128,6 +151,7 @@ class Batch(NamedTuple):
     frame: Tensor
     labels: dict[str, Tensor]  # as in Dataset; energies relative to the zero of the level
     levels: Tensor  # (B,) which zero of energy, mlcalc/training/energy_zero.py
+    shares: dict[str, Tensor] | None = None  # of each row of the labels in the loss; None for equal ones
 
 
 class Batches:
@@ -136,7 +160,12 @@ class Batches:
     Args:
         dataset: The frames; elements: Atomic numbers in embedding order; cutoff: Å or None.
         levels: (n_frames,) level of each frame; reference: (n_frames,) eV to subtract from its energy, so that it fits float32.
+
+    Attributes:
+        weights: (n_frames,) in the loss; None for equal ones.
     """
+
+    weights: np.ndarray | None = None
 
     def __init__(
         self, dataset: Dataset, elements, cutoff: float | None, levels: np.ndarray, reference: np.ndarray, dtype, device="cpu"
@@ -160,6 +189,8 @@ class Batches:
         positions = data.positions[rows]
         vectors = positions[second] - positions[first] + np.concatenate([pairs.shift for pairs in lists])
 
+        frame = np.repeat(np.arange(len(frames)), counts)
+
         def real(array):
             return torch.as_tensor(array, dtype=self.dtype, device=self.device)
 
@@ -168,10 +199,20 @@ class Batches:
 
         return Batch(
             whole(self.species[rows]), whole(first), whole(second), real(vectors),
-            whole(np.repeat(np.arange(len(frames)), counts)),
+            whole(frame),
             {name: real(labels[rows if OUTPUTS[name].per_atom else frames]) for name, labels in self._labels.items()},
-            whole(self.levels[frames]),
+            whole(self.levels[frames]), None if self.weights is None else self._shares(self.weights[frames], frame, real),
         )  # fmt: skip
+
+    def largest(self, frames: np.ndarray, size: int) -> tuple[int, int]:
+        """Atoms and pairs that no batch of ``size`` of these frames exceeds, whichever they are."""
+        pairs = max(len(self._pairs(k).first) for k in frames)
+        return size * int(self.dataset.counts[frames].max()), size * pairs
+
+    def _shares(self, weights: np.ndarray, frame: np.ndarray, real) -> dict[str, Tensor]:
+        """Of each row of the labels of a batch: the weight of its frame over the number of rows."""
+        rows = {name: weights[frame] if OUTPUTS[name].per_atom else weights for name in self._labels}
+        return {name: real(of_rows / len(of_rows)) for name, of_rows in rows.items()}
 
     def _pairs(self, frame: int):
         positions = self.dataset.positions[self.dataset.atoms_of(frame)]

@@ -53,12 +53,15 @@ def energy_levels(dataset: Dataset, zeros: str, files: tuple[str, ...]) -> Level
     return Levels(np.array([names.index(engine) for engine in engines]), names)
 
 
-def fit_zeros(dataset: Dataset, levels: Levels, frames: np.ndarray, elements, predict) -> np.ndarray:
+def fit_zeros(
+    dataset: Dataset, levels: Levels, frames: np.ndarray, elements, predict, weights: np.ndarray | None = None
+) -> np.ndarray:
     """Energies of free atoms, (n_levels, n_elements) eV, with which a network fits each level on average.
 
     Args:
         frames: Frames to fit; elements: atomic numbers, in the order of the columns.
         predict: Frame indices to the network's energies without any zero, eV.
+        weights: (n_frames,) of the squared deviations; None for equal ones.
 
     The first level fits all elements; the others fit the smallest change from it that explains them (least squares of least norm),
     which for molecules of one composition is a constant.
@@ -72,7 +75,8 @@ def fit_zeros(dataset: Dataset, levels: Levels, frames: np.ndarray, elements, pr
             continue
         counts = composition(dataset, mine, elements)
         residual = dataset.energies[mine] - predict(mine) - counts @ zeros[0]
-        zeros[level] += np.linalg.lstsq(counts, residual, rcond=None)[0]
+        root = np.ones(len(mine)) if weights is None else np.sqrt(weights[mine])
+        zeros[level] += np.linalg.lstsq(root[:, None] * counts, root * residual, rcond=None)[0]
     return zeros
 
 

@@ -14,6 +14,7 @@ from mlcalc.structures.labels import LabelNames
 from mlcalc.structures.unit_names import ENERGY_UNITS
 
 _NETWORK_KEYS = ("n_features", "n_interactions", "n_rbf")  # those of a configuration by the same names
+_HUBER = 1e-6, 1e6  # least and largest threshold: their squares are float32
 _MOST_HELD_OUT = 1 / 3  # of the frames, where the groups are so few that the fractions cannot be met
 
 
@@ -38,12 +39,17 @@ class TrainingSettings:
             from another model, keeps that one's cutoff.
         optimizer: ``"muon"`` (mlcalc/training/muon.py) for the weight matrices and AdamW for the rest, or ``"adamw"`` for all.
         energy_weight: ρ in eV⁻² per (eV/Å)⁻².
+        force_huber_eV_per_A, energy_huber_eV: Beyond this deviation |ΔF| of an atom or |ΔE| of a structure the loss grows
+            linearly, so that a few structures of many eV/Å do not rule it; 0 for squares throughout.
+        weight_key: Name in the comment line under which each structure of data gives its weight in the loss; "" for equal weights.
         ema_decay: Decay of the moving average of the weights, which is validated and saved.
         test_data: Files of unseen trajectories; the final model's errors on them go into its metadata.
         split: ``"trajectory"`` keeps frames that share ``info["trajectory"]`` together; ``"random"`` does not.
         patience: Validations without progress before training stops.
         keep: Which weights end up in the model file: ``"best"`` by validation, or ``"last"``, for data with a few outliers
             that would bias the choice (the learning rate has decayed by then anyway).
+        compile: Whether torch compiles the loss. Batches of frames that are periodic or differ in size are padded to one of a few
+            shapes, each compiled once (mlcalc/training/padding.py).
         threads: CPU threads of torch; device: ``"auto"`` takes CUDA when present.
     """
 
@@ -74,6 +80,9 @@ class TrainingSettings:
     warmup_steps: int = 500
     weight_decay: float = 0.0
     energy_weight: float = 0.05
+    force_huber_eV_per_A: float = 0.0
+    energy_huber_eV: float = 0.0
+    weight_key: str = ""
     gradient_clip: float = 10.0
     ema_decay: float = 0.999
     split: str = "trajectory"
@@ -105,6 +114,13 @@ class TrainingSettings:
             check_range(name, getattr(self, name), 1)
         for name in ("learning_rate", "gradient_clip"):
             check_range(name, getattr(self, name), 0.0, open_low=True)
+        for name in ("force_huber_eV_per_A", "energy_huber_eV"):
+            if getattr(self, name):
+                check_range(name, getattr(self, name), *_HUBER)
+        if self.energy_huber_eV and not self.energy_weight:
+            raise InputError(
+                f"energy_huber_eV = {self.energy_huber_eV:g} beside energy_weight = 0: energies are not learnt; leave it out"
+            )
         for name in ("energy_weight", "weight_decay", "warmup_steps", "seed"):
             check_range(name, getattr(self, name), 0)
         for name in ("ema_decay", "test_fraction"):

@@ -18,19 +18,20 @@ from mlcalc.common.errors import InputError
 from mlcalc.common.json_text import to_json
 from mlcalc.model import Model
 from mlcalc.model_file import load_model, save_model
-from mlcalc.outputs import LABELS, OUTPUTS
 from mlcalc.torch_potential import model_of, network_of, new_network
-from mlcalc.training.dataset import Batch, Batches, Dataset
+from mlcalc.training.compilation import compiled
+from mlcalc.training.dataset import Batch, Batches, Dataset, frame_weights
 from mlcalc.training.domain import automatic_repulsion, domain_of
 from mlcalc.training.energy_zero import composition, describe, energy_levels, fit_zeros
-from mlcalc.training.loss import batch_loss, predicted
+from mlcalc.training.loss import Term, batch_loss, predicted
 from mlcalc.training.muon import make_optimizers
+from mlcalc.training.padding import Largest, padded
 from mlcalc.training.schedule import frame_order, learning_rate
 from mlcalc.training.settings import TrainingSettings, split_frames
 from mlcalc.training.state import save_state
+from mlcalc.training.validation import Deviations
 
 MODEL_FILE, STATE_FILE, LOG_FILE = "model.safetensors", "state.safetensors", "log.jsonl"
-_EVALUATION_BATCH = 50
 
 
 class Trainer:
@@ -53,6 +54,7 @@ class Trainer:
         self.device = "cuda" if cuda and settings.device != "cpu" else "cpu"
         self.dtype = getattr(torch, settings.precision)
         self.split = split_frames(dataset, settings)
+        self.weights = frame_weights(dataset, settings.weight_key) if settings.weight_key else None
         self.domain = domain_of(dataset, self.split.train, settings.cutoff_A)
         self.levels = energy_levels(dataset, settings.energy_zeros, settings.data)
         elements = sorted({int(z) for z in dataset.numbers})
@@ -68,9 +70,7 @@ class Trainer:
             )
         network = network_of(init, self.dtype) if init else new_network(network_config, self.dtype)
         if init is None:
-            forces = dataset.forces[_rows(dataset, self.split.train)]
-            forces = forces[np.isfinite(forces)]
-            network.energy_scale.fill_(float(np.sqrt(np.mean(forces**2))) if forces.any() else 1.0)
+            network.energy_scale.fill_(self._typical_force())
         self.network = network.to(self.device)
         self.zeros = self._fit_energy_zeros()
         # What the fit leaves of the constant of each level is learnt with the weights.
@@ -124,27 +124,20 @@ class Trainer:
             print(f"step {self.step} of {self.settings.steps}: force MAE {force_mae}, {left:.0f} min left", flush=True)
 
     def errors(self, network: Network, frames: np.ndarray) -> dict[str, float]:
-        """Mean absolute (``…_mae_…``) and root-mean-square (``…_rmse_…``) errors on the given frames, by outputs.LABELS.
+        """Errors on the given frames, see validation.Deviations.
 
         Energies are those of frames, compared up to the fitted offset of further levels; forces are compared by component.
         """
-        residuals: dict[str, list[Tensor]] = {name: [] for name in LABELS}
-        for chunk in np.array_split(frames, max(1, math.ceil(len(frames) / _EVALUATION_BATCH))):
-            if not len(chunk):
-                continue
-            batch = self.batches.make(chunk)
-            with torch.no_grad():
-                found = predicted(network, self.priors, dict(network.named_parameters()), batch)
-                found["energy"] = found["energy"] + self.offsets[batch.levels]
-                for name, parts in residuals.items():
-                    labels = batch.labels[name]
-                    parts.append((found[name] - labels)[~labels.isnan()].double())
-        errors = {}
-        for name, parts in residuals.items():
-            known, (what, unit) = torch.cat([torch.zeros(0), *parts]), OUTPUTS[name].error
-            errors[f"{what}_mae_{unit}"] = float(known.abs().mean()) if known.numel() else math.nan
-            errors[f"{what}_rmse_{unit}"] = float(known.square().mean().sqrt()) if known.numel() else math.nan
-        return errors
+        return self._deviations(network, frames).errors()
+
+    def _deviations(self, network: Network, frames: np.ndarray) -> Deviations:
+        parameters = dict(network.named_parameters())
+
+        def predict(batch: Batch) -> dict[str, Tensor]:
+            found = predicted(network, self.priors, parameters, batch)
+            return found | {"energy": found["energy"] + self.offsets[batch.levels]}
+
+        return Deviations(predict, self.batches, frames)
 
     def _advance(self, loss_function: Callable, batch: Batch) -> Tensor:
         for optimizer in self.optimizers:
@@ -163,15 +156,31 @@ class Trainer:
         return loss
 
     def _loss_function(self) -> Callable[[dict, Batch], Tensor]:
-        weights, network, priors = self._weights, self.network, self.priors
+        terms, network, priors = self._terms, self.network, self.priors
 
         def loss(parameters: dict[str, Tensor], batch: Batch) -> Tensor:
-            return batch_loss(network, priors, parameters, batch, weights)
+            return batch_loss(network, priors, parameters, batch, terms)
 
-        counts = self.dataset.counts
-        same_shape = (counts == counts[0]).all() and not self.dataset.pbc.any()
+        if not self.settings.compile:
+            return loss
+        fast, counts = compiled(loss), self.dataset.counts
+        if (counts == counts[0]).all() and not self.dataset.pbc.any():
+            return fast
         # Batches of changing shape would be compiled again and again.
-        return torch.compile(loss, dynamic=False) if self.settings.compile and same_shape else loss
+        size, cutoff = min(self.settings.batch_size, len(self.split.train)), network.config.cutoff
+        largest = Largest(*self.batches.largest(self.split.train, size))
+        return lambda parameters, batch: fast(parameters, padded(batch, largest.shape_of(batch), cutoff))
+
+    def _typical_force(self) -> float:
+        """Root mean square of the components of training forces, eV/Å, frames by their weights; 1 where all are zero."""
+        rows = np.concatenate([np.arange(*self.dataset.offsets[k : k + 2]) for k in self.split.train])
+        forces, finite = self.dataset.forces[rows], np.isfinite(self.dataset.forces[rows])
+        if not forces[finite].any():
+            return 1.0
+        if self.weights is None:
+            return float(np.sqrt(np.mean(forces[finite] ** 2)))
+        weights = np.repeat(self.weights[self.split.train], self.dataset.counts[self.split.train])
+        return float(np.sqrt(np.average(forces[finite] ** 2, weights=np.repeat(weights, 3)[finite.ravel()])))
 
     def _fit_energy_zeros(self) -> np.ndarray:
         """Zeros of energy with which the present network fits each level on average, (n_levels, n_elements) eV."""
@@ -185,15 +194,16 @@ class Trainer:
                 parameters = dict(precise.named_parameters())
                 return predicted(precise, self.priors, parameters, batches.make(frames))["energy"].cpu().numpy()
 
-        zeros = fit_zeros(dataset, self.levels, self.split.train, elements, predict)
+        zeros = fit_zeros(dataset, self.levels, self.split.train, elements, predict, self.weights)
         network.energy_shift.copy_(torch.as_tensor(zeros[0]))
         reference = (composition(dataset, np.arange(len(dataset)), elements) * zeros[levels]).sum(axis=1)
         self.batches = Batches(dataset, elements, cutoff, levels, reference, self.dtype, self.device)
+        self.batches.weights = self.weights
         return zeros
 
     def _validate_and_save(self, output: Path, mean_loss: float, seconds: float) -> dict[str, float]:
-        errors = self.errors(self.average.module, self.split.validation)
-        score = self._score(errors)
+        deviations = self._deviations(self.average.module, self.split.validation)
+        errors, score = deviations.errors(), deviations.score(self._terms)
         self.since_best += 1
         improved = score < self.best
         if improved:
@@ -215,19 +225,13 @@ class Trainer:
         return errors
 
     @property
-    def _weights(self) -> dict[str, float]:
-        """w of the loss, by outputs.LABELS."""
-        return {"energy": self.settings.energy_weight, "forces": 1.0}
-
-    def _score(self, errors: dict[str, float]) -> float:
-        """The loss that gives these errors of the validation frames; outputs without labels do not count."""
-        score, frames = 0.0, self.split.validation
-        for name, weight in self._weights.items():
-            row, labels = OUTPUTS[name], self.dataset.labels[name]
-            if np.isfinite(labels[_rows(self.dataset, frames) if row.per_atom else frames]).any():
-                # The loss sums over components, the errors are means over them.
-                score += weight * 3**row.rank * errors["{}_rmse_{}".format(*row.error)] ** 2
-        return score
+    def _terms(self) -> dict[str, Term]:
+        """Terms of the loss, by outputs.LABELS."""
+        settings = self.settings
+        return {
+            "energy": Term(settings.energy_weight, settings.energy_huber_eV),
+            "forces": Term(1.0, settings.force_huber_eV_per_A),
+        }
 
     def _metadata(self, validation: dict[str, float]) -> dict:
         return {
@@ -247,7 +251,3 @@ class Trainer:
 
 def _shown(config, priors: dict[str, Any]) -> str:
     return ", ".join(map(str, (config, *priors.values())))
-
-
-def _rows(dataset: Dataset, frames: np.ndarray) -> np.ndarray:
-    return np.concatenate([np.arange(dataset.offsets[k], dataset.offsets[k + 1]) for k in frames])

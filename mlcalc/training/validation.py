@@ -1,0 +1,62 @@
+"""Deviations of a network from labelled frames: mean errors of each output, and the score that decides which weights are kept."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlcalc.outputs import LABELS, OUTPUTS
+from mlcalc.training.dataset import Batch, Batches
+from mlcalc.training.loss import Term
+
+_BATCH = 50  # frames
+
+
+class Deviations:
+    """Predicted minus reference, float64, of the rows that have labels, and weights of these rows, by outputs.LABELS.
+
+    Args:
+        predict: A batch to outputs by name, energies without the reference that ``batches`` subtracts.
+        batches: Makes the batches; frames: indices.
+    """
+
+    def __init__(self, predict: Callable[[Batch], dict[str, Tensor]], batches: Batches, frames: np.ndarray):
+        of: dict[str, list[Tensor]] = {name: [] for name in LABELS}
+        weights: dict[str, list[Tensor]] = {name: [] for name in LABELS}
+        for batch in _chunks(batches, frames):
+            with torch.no_grad():
+                found = predict(batch)
+            for name in LABELS:
+                deviation = (found[name] - batch.labels[name]).cpu()
+                known = ~deviation.reshape(len(deviation), -1).isnan().any(1)
+                of[name].append(deviation[known].double())
+                weight = torch.ones(len(known)) if batch.shares is None else batch.shares[name].cpu() * len(known)
+                weights[name].append(weight[known].double())
+        self.of = {name: torch.cat([torch.zeros(0), *parts]) for name, parts in of.items()}
+        self.weights = {name: torch.cat([torch.zeros(0), *parts]) for name, parts in weights.items()}
+
+    def errors(self) -> dict[str, float]:
+        """Mean absolute (``…_mae_…``) and root-mean-square (``…_rmse_…``) errors, unweighted; NaN of outputs without labels."""
+        errors = {}
+        for name, known in self.of.items():
+            what, unit = OUTPUTS[name].error
+            errors[f"{what}_mae_{unit}"] = float(known.abs().mean()) if known.numel() else math.nan
+            errors[f"{what}_rmse_{unit}"] = float(known.square().mean().sqrt()) if known.numel() else math.nan
+        return errors
+
+    def score(self, terms: dict[str, Term]) -> float:
+        """The loss, each output as a mean over the rows that have labels; outputs without any do not count."""
+        score = 0.0
+        for name, term in terms.items():
+            if self.of[name].numel():
+                rows = term.of_rows(self.of[name], OUTPUTS[name].rank)
+                score += term.weight * float((self.weights[name] * rows).mean())
+        return score
+
+
+def _chunks(batches: Batches, frames: np.ndarray) -> Iterator[Batch]:
+    if len(frames):
+        for chunk in np.array_split(frames, math.ceil(len(frames) / _BATCH)):
+            yield batches.make(chunk)
