@@ -144,7 +144,8 @@ def test_orthogonal_factors_keep_the_singular_vectors():
             np.testing.assert_allclose(core - np.diag(np.diag(core)), 0.0, atol=1e-10)
 
 
-def test_batched_muon_is_torchs_muon():
+@pytest.mark.parametrize("weight_decay", [0.0, 2.0])
+def test_batched_muon_is_torchs_muon(weight_decay):
     """Ten steps from the same gradients, against torch.optim.Muon, which iterates in bfloat16 (three digits)."""
     from mlcalc.training.muon import Muon
 
@@ -153,8 +154,8 @@ def test_batched_muon_is_torchs_muon():
     start = torch.randn(2, 16, 24, generator=torch.Generator().manual_seed(1))
     ours, theirs = ([torch.nn.Parameter(matrix.clone()) for matrix in start] for _ in range(2))
     optimizers = (
-        Muon(ours, lr=1e-2),
-        torch.optim.Muon(theirs, lr=1e-2, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+        Muon(ours, lr=1e-2, weight_decay=weight_decay),
+        torch.optim.Muon(theirs, lr=1e-2, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
     )
     for k in range(10):
         generator = torch.Generator().manual_seed(k)
