@@ -15,12 +15,20 @@ from numba.core import cgutils, types
 from numba.core.imputils import impl_ret_untracked
 from numba.extending import intrinsic, models, overload, register_model
 
+from mlcalc.common.compiled import njit
+
 BYTES = 64
 
 
 def lane_count(dtype) -> int:
     """Elements of a type in one vector."""
     return BYTES // np.dtype(dtype).itemsize
+
+
+@njit(cache=True)
+def lanes_of(array):
+    """Elements of an array in one vector, in compiled code."""
+    return BYTES // array.itemsize
 
 
 class Lanes(types.Type):

@@ -3,9 +3,8 @@
 import numpy as np
 
 from mlcalc.architectures.kernels.activation import activate
-from mlcalc.architectures.kernels.lanes import fma, load, root, splat, store
+from mlcalc.architectures.kernels.lanes import fma, lanes_of, load, root, splat, store
 from mlcalc.architectures.painn.config import EPSILON
-from mlcalc.architectures.painn.kernel_messages import lanes_of
 from mlcalc.common.compiled import njit
 
 _SMALL = 1_000_000  # multiplications up to which OpenBLAS does without copies of its operands, a third faster

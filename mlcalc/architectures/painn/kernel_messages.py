@@ -5,18 +5,9 @@ add to both its atoms: filters are looked up once. ``receive`` and ``collect`` l
 that no thread writes another's rows.
 """
 
-from mlcalc.architectures.kernels.lanes import fma, lane_count, load, splat, store, total
+from mlcalc.architectures.kernels.lanes import fma, lanes_of, load, splat, store, total
 from mlcalc.architectures.kernels.pairs import other_atom
 from mlcalc.common.compiled import njit
-
-_ROWS = {4: lane_count("float32"), 8: lane_count("float64")}
-_LANES_32, _LANES_64 = _ROWS[4], _ROWS[8]
-
-
-@njit(cache=True)
-def lanes_of(array):
-    """Elements of an array in one vector."""
-    return _LANES_32 if array.itemsize == 4 else _LANES_64
 
 
 @njit(cache=True, error_model="numpy")
