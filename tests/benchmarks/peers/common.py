@@ -34,6 +34,13 @@ class Problem:
         return self.positions + rng.normal(0.0, 0.03, (n_beads, *self.positions.shape))
 
 
+def batch_of(problem: Problem, n_beads: int) -> dict:
+    """The replicas as one structure of molecules far apart: keywords of ase.Atoms."""
+    positions = problem.replicas(n_beads) + 40.0 * np.arange(n_beads)[:, None, None] * np.array([1.0, 0.0, 0.0])
+    cell = np.diag([40.0 * (n_beads + 1), 60.0, 60.0])
+    return {"numbers": np.tile(problem.numbers, n_beads), "positions": positions.reshape(-1, 3), "cell": cell}
+
+
 def options() -> argparse.Namespace:
     """Command line of a peer: problem, beads, threads, seconds of measurement."""
     parser = argparse.ArgumentParser()
