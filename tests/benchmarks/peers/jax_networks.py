@@ -71,7 +71,7 @@ def painn(problem: Problem):
             messages = filters[t] * dense(f"{net}.1", silu(dense(f"{net}.0", x)))[:, None]
             a, b, c = jnp.split(messages, 3, axis=-1)
             x = x + a.sum(axis=2)
-            mu = mu + jnp.stack([(b * units[..., k, None] + c * mu[:, k, None]).sum(axis=2) for k in range(3)], axis=1)
+            mu = mu + jnp.einsum("pijk,pijf->pkif", units, b) + jnp.einsum("pijf,pkjf->pkif", c, mu)
             v, u = jnp.split(dense(f"mixing.{t}.mu_channel_mix", mu), 2, axis=-1)
             norm = jnp.sqrt(jnp.sum(v**2, axis=1) + 1e-8)
             hidden = silu(dense(f"{mix}.0", jnp.concatenate([x, norm], axis=-1)))
