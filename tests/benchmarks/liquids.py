@@ -36,7 +36,7 @@ def main() -> int:
     model, threads, rows = load_model(options.model), check_threads(options.threads), []
     for repeats in options.repeats:
         structure = read(options.structure).repeat(repeats)
-        problem = write_problem(model, structure, options.output / "problem.npz", with_repulsion=True)
+        problem = write_problem(model, structure, options.output / "problem.npz", with_priors=True)
         rows += _compare(problem, len(structure), threads, options)
         write_atomically(options.output / "liquids.json", to_json(rows, indent=1).encode())
     problem.unlink()

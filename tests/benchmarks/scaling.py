@@ -1,13 +1,17 @@
 """Measures the growth of the cost of mlcalc with atoms (a periodic fluid), beads (C20) and threads (both).
 
     python -m tests.benchmarks.scaling --model c20 --largest 100000 -o runs/scaling
+    python -m tests.benchmarks.scaling --model painn:64,3 --largest 64000 -o runs/scaling-painn
+
+A model is a name, a path, or an architecture and a size for random weights, see problem.benchmark_model.
 
 The fluid has 0.1 atoms per Å³, as water, and its atoms move freely at 300 K, so that its neighbour lists are rebuilt as often as in
-a real one: its cost per step includes the share of a new list. Writes a table, JSON and a figure; nothing else should
-run on the machine.
+a real one: its cost per step includes the share of a new list. Memory is that of the potential: weights, lists and scratch. Writes
+a table, JSON and a figure; nothing else should run on the machine.
 """
 
 import argparse
+import itertools
 import sys
 import time
 from pathlib import Path
@@ -15,29 +19,33 @@ from pathlib import Path
 import numpy as np
 from ase import units
 from ase.data import atomic_masses
-from ase.io import read
 from matplotlib.figure import Figure
 
 from md.dynamics.ring_polymer import thermal_ring_polymer
 from md.simulation import Dynamics, simulate
-from mlcalc import load_model
-from mlcalc.architectures.schnet.kernel import SchNetKernel
+from mlcalc.architectures import architecture_of
+from mlcalc.common.errors import InputError
 from mlcalc.common.files import write_atomically
 from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned
 from mlcalc.common.threads import check_threads, single_threaded_blas
+from mlcalc.geometry.pairs import half_pairs
 from mlcalc.model import Model
+from mlcalc.potential import build_potential
+from tests.benchmarks.problem import benchmark_case
 
 DENSITY = 0.1  # atoms / Å³
 DYNAMICS = Dynamics(temperature_K=300.0, timestep_fs=0.5)
-SIZES = (20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)
+SIZES = (20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 64_000, 100_000)
 BEADS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 def main() -> int:
     """Measure, print, write."""
     options = _options()
-    model, structure, threads = load_model(options.model), read(options.structure), check_threads(None)
+    (model, structure), threads = benchmark_case(options.model, options.structure), check_threads(None)
+    if architecture_of(model.config).kernel is None:
+        raise InputError(f"model {options.model}: no compiled kernel; PyTorch keeps all pairs of such fluids in memory")
     counts = [n for n in (1, 2, 4, 8, 16, 32, 64, 128) if n < threads] + [threads]
     rows = []
     with single_threaded_blas():
@@ -64,7 +72,7 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="c20")
+    parser.add_argument("--model", default="c20", help="name, path, or ARCHITECTURE:FEATURES,INTERACTIONS")
     parser.add_argument("--structure", default="inputs/c20/c20.xyz", help="molecule for the scaling with beads")
     parser.add_argument("--largest", type=int, default=SIZES[-1], metavar="N", help="atoms of the largest fluid")
     parser.add_argument("--seconds", type=float, default=3.0, help="duration of each measurement")
@@ -80,30 +88,30 @@ def fluid(model: Model, n_atoms: int, threads: int, seconds: float) -> dict:
     sites = np.stack(np.meshgrid(*3 * [np.arange(side)], indexing="ij"), axis=-1).reshape(-1, 3)
     sites = sites[np.sort(rng.choice(len(sites), n_atoms, replace=False))] * length / side
     positions = (sites + rng.normal(0.0, 0.15, sites.shape))[None]
-    kernel = SchNetKernel(
-        model, np.full(n_atoms, element), threads=threads, cell=length * np.eye(3), pbc=np.ones(3, dtype=bool)
-    )
+    cell, pbc = length * np.eye(3), np.ones(3, dtype=bool)
+    kernel = build_potential(model, np.full(n_atoms, element), threads=threads, cell=cell, pbc=pbc)
     evaluation = _median_time(lambda: kernel(positions), seconds)
+    cells = (cell * (1.0 + 1e-12 * k) for k in itertools.count(1))
 
     def with_new_list():
-        kernel.cell = kernel.cell * (1.0 + 1e-12)  # another cell, another list
-        kernel(positions)
+        kernel(positions, next(cells))  # another cell, another list
 
     building = max(_median_time(with_new_list, seconds) - evaluation, 0.0)
+    pairs = half_pairs(positions[0], model.config.cutoff, cell, pbc)
     spread = np.sqrt(units.kB * DYNAMICS.temperature_K / atomic_masses[element])
     fastest = np.linalg.norm(rng.normal(0.0, spread, (n_atoms, 3)), axis=1).max()
     steps_per_list = max(0.5 * kernel.skin / (fastest * DYNAMICS.timestep_fs * units.fs), 1.0)
     return {
         "kind": "fluid", "atoms": n_atoms, "beads": 1, "threads": threads, "ms": 1e3 * (evaluation + building / steps_per_list),
         "evaluation_ms": 1e3 * evaluation, "list_ms": 1e3 * building, "steps_per_list": steps_per_list,
-        "pairs_per_atom": float(kernel._neighbours.pairs.count[0] / n_atoms), "memory_MB": kernel.memory / 1e6,
+        "pairs_per_atom": len(pairs.first) / n_atoms, "memory_MB": kernel.memory / 1e6,
     }  # fmt: skip
 
 
 def molecule(model: Model, structure, n_beads: int, threads: int, seconds: float) -> dict:
     """One ring-polymer step of a molecule."""
     rng = np.random.default_rng(n_beads)
-    kernel = SchNetKernel(model, structure.numbers, threads=threads)
+    kernel = build_potential(model, structure.numbers, threads=threads)
     state = thermal_ring_polymer(structure.positions, structure.get_masses(), n_beads, DYNAMICS.temperature_K, rng)
     samples = simulate(state, kernel, DYNAMICS, rng, steps=10**9, every=10)
     step = _median_time(lambda: next(samples), seconds) / 10
@@ -167,7 +175,7 @@ def draw(rows: list[dict], model: str, threads: int) -> Figure:
                  title=f"periodic fluid, P = 1, {threads} threads")  # fmt: skip
     memory = by_atoms.twinx()
     memory.plot(atoms, [1e3 * row["memory_MB"] / row["atoms"] for row in kinds["fluid"]], "s--", color="#D55E00")
-    memory.set(ylabel="memory, kB per atom", ylim=(0, 40))
+    memory.set(ylabel="memory, kB per atom", ylim=(0, None))
     memory.yaxis.label.set_color("#D55E00")
     beads = np.array([row["beads"] for row in kinds["molecule"]])
     by_beads.plot(beads, [1e3 * row["ms"] / row["beads"] for row in kinds["molecule"]], "o-", color="#0072B2")
@@ -192,4 +200,7 @@ def draw(rows: list[dict], model: str, threads: int) -> Figure:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except InputError as error:
+        sys.exit(f"error: {error}")

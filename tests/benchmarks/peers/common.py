@@ -1,7 +1,7 @@
 """Common code of all measured programs; imports only the standard library and NumPy, so that it runs in any environment.
 
 A problem is an NPZ file: ``weights/NAME`` as in a model file, ``positions`` (N, 3) Å, ``masses`` (N,) u, ``numbers`` (N,),
-``cell`` (3, 3) Å, zero if there is none, and ``config`` (JSON of the architecture).
+``cell`` (3, 3) Å, zero if there is none, ``architecture``, its ``config`` and the ``priors`` to add (JSON).
 """
 
 import argparse
@@ -25,12 +25,20 @@ class Problem:
             self.weights = {k.removeprefix("weights/"): archive[k] for k in archive if k.startswith("weights/")}
             self.positions, self.masses, self.numbers = (archive[k] for k in ("positions", "masses", "numbers"))
             self.cell = archive["cell"]
-            self.config = json.loads(str(archive["config"]))
+            self.architecture = str(archive["architecture"])
+            self.config, self.priors = json.loads(str(archive["config"])), json.loads(str(archive["priors"]))
 
     def replicas(self, n_beads: int) -> np.ndarray:
         """(P, N, 3) slightly shaken copies, the same for every program."""
         rng = np.random.default_rng(n_beads)
         return self.positions + rng.normal(0.0, 0.03, (n_beads, *self.positions.shape))
+
+
+def batch_of(problem: Problem, n_beads: int) -> dict:
+    """The replicas as one structure of molecules far apart: keywords of ase.Atoms."""
+    positions = problem.replicas(n_beads) + 40.0 * np.arange(n_beads)[:, None, None] * np.array([1.0, 0.0, 0.0])
+    cell = np.diag([40.0 * (n_beads + 1), 60.0, 60.0])
+    return {"numbers": np.tile(problem.numbers, n_beads), "positions": positions.reshape(-1, 3), "cell": cell}
 
 
 def options() -> argparse.Namespace:

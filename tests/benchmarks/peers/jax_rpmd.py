@@ -1,51 +1,49 @@
-"""A ring-polymer step (OBABO, PILE-L) written in JAX and compiled as one function: network, gradient, modes, noise."""
+"""A ring-polymer step (OBABO, PILE-L) written in JAX and compiled as one function: network, gradient, modes, noise.
+
+Variant: forces alone, compiled.
+"""
 
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import TIME_UNIT_FS, TIMESTEP_FS, Problem, options, pile_l, report
+from common import TIME_UNIT_FS, TIMESTEP_FS, Problem, measure, options, pile_l, report
+from jax_networks import ENERGIES
 
 STEPS_PER_CALL = 20
-
-
-def make_energy(problem: Problem):
-    """Energy of all replicas: positions (P, N, 3) → scalar; half pairs, as mlcalc/architectures/schnet/network.py."""
-    w = {name: jnp.asarray(array, jnp.float32) for name, array in problem.weights.items()}
-    config = problem.config
-    first, second = np.triu_indices(len(problem.numbers), 1)
-    species = np.array([config["elements"].index(z) for z in problem.numbers])
-
-    def ssp(x):
-        return jax.nn.softplus(x) - np.float32(np.log(2.0))
-
-    def one(q):
-        r = jnp.linalg.norm(q[first] - q[second], axis=1)
-        basis = jnp.exp(-w["radial_basis.coefficients"] * (r[:, None] - w["radial_basis.centers"]) ** 2)
-        inside = 0.5 * (jnp.cos(r * (np.pi / config["cutoff"])) + 1.0) * (r < config["cutoff"])
-        x = w["embedding.weight"][species]
-        for t in range(config["n_interactions"]):
-
-            def dense(name, value, t=t):
-                weight, bias = w[f"interactions.{t}.{name}.weight"], w.get(f"interactions.{t}.{name}.bias")
-                return value @ weight.T + (0.0 if bias is None else bias)
-
-            filters = dense("filter_network.1", ssp(dense("filter_network.0", basis))) * inside[:, None]
-            y = dense("in2f", x)
-            convolved = jnp.zeros_like(y).at[first].add(y[second] * filters).at[second].add(y[first] * filters)
-            x = x + dense("f2out.1", ssp(dense("f2out.0", convolved)))
-        hidden = ssp(x @ w["readout.0.weight"].T + w["readout.0.bias"])
-        return jnp.sum(hidden @ w["readout.1.weight"].T + w["readout.1.bias"]) * w["energy_scale"]
-
-    return lambda q: jnp.sum(jax.vmap(one)(q))
 
 
 def main() -> None:
     arguments = options()
     problem, n_beads = Problem(arguments.problem), arguments.beads
-    energy = make_energy(problem)
+    energy = ENERGIES[problem.architecture](problem)
     force = jax.grad(lambda q: -energy(q))
+    q, forces_of = jnp.asarray(problem.replicas(n_beads), jnp.float32), jax.jit(force)
+    forces = jax.block_until_ready(forces_of(q))
+    if arguments.variant == "forces":
+        times = evaluations(force, q, arguments.seconds)
+    else:
+        times = steps(problem, n_beads, force, (q, jnp.zeros_like(q), forces), arguments.seconds)
+    report(times, np.asarray(forces), f"JAX {jax.__version__}")
+
+
+def evaluations(force, q, seconds: float) -> list[float]:
+    """Times of forces in ms; many in one compiled loop, in which XLA is up to twice as fast as in single calls."""
+
+    def one(q, _):
+        return q + 1e-12 * force(q), None  # the same q after rounding, which XLA cannot know
+
+    @jax.jit
+    def again(q):
+        return jax.lax.scan(one, q, length=STEPS_PER_CALL)[0]
+
+    jax.block_until_ready(again(q))
+    return [t / STEPS_PER_CALL for t in measure(lambda: jax.block_until_ready(again(q)), seconds)]
+
+
+def steps(problem: Problem, n_beads: int, force, state, seconds: float) -> list[float]:
+    """Times of a ring-polymer step in ms."""
     transform, propagator, damping, noise = (jnp.asarray(x, jnp.float32) for x in pile_l(n_beads))
     mass = jnp.asarray(problem.masses, jnp.float32)[None, :, None]
     half = np.float32(TIMESTEP_FS / TIME_UNIT_FS / 2)
@@ -71,17 +69,14 @@ def main() -> None:
     def advance(state, key):
         return jax.lax.scan(step, state, jax.random.split(key, STEPS_PER_CALL))[0]
 
-    q = jnp.asarray(problem.replicas(n_beads), jnp.float32)
-    forces = jax.jit(force)(q)
-    state, key, times = (q, jnp.zeros_like(q), forces), jax.random.PRNGKey(0), []
-    state = jax.block_until_ready(advance(state, key))
-    end = time.perf_counter() + arguments.seconds
+    state, key, times = jax.block_until_ready(advance(state, jax.random.PRNGKey(0))), jax.random.PRNGKey(1), []
+    end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times) < 5:
         key, now = jax.random.split(key)
         began = time.perf_counter()
         state = jax.block_until_ready(advance(state, now))
         times.append(1e3 * (time.perf_counter() - began) / STEPS_PER_CALL)
-    report(times, np.asarray(forces), f"JAX {jax.__version__}")
+    return times
 
 
 if __name__ == "__main__":

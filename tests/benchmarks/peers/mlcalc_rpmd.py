@@ -4,13 +4,12 @@ from importlib.metadata import version
 
 import numpy as np
 from common import CENTROID_TIME_FS, TEMPERATURE_K, TIMESTEP_FS, Problem, measure, options, report
+from own_model import model_of
 
 from md.dynamics.ring_polymer import thermal_ring_polymer
 from md.simulation import Dynamics, simulate
-from mlcalc.architectures.schnet.config import SchNetConfig
-from mlcalc.architectures.schnet.kernel import SchNetKernel
 from mlcalc.common.threads import single_threaded_blas
-from mlcalc.model import Model
+from mlcalc.potential import build_potential
 
 STEPS_PER_SAMPLE = 10
 
@@ -23,14 +22,13 @@ def main() -> None:
 def run(arguments) -> None:
     """The measurement."""
     problem = Problem(arguments.problem)
-    model = Model(SchNetConfig(**problem.config), problem.weights)
-    kernel = SchNetKernel(model, problem.numbers, "float32", arguments.threads)
-    _, forces = kernel(problem.replicas(arguments.beads))
+    network = build_potential(model_of(problem), problem.numbers, threads=arguments.threads)
+    _, forces = network(problem.replicas(arguments.beads))
     if arguments.variant == "forces":
         q = problem.replicas(arguments.beads)
-        times = measure(lambda: kernel(q), arguments.seconds)
+        times = measure(lambda: network(q), arguments.seconds)
     else:
-        potential = kernel if arguments.variant == "" else (lambda q: constant)
+        potential = network if arguments.variant == "" else (lambda q: constant)
         constant = np.zeros(arguments.beads), np.zeros_like(forces)
         rng = np.random.default_rng(0)
         state = thermal_ring_polymer(problem.positions, problem.masses, arguments.beads, TEMPERATURE_K, rng)

@@ -8,7 +8,7 @@ from ase.calculators.socketio import SocketClient
 from ase.io import read
 from common import Problem
 from schnetpack.interfaces import SpkCalculator
-from schnetpack_rpmd import build_model
+from schnetpack_networks import build_model
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from common import LIQUID_FRICTION_TIME_FS, LIQUID_TEMPERATURE_K, LIQUID_TIMESTEP_FS, Problem, measure, options, report
 from schnetpack.interfaces import SpkCalculator
 from schnetpack.transform import MatScipyNeighborList, SkinNeighborList
-from schnetpack_rpmd import build_model
+from schnetpack_networks import build_model
 
 SKIN_A = 1.0
 STEPS_PER_SAMPLE = 10
@@ -44,9 +44,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     problem, rng = Problem(arguments.problem), np.random.default_rng(0)
     model = build_model(problem)
-    if problem.config["repulsion_cutoff"]:
-        z = int(problem.numbers[0])
-        model.output_modules.insert(1, Repulsion(z, problem.config["repulsion_cutoff"]))
+    if "repulsion" in problem.priors:
+        model.output_modules.insert(1, Repulsion(int(problem.numbers[0]), problem.priors["repulsion"]["cutoff"]))
     atoms = Atoms(problem.numbers, problem.positions, masses=problem.masses, cell=problem.cell, pbc=True)
     neighbours = SkinNeighborList(MatScipyNeighborList(problem.config["cutoff"]), cutoff_skin=SKIN_A)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""SchNetPack's own ring-polymer MD (PILE-L) with the problem's weights in its own SchNet, float32."""
+"""SchNetPack's own ring-polymer MD (PILE-L) with the problem's weights in its own classes, float32; variant: only forces."""
 
 from importlib.metadata import version
 
@@ -13,45 +13,9 @@ from schnetpack.md.integrators import RingPolymer, VelocityVerlet
 from schnetpack.md.neighborlist_md import NeighborListMD
 from schnetpack.md.simulation_hooks import LangevinThermostat, PILELocalThermostat
 from schnetpack.transform import ASENeighborList
+from schnetpack_networks import build_model
 
-
-def build_model(problem: Problem) -> spk.model.NeuralNetworkPotential:
-    """The same network in SchNetPack's classes; the atoms' constant energies are left out."""
-    config, w = problem.config, {name: torch.as_tensor(array) for name, array in problem.weights.items()}
-    cutoff, n_features = config["cutoff"], config["n_features"]
-    representation = spk.representation.SchNet(
-        n_features,
-        config["n_interactions"],
-        spk.nn.GaussianRBF(config["n_rbf"], cutoff),
-        spk.nn.CosineCutoff(cutoff),
-    )
-    energy = spk.atomistic.Atomwise(
-        n_features,
-        n_hidden=config["readout_hidden"],
-        activation=spk.nn.shifted_softplus,
-        output_key="energy",
-    )
-    state = {f"interactions.{t}.{name}": w[f"interactions.{t}.{name}"] for t, name in _blocks(config)}
-    state["embedding.weight"] = representation.embedding.weight.detach().clone()
-    state["embedding.weight"][config["elements"]] = w["embedding.weight"].float()
-    state["radial_basis.offsets"] = w["radial_basis.centers"]
-    state["radial_basis.widths"] = (0.5 / w["radial_basis.coefficients"]).sqrt()
-    representation.load_state_dict(state, strict=False)
-    scale = w["energy_scale"].float()
-    energy.outnet.load_state_dict({
-        "0.weight": w["readout.0.weight"], "0.bias": w["readout.0.bias"],
-        "1.weight": w["readout.1.weight"] * scale, "1.bias": w["readout.1.bias"] * scale,
-    })  # fmt: skip
-    return spk.model.NeuralNetworkPotential(
-        representation,
-        input_modules=[spk.atomistic.PairwiseDistances()],
-        output_modules=[energy, spk.atomistic.Forces(energy_key="energy", force_key="forces")],
-    )
-
-
-def _blocks(config: dict):
-    layers = [f"{net}.{n}.{part}" for net in ("filter_network", "f2out") for n in (0, 1) for part in ("weight", "bias")]
-    return [(t, name) for t in range(config["n_interactions"]) for name in ("in2f.weight", *layers)]
+STEPS_PER_CALL = 20
 
 
 class Calculator(SchNetPackCalculator):
@@ -84,11 +48,15 @@ def main() -> None:
     system.positions = torch.as_tensor(problem.replicas(n_beads), dtype=torch.float32) * length
     calculator.calculate(system)
     forces = system.forces.detach().numpy() * spk.units.convert_units(spk.units.force, "eV/Angstrom")
-    system.positions = start
-    UniformInit(TEMPERATURE_K).initialize_system(system)
-    steps = 20  # the first force evaluation of each call is extra: 5 % of the time, subtracted below
-    times = measure(lambda: simulator.simulate(steps), arguments.seconds)
-    report(np.array(times) / (steps + 1), forces, f"SchNetPack {version('schnetpack')}")
+    if arguments.variant == "forces":
+        times = measure(lambda: calculator.calculate(system), arguments.seconds)
+    else:
+        system.positions = start
+        UniformInit(TEMPERATURE_K).initialize_system(system)
+        # The first force evaluation of each call is extra: 5 % of the time, subtracted here.
+        calls = measure(lambda: simulator.simulate(STEPS_PER_CALL), arguments.seconds)
+        times = np.array(calls) / (STEPS_PER_CALL + 1)
+    report(times, forces, f"SchNetPack {version('schnetpack')}, PyTorch {torch.__version__}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-"""Energies and forces of a batch of replicas by plain PyTorch over half pairs; variants "eager" and "compiled"."""
+"""Energies and forces of a batch of replicas by a SchNet in plain PyTorch over half pairs; variants "eager" and "compiled"."""
 
 import numpy as np
 import torch
 from common import Problem, measure, options, report
+from own_model import model_of
 from torch.func import grad
 
-from mlcalc.architectures.schnet.config import SchNetConfig
-from mlcalc.model import Model
 from mlcalc.torch_potential import network_of
 
 
@@ -14,7 +13,7 @@ def main() -> None:
     arguments = options()
     torch.set_num_threads(arguments.threads)
     problem, n_beads = Problem(arguments.problem), arguments.beads
-    network = network_of(Model(SchNetConfig(**problem.config), problem.weights)).requires_grad_(False)
+    network = network_of(model_of(problem)).requires_grad_(False)
     n_atoms = len(problem.numbers)
     first, second = (torch.as_tensor(x) for x in np.triu_indices(n_atoms, 1))
     offsets = n_atoms * torch.arange(n_beads)[:, None]
@@ -22,7 +21,7 @@ def main() -> None:
     species = torch.tensor([problem.config["elements"].index(z) for z in problem.numbers]).repeat(n_beads)
 
     def energy(q):
-        return network(species, first, second, q[second] - q[first]).sum()
+        return network(species, first, second, q[second] - q[first])["energy"].sum()
 
     force = grad(lambda q: -energy(q))
     if arguments.variant == "compiled":

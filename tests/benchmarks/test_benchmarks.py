@@ -1,0 +1,171 @@
+"""The code of the benchmarks: peers compute the same network, and the floor counts the products that PyTorch executes."""
+
+import itertools
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.io import write
+from torch.utils.flop_counter import FlopCounterMode
+
+from mlcalc.architectures import ARCHITECTURES
+from mlcalc.common.errors import InputError
+from mlcalc.model_file import save_model
+from mlcalc.potential import build_potential
+from mlcalc.torch_potential import network_of
+from tests.benchmarks import __main__ as benchmarks
+from tests.benchmarks.floor import floor_ms, flops, painn_products
+from tests.benchmarks.pareto import draw, front
+from tests.benchmarks.pareto import main as pareto
+from tests.benchmarks.peer_process import in_agreement, run_peer
+from tests.benchmarks.problem import benchmark_case, benchmark_model, write_problem
+from tests.benchmarks.programs import PEERS
+
+PEERS_FOLDER = Path(__file__).parent / "peers"
+SMALL = ["schnet:8,2", "painn:8,2"]
+
+
+def molecule() -> Atoms:
+    rng = np.random.default_rng(3)
+    return Atoms("C5", np.array([[1.5 * k, 0.0, 0.7 * (k % 2)] for k in range(5)]) + rng.normal(0.0, 0.1, (5, 3)))
+
+
+@pytest.fixture
+def problem(request, tmp_path) -> Path:
+    return write_problem(benchmark_model(request.param), molecule(), tmp_path / "problem.npz")
+
+
+def test_every_architecture_has_peers_that_exist():
+    assert PEERS.keys() == ARCHITECTURES.keys()
+    assert all((PEERS_FOLDER / peer.script).is_file() for peers in PEERS.values() for peer in peers.values())
+
+
+@pytest.mark.parametrize("problem", SMALL, indirect=True)
+def test_our_step_is_measured(problem):
+    """In its process, as the commands start it."""
+    found = run_peer("mlcalc", "mlcalc_rpmd.py", None, None, 1, [str(problem), "2", "1", "--seconds", "0.01"])
+    assert found["low_ms"] <= found["median_ms"] <= found["high_ms"] and len(found["forces"]) == 2 * 5 * 3
+
+
+def test_a_liquid_is_measured_with_its_priors(tmp_path):
+    atoms = Atoms("C8", np.array(list(itertools.product([0.0, 4.0], repeat=3))) + 0.1, cell=8.0 * np.eye(3), pbc=True)
+    problem = write_problem(benchmark_model("methane-cg"), atoms, tmp_path / "problem.npz", with_priors=True)
+    with np.load(problem) as archive:
+        assert json.loads(str(archive["priors"]))["repulsion"]["cutoff"] > 0
+    found = run_peer("mlcalc", "mlcalc_liquid.py", None, None, 1, [str(problem), "1", "1", "--seconds", "0.01"])
+    assert found["median_ms"] > 0 and np.abs(found["forces"]).max() > 0
+
+
+@pytest.mark.parametrize("problem", ["painn:8,2"], indirect=True)
+def test_the_dense_painn_is_the_network(problem, monkeypatch):
+    monkeypatch.syspath_prepend(PEERS_FOLDER)
+    from common import Problem
+    from own_model import model_of
+    from torch_painn import make_energy
+
+    read = Problem(problem)
+    q = read.replicas(3)
+    ours = build_potential(model_of(read), read.numbers, "float64", backend="torch")(q)[1]
+    energy = make_energy(read)
+    theirs = torch.func.grad(lambda q: -energy(q))(torch.as_tensor(q, dtype=torch.float32))
+    np.testing.assert_allclose(theirs, ours, atol=1e-5 * np.abs(ours).max())
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_idle_interactions_change_no_force(name, tmp_path):
+    model, numbers = benchmark_model(name), molecule().numbers
+    save_model(model, tmp_path / "small.safetensors")
+    deeper = benchmark_model(f"{tmp_path / 'small.safetensors'}+2")
+    assert deeper.config == replace(model.config, n_interactions=model.config.n_interactions + 2)
+    q = molecule().positions[None]
+    for one, other in zip(*(build_potential(m, numbers, "float64", "torch")(q) for m in (model, deeper)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_atoms_of_random_networks_are_heavy(tmp_path):
+    write(tmp_path / "c5.xyz", molecule())
+    assert benchmark_case("painn:8,2", tmp_path / "c5.xyz")[1].get_masses().min() > 1e5
+    assert benchmark_case("c20", tmp_path / "c5.xyz")[1].get_masses().max() < 13
+
+
+@pytest.mark.parametrize("name", ["painn:8", "mlp:8,2", "painn:8,2,1"])
+def test_unknown_networks_are_refused(name):
+    with pytest.raises(InputError, match=name):
+        benchmark_model(name)
+
+
+def test_products_are_those_that_pytorch_executes():
+    """Less what a program may leave out: the first block's context, and a third of the last block's factors."""
+    model, n_atoms = benchmark_model("painn:16,3"), 5
+    config, first_second = model.config, np.triu_indices(n_atoms, 1)
+    pairs = [torch.as_tensor(x) for x in first_second]
+    vectors = torch.as_tensor(molecule().positions[first_second[1]] - molecule().positions[first_second[0]]).float()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network_of(model)(torch.zeros(n_atoms, dtype=torch.long), *pairs, vectors)
+    f, hidden = config.n_features, config.readout_hidden
+    filters = 2 * len(vectors) * config.n_rbf * config.n_interactions * 3 * f
+    needless = 2 * n_atoms * (f * f + 3 * f * f + f * f)
+    last_layer = 2 * n_atoms * hidden  # a vector product: too small to count
+    forward = n_atoms * flops(painn_products(config)) // 2
+    assert counter.get_total_flops() - filters - needless - last_layer == forward
+
+
+@pytest.mark.parametrize(("beads", "threads"), [(1, 1), (8, 2), (32, 2)])
+def test_floor_at_one_rate(beads, threads):
+    """Where every product runs at 100 GFLOP/s, the floor is all FLOPs at that rate."""
+
+    class AtOneRate(dict):
+        def __missing__(self, shape):
+            m, k, n = map(int, shape.split("x"))
+            return 2 * m * k * n / 100e3
+
+    products = painn_products(benchmark_model("painn:64,3").config)
+    expected = 20 * beads * flops(products) / 100e9 / threads * 1e3
+    assert floor_ms(products, 20, beads, threads, AtOneRate()) == pytest.approx(expected, rel=1e-12)
+
+
+def test_programs_that_disagree_are_left_out(capsys):
+    answers = {"a": [0.0, 1.0], "b": [0.0, 1.0005], "c": [0.0, 1.1], "d": None}
+    found = list(in_agreement(list(answers), lambda name: answers[name] and {"forces": answers[name]}))
+    assert [row["peer"] for row in found] == ["a", "b"]
+    assert "c: forces differ by 0.1 eV/Å" in capsys.readouterr().err
+
+
+def test_table_compares_with_us_and_with_the_floor():
+    row = {"model": "m", "beads": 8, "threads": 1, "low_ms": 1.0, "high_ms": 4.0, "version": "v", "floor_ms": 0.5}
+    table = benchmarks.as_table([row | {"peer": "mlcalc", "median_ms": 2.0}, row | {"peer": "JAX", "median_ms": 3.0}])
+    assert table.splitlines()[-1].split() == ["m", "8", "1", "JAX", "3.000", "1.000–4.000", "1.5", "6", "v"]
+
+
+def test_front_is_what_nothing_beats():
+    costs, errors = np.random.default_rng(0).random((2, 40))
+    unbeaten = [
+        k for k in range(40) if not any(costs[j] <= costs[k] and errors[j] <= errors[k] for j in range(40) if j != k)
+    ]
+    assert sorted(front(costs, errors)) == unbeaten and (np.diff(costs[front(costs, errors)]) > 0).all()
+
+
+def test_pareto_writes_table_numbers_and_figure(tmp_path, monkeypatch, capsys):
+    """Labels by one of the models: it has no error."""
+    models, atoms = {}, molecule()
+    for name in SMALL:
+        models[name] = tmp_path / f"{name[:2]}.safetensors"
+        save_model(benchmark_model(name), models[name])
+    labels = build_potential(benchmark_model(SMALL[0]), atoms.numbers, backend="torch")(atoms.positions[None])
+    atoms.info["energy"], atoms.arrays["forces"] = float(labels[0][0]), labels[1][0]
+    write(tmp_path / "test.xyz", [atoms] * 2, format="extxyz")
+    write(tmp_path / "start.xyz", atoms)
+    where = ["--test", tmp_path / "test.xyz", "--structure", tmp_path / "start.xyz", "-o", tmp_path / "out"]
+    brief = ["--beads", 2, "--seconds", 0.01, "--repeats", 1]
+    monkeypatch.setattr(sys, "argv", ["pareto", *map(str, [*models.values(), *where, *brief])])
+    assert pareto() == 0
+    rows = json.loads((tmp_path / "out" / "pareto.json").read_text())
+    assert {row["model"]: row["title"] for row in rows} == {"sc": "SchNet", "pa": "PaiNN"}
+    assert "made the labels" in (tmp_path / "out" / "pareto.txt").read_text()
+    assert all((tmp_path / "out" / f"pareto.{kind}").stat().st_size for kind in ("png", "svg"))
+    assert draw(rows, "x").axes
