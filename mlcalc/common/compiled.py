@@ -23,7 +23,7 @@ from numba.core.caching import FunctionCache
 from numba.core.codegen import get_host_cpu_features
 from numba.core.dispatcher import Dispatcher
 
-__all__ = ["Threaded", "njit"]
+__all__ = ["Threaded", "inner", "njit"]
 
 _config: Any = numba.config  # its attributes are made when it is loaded
 if _config.CPU_NAME is None and _config.CPU_FEATURES is None:
@@ -48,6 +48,11 @@ def njit(*, cache: bool = False, **options) -> Callable:
         return dispatcher
 
     return compiled
+
+
+def inner(function: Callable) -> Any:
+    """``njit`` for what compiled code alone calls: without the code that unpacks Python's arguments, a fifth of the compilation."""
+    return njit(cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
 
 
 class _Cache(FunctionCache):

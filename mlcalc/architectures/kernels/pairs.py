@@ -8,7 +8,7 @@ import math
 import numpy as np
 from numba import prange
 
-from mlcalc.common.compiled import Threaded, njit
+from mlcalc.common.compiled import Threaded, inner, njit
 from mlcalc.priors.repulsion import zbl_pair
 
 
@@ -18,7 +18,7 @@ def rows(block, n_blocks, n_atoms):
     return block * n_atoms // n_blocks, (block + 1) * n_atoms // n_blocks
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def locate(q, b, start, stop, pairs, constants, n_knots, work):
     """Knot, fraction and unit vector of the pairs [start, stop) of replica b at q (N, 3) Å; their derivatives are set to zero."""
     begin, knot, fraction = pairs.offset[b], work.knot[b], work.fraction[b]
@@ -44,7 +44,7 @@ def locate(q, b, start, stop, pairs, constants, n_knots, work):
                 work.turn[b, p, axis] = 0
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _gradient(q, b, p, i, j, sign, atoms, pairs, constants, work, vector, gradient):
     """Fills r_j − r_i of pair p (3,), for which the list may have the other sign, and ∂E/∂(r_j − r_i), nuclear repulsion included.
 
@@ -74,7 +74,7 @@ def _gradient(q, b, p, i, j, sign, atoms, pairs, constants, work, vector, gradie
     return energy
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def scatter_forces(q, b, atoms, pairs, constants, work, forces, atomic):
     """Forces (N, 3) of replica b, to whose atomic energies (N,) the nuclear repulsion is added."""
     forces[:] = 0.0
@@ -91,7 +91,7 @@ def scatter_forces(q, b, atoms, pairs, constants, work, forces, atomic):
             forces[j, axis] -= gradient[axis]
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def gather_forces(q, b, low, high, atoms, pairs, constants, work, forces, atomic):
     """As scatter_forces for the atoms [low, high): every pair is met from both sides, no other row is written."""
     begin, vector, gradient = pairs.offset[b], np.empty(3), np.empty(3)
@@ -123,7 +123,7 @@ def sum_virials(q, atoms, pairs, constants, work, virials):
         _sum_virial(q[b], b, atoms, pairs, constants, work, virials[b])
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _sum_virial(q, b, atoms, pairs, constants, work, virial):
     virial[:] = 0.0
     begin, vector, gradient = pairs.offset[b], np.empty(3), np.empty(3)
@@ -137,7 +137,7 @@ def _sum_virial(q, b, atoms, pairs, constants, work, virial):
                 virial[axis, other] += vector[axis] * gradient[other]
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def total_energy(atoms, atomic, energies, b):
     """Add the constant of each atom and store the sum in energies[b].
 

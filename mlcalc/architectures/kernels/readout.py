@@ -3,10 +3,10 @@
 import numpy as np
 
 from mlcalc.architectures.kernels.activation import activate
-from mlcalc.common.compiled import njit
+from mlcalc.common.compiled import inner
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def read_out(readout, silu, x, hidden, adjoint, atomic):
     """Atom-wise energies (rows,) from features x (rows, F), which are replaced by x̄; hidden and adjoint are (rows, H) scratch."""
     np.dot(x, readout.hidden, adjoint)

@@ -5,12 +5,12 @@ import numpy as np
 from mlcalc.architectures.kernels.activation import activate
 from mlcalc.architectures.kernels.lanes import fma, lanes_of, load, root, splat, store
 from mlcalc.architectures.painn.config import EPSILON
-from mlcalc.common.compiled import njit
+from mlcalc.common.compiled import inner
 
 _SMALL = 1_000_000  # multiplications up to which OpenBLAS does without copies of its operands, a third faster
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _multiply(rows, weight, out):
     """out = rows·weight, as many rows at a time as make a small product."""
     n_parts = len(rows) * weight.size // _SMALL + 1
@@ -19,7 +19,7 @@ def _multiply(rows, weight, out):
         np.dot(rows[low:high], weight, out[low:high])
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def embed(b, low, high, atoms, net, work):
     """q and x of the first layer, which depend on the element alone."""
     for i in range(low, high):
@@ -27,7 +27,7 @@ def embed(b, low, high, atoms, net, work):
         work.x[b, 0, i] = net.first[atoms.species[i]]
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def prepare(b, t, low, high, net, work):
     """x = D₂ silu(D₁ q) of layer t > 0, and ν = x_c∘μ."""
     u, value, slope = work.row_one[b, low:high], work.value[b, low:high], work.d1_slope[b, t, low:high]
@@ -47,7 +47,7 @@ def prepare(b, t, low, high, net, work):
                 store(nu, place + axis * width, x_c * load(mu, place + axis * width))
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def mix(b, t, low, high, net, work):
     """q += s + p∘⟨V, U⟩ and μ += t∘U of layer t, with (V, U) = M μ and (s, t, p) = D₄ silu(D₃ [q, n])."""
     rows, width = high - low, work.q.shape[2]
@@ -82,7 +82,7 @@ def mix(b, t, low, high, net, work):
             store(mu, place + 2 * width, fma(gate, u_z, load(mu, place + 2 * width)))
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def mix_back(b, t, low, high, net, work):
     """Adjoint of mix: from q̄ in ``q`` and, but for the last layer, μ̄ in ``vectors`` to both in ``adjoint``.
 
@@ -140,7 +140,7 @@ def mix_back(b, t, low, high, net, work):
                 store(adjoint, (4 * i + 1 + axis) * width + c, m_bar)
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def prepare_back(b, t, low, high, net, work):
     """Adjoint of prepare: from x̄ in ``row`` and q̄ in ``adjoint`` to q̄ before layer t, in ``q``."""
     _through(work.row[b, low:high], net.d2_adjoint[t], work.d1_slope[b, t, low:high], work.row_one[b, low:high])
@@ -151,7 +151,7 @@ def prepare_back(b, t, low, high, net, work):
             store(q, i * width + c, load(q, i * width + c) + load(adjoint, 4 * i * width + c))
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _through(row, weight, slope, out):
     """out = (row·weight)∘slope, all (rows, …)."""
     _multiply(row, weight, out)
@@ -160,13 +160,13 @@ def _through(row, weight, slope, out):
             out[i, f] *= slope[i, f]
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _three(array, place, step):
     """Three vectors, ``step`` elements apart."""
     return load(array, place), load(array, place + step), load(array, place + 2 * step)
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _product(vu, place, width):
     """⟨V, U⟩ of the features from ``place`` on."""
     v_x, v_y, v_z = _three(vu, place, 2 * width)

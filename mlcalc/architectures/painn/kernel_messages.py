@@ -7,17 +7,17 @@ that no thread writes another's rows.
 
 from mlcalc.architectures.kernels.lanes import fma, lanes_of, load, splat, store, total
 from mlcalc.architectures.kernels.pairs import other_atom
-from mlcalc.common.compiled import njit
+from mlcalc.common.compiled import inner
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _cubic(filters, place, step, s):
     """The filter whose four coefficients lie ``step`` elements apart, at s."""
     high = fma(load(filters, place + 3 * step), s, load(filters, place + 2 * step))
     return fma(fma(high, s, load(filters, place + step)), s, load(filters, place))
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _cubic_slope(filters, place, step, two_s, three_halves_s):
     """Its derivative by s."""
     return fma(
@@ -27,7 +27,7 @@ def _cubic_slope(filters, place, step, two_s, three_halves_s):
     )
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def exchange(b, t, pairs, at, filters, work):
     """q_i += Σ_j a, μ_i += Σ_j (b u_ij + c∘μ_j) for all atoms of replica b in layer t; filters (n_knots, 4, 3F)."""
     width, begin = work.q.shape[2], pairs.offset[b]
@@ -61,13 +61,13 @@ def exchange(b, t, pairs, at, filters, work):
                     _add(mu, x_j + up, of_c, load(nu, x_i + up))
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _add(array, place, a, b):
     """Add a∘b to the vector at a place of an array."""
     store(array, place, fma(a, b, load(array, place)))
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def receive(b, t, low, high, pairs, at, filters, work):
     """As exchange, for the atoms [low, high) alone."""
     width, begin = work.q.shape[2], pairs.offset[b]
@@ -106,7 +106,7 @@ def receive(b, t, low, high, pairs, at, filters, work):
             store(after, (3 * i + 2) * width + c, mu_z)
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def differentiate(b, t, start, stop, pairs, at, filters, work, spread):
     """Add layer t's share of ∂E/∂s and ∂E/∂u of the pairs [start, stop) of replica b.
 
@@ -166,7 +166,7 @@ def differentiate(b, t, start, stop, pairs, at, filters, work, spread):
         turn[p, 2] += total(t_z)
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def collect(b, t, low, high, pairs, at, filters, work):
     """x̄ of the atoms [low, high) into ``row`` and G into ``vectors``, see differentiate; in layers above the first."""
     width, begin = work.q.shape[2], pairs.offset[b]
@@ -198,7 +198,7 @@ def collect(b, t, low, high, pairs, at, filters, work):
             store(vectors, place + 2 * width, g_z)
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def conclude(b, t, low, high, work):
     """The third part of x̄, μ·G, into ``row``, and μ̄ before layer t, μ̄ + x_c∘G, into ``vectors``."""
     width, adjoint, x = work.q.shape[2], work.adjoint[b, t % 2].reshape(-1), work.x[b, t].reshape(-1)

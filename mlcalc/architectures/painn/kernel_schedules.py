@@ -11,7 +11,7 @@ from mlcalc.architectures.kernels.pairs import gather_forces, locate, rows, tota
 from mlcalc.architectures.kernels.readout import read_out
 from mlcalc.architectures.painn.kernel_features import embed, mix, mix_back, prepare, prepare_back
 from mlcalc.architectures.painn.kernel_messages import collect, conclude, differentiate, exchange, receive
-from mlcalc.common.compiled import Threaded, njit
+from mlcalc.common.compiled import Threaded, inner
 
 
 @Threaded
@@ -72,7 +72,7 @@ def by_block(q, atoms, pairs, net, readout, constants, n_blocks, at, work, resul
         total_energy(atoms, result.atomic_energies[b], result.energies, b)
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _start(q, b, low, high, atoms, pairs, net, constants, at, work):
     """Geometry of the pairs of a block, and features of its atoms."""
     start, stop = pairs.row[b, low], pairs.row[b, high]
@@ -80,7 +80,7 @@ def _start(q, b, low, high, atoms, pairs, net, constants, at, work):
     embed(b, low, high, atoms, net, work)
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _update(b, t, low, high, net, readout, constants, work, result):
     """Layer t behind the messages, and what atoms send in the next one; behind the last, energies and the first adjoint."""
     mix(b, t, low, high, net, work)
@@ -92,7 +92,7 @@ def _update(b, t, low, high, net, readout, constants, work, result):
     mix_back(b, t, low, high, net, work)
 
 
-@njit(cache=True, error_model="numpy")
+@inner
 def _update_back(b, t, low, high, net, work):
     """Adjoint of _update in the layer before t; the embedding, before the first, does not depend on the positions."""
     if t > 0:
