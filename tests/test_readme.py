@@ -51,7 +51,7 @@ def test_ci_runs_what_the_readme_prints():
     blocks = re.findall(r"^```bash\n(.*?)^```", README, re.S | re.M)
     assert blocks == [
         "pip install . && rpmd run inputs/c20/rpmd.toml --steps 20000\n",
-        "pip install '.[test]' && pytest\n",
+        "pip install '.[test]' && pytest -n 2\n",
     ]
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert "README.md" in script and "pip install ." not in script
