@@ -34,7 +34,10 @@ from tests.conftest import ORIGINAL_DIALECT, SCHNETPACK_DIALECT, random_model
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "schnet_tf_c20"
 ANGLES = {"repulsion": Repulsion(1.2), "angular": AngularPrior(strength=7.0, cosine=-1 / 3, decay=0.5, cutoff=3.0)}
-OF_ROWS = {"schnet": random_model(SCHNETPACK_DIALECT, seed=3)}
+OF_ROWS = {
+    "schnet": random_model(SCHNETPACK_DIALECT, seed=3),
+    "painn": random_model(PaiNNConfig(elements=(1, 6), n_features=8, n_interactions=2, n_rbf=6, cutoff=4.0), seed=3),
+}
 GAMMAS = [0.0, 0.1, [0.3, 0.0, 2.0]]
 
 
@@ -235,7 +238,8 @@ def test_structures_that_the_model_does_not_serve():
         trace(random_model(ORIGINAL_DIALECT), crystal())
 
 
-def test_what_there_are_no_rules_for():
+def test_what_there_are_no_rules_for(monkeypatch):
+    monkeypatch.delitem(RULES, "painn")
     painn = model_of(new_network(PaiNNConfig(elements=(1, 6), n_features=8, n_interactions=1, n_rbf=4, cutoff=5.0)))
     with pytest.raises(InputError, match="^no relevance rules for a PaiNN: expected a model of SchNet$"):
         trace(painn, molecule("CO"))
