@@ -21,9 +21,11 @@ def rows(block, n_blocks, n_atoms):
 @inner
 def locate(q, b, start, stop, pairs, constants, n_knots, work):
     """Knot, fraction and unit vector of the pairs [start, stop) of replica b at q (N, 3) Å; their derivatives are set to zero."""
-    begin, knot, fraction = pairs.offset[b], work.knot[b], work.fraction[b]
+    begin, knot, fraction, slope = pairs.offset[b], work.knot[b], work.fraction[b], work.slope[b]
+    unit, turn = work.unit[b], work.turn[b]
+    with_units = len(unit) > 0
     for p in range(start, stop):
-        work.slope[b, p] = 0
+        slope[p] = 0
         i, j = pairs.first[begin + p], pairs.second[begin + p]
         r2 = 0.0
         for axis in range(3):
@@ -38,73 +40,93 @@ def locate(q, b, start, stop, pairs, constants, n_knots, work):
             fraction[p] = min(place - knot[p], 1.0)
         else:  # NaN: let it show in the energy
             knot[p], fraction[p] = 0, np.nan
-        if work.unit.shape[1]:
+        if with_units:
             for axis in range(3):
-                work.unit[b, p, axis] = (q[j, axis] - q[i, axis] + pairs.shift[begin + p, axis]) / r
-                work.turn[b, p, axis] = 0
+                unit[p, axis] = (q[j, axis] - q[i, axis] + pairs.shift[begin + p, axis]) / r
+                turn[p, axis] = 0
 
 
 @inner
-def _gradient(q, b, p, i, j, sign, atoms, pairs, constants, work, vector, gradient):
-    """Fills r_j − r_i of pair p (3,), for which the list may have the other sign, and ∂E/∂(r_j − r_i), nuclear repulsion included.
-
-    Returns the energy of the repulsion. All in float64. The energy depends on the unit vector u too, whose derivative by the
-    vector is (1 − u⊗u)/r.
-    """
+def _vector(q, i, j, sign, shift, vector):
+    """r_j − r_i (3,) of a pair with its shift (3,), for which the list may have the other sign; returns the squared length."""
     r2 = 0.0
     for axis in range(3):
-        vector[axis] = q[j, axis] - q[i, axis] + sign * pairs.shift[pairs.offset[b] + p, axis]
+        vector[axis] = q[j, axis] - q[i, axis] + sign * shift[axis]
         r2 += vector[axis] ** 2
-    r = math.sqrt(r2)
-    derivative, energy = work.slope[b, p] / constants.spacing, 0.0
+    return r2
+
+
+@inner
+def _by_distance(r, slope, first_number, second_number, constants):
+    """∂E/∂r / r of a pair, nuclear repulsion included, and its repulsion energy, in float64."""
+    derivative, energy = slope / constants.spacing, 0.0
     if r < constants.repulsion_cutoff:
-        energy, repulsion = zbl_pair(r, atoms.numbers[i], atoms.numbers[j], constants.repulsion_cutoff)
+        energy, repulsion = zbl_pair(r, first_number, second_number, constants.repulsion_cutoff)
         derivative += repulsion
-    along = derivative / r
-    if work.turn.shape[1]:
-        inward = 0.0
-        for axis in range(3):
-            inward += sign * work.turn[b, p, axis] * vector[axis]
-        along -= inward / (r2 * r)
-        for axis in range(3):
-            gradient[axis] = along * vector[axis] + sign * work.turn[b, p, axis] / r
-    else:
-        for axis in range(3):
-            gradient[axis] = along * vector[axis]
+    return derivative / r, energy
+
+
+@inner
+def _gradient(q, i, j, sign, shift, slope, turn, numbers, constants, vector, gradient):
+    """Fills r_j − r_i of a pair (3,) and ∂E/∂(r_j − r_i); returns the energy of the nuclear repulsion.
+
+    ``turn`` is ∂E/∂u (3,) of the unit vector u, whose derivative by the vector is (1 − u⊗u)/r; or empty.
+    """
+    r2 = _vector(q, i, j, sign, shift, vector)
+    r = math.sqrt(r2)
+    along, energy = _by_distance(r, slope, numbers[i], numbers[j], constants)
+    for axis in range(len(turn)):
+        along -= sign * turn[axis] * vector[axis] / (r2 * r)
+    for axis in range(3):
+        gradient[axis] = along * vector[axis]
+    for axis in range(len(turn)):
+        gradient[axis] += sign * turn[axis] / r
     return energy
 
 
 @inner
 def scatter_forces(q, b, atoms, pairs, constants, work, forces, atomic):
-    """Forces (N, 3) of replica b, to whose atomic energies (N,) the nuclear repulsion is added."""
+    """Forces (N, 3) of replica b, to whose atomic energies (N,) the nuclear repulsion is added; of a network of distances alone."""
     forces[:] = 0.0
-    begin, vector, gradient = pairs.offset[b], np.empty(3), np.empty(3)
+    begin, vector, knot, slope = pairs.offset[b], np.empty(3), work.knot[b], work.slope[b]
     for p in range(pairs.count[b]):
-        if work.knot[b, p] < 0:
+        if knot[p] < 0:
             continue
         i, j = pairs.first[begin + p], pairs.second[begin + p]
-        energy = _gradient(q, b, p, i, j, 1.0, atoms, pairs, constants, work, vector, gradient)
+        r = math.sqrt(_vector(q, i, j, 1.0, pairs.shift[begin + p], vector))
+        along, energy = _by_distance(r, slope[p], atoms.numbers[i], atoms.numbers[j], constants)
         atomic[i] += 0.5 * energy
         atomic[j] += 0.5 * energy
         for axis in range(3):
-            forces[i, axis] += gradient[axis]
-            forces[j, axis] -= gradient[axis]
+            force = along * vector[axis]
+            forces[i, axis] += force
+            forces[j, axis] -= force
 
 
 @inner
 def gather_forces(q, b, low, high, atoms, pairs, constants, work, forces, atomic):
-    """As scatter_forces for the atoms [low, high): every pair is met from both sides, no other row is written."""
+    """As scatter_forces for the atoms [low, high), of any network: every pair is met from both sides, no other row is written."""
     begin, vector, gradient = pairs.offset[b], np.empty(3), np.empty(3)
+    knot, slope = work.knot[b], work.slope[b]
     for i in range(low, high):
         forces[i] = 0.0
         for entry in range(2 * begin + pairs.around[b, i], 2 * begin + pairs.around[b, i + 1]):
             p, j, sign = other_atom(pairs, begin, entry)
-            if work.knot[b, p] < 0:
+            if knot[p] < 0:
                 continue
-            energy = _gradient(q, b, p, i, j, sign, atoms, pairs, constants, work, vector, gradient)
+            shift, turn = pairs.shift[begin + p], _turn(work, b, p)
+            energy = _gradient(q, i, j, sign, shift, slope[p], turn, atoms.numbers, constants, vector, gradient)
             atomic[i] += 0.5 * energy
             for axis in range(3):
                 forces[i, axis] += gradient[axis]
+
+
+@inner
+def _turn(work, b, p):
+    """∂E/∂u (3,) of pair p of replica b; empty for a network of distances alone."""
+    if work.turn.shape[1] > 0:
+        return work.turn[b, p]
+    return work.turn[b].reshape(-1)
 
 
 @njit(cache=True)
@@ -130,8 +152,9 @@ def _sum_virial(q, b, atoms, pairs, constants, work, virial):
     for p in range(pairs.count[b]):
         if work.knot[b, p] < 0:
             continue
-        i, j = pairs.first[begin + p], pairs.second[begin + p]
-        _gradient(q, b, p, i, j, 1.0, atoms, pairs, constants, work, vector, gradient)
+        i, j, shift = pairs.first[begin + p], pairs.second[begin + p], pairs.shift[begin + p]
+        slope, turn = work.slope[b, p], _turn(work, b, p)
+        _gradient(q, i, j, 1.0, shift, slope, turn, atoms.numbers, constants, vector, gradient)
         for axis in range(3):
             for other in range(3):
                 virial[axis, other] += vector[axis] * gradient[other]
