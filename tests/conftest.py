@@ -1,6 +1,7 @@
 """Networks and molecules that several test files share. Everything is made here; no test needs files from elsewhere."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -24,6 +25,16 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 
 # Numbers of Numba threads to try: two where Numba was started with as many.
 THREADS = sorted({1, min(2, numba.config.NUMBA_NUM_THREADS)})
+
+
+@pytest.fixture(autouse=True)
+def signal_handlers():
+    """Those from before a test hold behind it: i-PI leaves its own, with which forked workers of a later test would not end."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
 
 SCHNETPACK_DIALECT = SchNetConfig(
     elements=(1, 6), n_features=16, n_interactions=2, n_rbf=12, cutoff=4.0, readout_hidden=8, readout_activation="silu",

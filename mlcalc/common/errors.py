@@ -32,7 +32,10 @@ def run_command(program: str, command: Callable[[], int | None]) -> int:
         if hasattr(stream, "reconfigure"):  # a terminal that cannot encode ± must not end a run
             stream.reconfigure(errors="replace")
     try:
-        return command() or 0
+        code = command() or 0
+        if sys.stdout:
+            sys.stdout.flush()  # at exit Python would answer a closed pipe or a full disk with a traceback
+        return code
     except InputError as error:
         say(f"{program}: error: {error}")
         return EXIT_BAD_INPUT

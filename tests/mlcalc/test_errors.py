@@ -2,6 +2,8 @@
 
 import errno
 import json
+import subprocess
+import sys
 import unicodedata
 
 import pytest
@@ -38,6 +40,21 @@ def test_messages_of_commands(capsys, error, code):
     assert run_command("x", raises(error(f"{HOSTILE} {PLAIN}"))) == code
     out, err = capsys.readouterr()
     assert out == "" and err.startswith(f"x: error: {ESCAPED} {PLAIN}") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("n", [1, 20_000], ids=["shorter than the buffer", "longer"])
+def test_a_reader_that_has_gone(n):
+    code = f"import sys; from mlcalc.common.errors import run_command; sys.exit(run_command('x', lambda: print({n} * 'x')))"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait(60)) == (b"", 141)
+
+
+def test_output_to_a_full_disk():
+    code = "import sys; from mlcalc.common.errors import run_command; sys.exit(run_command('x', lambda: print('x')))"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 8 and done.stderr.startswith("x: error: No space left on device")
 
 
 def test_notes(capsys):
