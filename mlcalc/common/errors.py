@@ -34,22 +34,31 @@ def run_command(program: str, command: Callable[[], int | None]) -> int:
     try:
         code = command() or 0
         if sys.stdout:
-            sys.stdout.flush()  # at exit Python would answer a closed pipe or a full disk with a traceback
+            sys.stdout.flush()
         return code
     except InputError as error:
         say(f"{program}: error: {error}")
         return EXIT_BAD_INPUT
-    except BrokenPipeError:  # the reader, such as head, has closed the pipe; Python would complain again at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader, such as head, has closed the pipe
+        _drop_unwritten()
         return EXIT_BROKEN_PIPE
     except OSError as error:
         if error.errno not in _DISK:
             raise
         say(f"{program}: error: {disk_message(error)}")
+        _drop_unwritten()
         return EXIT_DISK
     except KeyboardInterrupt as error:
         say(f"{program}: interrupted")
         return error.args[0] if error.args else EXIT_INTERRUPTED
+
+
+def _drop_unwritten() -> None:
+    """Output that cannot be written is lost, since Python would try again at exit, with a message and a code of its own."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def note(text: str) -> None:
