@@ -1,5 +1,7 @@
 """What is particular to compiled kernels: bits that depend on nothing but positions, tables, threads."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from ase.build import bulk
@@ -107,9 +109,8 @@ def test_result_does_not_depend_on_when_the_neighbour_list_was_made(local_model,
 def filters_of(model, dtype):
     """The table of a model, and its exact filters as a function of distances."""
     if isinstance(model.config, PaiNNConfig):
-        exact = lambda distances: painn_filters.exact_filters(model, distances, dtype)  # noqa: E731
-        return painn_filters.filter_table(model, dtype), exact
-    return schnet_filters.filter_table(model, dtype), lambda distances: schnet_filters.exact_filters(model, distances)
+        return painn_filters.filter_table(model, dtype), partial(painn_filters.exact_filters, model, precision=dtype)
+    return schnet_filters.filter_table(model, dtype), partial(schnet_filters.exact_filters, model)
 
 
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 5e-5), ("float64", 1e-7)])
