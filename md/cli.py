@@ -181,8 +181,9 @@ def _resume(options) -> int:
     from mlcalc.common.settings import parse_assignment
 
     overrides = dict(parse_assignment(text) for text in options.assignments)
-    stop = StopRequest(options.max_walltime)
-    return _finish("distances", options, *resume(options.run, options.steps, stop, overrides))
+    with StopRequest(options.max_walltime) as stop:
+        ended = resume(options.run, options.steps, stop, overrides)
+    return _finish("distances", options, *ended)
 
 
 def _check(options) -> int:
@@ -240,11 +241,11 @@ def _simulate(options, kind: str = "run", **keys) -> tuple[int, list[Path]]:
     from md.runs.start import run
     from mlcalc.common.settings import parse_assignment
 
-    stop = StopRequest(options.max_walltime)
     named = ("model", "beads", "steps", "temperature_K", "seed", "threads", "output")
     overrides = keys | dict(parse_assignment(text) for text in options.assignments)
     overrides |= {key: getattr(options, key) for key in named if getattr(options, key) is not None}
-    return run(read_settings(options.input, overrides), stop, options.overwrite, kind)
+    with StopRequest(options.max_walltime) as stop:
+        return run(read_settings(options.input, overrides), stop, options.overwrite, kind)
 
 
 def _wall_time(text: str) -> float:

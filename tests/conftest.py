@@ -27,13 +27,23 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 THREADS = sorted({1, min(2, numba.config.NUMBA_NUM_THREADS)})
 
 
+_HANDLERS = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+
+def _restore_handlers() -> None:
+    for number, handler in _HANDLERS.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture(autouse=True)
 def signal_handlers():
-    """Those from before a test hold behind it: i-PI leaves its own, with which forked workers of a later test would not end."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    """Those of the start hold before each test, behind the fixtures of its module, and after it.
+
+    i-PI in this process leaves its own. Workers forked under a handler that does not end them outlive their pool, which waits.
+    """
+    _restore_handlers()
     yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    _restore_handlers()
 
 
 SCHNETPACK_DIALECT = SchNetConfig(

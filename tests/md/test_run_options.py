@@ -165,13 +165,19 @@ def test_the_table_of_estimators(capsys):
 
 
 def test_a_run_from_python_gives_signals_back(case):
-    """After a run in a notebook, Ctrl-C interrupts the kernel again."""
+    """After a run in a notebook, Ctrl-C interrupts the kernel again; workers forked later end when their pool does."""
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     code, folders = run(
         read_settings(case / "molecule.toml", {"beads": 2, "steps": 10, "output": str(case / "python")})
     )
     assert code == 0
     assert (folders[0] / "trajectory.h5").is_file()
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert main(["resume", str(folders[0]), "--steps", "20", "--no-figure"]) == 0
+    assert (
+        main(["run", str(case / "molecule.toml"), "--output", str(case / "command"), "--steps", "4", "--no-figure"])
+        == 0
+    )
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
@@ -189,12 +195,7 @@ def test_a_signal_while_a_start_is_prepared(tmp_path, monkeypatch, capsys, numbe
         pytest.fail("prepared")
 
     monkeypatch.setattr(md.runs.start, "prepare", prepare)
-    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     command = ["resume", str(tmp_path / "out"), "--steps", "40"] if resumed else ["run", str(tmp_path / "run.toml")]
-    try:
-        assert main(command) == 128 + number
-    finally:
-        for known, handler in zip((signal.SIGINT, signal.SIGTERM), handlers, strict=True):
-            signal.signal(known, handler)
+    assert main(command) == 128 + number
     assert "rpmd: interrupted" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
