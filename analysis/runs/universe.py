@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -24,6 +24,7 @@ from analysis.structure.boxes import Axes, BeadReader, axes_of, boxes, cells_in
 from md.dynamics.clamped import Clamped
 from md.files.layout import INPUT, MODEL, STRUCTURE, TRAJECTORY
 from md.files.trajectory import check_order, check_positions, open_layout
+from md.runs.config import RunSettings
 from md.runs.run_folder import check_files
 from mlcalc.common.errors import InputError
 from mlcalc.geometry.minimum_image import joined_beads, lattice_of
@@ -46,6 +47,7 @@ class Run:
         temperature_K: Temperature of the thermostat.
         model: The run's copy of the model; without one, the shipped name or path in the run's input.
         rotates: Whether the molecule was free to rotate.
+        thermostat: Its name, as in the run's input.
         cell: (3, 3) Å, lattice vectors of the reference structure in the orientation of its file and of the trajectory.
         axes: Conversion of these to MDAnalysis' boxes; None if nothing is periodic.
     """
@@ -58,6 +60,7 @@ class Run:
     temperature_K: float
     model: str
     rotates: bool = True
+    thermostat: str = RunSettings.thermostat
     cell: np.ndarray | None = field(default=None, compare=False)
     axes: Axes | None = field(default=None, compare=False)
 
@@ -90,14 +93,14 @@ class Run:
 
 
 def pool(runs: list[Run]) -> list[Run]:
-    """Combine runs with the same beads, temperature, model, masses, cell and frame interval: pieces or independent trajectories."""
+    """Combine runs with the same beads, temperature, thermostat, model, masses, cell and frame interval: pieces or repetitions."""
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
         held = Clamped.of(run.structure).mask.tobytes()
         periods = (run.structure.pbc.tobytes(), run.cell.round(6).tobytes()) if run.cell is not None else None
         masses = run.structure.get_masses().round(6).tobytes()
         key = (
-            run.n_beads, run.temperature_K, run.frame_interval_ps, run.rotates, masses, held, periods,
+            run.n_beads, run.temperature_K, run.frame_interval_ps, run.rotates, run.thermostat, masses, held, periods,
             model_content(run.model),
         )  # fmt: skip
         groups.setdefault(key, []).append(run)
@@ -128,15 +131,16 @@ def open_run(folder: str | Path) -> Run:
     folder = Path(folder)
     check_run_folder(folder, "rpmd run", TRAJECTORY, "its first frame")
     check_files(folder)
-    temperature_K, model, rotates = _read_settings(folder / INPUT)
+    settings = _read_settings(folder / INPUT)
     own_model = folder / MODEL
     structure = read_atoms(folder / STRUCTURE, format="extxyz")[-1]
     check_positions(structure.positions[None], folder / STRUCTURE)
     n_beads, n_atoms, n_frames, interval = _read_sizes(folder / TRAJECTORY)
     if n_atoms != len(structure):
         raise InputError(f"{folder}: {n_atoms} atoms in trajectory.h5, but {len(structure)} in structure.xyz")
-    model = str(own_model) if os.path.isfile(own_model) else model
-    run = Run((folder,), (n_frames,), structure, n_beads, interval, temperature_K, model, rotates)
+    if os.path.isfile(own_model):
+        settings["model"] = str(own_model)
+    run = Run((folder,), (n_frames,), structure, n_beads, interval, **settings)
     return _with_axes(run) if structure.pbc.any() else run
 
 
@@ -269,10 +273,16 @@ def _topology(atoms: Atoms, copies: int, names: list[str]) -> Universe:
     return universe
 
 
-def _read_settings(path: Path) -> tuple[float, str, bool]:
+def _read_settings(path: Path) -> dict[str, Any]:
+    """What a Run says of its input."""
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
-        return float(settings["temperature_K"]), str(settings["model"]), not settings.get("remove_rotation", False)
+        return {
+            "temperature_K": float(settings["temperature_K"]),
+            "model": str(settings["model"]),
+            "rotates": not settings.get("remove_rotation", False),
+            "thermostat": str(settings.get("thermostat", RunSettings.thermostat)),
+        }
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not the input of a run: {error}") from error
 

@@ -16,6 +16,7 @@ from analysis.transfer.coordinate import ProtonTransfer
 from analysis.transfer.free_energy import Landscape, changes_of_side, landscape, shares_of, symmetrised
 from analysis.transfer.site import Site, find_site, isotope, symmetric
 from md.observables.statistics import Mean
+from md.runs.config import NOT_CANONICAL
 
 _FEW_TRANSFERS = 10
 _APART_BIN_A, _APART_MOST_A = 0.02, 6.0
@@ -64,8 +65,13 @@ class RunTransfer:
 
     @property
     def warnings(self) -> list[str]:
-        """Sentences on few transfers and on unequal sides."""
+        """Sentences on the ensemble, few transfers and unequal sides."""
         lines = []
+        if self.run.thermostat in NOT_CANONICAL:
+            lines.append(
+                f"thermostat {self.run.thermostat}: the distribution need not be that of {self.run.temperature_K:g} K, which "
+                "free energies assume"
+            )
         if not self.transfers:
             lines.append("the proton never changed sides: barriers are lower bounds")
         elif self.transfers < _FEW_TRANSFERS:

@@ -9,7 +9,7 @@ from mlcalc.common.settings import build_settings, check_choice, check_range, re
 
 INTEGRATOR_NAMES = ("OBABO", "BAOAB", "BCOCB")
 THERMOSTAT_NAMES = ("PILE-L", "PILE-G", "T-RPMD", "centroid", "GLE", "none")
-_NOT_CANONICAL = ("T-RPMD", "none")
+NOT_CANONICAL = ("T-RPMD", "none")
 
 
 @dataclass(frozen=True)
@@ -119,10 +119,10 @@ class RunSettings:
             raise InputError(
                 f"max_disagreement_eV_A = {self.max_disagreement_eV_A:g} needs a committee: give its models"
             )
-        if self.heat_capacity and self.thermostat in _NOT_CANONICAL:
+        if self.heat_capacity and self.thermostat in NOT_CANONICAL:
             raise InputError(
                 f"heat_capacity with thermostat = {self.thermostat!r}: its fluctuations are not those of the canonical ensemble; "
-                f"expected one of {', '.join(name for name in THERMOSTAT_NAMES if name not in _NOT_CANONICAL)}"
+                f"expected one of {', '.join(name for name in THERMOSTAT_NAMES if name not in NOT_CANONICAL)}"
             )
 
     @property

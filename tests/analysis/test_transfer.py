@@ -236,6 +236,15 @@ def test_a_barrier_that_was_not_passed_is_a_bound(tmp_path, capsys):
     assert KT * np.log(400 / 6 / 3) - 0.02 < report["barrier_eV"] < KT * np.log(400 / 6 / 3) + 0.02
 
 
+@pytest.mark.parametrize(("thermostat", "canonical"), [("PILE-G", True), ("none", False)])
+def test_free_energies_need_a_thermostat(tmp_path, capsys, thermostat, canonical):
+    run = write_transfer(tmp_path / "run", sampled(np.random.default_rng(5), 100))
+    with (tmp_path / "run" / "input.toml").open("a") as file:
+        file.write(f'thermostat = "{thermostat}"\n')
+    warnings = report_of(capsys, run)["runs"][0]["warnings"]
+    assert any("need not be that of 300 K" in line for line in warnings) == (not canonical)
+
+
 def test_few_frames_say_nothing_about_a_barrier(tmp_path, capsys):
     run = write_transfer(tmp_path / "run", -np.linspace(0.3, 0.9, 20)[:, None])
     assert main(["transfer", run, "--discard", "0"]) == 0
