@@ -13,7 +13,7 @@ from mlcalc.priors import AngularPrior, Repulsion
 from mlcalc.structures.labels import LabelNames
 from mlcalc.structures.unit_names import ENERGY_UNITS
 
-_NETWORK_KEYS = ("n_features", "n_interactions", "n_rbf")  # those of a configuration by the same names
+_NETWORK_KEYS = ("n_features", "n_interactions", "n_rbf", "lmax")  # those of a configuration by the same names
 _HUBER = 1e-6, 1e6  # least and largest threshold: their squares are float32
 _MOST_HELD_OUT = 1 / 3  # of the frames, where the groups are so few that the fractions cannot be met
 
@@ -33,6 +33,7 @@ class TrainingSettings:
         repeat: How often the frames of each file appear in an epoch.
         architecture: A name in mlcalc.architectures.ARCHITECTURES.
         n_features … cutoff_A: Its configuration; readout_hidden: 0 for half of n_features.
+        lmax: Largest degree of the spherical harmonics of an SO3net; without it that of its configuration.
         angle_strength_eV … angle_cutoff_A: Angular prior, see mlcalc/priors/angular.py; all or none.
         repulsion_cutoff_A: ``"auto"`` for molecules with energies is the shortest distance of the training frames, so that the
             repulsion acts only below them, otherwise none; 0 or ``"none"`` for none. A training that is resumed, or starts
@@ -67,6 +68,7 @@ class TrainingSettings:
     n_rbf: int = 32
     readout_hidden: int = 0
     cutoff_A: float = 6.0
+    lmax: int | None = None
     repulsion_cutoff_A: float | str = "auto"
     angle_strength_eV: float | None = None
     angle_cosine: float | None = None
@@ -129,6 +131,10 @@ class TrainingSettings:
         check_range("validation_fraction", self.validation_fraction, 0.0, 0.99999, open_low=True)
         check_choice("energy_zeros", self.energy_zeros, ("one", "engine", "file", "shared"))
         check_choice("architecture", self.architecture, ARCHITECTURES)
+        if self.lmax is not None and "lmax" not in get_type_hints(ARCHITECTURES[self.architecture].config):
+            raise InputError(
+                f"lmax = {self.lmax} beside architecture = {self.architecture!r}, which has none; leave it out"
+            )
         check_range("readout_hidden", self.readout_hidden, 0)
         angle = self._angle
         if None in angle and any(value is not None for value in angle):
@@ -161,7 +167,8 @@ class TrainingSettings:
     def network_config(self, elements) -> Any:
         """The configuration of the architecture for these elements."""
         config = ARCHITECTURES[self.architecture].config
-        values = {name: getattr(self, name) for name in _NETWORK_KEYS if name in get_type_hints(config)}
+        given = [name for name in _NETWORK_KEYS if getattr(self, name) is not None and name in get_type_hints(config)]
+        values = {name: getattr(self, name) for name in given}
         hidden = self.readout_hidden or max(self.n_features // 2, 1)
         return config(elements=tuple(elements), cutoff=self.cutoff_A, readout_hidden=hidden, **values)
 

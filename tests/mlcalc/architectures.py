@@ -17,6 +17,7 @@ from ase.build import bulk, molecule
 
 from mlcalc.architectures.painn import PaiNNConfig
 from mlcalc.architectures.schnet import SchNetConfig
+from mlcalc.architectures.so3net import SO3netConfig
 from mlcalc.model import Model
 from mlcalc.model_file import FORMAT_VERSION, save_model
 from mlcalc.potential import build_potential
@@ -55,10 +56,16 @@ class Row(NamedTuple):
         return bool(self.ends)
 
 
-def _maker(config, priors: dict | None = None, **options) -> Callable[[tuple[int, ...], float, int], Model]:
+def _maker(
+    config, priors: dict | None = None, doubled: tuple[str, ...] = (), **options
+) -> Callable[[tuple[int, ...], float, int], Model]:
+    """``doubled``: parts of names of weights that need twice the usual size, for forces of some eV/Å."""
+
     def make(elements: tuple[int, ...], cutoff: float, seed: int) -> Model:
         sizes = {"cutoff": cutoff, "n_features": 8, "n_interactions": 2, "n_rbf": 8, "readout_hidden": 4}
         model = random_model(config(elements=elements, **(sizes | options)), seed, np.float64, priors or {})
+        for name in [name for name in model.weights if any(part in name for part in doubled)]:
+            model.weights[name] = 2.0 * model.weights[name]
         model.weights["energy_shift"] = np.array([ATOM_ENERGIES[z] for z in elements])
         return model
 
@@ -82,6 +89,7 @@ _REPULSION, _ANGLE = Repulsion(REPULSION_END), AngularPrior(strength=4.0, cosine
 _TRAINING = {"n_features": 8, "n_interactions": 2, "n_rbf": 8, "cutoff_A": CUTOFF, "repulsion_cutoff_A": "none"}
 _ANGLE_KEYS = {"angle_strength_eV": 4.0, "angle_cosine": -0.4, "angle_decay_A": 0.8, "angle_cutoff_A": ANGLE_END}
 _RULES = {"relevance": _relevance, "is_bias": _takes_relevance}
+_SO3NET_DOUBLED = ("filter_net.weight", "mixings")  # its scalars see directions through products of degree two alone
 
 ROWS = (
     Row("schnet", _maker(SchNetConfig, readout_activation="silu"), training=_TRAINING, **_RULES),
@@ -99,6 +107,14 @@ ROWS = (
         "painn-priors", _maker(PaiNNConfig, {"repulsion": _REPULSION, "angular": _ANGLE}),
         ends=(CUTOFF, REPULSION_END, ANGLE_END),
         training=_TRAINING | _ANGLE_KEYS | {"architecture": "painn", "repulsion_cutoff_A": REPULSION_END},
+    ),
+    Row(
+        "so3net", _maker(SO3netConfig, doubled=_SO3NET_DOUBLED), backends=("torch",),
+        training=_TRAINING | {"architecture": "so3net", "lmax": 2},
+    ),
+    Row(
+        "so3net-priors", _maker(SO3netConfig, {"repulsion": _REPULSION, "angular": _ANGLE}, _SO3NET_DOUBLED, lmax=3),
+        backends=("torch",), ends=(CUTOFF, REPULSION_END, ANGLE_END),
     ),
 )  # fmt: skip
 BY_NAME = {row.name: row for row in ROWS}

@@ -1,0 +1,13 @@
+"""SO3net: features of atoms in spherical harmonics, coupled by Clebsch–Gordan products. PyTorch alone evaluates it."""
+
+from mlcalc.architectures.architecture import Architecture
+from mlcalc.architectures.so3net.config import SO3netConfig, describe, weight_shapes
+
+
+def _network(config: SO3netConfig):
+    from mlcalc.architectures.so3net.network import SO3net
+
+    return SO3net(config)
+
+
+ARCHITECTURE = Architecture("SO3net", SO3netConfig, weight_shapes, _network, None, describe)
