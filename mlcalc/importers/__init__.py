@@ -33,6 +33,6 @@ def _schnet_tf(source, elements, energy_unit, length_unit) -> Model:
 
 
 IMPORTERS = {
-    "schnetpack": Importer("SchNet or PaiNN of SchNetPack 2, best_model", False, _schnetpack),
+    "schnetpack": Importer("SchNet, PaiNN or SO3net of SchNetPack 2, best_model", False, _schnetpack),
     "schnet-tf": Importer("original SchNet, folder of a TensorFlow V2 checkpoint", True, _schnet_tf),
 }

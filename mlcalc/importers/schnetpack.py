@@ -26,7 +26,7 @@ _ACTIVATIONS = {"shifted_softplus": "ssp", "silu": "silu"}  # of the readout
 def import_schnetpack(
     path: str | Path, energy_unit: str, length_unit: str, elements: tuple[str, ...] | None = None
 ) -> Model:
-    """The SchNet or PaiNN of a SchNetPack 2 checkpoint, with its offsets of the energy.
+    """The SchNet, PaiNN or SO3net of a SchNetPack 2 checkpoint, with its offsets of the energy.
 
     Args:
         energy_unit, length_unit: Units of the model, which the file does not record: keys of ENERGY_UNITS and LENGTH_UNITS.
@@ -80,9 +80,10 @@ def _translate(
     numbers = _elements(elements, table, offsets)
     row, first = REPRESENTATIONS[representation.kind], readout.outnet.children[0]
     config = row.config(
-        elements=numbers, n_features=table.shape[1], n_interactions=len(representation.interactions.children),
+        elements=numbers, n_features=table.shape[1], n_interactions=len(getattr(representation, row.blocks).children),
         n_rbf=len(array(basis.offsets)), cutoff=number(representation.cutoff_fn.cutoff) * length,
         readout_hidden=len(array(layers["readout.0.bias"])), readout_activation=_ACTIVATIONS[activation(first)],
+        **row.options(representation),
     )  # fmt: skip
     tensors = {
         "embedding.weight": table[list(numbers)],

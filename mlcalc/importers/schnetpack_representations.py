@@ -10,7 +10,9 @@ import numpy as np
 
 from mlcalc.architectures.painn.config import EPSILON, PaiNNConfig
 from mlcalc.architectures.schnet.config import SchNetConfig
+from mlcalc.architectures.so3net.config import SO3netConfig
 from mlcalc.common.errors import InputError
+from mlcalc.importers.schnetpack_so3net import so3net_options, so3net_tensors
 from mlcalc.importers.schnetpack_values import dense, number, shaped, truth, two_layers
 from mlcalc.importers.torch_file import Hollow
 
@@ -22,10 +24,14 @@ class Representation(NamedTuple):
         config: Makes the configuration from elements, sizes, cutoff and readout.
         tensors: (representation, configuration) → tensors of its blocks by the weight names of the architecture, not copied.
             Raises InputError for what has no counterpart.
+        blocks: Name of its list that has a module for each interaction.
+        options: Its further keys of the configuration.
     """
 
     config: Callable[..., Any]
     tensors: Callable[[Hollow, Any], dict[str, Any]]
+    blocks: str = "interactions"
+    options: Callable[[Hollow], dict[str, Any]] = lambda representation: {}
 
 
 def _schnet(schnet: Hollow, config: SchNetConfig) -> dict[str, Any]:
@@ -70,4 +76,5 @@ def _filters(painn: Hollow, config: PaiNNConfig) -> dict[str, Any]:
 REPRESENTATIONS = {
     "SchNet": Representation(SchNetConfig, _schnet),
     "PaiNN": Representation(PaiNNConfig, _painn),
+    "SO3net": Representation(SO3netConfig, so3net_tensors, "so3convs", so3net_options),
 }  # fmt: skip

@@ -44,9 +44,18 @@ def truth(value: Any) -> bool:
 
 def array(tensor: Any) -> np.ndarray:
     """A copy of a tensor of float32 or float64, in the byte order of the machine."""
-    if not isinstance(tensor, np.ndarray) or tensor.dtype.newbyteorder("=") not in (np.float32, np.float64):
+    return _copy(tensor, (np.float32, np.float64), "numbers in float32 or float64")
+
+
+def indices(tensor: Any) -> np.ndarray:
+    """The same of int64."""
+    return _copy(tensor, (np.int64,), "whole numbers in int64")
+
+
+def _copy(tensor: Any, dtypes: tuple, expected: str) -> np.ndarray:
+    if not isinstance(tensor, np.ndarray) or tensor.dtype.newbyteorder("=") not in dtypes:
         kind = getattr(tensor, "dtype", type(tensor).__name__[:60])
-        raise InputError(f"a tensor of {kind}: expected numbers in float32 or float64")
+        raise InputError(f"a tensor of {kind}: expected {expected}")
     if tensor.size > _MOST_NUMBERS or (tensor.size > 1 and 0 in tensor.strides):
         raise InputError(f"a tensor of shape {tensor.shape}: more numbers than the file holds")
     return np.array(tensor, tensor.dtype.newbyteorder("="), order="C")
@@ -70,6 +79,16 @@ def dense(layer: Hollow, name: str, *activations: str, bias: bool = True) -> dic
     """
     expect(layer.kind, "Dense", what=f"{name} of the class")
     expect(activation(layer), *(activations or ("Identity",)), what=f"{name} with the activation")
+    return _affine(layer, name, bias)
+
+
+def linear(layer: Hollow, name: str, bias: bool = True) -> dict[str, Any]:
+    """As ``dense``, of torch's own class of layers."""
+    expect(layer.kind, "Linear", what=f"{name} of the class")
+    return _affine(layer, name, bias)
+
+
+def _affine(layer: Hollow, name: str, bias: bool) -> dict[str, Any]:
     if bias:
         return {f"{name}.weight": layer.weight, f"{name}.bias": layer.bias}
     if layer.bias is not None:

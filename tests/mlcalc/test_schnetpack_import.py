@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from mlcalc import InputError, SchNetCalculator, load_model
 from mlcalc.architectures.painn.config import PaiNNConfig
+from mlcalc.architectures.so3net.config import SO3netConfig
+from mlcalc.architectures.so3net.harmonics import clebsch_gordan
 from mlcalc.cli import main
 from mlcalc.importers.schnetpack import _read, _translate, import_schnetpack
 from mlcalc.importers.torch_file import Hollow
@@ -24,7 +26,10 @@ from mlcalc.torch_potential import TorchPotential
 GOLDEN = Path(__file__).parent / "golden"
 CHECKPOINT = GOLDEN / "schnetpack_best_model"
 PAINN, SHARED_PAINN = GOLDEN / "schnetpack_painn_best_model", GOLDEN / "schnetpack_painn_shared_best_model"
-ETHANOL = Path(__file__).parents[3] / "shared" / "data" / "schnetpack_models" / "md_ethanol.model"
+SO3NET, SHARED_SO3NET = GOLDEN / "schnetpack_so3net_best_model", GOLDEN / "schnetpack_so3net_shared_best_model"
+PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "schnetpack_models"
+ETHANOL, METHANE = PUBLISHED / "md_ethanol.model", PUBLISHED / "so3net_methane_best_model"
+KCAL = units.kcal / units.mol
 
 
 def cases_of(name: str) -> list[dict]:
@@ -66,6 +71,43 @@ def test_numbers_of_painn(name, structure, units_of, energy, length):
     np.testing.assert_allclose(forces[0] * length / energy, case["forces"], atol=1e-9)
 
 
+@pytest.mark.parametrize(("name", "lmax"), [("schnetpack_so3net", 2), ("schnetpack_so3net_shared", 3)])
+@pytest.mark.parametrize("structure", [0, 1], ids=["molecule", "crystal"])
+@pytest.mark.parametrize(
+    ("units_of", "energy", "length"), [(("eV", "Ang"), 1.0, 1.0), (("Hartree", "Bohr"), units.Hartree, units.Bohr)]
+)
+def test_numbers_of_so3net(name, lmax, structure, units_of, energy, length):
+    """SchNetPack rounds coefficients and harmonics to float32, 1e-7; with exact ones the same numbers agree to 2e-15."""
+    model = import_schnetpack(GOLDEN / f"{name}_best_model", *units_of)
+    assert type(model.config) is SO3netConfig
+    assert (model.config.lmax, model.config.elements, model.config.n_interactions) == (lmax, (1, 6, 8), 2)
+    case = cases_of(name)[structure]
+    found, forces = TorchPotential(
+        model, np.array(case["numbers"]), "float64", cell=np.array(case["cell"]) * length, pbc=case["pbc"]
+    )(np.array([case["positions"]]) * length)
+    assert found[0] / energy == pytest.approx(case["energy"], abs=1e-6)
+    np.testing.assert_allclose(forces[0] * length / energy, case["forces"], rtol=0, atol=1e-6)
+    assert np.abs(case["forces"]).max() > 0.02
+
+
+@pytest.mark.skipif(not METHANE.exists(), reason="the published SO3net of methane is not in shared/data")
+def test_published_methane():
+    """Energy, forces and energies of atoms that its authors' program gives, in kcal/mol, as far as digits are known."""
+    model, frame = import_schnetpack(METHANE, "kcal/mol", "Ang", ("C",)), np.load(PUBLISHED / "methane_frame0.npz")
+    potential = TorchPotential(model, frame["atomic_numbers"], "float64", frame["cell"][0].astype(float), frame["pbc"])
+    found = potential.evaluate(frame["positions"][None].astype(float))
+    assert found["energies"][0] == pytest.approx(-20.195179 * KCAL, abs=1e-6)
+    np.testing.assert_allclose(found["forces"][0, 0] / KCAL, [0.238109, -3.788190, 0.189190], rtol=0, atol=2e-6)
+    assert np.sqrt(np.square(found["forces"]).mean()) / KCAL == pytest.approx(2.13024, abs=1e-5)
+    np.testing.assert_allclose(
+        found["atomic_energies"][0, :3] / KCAL, [-0.074783, -0.772134, -0.152494], rtol=0, atol=1e-6
+    )
+    product = _read(METHANE).representation.so3product
+    coefficients = np.zeros((9, 9, 9))
+    coefficients[product.idx_in_1, product.idx_in_2, product.idx_out] = product.clebsch_gordan
+    np.testing.assert_allclose(coefficients, clebsch_gordan(2), rtol=0, atol=1e-7)
+
+
 def test_what_blocks_share_is_written_for_each():
     weights = import_schnetpack(SHARED_PAINN, "eV", "Ang").weights
     first, second = np.split(weights["filter_net.weight"], 2)
@@ -80,9 +122,8 @@ def test_ethanol_of_an_early_release():
     model = import_schnetpack(ETHANOL, "kcal/mol", "Ang", ("H", "C", "O"))
     atoms = read(ETHANOL.with_suffix(".xyz"))
     energy, forces = TorchPotential(model, atoms.numbers, "float64")(atoms.positions[None])
-    unit = units.kcal / units.mol
-    assert energy[0] / unit == pytest.approx(-97_208.25193, abs=1e-5)
-    assert np.abs(forces).max() / unit == pytest.approx(29.548, abs=5e-4)  # three decimals are known
+    assert energy[0] / KCAL == pytest.approx(-97_208.25193, abs=1e-5)
+    assert np.abs(forces).max() / KCAL == pytest.approx(29.548, abs=5e-4)  # three decimals are known
 
 
 def test_files_of_releases_before_electronic_embeddings(monkeypatch):
@@ -157,9 +198,9 @@ def block(module: Hollow) -> Hollow:
 # What to do to the module, and what is then said.
 UNSUPPORTED = {
     "model": (lambda m: setattr(m, "__class__", another("Other")), "a model of the class Other: only NeuralNetworkPot"),
-    "SO3net": (
-        lambda m: setattr(m.representation, "__class__", another("SO3net")),
-        "a representation of the class SO3net: only SchNet and PaiNN",
+    "FieldSchNet": (
+        lambda m: setattr(m.representation, "__class__", another("FieldSchNet")),
+        "a representation of the class FieldSchNet: only SchNet and PaiNN and SO3net",
     ),
     "Bessel": (lambda m: setattr(m.representation.radial_basis, "__class__", another("BesselRBF")), "only GaussianRBF"),
     "cutoff": (lambda m: setattr(m.representation.cutoff_fn, "__class__", another("MollifierCutoff")), "CosineCutoff"),
@@ -259,15 +300,95 @@ UNSUPPORTED_PAINN = {
         for name in ("Bessel", "cutoff", "charge", "nuclear", "dipole", "field", "ZBL", "two", "relu", "postprocessor")
     },
 }
+
+
+def convolution(module: Hollow) -> Hollow:
+    return module.representation.so3convs.children[1]
+
+
+def negative(owner: Hollow, name: str, where) -> None:
+    """Change the sign of some numbers of a table."""
+    table = np.array(owner._buffers[name])
+    table[where] *= -1
+    owner._buffers[name] = table
+
+
+def other_order(module: Hollow) -> None:
+    """Components x, y, z in place of y, z, x, in the table of one convolution."""
+    place = np.array([0, 2, 3, 1, 4, 5, 6, 7, 8])
+    buffers = convolution(module)._buffers
+    buffers |= {name: place[buffers[name]] for name in ("idx_in_1", "idx_in_2", "idx_out")}
+
+
+_TABLE = "differs from the table of mlcalc: another order, sign or norm of the components"
+UNSUPPORTED_SO3NET = {
+    "degree": (lambda m: setattr(m.representation, "lmax", 4), "lmax = 4: only 1 to 3 can be imported"),
+    "degree zero": (lambda m: setattr(m.representation, "lmax", 0), "lmax = 0: only 1 to 3"),
+    "another degree": (lambda m: setattr(m.representation, "lmax", 3), f"sphharm.lidx {_TABLE}"),
+    "a word for a degree": (lambda m: setattr(m.representation, "lmax", "2"), "a str where a finite number belongs"),
+    "signs": (
+        lambda m: negative(m.representation.so3product, "clebsch_gordan", slice(20, 21)),
+        f"so3product.clebsch_gordan {_TABLE}",
+    ),
+    "order": (other_order, f"so3convs.1.clebsch_gordan {_TABLE}"),
+    "no number": (
+        lambda m: convolution(m)._buffers.update(clebsch_gordan=np.full(83, np.nan, np.float32)),
+        f"so3convs.1.clebsch_gordan {_TABLE}",
+    ),
+    "outside": (
+        lambda m: convolution(m)._buffers.update(idx_out=np.full(83, 9)),
+        f"so3convs.1.clebsch_gordan {_TABLE}",
+    ),
+    "filters": (lambda m: negative(convolution(m), "Widx", slice(None)), f"so3convs.1.Widx {_TABLE}"),
+    "gates": (
+        lambda m: setattr(m.representation.gatings.children[0], "lidx", np.arange(9)),
+        f"gatings.0.lidx {_TABLE}",
+    ),
+    "harmonics": (lambda m: negative(m.representation.sphharm, "cBm", 0), f"sphharm {_TABLE}"),
+    "harmonics that are no numbers": (
+        lambda m: m.representation.sphharm._buffers.update(powers=np.full((2, 3, 2), 0.5, np.float32)),
+        f"sphharm {_TABLE}",
+    ),
+    "orders": (lambda m: setattr(m.representation.sphharm, "midx", np.zeros(9, int)), f"sphharm.midx {_TABLE}"),
+    "shape": (
+        lambda m: m.representation.sphharm._buffers.update(cPi=np.zeros((3, 3, 9))),
+        r"sphharm.cPi has shape \(3, 3, 9\), expected \(3, 3, 2\)",
+    ),
+    "gating": (
+        lambda m: setattr(m.representation.gatings.children[1], "__class__", another("SO3GatedNonlinearity")),
+        "gatings.1 of the class SO3GatedNonlinearity: only SO3ParametricGatedNonlinearity",
+    ),
+    "layer": (
+        lambda m: setattr(m.representation.mixings2.children[0], "__class__", another("Dense")),
+        "interactions.0.mixings.1 of the class Dense: only Linear",
+    ),
+    "bias": (
+        lambda m: m.representation.mixings1.children[0]._parameters.update(bias=np.zeros(8)),
+        "interactions.0.mixings.0 with a bias",
+    ),
+    "filter": (
+        lambda m: setattr(convolution(m).filternet, "activation", another("silu")),
+        "interactions.1.filter_net with the activation silu: only Identity",
+    ),
+    "blocks": (lambda m: m.representation.mixings3._modules.popitem(), "2 so3convs and 1 mixings3"),
+    **{
+        name: UNSUPPORTED[name]
+        for name in ("Bessel", "cutoff", "charge", "nuclear", "dipole", "field", "ZBL", "two", "relu", "postprocessor")
+    },
+}
 ALL_UNSUPPORTED = [(CHECKPOINT, *row) for row in UNSUPPORTED.values()] + [
-    (PAINN, *row) for row in UNSUPPORTED_PAINN.values()
+    (path, *row) for path, table in ((PAINN, UNSUPPORTED_PAINN), (SO3NET, UNSUPPORTED_SO3NET)) for row in table.values()
 ]
 
 
 @pytest.mark.parametrize(
     ("checkpoint", "change", "message"),
     ALL_UNSUPPORTED,
-    ids=[*UNSUPPORTED, *(f"PaiNN {name}" for name in UNSUPPORTED_PAINN)],
+    ids=[
+        *UNSUPPORTED,
+        *(f"PaiNN {name}" for name in UNSUPPORTED_PAINN),
+        *(f"SO3net {name}" for name in UNSUPPORTED_SO3NET),
+    ],
 )
 def test_what_cannot_be_imported_is_refused_with_the_reason(checkpoint, change, message, monkeypatch):
     module = _read(checkpoint)
@@ -306,7 +427,7 @@ def test_files_that_are_none(tmp_path):
         import_schnetpack(tmp_path / "x.ckpt", "eV", "Ang")
 
 
-@pytest.mark.parametrize("checkpoint", [CHECKPOINT, SHARED_PAINN], ids=["SchNet", "PaiNN"])
+@pytest.mark.parametrize("checkpoint", [CHECKPOINT, SHARED_PAINN, SHARED_SO3NET], ids=["SchNet", "PaiNN", "SO3net"])
 @example(where=0.999, bit=0, cut=False)  # once a BadZipFile, from the question whether it is a zip file at all
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())

@@ -2,7 +2,8 @@
 
 bash tests/benchmarks/make_environments.sh FOLDER && FOLDER/schnetpack/bin/python tests/mlcalc/golden/make_schnetpack.py NAME…
 
-NAME: schnetpack (SchNet), schnetpack_painn, schnetpack_painn_shared (one interaction, one mixing and one filter for all blocks).
+NAME: schnetpack (SchNet), schnetpack_painn, schnetpack_painn_shared (one interaction, one mixing and one filter for all blocks),
+schnetpack_so3net, schnetpack_so3net_shared (degrees up to 3, one interaction for all blocks).
 """
 
 import json
@@ -18,18 +19,26 @@ from schnetpack.interfaces import AtomsConverter
 from schnetpack.transform import AddOffsets, ASENeighborList, CastTo64
 
 HERE, CUTOFF = Path(__file__).parent, 4.0
-REPRESENTATIONS = {  # name: (class, features, options)
-    "schnetpack": (spk.representation.SchNet, 16, {}),
-    "schnetpack_painn": (spk.representation.PaiNN, 8, {}),
-    "schnetpack_painn_shared": (spk.representation.PaiNN, 8, {"shared_interactions": True, "shared_filters": True}),
+REPRESENTATIONS = {  # name: (class, features, what is added to weights, options)
+    "schnetpack": (spk.representation.SchNet, 16, 0.1, {}),
+    "schnetpack_painn": (spk.representation.PaiNN, 8, 0.1, {}),
+    "schnetpack_painn_shared": (
+        spk.representation.PaiNN,
+        8,
+        0.1,
+        {"shared_interactions": True, "shared_filters": True},
+    ),
+    "schnetpack_so3net": (spk.representation.SO3net, 8, 0.3, {"lmax": 2}),
+    "schnetpack_so3net_shared": (spk.representation.SO3net, 8, 0.3, {"lmax": 3, "shared_interactions": True}),
 }
 
 
 def network(name: str) -> spk.model.NeuralNetworkPotential:
     """A small random network with every offset that SchNetPack knows."""
     torch.manual_seed(1)
-    kind, features, options = REPRESENTATIONS[name]
-    representation = kind(features, 2, spk.nn.GaussianRBF(12, CUTOFF), spk.nn.CosineCutoff(CUTOFF), **options)
+    kind, features, size, options = REPRESENTATIONS[name]
+    basis = {"radial_basis": spk.nn.GaussianRBF(12, CUTOFF), "cutoff_fn": spk.nn.CosineCutoff(CUTOFF)}
+    representation = kind(features, 2, **basis, **options)
     offsets = AddOffsets("energy", add_mean=True, add_atomrefs=True)
     model = spk.model.NeuralNetworkPotential(
         representation, input_modules=[spk.atomistic.PairwiseDistances()], postprocessors=[CastTo64(), offsets],
@@ -40,7 +49,7 @@ def network(name: str) -> spk.model.NeuralNetworkPotential:
     )  # fmt: skip
     with torch.no_grad():
         for parameter in model.parameters():  # biases too
-            parameter += 0.1 * torch.randn_like(parameter)
+            parameter += size * torch.randn_like(parameter)
         offsets.mean += 0.75
         offsets.atomref[[1, 6, 8]] = torch.tensor([-0.5, -37.75, -75.0])
     return model
