@@ -20,7 +20,7 @@ from analysis.liquid.pair_density import Density, distance_edges, first_minimum,
 from analysis.liquid.wedges import ANGLE_EDGES, BIN_DEGREES, angles_between
 from analysis.relevance.explain import Explanation, explain
 from analysis.relevance.nbody import Triples, angular_energies
-from analysis.relevance.trace import trace
+from analysis.relevance.trace import Rules, trace
 from analysis.runs.run_files import check_frames
 from analysis.runs.universe import Run, bead_frames
 from mlcalc.common.errors import InputError
@@ -80,7 +80,7 @@ class RunRelevance:
     """The relevances along a run.
 
     Attributes:
-        run: The run; gamma: γ; frames: number of explained frames, with all beads.
+        run: The run; gamma: γ; rule: that was chosen, or None; frames: number of explained frames, with all beads.
         shell: Å, end of the first shell.
         shells: Pairs by bonds between them; None if any direction is periodic.
         pairs: Binned 2-body relevance, eV, against distance; triples: 3-body against angle in degrees.
@@ -92,6 +92,7 @@ class RunRelevance:
 
     run: Run
     gamma: float | Sequence[float]
+    rule: str | None
     frames: int
     shell: float
     shells: Shells | None
@@ -114,6 +115,7 @@ class RunRelevance:
 def analyse(
     run: Run, gamma: float | Sequence[float], frames: int, discard: float, model_name: str | None = None,
     shell: float | None = None, workers: int | None = None, rdf: bool = False, show=lambda done: None,
+    rule: str | None = None,
 ) -> RunRelevance:  # fmt: skip
     """Explain evenly spaced frames of a run.
 
@@ -124,6 +126,7 @@ def analyse(
         workers: Number of processes; None for one per processor.
         rdf: Whether g(r) is required; molecules without a cell have only the density of pair distances.
         show: Called with the number of frames done.
+        rule: As in Rules.
 
     Raises:
         InputError: Too few frames, a model that does not support the structure, no shell, or no cell although g(r) is required.
@@ -141,7 +144,7 @@ def analyse(
             check_range(name, value, least, open_low=least == 0.0)
     model = load_model(model_name or run.model)
     try:
-        trace(model, run.structure)
+        Rules(trace(model, run.structure), gamma, rule)
     except InputError as error:
         raise InputError(f"{run} with the model {model_name or run.model}: {error}") from error
     chosen = kept[np.linspace(0, len(kept) - 1, frames).round().astype(int)]
@@ -158,7 +161,7 @@ def analyse(
     # A network has no edges, and so no sides of angles, beyond its cutoff.
     shell = min(shell or first_minimum(distances["beads"]), model.config.cutoff or np.inf)
     separation = None if structure.pbc.any() else bonds_between(run.structure)
-    task = _Task(model, structure, gamma, edges, shell, separation)
+    task = _Task(model, structure, gamma, edges, shell, separation, rule)
     parts = []
     for part in _mapped(task, beads, of_frames, min(workers or os.cpu_count() or 1, frames)):
         parts.append(part)
@@ -170,7 +173,7 @@ def analyse(
     triples = Binned(ANGLE_EDGES, stacked["angle_counts"], stacked["angle_sums"])
     prior = triples._replace(sums=stacked["prior_sums"]) if "prior_sums" in stacked else None
     return RunRelevance(
-        run, gamma, frames, shell, _shells(stacked, run.n_beads), pairs, triples, prior, distances,
+        run, gamma, rule, frames, shell, _shells(stacked, run.n_beads), pairs, triples, prior, distances,
         with_scatter(ANGLE_EDGES, angles), orders, stacked["energy"], stacked["total"], stacked["angular"],
     )  # fmt: skip
 
@@ -221,6 +224,7 @@ class _Task:
     edges: np.ndarray
     shell: float
     separation: np.ndarray | None
+    rule: str | None
 
     def __call__(self, beads: np.ndarray, cell: np.ndarray) -> dict[str, np.ndarray]:
         """Sums over the beads (P, N, 3) of a frame with this cell (3, 3); energies and orders as means."""
@@ -234,7 +238,7 @@ class _Task:
         atoms = self.structure.copy()
         atoms.set_cell(cell)
         atoms.positions = positions
-        item = explain(self.model, atoms, self.gamma)
+        item = explain(self.model, atoms, self.gamma, rule=self.rule)
         t, (rows, angles) = item.trace, shell_angles(atoms, item.sets, self.shell)
         of_prior = {} if t.prior is None else {
             "prior_sums": np.histogram(angles, ANGLE_EDGES, weights=angular_energies(t, item.sets)[rows])[0]

@@ -37,6 +37,10 @@ def add_relevance(commands) -> None:
         help=f"one for all layers, or one for each interaction block and one for the readout (default: {_GAMMA}); for runs, repeat "
         "it to compare",
     )  # fmt: skip
+    command.add_argument(
+        "--rule", help="how relevance passes products of features: conserving, gradient or published, as far as the architecture "
+        "has them (default: conserving)",
+    )  # fmt: skip
     _add_of_files(command)
     _add_of_runs(command)
     add_json(command)
@@ -79,8 +83,10 @@ def _relevance(options: argparse.Namespace) -> None:
     from analysis.relevance.explain import as_json, as_text, explain_file
 
     (gamma,) = options.gamma or [_GAMMA]
-    found = explain_file(options.sources[0], options.model or "c20", gamma, not options.no_triples, options.walks)
-    print((as_json if options.json else as_text)(found, gamma))
+    found = explain_file(
+        options.sources[0], options.model or "c20", gamma, not options.no_triples, options.walks, options.rule
+    )
+    print((as_json if options.json else as_text)(found, gamma, options.rule))
 
 
 def _refuse(options: argparse.Namespace, defaults: dict, whose: str) -> None:
@@ -105,7 +111,7 @@ def _of_runs(options: argparse.Namespace) -> None:
             found.append(
                 analyse(
                     run, gamma, options.frames, options.discard, options.model, options.shell, options.workers,
-                    options.rdf, lambda done, bar=bar: bar.update(done - bar.n),
+                    options.rdf, lambda done, bar=bar: bar.update(done - bar.n), options.rule,
                 )
             )  # fmt: skip
     text = figure.as_json(found) if options.json else figure.as_text(found)

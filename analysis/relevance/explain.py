@@ -58,10 +58,11 @@ class Explanation(NamedTuple):
 
 
 def explain(
-    model: Model, atoms: Atoms, gamma: float | Sequence[float], with_triples: bool = True, walks: int = 0
-) -> Explanation:
-    """n-body relevances of a structure, and its strongest walks; InputError as in trace and walks."""
-    rules = Rules(trace(model, atoms), gamma)
+    model: Model, atoms: Atoms, gamma: float | Sequence[float], with_triples: bool = True, walks: int = 0,
+    rule: str | None = None,
+) -> Explanation:  # fmt: skip
+    """n-body relevances of a structure, and its strongest walks; γ and rule as in Rules; InputError as in trace and walks."""
+    rules = Rules(trace(model, atoms), gamma, rule)
     sets = triple_sets(rules.trace) if with_triples else None
     triples = None if sets is None else triple_relevances(rules, sets)
     total, singles, pairs = total_relevance(rules), single_relevances(rules), pair_relevances(rules)
@@ -70,7 +71,7 @@ def explain(
 
 
 def explain_file(
-    path: Path, model_name: str, gamma: float | Sequence[float], with_triples: bool, walks: int
+    path: Path, model_name: str, gamma: float | Sequence[float], with_triples: bool, walks: int, rule: str | None = None
 ) -> list[Explanation]:
     """All structures of a file; InputError names the one that the model does not support."""
     if walks < 0:
@@ -80,13 +81,13 @@ def explain_file(
         try:
             if len(atoms) == 0 or not np.isfinite(atoms.positions).all():
                 raise InputError("it has no atoms, or a position that is not a finite number")
-            found.append(explain(model, atoms, gamma, with_triples, walks))
+            found.append(explain(model, atoms, gamma, with_triples, walks, rule))
         except InputError as error:
             raise InputError(f"{path}, structure {number}: {error}") from error
     return found
 
 
-def as_text(found: list[Explanation], gamma: float | Sequence[float]) -> str:
+def as_text(found: list[Explanation], gamma: float | Sequence[float], rule: str | None = None) -> str:
     """One row per structure; for a single structure also the strongest pairs."""
     orders = list(found[0].by_order)
     header = ["structure", "E / eV", "ΣR / eV", "ΣR/E", *(f"order {order} / eV" for order in orders), "walks"]
@@ -99,7 +100,7 @@ def as_text(found: list[Explanation], gamma: float | Sequence[float]) -> str:
         ])  # fmt: skip
     lines = [aligned(header, rows, left=1)]
     lines.append(
-        f"γ = {gamma_text(gamma)}. E: without the constants of the elements. ΣR: all relevances; biases take the rest."
+        f"γ = {gamma_text(gamma, rule)}. E: without the constants of the elements. ΣR: all relevances; biases take the rest."
     )
     if len(found) == 1:
         lines += [f"\n{table}" for table in _strongest(found[0])]
@@ -110,9 +111,10 @@ def _ratio(item: Explanation) -> str:
     return f"{item.total / item.trace.energy:.3f}" if item.trace.energy else "–"
 
 
-def gamma_text(gamma: float | Sequence[float]) -> str:
-    """One number, or one for each layer."""
-    return ", ".join(f"{value:g}" for value in gamma) if isinstance(gamma, Sequence) else f"{gamma:g}"
+def gamma_text(gamma: float | Sequence[float], rule: str | None = None) -> str:
+    """One number, or one for each layer, and the name of the rule where one was chosen."""
+    numbers = ", ".join(f"{value:g}" for value in gamma) if isinstance(gamma, Sequence) else f"{gamma:g}"
+    return numbers if rule is None else f"{numbers}, rule {rule}"
 
 
 def _strongest(item: Explanation) -> list[str]:
@@ -150,7 +152,7 @@ def _path(item: Explanation, nodes: np.ndarray, images: np.ndarray) -> str:
     )
 
 
-def as_json(found: list[Explanation], gamma: float | Sequence[float]) -> str:
+def as_json(found: list[Explanation], gamma: float | Sequence[float], rule: str | None = None) -> str:
     """All numbers; ``cells`` give the image of the cell for each atom."""
     structures = []
     for item in found:
@@ -165,7 +167,8 @@ def as_json(found: list[Explanation], gamma: float | Sequence[float]) -> str:
             "triples": item.sets and _sets_as_json(item.sets.atoms, item.sets.images, item.triples),
             "strongest_walks": item.walks and _sets_as_json(*item.walks),
         })  # fmt: skip
-    return to_json({"gamma": list(gamma) if isinstance(gamma, Sequence) else gamma, "structures": structures}, indent=1)
+    gammas = list(gamma) if isinstance(gamma, Sequence) else gamma
+    return to_json({"gamma": gammas, "rule": rule, "structures": structures}, indent=1)
 
 
 def _sets_as_json(nodes: np.ndarray, images: np.ndarray, relevances: np.ndarray) -> list[dict]:

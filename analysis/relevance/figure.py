@@ -64,7 +64,7 @@ def relevance_figure(found: list[RunRelevance]) -> Figure:
 
 def _labels(found: list[RunRelevance], name) -> list[str]:
     """name(run) for each run, with γ if there are several."""
-    gammas = [gamma_text(item.gamma) for item in found]
+    gammas = [gamma_text(item.gamma, item.rule) for item in found]
     several = len(set(gammas)) > 1
     return [f"{name(item.run)}, γ = {g}" if several else name(item.run) for item, g in zip(found, gammas, strict=True)]
 
@@ -127,7 +127,7 @@ def as_text(found: list[RunRelevance]) -> str:
     for inside, name in ((True, "within"), (False, "beyond")):
         rows.append([f"2-body ΣR {name} it / eV", *(_part(item, inside) for item in found)])
     header = ["", *_labels(found, lambda run: f"P = {run.n_beads}")]
-    gammas = " and ".join(dict.fromkeys(gamma_text(item.gamma) for item in found))
+    gammas = " and ".join(dict.fromkeys(gamma_text(item.gamma, item.rule) for item in found))
     frames = ", ".join(dict.fromkeys(f"{item.frames} frames of {item.run}" for item in found))
     table = aligned(header, rows, left=1)
     shells = [item.shells for item in found]
@@ -164,7 +164,7 @@ def as_json(found: list[RunRelevance]) -> str:
     runs = [
         {
             "folders": [str(folder) for folder in item.run.folders], "beads": item.run.n_beads, "frames": item.frames,
-            "gamma": list(item.gamma) if isinstance(item.gamma, Sequence) else item.gamma, "shell_A": item.shell,
+            "gamma": list(item.gamma) if isinstance(item.gamma, Sequence) else item.gamma, "rule": item.rule, "shell_A": item.shell,
             "energy_eV": item.energy.mean(), "total_relevance_eV": item.total.mean(),
             "ratio": item.total.mean() / item.energy.mean(),
             "relevance_by_order_eV": {order: values.mean() for order, values in item.orders.items()},

@@ -20,13 +20,20 @@ import numpy as np
 
 
 class Dense(NamedTuple):
-    """An activated dense layer in a forward pass: weights (in, out), bias (out,), inputs (N, in), z and f(z) (N, out)."""
+    """An activated dense layer in a forward pass.
+
+    Attributes:
+        weights: (in, out); bias: (out,); inputs: (N, in).
+        before, after: (N, out) z and f(z).
+        derivative: (N, out) f′(z), where a rule needs it.
+    """
 
     weights: np.ndarray
     bias: np.ndarray
     inputs: np.ndarray
     before: np.ndarray
     after: np.ndarray
+    derivative: np.ndarray | None = None
 
 
 class GammaRule:
@@ -35,13 +42,21 @@ class GammaRule:
     For an input a_k > 0, γ strengthens a term a_k w_kj of an output z_j > 0 if w_kj > 0, and of z_j < 0 if w_kj < 0; for a_k < 0
     the signs of w_kj are reversed. With u± = m s of the outputs of either sign and W± the weights of either sign, all four cases
     are matrix products over all atoms at once.
+
+    Args:
+        dense: The layer; gamma: γ.
+        published: Divide by the larger of Σ c̃ and b̃ (the smaller where z < 0) instead of by their sum, as the code of Bonneau et
+            al. does: shares then add up to other than the output. With γ = 0 that code takes the gradient, s = f′(z).
     """
 
-    def __init__(self, dense: Dense, gamma: float):
+    def __init__(self, dense: Dense, gamma: float, published: bool = False):
         self._gamma, self._dense = gamma, dense
         self._up, self._down = np.maximum(dense.weights, 0.0), np.minimum(dense.weights, 0.0)
+        if published and gamma == 0.0:
+            self._slope = dense.derivative
+            return
         with np.errstate(divide="ignore", invalid="ignore"):
-            slope = dense.after / self._strengthened()
+            slope = dense.after / (self._larger() if published else self._strengthened())
         self._slope = np.where(dense.before == 0.0, 0.5, slope)  # ssp′(0) = silu′(0) = ½
 
     def _strengthened(self) -> np.ndarray:
@@ -50,6 +65,13 @@ class GammaRule:
         more = positive @ self._up + negative @ self._down + np.maximum(d.bias, 0.0)
         less = positive @ self._down + negative @ self._up + np.minimum(d.bias, 0.0)
         return d.before + self._gamma * np.where(d.before > 0.0, more, less)
+
+    def _larger(self) -> np.ndarray:
+        """The larger of Σ c̃ and b̃, or the smaller where z < 0, (N, out)."""
+        d = self._dense
+        of_bias = d.bias + self._gamma * np.where(d.before > 0.0, np.maximum(d.bias, 0.0), np.minimum(d.bias, 0.0))
+        of_terms = self._strengthened() - of_bias
+        return np.where(d.before > 0.0, np.maximum(of_terms, of_bias), np.minimum(of_terms, of_bias))
 
     def __call__(self, atoms: np.ndarray, m: np.ndarray) -> np.ndarray:
         """Apply the rule, see the class."""

@@ -43,8 +43,10 @@ class LayerRules(NamedTuple):
 
     Attributes:
         blocks: Records of the layers in a forward pass, in order; their type belongs to the architecture.
-        steps: Makes Steps from these records and one γ per layer.
+        steps: Makes Steps from these records, one γ per layer, and the name of a rule.
+        names: Names of its rules, the default first.
     """
 
     blocks: Callable[[Record], tuple[Any, ...]]
-    steps: Callable[[tuple[Any, ...], Sequence[float]], Steps]
+    steps: Callable[[tuple[Any, ...], Sequence[float], str], Steps]
+    names: tuple[str, ...] = ("conserving",)

@@ -59,7 +59,7 @@ def blocks(record: Record) -> tuple[Block, ...]:
 class PaiNNSteps:
     """layer_rules.Steps with F features throughout; γ applies to the activated layers D₁ and D₃ of each block."""
 
-    def __init__(self, blocks: tuple[Block, ...], gammas: Sequence[float]):
+    def __init__(self, blocks: tuple[Block, ...], gammas: Sequence[float], rule: str = "conserving"):
         self._blocks = blocks
         self._contexts = [GammaRule(block.context, gamma) for block, gamma in zip(blocks, gammas, strict=True)]
         self._mixings = [GammaRule(block.mixing, gamma) for block, gamma in zip(blocks, gammas, strict=True)]

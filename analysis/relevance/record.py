@@ -58,4 +58,7 @@ class Record:
     def readout(self) -> tuple[Dense, np.ndarray]:
         """The activated layer of the readout, and the weights (hidden,) of the energy behind it, eV."""
         dense, weights = self.two_layers("readout")
+        z = torch.tensor(dense.before, requires_grad=True)
+        (derivative,) = torch.autograd.grad(self._network.readout_activation(z).sum(), z)
+        dense = dense._replace(derivative=derivative.numpy())
         return dense, weights[:, 0] * float(self._network.energy_scale)

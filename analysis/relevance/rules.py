@@ -1,12 +1,12 @@
 """Architectures with relevance rules: one file and one row each."""
 
-from analysis.relevance import painn, schnet
+from analysis.relevance import painn, schnet, so3net
 from analysis.relevance.layer_rules import LayerRules
 from mlcalc.architectures import ARCHITECTURES, architecture_of, name_of
 from mlcalc.common.errors import InputError
 
 # By their names in mlcalc.architectures.ARCHITECTURES.
-RULES: dict[str, LayerRules] = {"schnet": schnet.RULES, "painn": painn.RULES}
+RULES: dict[str, LayerRules] = {"schnet": schnet.RULES, "painn": painn.RULES, "so3net": so3net.RULES}
 
 
 def check_rules(config) -> None:

@@ -49,7 +49,7 @@ def blocks(record: Record) -> tuple[Block, ...]:
 class SchNetSteps:
     """layer_rules.Steps with F features throughout; γ applies to the activated layer of each update network."""
 
-    def __init__(self, blocks: tuple[Block, ...], gammas: Sequence[float]):
+    def __init__(self, blocks: tuple[Block, ...], gammas: Sequence[float], rule: str = "conserving"):
         self._blocks = blocks
         self._updates = [GammaRule(block.dense, gamma) for block, gamma in zip(blocks, gammas, strict=True)]
 

@@ -17,6 +17,7 @@ from analysis.relevance.record import Record
 from analysis.relevance.rules import RULES, check_rules
 from mlcalc.architectures import name_of
 from mlcalc.common.errors import InputError
+from mlcalc.common.settings import check_choice
 from mlcalc.geometry.cells import check_cell
 from mlcalc.geometry.domain import check_elements
 from mlcalc.geometry.pairs import half_pairs
@@ -136,30 +137,34 @@ class Rules:
     Args:
         trace: The forward pass.
         gamma: γ of all activated layers, or one for each interaction block and one for the readout.
+        rule: A name of LayerRules.names; None for the architecture's default.
 
     Attributes:
         steps: Propagation through a layer.
         readout: (N, F) m of the features behind the last layer: where walks begin.
 
     Raises:
-        InputError: γ negative or not finite, or a number of γ other than that of the layers.
+        InputError: γ negative or not finite, a number of γ other than that of the layers, or a rule that the architecture lacks.
     """
 
     trace: Trace
     steps: Steps
     readout: np.ndarray
 
-    def __init__(self, trace: Trace, gamma: float | Sequence[float]):
+    def __init__(self, trace: Trace, gamma: float | Sequence[float], rule: str | None = None):
         n_layers = len(trace.blocks) + 1
         gammas = list(gamma) if isinstance(gamma, Sequence) else [gamma] * n_layers
         if len(gammas) != n_layers or not all(np.isfinite(g) and g >= 0 for g in gammas):
             raise InputError(
                 f"gamma = {gamma}: expected a number of at least 0, or {n_layers} of them (interaction blocks, then the readout)"
             )
+        row = RULES[trace.architecture]
+        rule = row.names[0] if rule is None else rule
+        check_choice("rule", rule, row.names)
         self.trace = trace
-        self.steps = RULES[trace.architecture].steps(trace.blocks, gammas[:-1])
+        self.steps = row.steps(trace.blocks, gammas[:-1], rule)
         of_outputs = np.broadcast_to(trace.weights, (len(self.atoms), len(trace.weights)))
-        self.readout = GammaRule(trace.readout, gammas[-1])(self.atoms, of_outputs)
+        self.readout = GammaRule(trace.readout, gammas[-1], rule == "published")(self.atoms, of_outputs)
 
     @property
     def atoms(self) -> np.ndarray:

@@ -25,6 +25,7 @@ from analysis.relevance.trace import Rules, trace
 from analysis.relevance.walks import count_walks, walk_relevances
 from mlcalc import InputError, SchNetCalculator, load_model
 from mlcalc.architectures.painn.config import PaiNNConfig
+from mlcalc.architectures.so3net.config import SO3netConfig
 from mlcalc.importers.schnet_tf import import_schnet_tf
 from mlcalc.model_file import save_model
 from mlcalc.priors import AngularPrior, Repulsion
@@ -37,6 +38,7 @@ ANGLES = {"repulsion": Repulsion(1.2), "angular": AngularPrior(strength=7.0, cos
 OF_ROWS = {
     "schnet": random_model(SCHNETPACK_DIALECT, seed=3),
     "painn": random_model(PaiNNConfig(elements=(1, 6), n_features=8, n_interactions=2, n_rbf=6, cutoff=4.0), seed=3),
+    "so3net": random_model(SO3netConfig(elements=(1, 6), n_features=8, n_interactions=2, n_rbf=6, cutoff=4.0), seed=3),
 }
 GAMMAS = [0.0, 0.1, [0.3, 0.0, 2.0]]
 
@@ -241,7 +243,7 @@ def test_structures_that_the_model_does_not_serve():
 def test_what_there_are_no_rules_for(monkeypatch):
     monkeypatch.delitem(RULES, "painn")
     painn = model_of(new_network(PaiNNConfig(elements=(1, 6), n_features=8, n_interactions=1, n_rbf=4, cutoff=5.0)))
-    with pytest.raises(InputError, match="^no relevance rules for a PaiNN: expected a model of SchNet$"):
+    with pytest.raises(InputError, match="^no relevance rules for a PaiNN: expected a model of SchNet or SO3net$"):
         trace(painn, molecule("CO"))
     unknown = random_model(SCHNETPACK_DIALECT, priors={"tethers": Repulsion(1.2)})
     with pytest.raises(InputError, match="^no relevance rules for the prior tethers: expected repulsion or angular$"):

@@ -1,22 +1,16 @@
-"""Relevances of a PaiNN against autograd through a modified network, as the method is defined: the forward pass is that of the
-network, vectors and norms are constants, activated layers have the gradient of the γ rule, and a walk leaves one atom at each
-place.
-"""
-
-from collections import defaultdict
-from itertools import product
+"""Relevances of a PaiNN against autograd through a modified network (relevance_twins.py): vectors and norms are constants."""
 
 import numpy as np
 import pytest
 import torch
 from ase.build import molecule
 
-from analysis.relevance.nbody import pair_relevances, single_relevances, total_relevance, triple_relevances, triple_sets
+from analysis.relevance.nbody import pair_relevances, single_relevances, total_relevance, triple_sets
 from analysis.relevance.trace import Rules, trace
-from analysis.relevance.walks import walk_relevances
 from mlcalc.architectures.painn.config import EPSILON, PaiNNConfig
 from mlcalc.architectures.torch_blocks import cosine_cutoff
 from mlcalc.torch_potential import network_of
+from tests.analysis.relevance_twins import activated, alone, check_walks_and_sets
 from tests.conftest import random_model
 
 MODEL = random_model(
@@ -30,18 +24,6 @@ def atoms():
     atoms = molecule("C2H2")
     atoms.positions += np.random.default_rng(1).normal(0.0, 0.1, atoms.positions.shape)
     return atoms
-
-
-def activated(layer, inputs, gamma):
-    """silu of a dense layer, with the shares of the γ rule as its gradient times its inputs."""
-    z = layer(inputs).detach()
-    sign = torch.where(z > 0, 1.0, -1.0).double()
-    terms = inputs[:, None, :] * layer.weight
-    strong = (sign[..., None] * terms.detach() > 0).double()
-    share = (terms * (1.0 + gamma * strong)).sum(-1)
-    bias = layer.bias.detach() * (1.0 + gamma * (sign * layer.bias.detach() > 0).double())
-    whole = (share + bias).detach()
-    return torch.nn.functional.silu(z) * (share + bias) / whole
 
 
 def relevance_of_walks(model, atoms, gammas, walks) -> list[float]:
@@ -80,33 +62,11 @@ def relevance_of_walks(model, atoms, gammas, walks) -> list[float]:
     return found
 
 
-def alone(features, atom):
-    """Features with a gradient at one atom."""
-    mask = torch.zeros(len(features), 1, dtype=torch.float64)
-    mask[atom] = 1.0
-    return mask * features + (1.0 - mask) * features.detach()
-
-
 @pytest.mark.parametrize("gamma", GAMMAS, ids=str)
 def test_walks_and_sets_are_those_of_autograd(atoms, gamma):
-    """All walks of four atoms through two blocks, and the sums over walks that visit the same atoms."""
-    t = trace(MODEL, atoms)
-    rules = Rules(t, gamma)
-    all_walks = list(product(range(len(atoms)), repeat=3))
-    expected = relevance_of_walks(MODEL, atoms, gamma if isinstance(gamma, list) else [gamma] * 3, all_walks)
-    walks = walk_relevances(rules)
-    found = dict(zip(map(tuple, walks.atoms.tolist()), walks.relevance.tolist(), strict=True))
-    np.testing.assert_allclose([found[walk] for walk in all_walks], expected, rtol=1e-8, atol=1e-10)
-    assert total_relevance(rules) == pytest.approx(sum(expected), rel=1e-9)
-    sets = defaultdict(float)
-    for walk, value in zip(all_walks, expected, strict=True):
-        sets[frozenset(walk)] += value
-    triples = triple_sets(t)
-    np.testing.assert_allclose(single_relevances(rules), [sets[frozenset([i])] for i in range(4)], rtol=1e-8)
-    pairs = [sets[frozenset(ends)] for ends in zip(t.first.tolist(), t.second.tolist(), strict=True)]
-    np.testing.assert_allclose(pair_relevances(rules), pairs, rtol=1e-8, atol=1e-10)
-    triple = [sets[frozenset(corners)] for corners in triples.atoms.tolist()]
-    np.testing.assert_allclose(triple_relevances(rules, triples), triple, rtol=1e-8, atol=1e-10)
+    check_walks_and_sets(
+        MODEL, atoms, gamma, None, lambda gammas, walks: relevance_of_walks(MODEL, atoms, gammas, walks)
+    )
 
 
 def test_relevances_of_two_atoms_end_with_pairs():
