@@ -19,7 +19,11 @@ from mlcalc.model import Model
 RANDOM_CUTOFF_A, RANDOM_GAUSSIANS = 6.0, 32  # as those of the shipped networks of C20
 HEAVY_U = 1e6  # no atom moves noticeably during a measurement
 # Layers whose weights must be zero for a block to change nothing.
-_IDLE = {"schnet": ("f2out.1",), "painn": ("interatomic_context_net.1", "intraatomic_context_net.1")}
+_IDLE = {
+    "schnet": ("f2out.1",),
+    "painn": ("interatomic_context_net.1", "intraatomic_context_net.1"),
+    "so3net": ("mixings.2",),
+}
 
 
 def benchmark_case(name: str, path: str | Path) -> tuple[Model, Atoms]:

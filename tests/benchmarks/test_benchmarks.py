@@ -27,7 +27,7 @@ from tests.benchmarks.problem import benchmark_case, benchmark_model, write_prob
 from tests.benchmarks.programs import PEERS
 
 PEERS_FOLDER = Path(__file__).parent / "peers"
-SMALL = ["schnet:8,2", "painn:8,2"]
+SMALL = ["schnet:8,2", "painn:8,2", "so3net:8,2"]
 
 
 def molecule() -> Atoms:
@@ -165,7 +165,7 @@ def test_pareto_writes_table_numbers_and_figure(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["pareto", *map(str, [*models.values(), *where, *brief])])
     assert pareto() == 0
     rows = json.loads((tmp_path / "out" / "pareto.json").read_text())
-    assert {row["model"]: row["title"] for row in rows} == {"sc": "SchNet", "pa": "PaiNN"}
+    assert {row["model"]: row["title"] for row in rows} == {"sc": "SchNet", "pa": "PaiNN", "so": "SO3net"}
     assert "made the labels" in (tmp_path / "out" / "pareto.txt").read_text()
     assert all((tmp_path / "out" / f"pareto.{kind}").stat().st_size for kind in ("png", "svg"))
     assert draw(rows, "x").axes
