@@ -10,7 +10,7 @@ W_l(r)                                  a dense layer on Gaussians of r, times t
 Y_s(u), C^s_{s1 s2}                     harmonics and their coefficients, see harmonics.py   scalars
 Δ_s = Σ_j Σ C^s Y_s1(u_ij) W_l1∘x_j,s2  messages, summed over s1 = (l1, m1) and s2           (S, F)
 Δ_s += Σ C^s Δ_s1∘(M₁Δ)_s2              product, channel by channel; M has no bias           (S, F)
-Δ ← M₂Δ,  Δ_s *= σ(B Δ_0 + b)_l         a gate for each degree, from the scalars             (S, F)
+Δ ← M₂Δ,  Δ_s ← σ(B Δ_0 + b)_l∘Δ_s      a gate for each degree, from the scalars             (S, F)
 x_i += M₃Δ                              end of a block                                       (S, F)
 E = Σ_i [s·readout(x_i,0) + shift(Z)]   energy; priors (mlcalc/priors) are added to it       scalar, eV
 ======================================  ===================================================  ==============
