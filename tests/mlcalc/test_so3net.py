@@ -47,12 +47,13 @@ def test_harmonics_are_those_of_associated_legendre_functions():
     """Real combinations of scipy's, without the phase of Condon and Shortley; components in the order of m."""
     x, y, z = points = unit_vectors()
     angle, expected = np.arctan2(y, x), []
-    for l in range(4):  # noqa: E741
-        for m in range(-l, l + 1):
+    for degree in range(4):
+        for m in range(-degree, degree + 1):
             n = abs(m)
-            norm = sqrt((2 * l + 1) / (4 * np.pi) * factorial(l - n) / factorial(l + n) * (2 if n else 1))
+            ratio = factorial(degree - n) / factorial(degree + n)
+            norm = sqrt((2 * degree + 1) / (4 * np.pi) * ratio * (2 if n else 1))
             around = np.sin(n * angle) if m < 0 else np.cos(n * angle)
-            expected.append(norm * (-1) ** n * lpmv(n, l, z) * around)
+            expected.append(norm * (-1) ** n * lpmv(n, degree, z) * around)
     np.testing.assert_allclose(at(points, 3), expected, rtol=0, atol=1e-14)
     assert degrees(3).tolist() == [0] + 3 * [1] + 5 * [2] + 7 * [3]
 
@@ -94,7 +95,7 @@ def test_coefficients_are_orthonormal(lmax):
 )  # fmt: skip
 def test_tabulated_coefficients_of_m_zero(one, other, coupled, square, sign):
     """⟨l₁0 l₂0|l0⟩, the same in the real basis: they fix the sign of each block."""
-    a, b, s = (l * l + l for l in (one, other, coupled))  # noqa: E741
+    a, b, s = (degree * (degree + 1) for degree in (one, other, coupled))
     assert clebsch_gordan(3)[a, b, s] == pytest.approx(sign * sqrt(square), abs=1e-14)
 
 
