@@ -80,7 +80,7 @@ class RunRelevance:
     """The relevances along a run.
 
     Attributes:
-        run: The run; gamma: γ; rule: that was chosen, or None; frames: number of explained frames, with all beads.
+        run: The run; gamma: γ; rule: as in Rules; frames: number of explained frames, with all beads.
         shell: Å, end of the first shell.
         shells: Pairs by bonds between them; None if any direction is periodic.
         pairs: Binned 2-body relevance, eV, against distance; triples: 3-body against angle in degrees.
@@ -144,7 +144,7 @@ def analyse(
             check_range(name, value, least, open_low=least == 0.0)
     model = load_model(model_name or run.model)
     try:
-        Rules(trace(model, run.structure), gamma, rule)
+        rule = Rules(trace(model, run.structure), gamma, rule).rule
     except InputError as error:
         raise InputError(f"{run} with the model {model_name or run.model}: {error}") from error
     chosen = kept[np.linspace(0, len(kept) - 1, frames).round().astype(int)]

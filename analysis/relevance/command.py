@@ -86,7 +86,7 @@ def _relevance(options: argparse.Namespace) -> None:
     found = explain_file(
         options.sources[0], options.model or "c20", gamma, not options.no_triples, options.walks, options.rule
     )
-    print((as_json if options.json else as_text)(found, gamma, options.rule))
+    print((as_json if options.json else as_text)(found, gamma))
 
 
 def _refuse(options: argparse.Namespace, defaults: dict, whose: str) -> None:

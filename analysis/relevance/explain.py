@@ -35,6 +35,7 @@ class Explanation(NamedTuple):
         total: ΣR over all walks; singles: (N,) by atom; pairs: (n_pairs,) by half pair of the trace.
         sets, triples: All sets of three and the relevance (n_sets,) of each; None if not requested.
         walks: The strongest walks in descending order; None if not requested.
+        rule: As in Rules.
     """
 
     atoms: Atoms
@@ -45,6 +46,7 @@ class Explanation(NamedTuple):
     sets: Triples | None
     triples: np.ndarray | None
     walks: Walks | None
+    rule: str | None
 
     @property
     def by_order(self) -> dict[str, float]:
@@ -67,7 +69,7 @@ def explain(
     triples = None if sets is None else triple_relevances(rules, sets)
     total, singles, pairs = total_relevance(rules), single_relevances(rules), pair_relevances(rules)
     strongest = walk_relevances(rules).strongest(walks) if walks else None
-    return Explanation(atoms, rules.trace, total, singles, pairs, sets, triples, strongest)
+    return Explanation(atoms, rules.trace, total, singles, pairs, sets, triples, strongest, rules.rule)
 
 
 def explain_file(
@@ -87,7 +89,7 @@ def explain_file(
     return found
 
 
-def as_text(found: list[Explanation], gamma: float | Sequence[float], rule: str | None = None) -> str:
+def as_text(found: list[Explanation], gamma: float | Sequence[float]) -> str:
     """One row per structure; for a single structure also the strongest pairs."""
     orders = list(found[0].by_order)
     header = ["structure", "E / eV", "ΣR / eV", "ΣR/E", *(f"order {order} / eV" for order in orders), "walks"]
@@ -100,7 +102,8 @@ def as_text(found: list[Explanation], gamma: float | Sequence[float], rule: str 
         ])  # fmt: skip
     lines = [aligned(header, rows, left=1)]
     lines.append(
-        f"γ = {gamma_text(gamma, rule)}. E: without the constants of the elements. ΣR: all relevances; biases take the rest."
+        f"γ = {gamma_text(gamma, found[0].rule)}. E: without the constants of the elements. "
+        "ΣR: all relevances; biases take the rest."
     )
     if len(found) == 1:
         lines += [f"\n{table}" for table in _strongest(found[0])]
@@ -112,7 +115,7 @@ def _ratio(item: Explanation) -> str:
 
 
 def gamma_text(gamma: float | Sequence[float], rule: str | None = None) -> str:
-    """One number, or one for each layer, and the name of the rule where one was chosen."""
+    """One number, or one for each layer, and the name of the rule where there are several."""
     numbers = ", ".join(f"{value:g}" for value in gamma) if isinstance(gamma, Sequence) else f"{gamma:g}"
     return numbers if rule is None else f"{numbers}, rule {rule}"
 
@@ -152,7 +155,7 @@ def _path(item: Explanation, nodes: np.ndarray, images: np.ndarray) -> str:
     )
 
 
-def as_json(found: list[Explanation], gamma: float | Sequence[float], rule: str | None = None) -> str:
+def as_json(found: list[Explanation], gamma: float | Sequence[float]) -> str:
     """All numbers; ``cells`` give the image of the cell for each atom."""
     structures = []
     for item in found:
@@ -168,7 +171,7 @@ def as_json(found: list[Explanation], gamma: float | Sequence[float], rule: str 
             "strongest_walks": item.walks and _sets_as_json(*item.walks),
         })  # fmt: skip
     gammas = list(gamma) if isinstance(gamma, Sequence) else gamma
-    return to_json({"gamma": gammas, "rule": rule, "structures": structures}, indent=1)
+    return to_json({"gamma": gammas, "rule": found[0].rule, "structures": structures}, indent=1)
 
 
 def _sets_as_json(nodes: np.ndarray, images: np.ndarray, relevances: np.ndarray) -> list[dict]:

@@ -140,6 +140,7 @@ class Rules:
         rule: A name of LayerRules.names; None for the architecture's default.
 
     Attributes:
+        rule: The name of the rule; None for an architecture that has only one.
         steps: Propagation through a layer.
         readout: (N, F) m of the features behind the last layer: where walks begin.
 
@@ -148,6 +149,7 @@ class Rules:
     """
 
     trace: Trace
+    rule: str | None
     steps: Steps
     readout: np.ndarray
 
@@ -161,7 +163,7 @@ class Rules:
         row = RULES[trace.architecture]
         rule = row.names[0] if rule is None else rule
         check_choice("rule", rule, row.names)
-        self.trace = trace
+        self.trace, self.rule = trace, rule if len(row.names) > 1 else None
         self.steps = row.steps(trace.blocks, gammas[:-1], rule)
         of_outputs = np.broadcast_to(trace.weights, (len(self.atoms), len(trace.weights)))
         self.readout = GammaRule(trace.readout, gammas[-1], rule == "published")(self.atoms, of_outputs)

@@ -194,8 +194,9 @@ def test_supercell_has_twice_the_relevance():
         np.testing.assert_allclose(np.sort(np.repeat(one, 2)), np.sort(two), rtol=1e-7, atol=1e-14)
 
 
-def test_two_atoms_have_no_third():
-    t = trace(random_model(SCHNETPACK_DIALECT), Atoms("CH", [[0, 0, 0], [0, 0, 1.1]]))
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_two_atoms_have_no_third(name):
+    t = trace(OF_ROWS[name], Atoms("CH", [[0, 0, 0], [0, 0, 1.1]]))
     rules = Rules(t, 0.1)
     total = single_relevances(rules).sum() + pair_relevances(rules).sum()
     assert total == pytest.approx(total_relevance(rules), rel=1e-12)

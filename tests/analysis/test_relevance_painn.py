@@ -5,8 +5,6 @@ import pytest
 import torch
 from ase.build import molecule
 
-from analysis.relevance.nbody import pair_relevances, single_relevances, total_relevance, triple_sets
-from analysis.relevance.trace import Rules, trace
 from mlcalc.architectures.painn.config import EPSILON, PaiNNConfig
 from mlcalc.architectures.torch_blocks import cosine_cutoff
 from mlcalc.torch_potential import network_of
@@ -66,13 +64,4 @@ def relevance_of_walks(model, atoms, gammas, walks) -> list[float]:
 def test_walks_and_sets_are_those_of_autograd(atoms, gamma):
     check_walks_and_sets(
         MODEL, atoms, gamma, None, lambda gammas, walks: relevance_of_walks(MODEL, atoms, gammas, walks)
-    )
-
-
-def test_relevances_of_two_atoms_end_with_pairs():
-    t = trace(MODEL, molecule("CH"))
-    rules = Rules(t, 0.1)
-    assert len(triple_sets(t).atoms) == 0
-    assert total_relevance(rules) == pytest.approx(
-        single_relevances(rules).sum() + pair_relevances(rules).sum(), rel=1e-9
     )

@@ -2,6 +2,7 @@
 carry none from block to block, and against the numbers of the authors' code for their network of methane.
 """
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from ase import Atoms, units
 from ase.build import molecule
 from scipy.spatial.transform import Rotation
 
-from analysis.relevance.nbody import pair_relevances, single_relevances, total_relevance, triple_sets
+from analysis.relevance.explain import as_json, as_text, explain
+from analysis.relevance.nbody import single_relevances, total_relevance
 from analysis.relevance.trace import Rules, trace
 from analysis.relevance.walks import walk_relevances
 from mlcalc.architectures.so3net.config import SO3netConfig
@@ -105,13 +107,12 @@ def test_relevances_turn_and_move_with_the_atoms(atoms):
     np.testing.assert_allclose(single_relevances(Rules(trace(MODEL, turned[order]), 0.1)), expected[order], rtol=1e-9)
 
 
-def test_relevances_of_two_atoms_end_with_pairs():
-    t = trace(MODEL, molecule("CH"))
-    rules = Rules(t, 0.1)
-    assert len(triple_sets(t).atoms) == 0
-    assert total_relevance(rules) == pytest.approx(
-        single_relevances(rules).sum() + pair_relevances(rules).sum(), rel=1e-9
-    )
+def test_the_rule_is_reported(atoms):
+    """The default too, since results depend on it."""
+    for rule, expected in ((None, "conserving"), ("gradient", "gradient")):
+        found = [explain(MODEL, atoms, 0.1, rule=rule)]
+        assert f"γ = 0.1, rule {expected}." in as_text(found, 0.1)
+        assert json.loads(as_json(found, 0.1))["rule"] == expected
 
 
 def test_rules_that_there_are_not(atoms):
