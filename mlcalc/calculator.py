@@ -123,6 +123,7 @@ class NetworkCalculator(Calculator):
             model = settings["model"]
             loaded = model if isinstance(model, Model) else load_model(model)
             self._check_architecture(loaded)
+            loaded.check_complete()
             settings["model"] = str(model) if isinstance(model, str | Path) else "in memory"
         changed = super().set(**settings)
         if "model" in settings and (loaded is not self._model or "model" in changed):

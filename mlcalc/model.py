@@ -1,6 +1,6 @@
 """A trained network as a value: architecture, weights, priors and metadata."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,3 +38,26 @@ class Model:
     def domain(self) -> dict[str, Any]:
         """The recorded domain of the training set, see mlcalc/training/domain.py."""
         return self.metadata.get("domain", {})
+
+    def check_complete(self) -> None:
+        """Raise InputError if the energies of the network are corrections to those of an engine: alone they mean nothing."""
+        if engine := self.domain.get("correction_to"):
+            raise InputError(
+                f"the model is a correction to {engine}, no potential by itself: label structures with the sum (mlcalc label "
+                f"--engine '{engine} + schnet:MODEL') and train a network on them"
+            )
+
+    def as_correction_to(self, engine: str | None) -> "Model":
+        """The network without the mark of a correction, to be added to an engine, or compared with corrections to it.
+
+        Raises:
+            InputError: It corrects another engine, or none.
+        """
+        if (found := self.domain.get("correction_to")) != engine:
+            raise InputError(f"the model is {_correction(found)}: expected {_correction(engine)}")
+        domain = {name: value for name, value in self.domain.items() if name != "correction_to"}
+        return replace(self, metadata=self.metadata | {"domain": domain})
+
+
+def _correction(engine: str | None) -> str:
+    return f"a correction to {engine}" if engine else "a potential, no correction"

@@ -31,7 +31,8 @@ def check_atomic_numbers(name: str, numbers) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Domain:
-    """The training domain, see mlcalc/training/domain.py: distances in Å, also by pair ("C-H"), masses in u; None: not recorded."""
+    """The training domain, see mlcalc/training/domain.py: distances in Å, also by pair ("C-H"), masses in u, the engine that
+    the network corrects; None: not recorded."""
 
     elements: tuple[int, ...] | None = None
     lone_elements: tuple[int, ...] | None = None
@@ -43,8 +44,11 @@ class Domain:
     charge: int | None = None
     multiplicity: int | None = None
     bead_masses_u: dict | None = None
+    correction_to: str | None = None
 
     def __post_init__(self):
+        if self.correction_to is not None and not (self.correction_to and self.correction_to.isprintable()):
+            raise InputError(f"correction_to = {self.correction_to[:60]!r}: expected the name of an engine")
         for name in ("elements", "lone_elements", "free_elements"):
             check_atomic_numbers(name, getattr(self, name) or ())
         distances = [self.min_distance_A, self.max_nearest_distance_A, self.max_distance_A]

@@ -18,7 +18,8 @@ def describe(model: Model) -> str:
     reach = f"cutoff {config.cutoff:g} Å" if config.cutoff else "all pairs"
     architecture = architecture_of(config)
     priors = "".join(f", {prior}" for prior in model.priors.values())
-    return f"{architecture.title} {architecture.describe(config)}, {reach}, elements {elements}{priors}"
+    corrected = f"; a correction to {engine}" if (engine := model.domain.get("correction_to")) else ""
+    return f"{architecture.title} {architecture.describe(config)}, {reach}, elements {elements}{priors}{corrected}"
 
 
 def as_text(name: str, path: Path, model: Model) -> str:

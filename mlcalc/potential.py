@@ -50,7 +50,8 @@ def make_potential(
         threads: Threads of the compiled kernel; None for all that Numba was started with.
 
     Raises:
-        InputError: The structure, its charge or its multiplicity does not fit the model, or the model cannot serve its cell.
+        InputError: The structure, its charge or its multiplicity does not fit the model, the model cannot serve its cell, or is a
+            correction to an engine.
     """
     check_fits(model, atoms)
     cell, pbc = (atoms.cell.array.copy(), atoms.pbc.copy()) if atoms.pbc.any() else (None, None)
@@ -73,6 +74,7 @@ def build_potential(
     for name, value, allowed in (("precision", precision, PRECISIONS), ("backend", backend, BACKENDS)):
         if value not in allowed:
             raise InputError(f"{name} = {value!r}: expected one of {', '.join(allowed)}")
+    model.check_complete()
     kernel = architecture_of(model.config).kernel
     if backend == "numba" and kernel is not None:
         return kernel(model, numbers, precision, threads, cell, pbc)

@@ -4,12 +4,14 @@
     cp2k:INPUT_FILE   DFT by CP2K through ASE's shell interface; the input file is the level of theory
     schnet:MODEL      another network: the name of a shipped model, or a model file
     ase:NAME          a calculator of ASE by its registered name, with its default settings (such as ase:emt)
+    ENGINE + schnet:MODEL    an engine and a network that was trained as a correction to it (mlcalc label --subtract)
 
 A new engine is one function and one row of ``FAMILIES``.
 """
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
+from ase.calculators.mixing import SumCalculator
 
 from mlcalc.common.errors import InputError
 from mlcalc.structures.electronic_state import ElectronicState, check_state, electronic_state
@@ -29,33 +32,60 @@ _LARGEST_INPUT = 1 << 24  # bytes
 TBLITE_METHODS = ("GFN2-xTB", "GFN1-xTB", "IPEA1-xTB")
 
 
-def make_calculator(engine: str) -> Calculator:
+def make_calculator(engine: str) -> Any:
     """The ASE calculator of an engine string.
 
     Raises:
-        InputError: Unknown family, method, model or calculator; a missing file; a program that is not installed.
+        InputError: Unknown family, method, model or calculator; a missing file; a program that is not installed; a correction
+            without the engine that it corrects.
     """
+    engine, correction = _split(engine)
     family, argument = _parse(engine)
-    return family.make(argument)
+    if correction is None:
+        return family.make(argument)
+    from mlcalc.model_file import load_model
+
+    return Corrected(family.make(argument), _schnet(load_model(correction).as_correction_to(engine)))
 
 
-def set_state(engine: str, calculator: Calculator, atoms: Atoms, where: str = "the structure") -> ElectronicState:
+def set_state(engine: str, calculator: Any, atoms: Atoms, where: str = "the structure") -> ElectronicState:
     """Set a calculator of an engine to the charge and multiplicity that a structure gives; returns those of the labels.
 
     Raises:
         InputError: The engine cannot compute them, or the structure contradicts itself.
     """
-    return _parse(engine)[0].set_state(calculator, atoms, electronic_state(atoms, where), where)
+    engine, correction = _split(engine)
+    said = electronic_state(atoms, where)
+    if correction is None:
+        return _parse(engine)[0].set_state(calculator, atoms, said, where)
+    _schnet_state(calculator.network, atoms, said, where)
+    return _parse(engine)[0].set_state(calculator.engine, atoms, said, where)
 
 
 def engine_fingerprint(engine: str) -> str:
     """SHA-256 of the engine string and of the content of its file, if it has one: equal if and only if the same level
     of theory. Raises InputError as :func:`make_calculator` does."""
-    family, argument = _parse(engine)
     digest = hashlib.sha256(engine.encode())
+    engine, correction = _split(engine)
+    family, argument = _parse(engine)
     if family.file is not None:
         digest.update(family.file(argument).read_bytes())
+    if correction is not None:
+        digest.update(_schnet_file(correction).read_bytes())
     return digest.hexdigest()
+
+
+class Corrected(SumCalculator):
+    """An engine and the network that corrects it."""
+
+    def __init__(self, engine: Calculator, network: Calculator):
+        super().__init__([engine, network])
+        self.engine, self.network = engine, network
+
+    def close(self) -> None:
+        """End what the engine has started."""
+        if hasattr(self.engine, "close"):
+            self.engine.close()
 
 
 class Cp2k(Calculator):
@@ -194,7 +224,7 @@ def _tblite(method: str) -> Calculator:
     return TBLite(method=method, verbosity=0)
 
 
-def _schnet(model: str) -> Calculator:
+def _schnet(model) -> Calculator:
     from mlcalc.calculator import NetworkCalculator
 
     return NetworkCalculator(model, threads=1)
@@ -257,6 +287,12 @@ FAMILIES = {
     "schnet": Family(_schnet, _schnet_state, _schnet_file),
     "ase": Family(_ase, _ground_state),
 }
+
+
+def _split(engine: str) -> tuple[str, str | None]:
+    """An engine, and the model that corrects it."""
+    found = re.fullmatch(r"(.+) \+ schnet:(.+)", engine)
+    return (found[1], found[2]) if found else (engine, None)
 
 
 def _parse(engine: str) -> tuple[Family, str]:

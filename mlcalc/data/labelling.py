@@ -22,6 +22,7 @@ from mlcalc.data.engines import make_calculator, set_state
 from mlcalc.data.journal import append, open_journal
 from mlcalc.data.workers import discard, outcomes
 from mlcalc.structures.electronic_state import ElectronicState, electronic_state, is_ground, state_of_results
+from mlcalc.structures.labels import read_labels
 from mlcalc.structures.structure_files import drop_constraints, read_atoms
 from mlcalc.structures.unit_names import is_statement
 
@@ -47,7 +48,7 @@ class LabelReport:
     failed_output: Path | None
 
 
-def label_file(structures: Path, engine: str, output: Path, jobs: int = 1) -> LabelReport:
+def label_file(structures: Path, engine: str, output: Path, jobs: int = 1, subtract: bool = False) -> LabelReport:
     """Label every structure of a file; run it again to continue or to retry failures.
 
     Args:
@@ -56,15 +57,18 @@ def label_file(structures: Path, engine: str, output: Path, jobs: int = 1) -> La
         output: extxyz to write: energy (eV), forces (eV/Å) and ``info["engine"]``. Its journal and the failed
             structures lie beside it (``OUT.xyz.journal``, ``OUT.failed.xyz``).
         jobs: Worker processes; each makes its calculator once and computes on one thread.
+        subtract: Write the labels of the file minus those of the engine, and ``info["correction_to"]``: what a network learns
+            that corrects the engine (Ramakrishnan et al., J. Chem. Theory Comput. 11, 2087 (2015)).
 
     Raises:
         InputError: No or unreadable structures, an unknown engine, jobs < 1, or an output that belongs to another
-            engine or input.
+            engine or input; structures without labels to subtract from.
     """
     structures, output = Path(structures), Path(output)
     if jobs < 1:
         raise InputError(f"jobs = {jobs}: expected at least 1")
     frames = read_structures(structures, "labels")
+    wanted = _own_labels(structures) if subtract else None
     calculator = make_calculator(engine)  # refuses an engine that cannot work before anything is written
     states = [
         set_state(engine, calculator, atoms, f"{structures}: structure {k}") for k, atoms in enumerate(frames, start=1)
@@ -85,8 +89,8 @@ def label_file(structures: Path, engine: str, output: Path, jobs: int = 1) -> La
                 progress.update()
                 progress.set_postfix(failed=len(failures), refresh=False)
         done = [
-            _labelled(atoms, state, records[key], engine)
-            for atoms, state, key in zip(frames, states, keys, strict=True)
+            _labelled(frames[k], states[k], records[key], engine, wanted[k] if wanted else None)
+            for k, key in enumerate(keys)
             if key in records
         ]
         if done:
@@ -143,12 +147,31 @@ def write_frames(frames: list[Atoms], path: Path) -> None:
     write_atomically(path, text.getvalue().encode())
 
 
-def _labelled(atoms: Atoms, state: ElectronicState, record: dict[str, Any], engine: str) -> Atoms:
+def _own_labels(path: Path) -> list[tuple[float, np.ndarray]]:
+    """Energy (eV) and forces (eV/Å) that each structure of a file brings; InputError for one without."""
+    frames = read_atoms(path)
+    labels = read_labels(frames, path)
+    for number, (atoms, energy) in enumerate(zip(frames, labels.energies, strict=True), start=1):
+        if not np.isfinite(energy):
+            raise InputError(f"{path}: structure {number} has no energy to subtract from")
+        if "correction_to" in atoms.info:
+            raise InputError(f"{path}: structure {number} holds corrections already: expected labels in full")
+    return list(zip(labels.energies.tolist(), labels.forces, strict=True))
+
+
+def _labelled(
+    atoms: Atoms, state: ElectronicState, record: dict[str, Any], engine: str, wanted: tuple[float, np.ndarray] | None
+) -> Atoms:
+    """A structure with the labels of the engine, or with what is missing from them to those that are wanted."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    labelled = atoms.copy()
+    labelled, energy, forces = atoms.copy(), record["energy"], np.array(record["forces"])
+    labelled.info.pop("correction_to", None)
     labelled.info |= state.info | {"engine": engine}
-    labelled.calc = SinglePointCalculator(labelled, energy=record["energy"], forces=np.array(record["forces"]))
+    if wanted is not None:
+        energy, forces = wanted[0] - energy, wanted[1] - forces
+        labelled.info |= {"engine": f"correction to {engine}", "correction_to": engine}
+    labelled.calc = SinglePointCalculator(labelled, energy=energy, forces=forces)
     return labelled
 
 

@@ -14,7 +14,7 @@ from mlcalc.model_file import load_model, save_model
 from mlcalc.potential import build_potential
 from mlcalc.structures.labels import DEFAULT_NAMES, LabelNames
 from mlcalc.training.dataset import Dataset, read_dataset
-from mlcalc.training.domain import check_known
+from mlcalc.training.domain import check_known, corrected_engine
 
 _REPLICAS = 64  # structures per call of the kernel
 
@@ -88,11 +88,13 @@ def evaluate(
         label_names: Where the labels are.
 
     Raises:
-        InputError: Unusable model or data; an element, charge or multiplicity that the model does not cover.
+        InputError: Unusable model or data; an element, charge or multiplicity that the model does not cover; labels in full
+            for a correction, or corrections for another model.
     """
     files = [Path(data)] if isinstance(data, str | Path) else [Path(name) for name in data]
     loaded, dataset = load_model(model), read_dataset(files, [label_names] * len(files), energy_only=True)
     check_known(dataset, loaded.config.elements, loaded.domain)
+    loaded = loaded.as_correction_to(corrected_engine(dataset))
     energies, forces = predict(loaded, dataset, precision)
     difference = energies - dataset.energies
     compositions = dataset.counts

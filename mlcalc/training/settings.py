@@ -35,8 +35,8 @@ class TrainingSettings:
         n_features … cutoff_A: Its configuration; readout_hidden: 0 for half of n_features.
         lmax: Largest degree of the spherical harmonics of an SO3net; without it that of its configuration.
         angle_strength_eV … angle_cutoff_A: Angular prior, see mlcalc/priors/angular.py; all or none.
-        repulsion_cutoff_A: ``"auto"`` for molecules with energies is the shortest distance of the training frames, so that the
-            repulsion acts only below them, otherwise none; 0 or ``"none"`` for none. A training that is resumed, or starts
+        repulsion_cutoff_A: ``"auto"`` for molecules with energies is the smallest distance that the model accepts, so that the
+            repulsion acts only below it, otherwise none; 0 or ``"none"`` for none. A training that is resumed, or starts
             from another model, keeps that one's cutoff.
         optimizer: ``"muon"`` (mlcalc/training/muon.py) for the weight matrices and AdamW for the rest, or ``"adamw"`` for all.
         energy_weight: ρ in eV⁻² per (eV/Å)⁻².

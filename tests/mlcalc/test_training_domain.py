@@ -236,13 +236,14 @@ def test_shortest_distances_by_pair_of_elements(tmp_path):
 
 
 def test_repulsion_is_on_for_molecules_and_keeps_out_of_what_is_learnt(tmp_path):
-    """ "auto" ends at the shortest training distance; forces alone and periodic data have none; what is said is done."""
+    """ "auto" ends where structures begin to be refused; forces alone and periodic data have none; what is said is done."""
     dataset = dataset_of(tmp_path, ethanols())
     assert train(tmp_path) == 0
     model = load_model(tmp_path / "net")
-    shortest = model.domain["min_distance_A"]
+    shortest = 0.75 * model.domain["min_distances_A"]["H-O"]  # hydrogen may come 25 % closer than in training
     assert shortest - 0.01 <= model.priors["repulsion"].cutoff <= shortest
-    assert automatic_repulsion(dataset_of(tmp_path, [labelled(bulk("Cu"))]), {"min_distance_A": 2.5}, 6.0) is None
+    crystal = dataset_of(tmp_path, [labelled(bulk("Cu"))])
+    assert automatic_repulsion(crystal, {"elements": [29], "min_distance_A": 2.5}, 6.0) is None
     assert automatic_repulsion(dataset, {}, 6.0) is None
     for said, cutoff in (("0", None), ('"none"', None), ("1.2", 1.2)):
         dataset_of(tmp_path, ethanols())
