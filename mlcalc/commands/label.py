@@ -13,8 +13,9 @@ def add_label(commands) -> None:
         "label", help="energies and forces of structures from an engine", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Label structures; run the same command again to continue or to retry failures.",
         epilog=f"{ENGINES}\n\nexample:\n  mlcalc label frames.xyz --engine tblite:GFN2-xTB -j 2 -o labels.xyz\n"
-        "a correction:\n  mlcalc label dft.xyz --engine tblite:GFN2-xTB --subtract -o correction.xyz; mlcalc train …\n"
-        "  mlcalc label frames.xyz --engine 'tblite:GFN2-xTB + schnet:model.safetensors' -o labels.xyz",
+        "a correction:\n  mlcalc label dft.xyz --engine tblite:GFN2-xTB --subtract -o correction.xyz\n"
+        "  mlcalc train correction.toml -o correction\n"
+        "  mlcalc label frames.xyz --engine 'tblite:GFN2-xTB + schnet:correction/model.safetensors' -o labels.xyz",
     )  # fmt: skip
     label.add_argument("structures", metavar="STRUCTURES.xyz")
     label.add_argument("--engine", required=True)

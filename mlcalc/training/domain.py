@@ -40,10 +40,10 @@ def domain_of(dataset: Dataset, frames: np.ndarray, cutoff: float | None) -> dic
 def automatic_repulsion(dataset: Dataset, domain: dict, cutoff: float) -> float | None:
     """Å, the cutoff of the nuclear repulsion of a network that learns these energies of molecules; None for no repulsion.
 
-    The smallest distance at which the model may be evaluated, rounded down to 0.01 Å: the repulsion changes neither what the network
-    learns nor where it may extrapolate. (Begun at the shortest distance of training, it would add 1.6 eV/Å to O–H bonds that are
-    only 0.03 Å shorter.) None for periodic data, for corrections and for forces without energies (coarse-grained beads repel in
-    other ways), and for free atoms.
+    The smallest distance at which the model may be evaluated, rounded down to 0.01 Å: the repulsion changes neither what the
+    network learns nor where it may extrapolate. (Begun at the shortest distance of training, it would add 1.6 eV/Å to O–H bonds
+    that are only 0.03 Å shorter.) None for periodic data, for corrections and for forces without energies (coarse-grained beads
+    repel in other ways), and for free atoms.
     """
     shortest = domain.get("min_distance_A", math.inf)
     if dataset.pbc.any() or not np.isfinite(dataset.energies).any() or shortest >= cutoff:

@@ -14,8 +14,9 @@ from ase.constraints import FixAtoms
 from ase.io import read, write
 from ase.optimize import BFGS
 
+from mlcalc.architectures import architecture_of
 from mlcalc.cli import main
-from mlcalc.model_file import save_model, shipped_models
+from mlcalc.model_file import load_model, save_model, shipped_models
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
 
@@ -78,8 +79,9 @@ def test_refusals(folder, capsys, arguments, message):
 
 def test_shipped_models_are_listed(capsys):
     assert main(["info"]) == 0
-    printed = capsys.readouterr().out
-    assert all(f"{name}: SchNet" in printed for name in shipped_models())
+    printed = capsys.readouterr().out.splitlines()
+    for name, line in zip(shipped_models(), printed, strict=True):
+        assert line.startswith(f"{name}: {architecture_of(load_model(name).config).title} (")
 
 
 def test_every_help_has_an_example():
