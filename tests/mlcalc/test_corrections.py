@@ -95,7 +95,8 @@ def test_nothing_to_subtract_from(corrections, tmp_path):
     assert not (tmp_path / "again.xyz").exists()
 
 
-def test_a_network_learns_which_engine_it_corrects(corrections, tmp_path, capsys):
+def test_a_network_learns_which_engine_it_corrects(corrections, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # evaluate draws a figure there
     (tmp_path / "train.toml").write_text(TRAIN)
     assert main(["train", str(tmp_path / "train.toml"), "-o", str(tmp_path / "net")]) == 0
     model = load_model(tmp_path / "net")
