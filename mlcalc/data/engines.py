@@ -224,7 +224,7 @@ def _tblite(method: str) -> Calculator:
     return TBLite(method=method, verbosity=0)
 
 
-def _schnet(model) -> Calculator:
+def _schnet(model: Any) -> Calculator:  # a name, a path or a loaded Model
     from mlcalc.calculator import NetworkCalculator
 
     return NetworkCalculator(model, threads=1)

@@ -2,7 +2,7 @@
 
 The compiler is not trusted. That of torch 2.13 fuses loops that read and add to rows of atoms in a wrong order: it gave forces of
 PaiNNs that were wrong by 20 to 30 meV/Å, at the right energy, so that networks learned to be wrong by as much. Without fusion of
-loops they are right to rounding, and a step takes no longer.
+loops they are right to rounding; a step of a PaiNN takes a quarter less time, one of a SchNet up to a third more.
 """
 
 from collections.abc import Callable

@@ -59,7 +59,8 @@ def corrected_engine(dataset: Dataset) -> str | None:
     Raises:
         InputError: The frames differ in it.
     """
-    counts = Counter(info.get("correction_to") for info in dataset.info)
+    marks = [info.get("correction_to") for info in dataset.info]
+    counts = Counter(None if mark is None else str(mark) for mark in marks)
     if len(counts) > 1:
         said = ", ".join(
             f"{f'corrections to {name}' if name else 'labels in full'} in {n}" for name, n in counts.items()

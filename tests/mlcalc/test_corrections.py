@@ -17,20 +17,12 @@ from mlcalc.data.engines import engine_fingerprint, make_calculator
 from mlcalc.data.labelling import label_file
 from mlcalc.model_file import load_model, save_model
 from mlcalc.potential import make_potential
+from mlcalc.training.dataset import read_dataset
+from mlcalc.training.domain import corrected_engine
 from tests.conftest import random_model
+from tests.mlcalc.test_training_domain import FAST
 
-TRAIN = """
-data = ["correction.xyz"]
-split = "random"
-validation_fraction = 0.2
-test_fraction = 0.0
-n_features = 8
-n_interactions = 1
-n_rbf = 8
-steps = 20
-validation_every_steps = 20
-compile = false
-"""
+TRAIN = FAST.replace("train.xyz", "correction.xyz")
 
 
 def ethanes(count=8):
@@ -116,6 +108,17 @@ def test_corrections_and_labels_in_full_do_not_mix(corrections, tmp_path, capsys
     assert main(["train", str(tmp_path / "train.toml"), "-o", str(tmp_path / "net")]) == 2
     assert "corrections to ase:emt in 8, labels in full in 8 structures: expected one kind" in capsys.readouterr().err
     assert not (tmp_path / "net").exists()
+
+
+@pytest.mark.parametrize("mark", [3, np.array([1, 2])])
+def test_a_mark_that_is_no_text(tmp_path, mark):
+    """A number or a list in the comment line is the name of an engine that nobody has, not a traceback."""
+    frames = [atoms.copy() for atoms in ethanes(2)]
+    for atoms, labelled in zip(frames, ethanes(2), strict=True):
+        atoms.calc, atoms.info["correction_to"] = labelled.calc, mark
+    write(tmp_path / "marked.xyz", frames)
+    dataset = read_dataset([tmp_path / "marked.xyz"])
+    assert corrected_engine(dataset) == str(mark)
 
 
 def test_the_sum_is_the_engine_and_the_network(correction, tmp_path):
