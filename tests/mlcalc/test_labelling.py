@@ -20,7 +20,8 @@ from ase.constraints import FixAtoms
 from ase.io import read, write
 
 from mlcalc.common.errors import InputError
-from mlcalc.data.engines import _read_template, engine_fingerprint, make_calculator
+from mlcalc.data.cp2k import _read_template
+from mlcalc.data.engines import engine_fingerprint, make_calculator
 from mlcalc.data.labelling import label_file
 
 
