@@ -11,11 +11,11 @@ def add_sample(commands) -> None:
     sample = commands.add_parser(
         "sample", help="make structures with a potential", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Make structures of one molecule: harmonic draws at P beads, Langevin dynamics, and\n"
-        "copies of its structures that are scaled or have a few atoms pushed out of place.",
+        "copies of its structures that are scaled, have a few atoms pushed out of place or are\nturned about bonds.",
         epilog=f"{ENGINES}\n\nexample:\n  mlcalc sample normal-modes c20.xyz --engine schnet:c20 --beads 8 -n 500 -o frames.xyz\n"
         "(structures from real ring-polymer MD: rpmd run, then rpmd frames)",
     )  # fmt: skip
-    sample.add_argument("method", choices=("normal-modes", "md", "compressed", "pushed"))
+    sample.add_argument("method", choices=("normal-modes", "md", "compressed", "pushed", "turned"))
     sample.add_argument("structure", metavar="STRUCTURE.xyz")
     sample.add_argument("--engine", required=True, help="see below; structures with energies record its name")
     for name, kind, default, metavar, text in (

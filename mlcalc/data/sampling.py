@@ -1,4 +1,4 @@
-"""Structures to label: harmonic draws at a finite number of beads, molecular dynamics, scaled and pushed copies.
+"""Structures to label: harmonic draws at a finite number of beads, molecular dynamics, distorted copies of its structures.
 
 Every structure records in ``info`` how it was made: ``sampling``, ``temperature_K`` and, where they apply, ``beads``
 (absent in the quantum limit), ``trajectory`` (split training data by it: its structures are correlated), ``scale``.
@@ -13,18 +13,15 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.data import covalent_radii
 
 from mlcalc.common.errors import InputError
 from mlcalc.common.files import check_place
+from mlcalc.data.distortions import compress, displaced, push, turn
 from mlcalc.data.relaxation import relax, with_results
-from mlcalc.structures.electronic_state import electronic_state
 from mlcalc.vibrations import NormalModes, normal_modes, position_variance, potential_of
 
-METHODS = ("normal-modes", "md", "compressed", "pushed")
+METHODS = ("normal-modes", "md", "compressed", "pushed", "turned")
 _RELAXED = 0.005  # eV/Å: within reach of float32 forces, and far below the thermal ones
-_CLOSEST = 0.65  # of the sum of covalent radii (C–C 0.99 Å): least distance of pushed atoms
-_MOST_PUSHED = 3  # atoms of one structure
 _RATTLE = 0.02  # Å: enough to leave a saddle point of high symmetry
 
 
@@ -84,8 +81,8 @@ def sample_to_file(
 
     Args:
         method: ``"normal-modes"`` (relaxes the structure, then draws harmonically), ``"md"`` (Langevin dynamics),
-            ``"compressed"`` (Langevin structures scaled uniformly about their centre) or ``"pushed"`` (Langevin
-            structures with a few atoms out of place).
+            ``"compressed"`` (Langevin structures scaled uniformly about their centre), ``"pushed"`` (Langevin
+            structures with a few atoms out of place) or ``"turned"`` (Langevin structures turned about one or two bonds).
         engine: An engine string (:mod:`mlcalc.data.engines`), or the name or file of a model.
         structure: File that holds one structure.
         output: extxyz to write; structures of dynamics carry the energies and forces of the engine. The minimum of
@@ -145,7 +142,7 @@ def sample_normal_modes(
     info["temperature_K"] = temperature_K
     if beads is not None:
         info["beads"] = beads
-    return [_frame(atoms, atoms.positions + shift, info) for shift in shifts]
+    return [displaced(atoms, atoms.positions + shift, info) for shift in shifts]
 
 
 def sample_md(
@@ -202,63 +199,10 @@ def sample_md(
                     f"trajectory {info['trajectory']} exploded with timestep_fs = {settings.timestep_fs}: use a "
                     "smaller one, a lower temperature or another potential"
                 )
-            samples.append(_frame(atoms, moving.positions, info))
+            samples.append(displaced(atoms, moving.positions, info))
             energy, forces = moving.get_potential_energy(), moving.get_forces(apply_constraint=False)
             samples[-1].calc = SinglePointCalculator(samples[-1], energy=energy, forces=forces)
     return samples
-
-
-def compress(frames: list[Atoms], scales: tuple[float, float], rng: np.random.Generator) -> list[Atoms]:
-    """Copies of molecules scaled about their centre by factors drawn uniformly from ``scales``.
-
-    They supply short distances that dynamics never visits, where a network trained without them could collapse.
-
-    Raises:
-        InputError: Unless 0 < smallest ≤ largest scale.
-    """
-    low, high = scales
-    if not 0 < low <= high < np.inf:
-        raise InputError(f"scales = {low!r}, {high!r}: expected two positive factors, the smaller first")
-    scaled = []
-    for atoms, scale in zip(frames, rng.uniform(low, high, len(frames)), strict=True):
-        centre = atoms.positions.mean(axis=0)
-        source = atoms.info.get("sampling", "given structures")
-        info = atoms.info | {"sampling": f"uniformly scaled: {source}", "scale": float(scale)}
-        scaled.append(_frame(atoms, centre + scale * (atoms.positions - centre), info))
-    return scaled
-
-
-def push(frames: list[Atoms], push_A: tuple[float, float], rng: np.random.Generator) -> list[Atoms]:
-    """Copies of molecules in which one to three atoms were shifted in random directions by lengths uniform in ``push_A``.
-
-    Single stretched and squeezed bonds, as in a molecule about to break: they teach a network that breaking costs energy,
-    which trajectories of an intact molecule never show. Shifts that bring two atoms closer than 0.65 times the sum of
-    their covalent radii are drawn again.
-
-    Raises:
-        InputError: Unless 0 < shortest ≤ longest shift; no admissible shift in a thousand draws.
-    """
-    low, high = push_A
-    if not 0 < low <= high < np.inf:
-        raise InputError(f"push_A = {low!r}, {high!r}: expected two positive lengths in Å, the shorter first")
-    return [_push_one(atoms, low, high, rng) for atoms in frames]
-
-
-def _push_one(atoms: Atoms, low: float, high: float, rng: np.random.Generator) -> Atoms:
-    radii = covalent_radii[atoms.numbers]
-    closest = _CLOSEST * (radii[:, None] + radii)
-    np.fill_diagonal(closest, -np.inf)
-    for _ in range(1000):
-        pushed = atoms.copy()
-        chosen = rng.choice(len(atoms), min(int(rng.integers(1, _MOST_PUSHED + 1)), len(atoms)), replace=False)
-        directions = rng.standard_normal((len(chosen), 3))
-        lengths = rng.uniform(low, high, (len(chosen), 1))
-        pushed.positions[chosen] += lengths * directions / np.linalg.norm(directions, axis=1, keepdims=True)
-        if (pushed.get_all_distances(mic=bool(atoms.pbc.any())) > closest).all():
-            source = atoms.info.get("sampling", "given structures")
-            info = atoms.info | {"sampling": f"1 to {_MOST_PUSHED} atoms pushed by {low:g} to {high:g} Å: {source}"}
-            return _frame(atoms, pushed.positions, info)
-    raise InputError(f"push_A = {low!r}, {high!r}: every push brings atoms too close together; expected smaller ones")
 
 
 def minimum_near(atoms: Atoms, calculator: Calculator, rng: np.random.Generator) -> Atoms:
@@ -281,18 +225,13 @@ def _sample(
     frames = sample_md(
         atoms, calculator, settings.temperature_K, settings.count, rng, settings.trajectories, settings.langevin
     )
-    if method == "compressed":
-        return compress(frames, settings.scales, rng), None
-    return (push(frames, settings.push_A, rng) if method == "pushed" else frames), None
-
-
-def _frame(atoms: Atoms, positions: np.ndarray, info: dict) -> Atoms:
-    """A structure of the same atoms, with the same masses, charge and multiplicity where they are given."""
-    frame = Atoms(atoms.numbers, positions, masses=atoms.arrays.get("masses"), cell=atoms.cell, pbc=atoms.pbc)
-    if not frame.pbc.any():
-        frame.positions -= frame.positions.mean(axis=0)
-    frame.info.update(electronic_state(atoms).info | info)
-    return frame
+    distort = {
+        "md": lambda frames: frames,
+        "compressed": lambda frames: compress(frames, settings.scales, rng),
+        "pushed": lambda frames: push(frames, settings.push_A, rng),
+        "turned": lambda frames: turn(frames, rng),
+    }
+    return distort[method](frames), None
 
 
 def _check_count(name: str, value: int, least: int = 1, most: int | None = None) -> None:

@@ -12,8 +12,6 @@ from mlcalc.common.errors import InputError
 from mlcalc.data.sampling import (
     LangevinSettings,
     SampleSettings,
-    compress,
-    push,
     sample_md,
     sample_normal_modes,
     sample_to_file,
@@ -100,42 +98,6 @@ def test_exploding_md_is_refused():
         sample_md(molecule("H2O"), Repeller(), 300.0, 1, np.random.default_rng(0), settings=settings)
 
 
-def test_compression_scales_all_distances_by_the_recorded_factor():
-    atoms = molecule("C6H6")
-    atoms.info["sampling"] = "made up"
-    scaled = compress([atoms] * 50, (0.8, 1.1), np.random.default_rng(0))
-    factors = np.array([frame.info["scale"] for frame in scaled])
-    for frame, factor in zip(scaled, factors, strict=True):
-        np.testing.assert_allclose(frame.get_all_distances(), factor * atoms.get_all_distances(), atol=1e-12)
-    assert 0.8 <= factors.min() < 0.85
-    assert 1.05 < factors.max() <= 1.1
-    assert scaled[0].info["sampling"] == "uniformly scaled: made up"
-
-
-def test_pushes_move_one_to_three_atoms_by_lengths_in_range():
-    atoms = molecule("C6H6")
-    atoms.info["sampling"] = "made up"
-    centred = atoms.positions - atoms.positions.mean(axis=0)
-    pushed = push([atoms] * 100, (0.2, 0.5), np.random.default_rng(0))
-    numbers = []
-    for frame in pushed:
-        shift = frame.positions - centred
-        shift -= np.median(shift, axis=0)  # atoms left alone moved with the centre only
-        lengths = np.linalg.norm(shift, axis=1)
-        moved = lengths > 1e-9
-        numbers.append(moved.sum())
-        assert (lengths[moved] > 0.2 - 1e-9).all() and (lengths[moved] < 0.5 + 1e-9).all()
-    assert set(numbers) == {1, 2, 3}
-    assert pushed[0].info["sampling"] == "1 to 3 atoms pushed by 0.2 to 0.5 Å: made up"
-    closest = min(frame.get_all_distances()[np.triu_indices(12, 1)].min() for frame in pushed)
-    assert closest > 0.65 * 2 * 0.31  # no two hydrogens, let alone others, on top of each other
-
-
-def test_impossible_pushes_are_refused():
-    with pytest.raises(InputError, match="too close together"):
-        push([Atoms("C2", [[0, 0, 0], [0, 0, 0.5]])], (0.01, 0.02), np.random.default_rng(0))
-
-
 @pytest.mark.parametrize("method", ["normal-modes", "md", "compressed", "pushed"])
 def test_sample_to_file(tmp_path, method):
     start = copper_trimer()
@@ -153,7 +115,7 @@ def test_sample_to_file(tmp_path, method):
 @pytest.mark.parametrize(
     ("method", "engine", "settings", "message"),
     [
-        ("harmonic", "ase:emt", {}, "method 'harmonic': expected one of normal-modes, md, compressed, pushed"),
+        ("harmonic", "ase:emt", {}, "method 'harmonic': expected one of normal-modes, md, compressed, pushed, turned"),
         ("md", "no-such-model", {}, "no-such-model"),
         ("md", "ase:emt", {"count": 0}, "count = 0"),
         ("md", "ase:emt", {"count": 2, "trajectories": 3}, "trajectories = 3"),
