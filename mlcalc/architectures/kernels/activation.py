@@ -86,3 +86,11 @@ def activate(u, bias, silu, value, gradient):
             else:
                 value[i, f] = softplus
                 gradient[i, f] = sigma
+
+
+@njit(cache=True, error_model="numpy", fastmath={"contract", "nsz"})
+def apply_logistic(u, bias):
+    """u ← σ(u + b), element by element; u (N, F), bias (F,)."""
+    for i in range(u.shape[0]):
+        for f in range(u.shape[1]):
+            u[i, f] = softplus_and_logistic(u[i, f] + bias[f])[1]

@@ -42,32 +42,77 @@ class Lanes(types.Type):
 @register_model(Lanes)
 class _LanesModel(models.PrimitiveModel):
     def __init__(self, manager, lanes):
-        super().__init__(manager, lanes, _ir_type(lanes))
+        super().__init__(manager, lanes, ir_type(lanes))
 
 
-def _ir_type(lanes: Lanes) -> ir.VectorType:
+def ir_type(lanes: Lanes) -> ir.VectorType:
+    """The type of LLVM."""
     return ir.VectorType(ir.FloatType() if lanes.scalar == types.float32 else ir.DoubleType(), lanes.count)
 
 
-def _place(context, builder, array_type, array, index):
-    """Pointer to the vector that begins at an element of an array."""
-    data = context.make_array(array_type)(context, builder, array).data
-    pointer = builder.gep(data, [index])
-    return builder.bitcast(pointer, _ir_type(Lanes(array_type.dtype)).as_pointer())
+def emit_place(context, builder, array_type, array, index):
+    """Pointer to an element of an array."""
+    return builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
+
+
+def _vector_place(context, builder, array_type, array, index):
+    pointer = emit_place(context, builder, array_type, array, index)
+    return builder.bitcast(pointer, ir_type(Lanes(array_type.dtype)).as_pointer())
+
+
+def emit_load(context, builder, array_type, array, index):
+    """The vector that begins at an element of an array."""
+    vector = builder.load(_vector_place(context, builder, array_type, array, index))
+    vector.align = array_type.dtype.bitwidth // 8
+    return vector
+
+
+def emit_store(context, builder, array_type, array, index, vector) -> None:
+    """Write a vector to an element of an array and those behind it."""
+    stored = builder.store(vector, _vector_place(context, builder, array_type, array, index))
+    stored.align = array_type.dtype.bitwidth // 8
+
+
+def emit_splat(builder, lanes: Lanes, number):
+    """A vector with the same number in every lane."""
+    type_, zero = ir_type(lanes), ir.Constant(ir.IntType(32), 0)
+    first = builder.insert_element(ir.Constant(type_, ir.Undefined), number, zero)
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes.count), [0] * lanes.count)
+    return builder.shuffle_vector(first, ir.Constant(type_, ir.Undefined), mask)
+
+
+def emit_fma(builder, a, b, c):
+    """a·b + c of vectors, rounded once where the processor can."""
+    width = {"float": 32, "double": 64}[str(a.type.element)]
+    name = f"llvm.fmuladd.v{a.type.count}f{width}"
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(a.type, [a.type] * 3), name)
+    return builder.call(function, [a, b, c])
+
+
+def emit_total(builder, vector):
+    """Sum of all lanes, by halves."""
+    count = vector.type.count
+    while count > 1:
+        count //= 2
+        low, high = (
+            builder.shuffle_vector(
+                vector, ir.Constant(vector.type, ir.Undefined),
+                ir.Constant(ir.VectorType(ir.IntType(32), count), list(range(start, start + count))),
+            )
+            for start in (0, count)
+        )  # fmt: skip
+        vector = builder.fadd(low, high)
+    return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
 
 
 @intrinsic
 def load(typing, array, index):
     """The vector that begins at ``array[index]``."""
-    lanes = Lanes(array.dtype)
 
     def generate(context, builder, signature, arguments):
-        place = _place(context, builder, signature.args[0], *arguments)
-        vector = builder.load(place)
-        vector.align = array.dtype.bitwidth // 8
-        return vector
+        return emit_load(context, builder, signature.args[0], *arguments)
 
-    return lanes(array, types.intp), generate
+    return Lanes(array.dtype)(array, types.intp), generate
 
 
 @intrinsic
@@ -75,8 +120,7 @@ def store(typing, array, index, vector):
     """Write a vector to ``array[index]`` and the elements behind it."""
 
     def generate(context, builder, signature, arguments):
-        stored = builder.store(arguments[2], _place(context, builder, signature.args[0], *arguments[:2]))
-        stored.align = array.dtype.bitwidth // 8
+        emit_store(context, builder, signature.args[0], *arguments)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), generate
@@ -88,10 +132,7 @@ def splat(typing, number):
     lanes = Lanes(number)
 
     def generate(context, builder, signature, arguments):
-        type_, zero = _ir_type(lanes), ir.Constant(ir.IntType(32), 0)
-        first = builder.insert_element(ir.Constant(type_, ir.Undefined), arguments[0], zero)
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes.count), [0] * lanes.count)
-        return builder.shuffle_vector(first, ir.Constant(type_, ir.Undefined), mask)
+        return emit_splat(builder, lanes, *arguments)
 
     return lanes(number), generate
 
@@ -101,10 +142,7 @@ def fma(typing, a, b, c):
     """a·b + c, rounded once where the processor can."""
 
     def generate(context, builder, signature, arguments):
-        type_ = _ir_type(a)
-        name = f"llvm.fmuladd.v{a.count}f{a.scalar.bitwidth}"
-        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(type_, [type_] * 3), name)
-        return builder.call(function, arguments)
+        return emit_fma(builder, *arguments)
 
     return a(a, a, a), generate
 
@@ -114,7 +152,7 @@ def root(typing, a):
     """√a."""
 
     def generate(context, builder, signature, arguments):
-        type_ = _ir_type(a)
+        type_ = ir_type(a)
         function = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(type_, [type_]), f"llvm.sqrt.v{a.count}f{a.scalar.bitwidth}"
         )
@@ -128,18 +166,7 @@ def total(typing, a):
     """Sum of all lanes, by halves."""
 
     def generate(context, builder, signature, arguments):
-        (vector,), count = arguments, a.count
-        while count > 1:
-            count //= 2
-            low, high = (
-                builder.shuffle_vector(
-                    vector, ir.Constant(vector.type, ir.Undefined),
-                    ir.Constant(ir.VectorType(ir.IntType(32), count), list(range(start, start + count))),
-                )
-                for start in (0, count)
-            )  # fmt: skip
-            vector = builder.fadd(low, high)
-        return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
+        return emit_total(builder, *arguments)
 
     return a.scalar(a), generate
 

@@ -133,6 +133,11 @@ class KernelPotential(ABC):
         """Width of the features in the kernel."""
         return self.model.config.n_features
 
+    @property
+    def n_pair_scalars(self) -> int:
+        """How many numbers the schedules keep of a pair besides those of PairWork."""
+        return 0
+
     def _reach(self, limits: np.ndarray) -> float:
         """Å, the largest limit for the elements present."""
         if self._limits is not limits:
@@ -190,4 +195,5 @@ class KernelPotential(ABC):
             self._work, self._shape = self._make_workspace(n_replicas, blocked), (n_replicas, blocked)
         if self._at is None or self._at.knot.shape[1] < n_pairs:
             self._at = None
-            self._at = make_pair_work(n_replicas, n_pairs + n_pairs // 10, self.with_units, self.dtype)
+            n_pairs += n_pairs // 10
+            self._at = make_pair_work(n_replicas, n_pairs, self.with_units, self.n_pair_scalars, self.dtype)

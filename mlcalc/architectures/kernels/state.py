@@ -43,6 +43,7 @@ class PairWork(NamedTuple):
     slope: np.ndarray  # (P, n_pairs) ∂E/∂s
     unit: np.ndarray  # (P, n_pairs, 3) unit vectors; (P, 0, 3) for a network of distances alone
     turn: np.ndarray  # ∂E/∂unit, of the same shape
+    scalars: np.ndarray  # (P, n_pairs, n_scalars) what an architecture keeps of a pair besides
 
 
 class Result(NamedTuple):
@@ -96,13 +97,16 @@ def make_readout(model: Model, n_features: int, dtype) -> Readout:
     return Readout(aligned(hidden.T, dtype), aligned(hidden, dtype), aligned(bias, dtype), aligned(output, dtype))
 
 
-def make_pair_work(n_replicas: int, n_pairs: int, with_units: bool, dtype) -> PairWork:
+def make_pair_work(n_replicas: int, n_pairs: int, with_units: bool, n_scalars: int, dtype) -> PairWork:
     """Scratch memory for so many pairs of each replica."""
-    units = (n_replicas, n_pairs if with_units else 0, 3)
+    number, units = (n_replicas, n_pairs), (n_replicas, n_pairs if with_units else 0, 3)
     return PairWork(
-        aligned_empty((n_replicas, n_pairs), np.int32),
-        *(aligned_empty((n_replicas, n_pairs), dtype) for _ in range(2)),
-        *(aligned_empty(units, dtype) for _ in range(2)),
+        knot=aligned_empty(number, np.int32),
+        fraction=aligned_empty(number, dtype),
+        slope=aligned_empty(number, dtype),
+        unit=aligned_empty(units, dtype),
+        turn=aligned_empty(units, dtype),
+        scalars=aligned_empty((*number, n_scalars), dtype),
     )
 
 

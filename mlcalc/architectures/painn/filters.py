@@ -3,7 +3,7 @@
 import numpy as np
 
 from mlcalc.architectures.kernels.filter_table import FilterTable, cosine_cutoff, gaussians, tabulate
-from mlcalc.architectures.painn.padding import pad, padded
+from mlcalc.architectures.kernels.padding import pad, padded
 from mlcalc.model import Model
 
 

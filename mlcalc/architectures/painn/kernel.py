@@ -16,11 +16,11 @@ Positions, forces and pair geometry are float64; the network is float32 or float
 """
 
 from mlcalc.architectures.kernels.filter_table import FilterTable
+from mlcalc.architectures.kernels.padding import padded
 from mlcalc.architectures.kernels.potential import KernelPotential, System
 from mlcalc.architectures.painn.filters import filter_table
 from mlcalc.architectures.painn.kernel_schedules import by_block, by_replica
 from mlcalc.architectures.painn.kernel_state import Network, Workspace, make_network, make_workspace
-from mlcalc.architectures.painn.padding import padded
 
 
 class PaiNNKernel(KernelPotential):

@@ -1,22 +1,10 @@
 """What a PaiNN does to the features of single atoms, in Numba: rows [low, high) of a replica; symbols as in kernel.py."""
 
-import numpy as np
-
 from mlcalc.architectures.kernels.activation import activate
 from mlcalc.architectures.kernels.lanes import fma, lanes_of, load, root, splat, store
+from mlcalc.architectures.kernels.products import multiply
 from mlcalc.architectures.painn.config import EPSILON
 from mlcalc.common.compiled import inner
-
-_SMALL = 1_000_000  # multiplications up to which OpenBLAS does without copies of its operands, a third faster
-
-
-@inner
-def _multiply(rows, weight, out):
-    """out = rows·weight, as many rows at a time as make a small product."""
-    n_parts = len(rows) * weight.size // _SMALL + 1
-    for part in range(n_parts):
-        low, high = part * len(rows) // n_parts, (part + 1) * len(rows) // n_parts
-        np.dot(rows[low:high], weight, out[low:high])
 
 
 @inner
@@ -31,9 +19,9 @@ def embed(b, low, high, atoms, net, work):
 def prepare(b, t, low, high, net, work):
     """x = D₂ silu(D₁ q) of layer t > 0, and ν = x_c∘μ."""
     u, value, slope = work.row_one[b, low:high], work.value[b, low:high], work.d1_slope[b, t, low:high]
-    _multiply(work.q[b, low:high], net.d1[t], u)
+    multiply(work.q[b, low:high], net.d1[t], u)
     activate(u, net.d1_bias[t], True, value, slope)
-    _multiply(value, net.d2[t], work.x[b, t, low:high])
+    multiply(value, net.d2[t], work.x[b, t, low:high])
     width, bias, x = work.q.shape[2], net.d2_bias[t], work.x[b, t].reshape(-1)
     mu, nu = work.mu[b, t - 1].reshape(-1), work.nu[b, t].reshape(-1)
     for i in range(low, high):
@@ -52,7 +40,7 @@ def mix(b, t, low, high, net, work):
     """q += s + p∘⟨V, U⟩ and μ += t∘U of layer t, with (V, U) = M μ and (s, t, p) = D₄ silu(D₃ [q, n])."""
     rows, width = high - low, work.q.shape[2]
     vu_rows = work.vu[b, t, low:high].reshape(3 * rows, 2 * width)
-    _multiply(work.mu[b, t, low:high].reshape(3 * rows, width), net.m[t], vu_rows)
+    multiply(work.mu[b, t, low:high].reshape(3 * rows, width), net.m[t], vu_rows)
     q, vu, norm = work.q[b].reshape(-1), work.vu[b, t].reshape(-1), work.norm[b, t].reshape(-1)
     context, epsilon = work.row_two[b].reshape(-1), splat(q.dtype.type(EPSILON))
     for i in range(low, high):
@@ -63,9 +51,9 @@ def mix(b, t, low, high, net, work):
             store(context, 2 * i * width + c, load(q, i * width + c))
             store(context, (2 * i + 1) * width + c, n)
     u, value, slope = work.row_one[b, low:high], work.value[b, low:high], work.d3_slope[b, t, low:high]
-    _multiply(work.row_two[b, low:high], net.d3[t], u)
+    multiply(work.row_two[b, low:high], net.d3[t], u)
     activate(u, net.d3_bias[t], True, value, slope)
-    _multiply(value, net.d4[t], work.stp[b, t, low:high])
+    multiply(value, net.d4[t], work.stp[b, t, low:high])
     stp, bias, mu = work.stp[b, t].reshape(-1), net.d4_bias[t], work.mu[b, t].reshape(-1)
     for i in range(low, high):
         for c in range(0, width, lanes_of(q)):
@@ -104,7 +92,7 @@ def mix_back(b, t, low, high, net, work):
             store(row, place + width, gate_bar)
             store(row, place + 2 * width, q_bar * _product(vu, 6 * i * width + c, width))
     _through(work.row[b, low:high], net.d4_adjoint[t], work.d3_slope[b, t, low:high], work.row_one[b, low:high])
-    _multiply(work.row_one[b, low:high], net.d3_adjoint[t], work.row_two[b, low:high])
+    multiply(work.row_one[b, low:high], net.d3_adjoint[t], work.row_two[b, low:high])
     norm, context, two_vectors = (
         work.norm[b, t].reshape(-1),
         work.row_two[b].reshape(-1),
@@ -124,7 +112,7 @@ def mix_back(b, t, low, high, net, work):
                 if not last:
                     u_bar = fma(gate, load(vectors, place + axis * width), u_bar)
                 store(two_vectors, of_v + width, u_bar)
-    _multiply(
+    multiply(
         work.two_vectors[b, low:high].reshape(3 * rows, 2 * width), net.m_adjoint[t],
         work.mixed[b, low:high].reshape(3 * rows, width),
     )  # fmt: skip
@@ -144,7 +132,7 @@ def mix_back(b, t, low, high, net, work):
 def prepare_back(b, t, low, high, net, work):
     """Adjoint of prepare: from x̄ in ``row`` and q̄ in ``adjoint`` to q̄ before layer t, in ``q``."""
     _through(work.row[b, low:high], net.d2_adjoint[t], work.d1_slope[b, t, low:high], work.row_one[b, low:high])
-    _multiply(work.row_one[b, low:high], net.d1_adjoint[t], work.q[b, low:high])
+    multiply(work.row_one[b, low:high], net.d1_adjoint[t], work.q[b, low:high])
     width, q, adjoint = work.q.shape[2], work.q[b].reshape(-1), work.adjoint[b, t % 2].reshape(-1)
     for i in range(low, high):
         for c in range(0, width, lanes_of(q)):
@@ -154,7 +142,7 @@ def prepare_back(b, t, low, high, net, work):
 @inner
 def _through(row, weight, slope, out):
     """out = (row·weight)∘slope, all (rows, …)."""
-    _multiply(row, weight, out)
+    multiply(row, weight, out)
     for i in range(out.shape[0]):
         for f in range(out.shape[1]):
             out[i, f] *= slope[i, f]

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mlcalc.architectures.kernels.padding import pad, padded
 from mlcalc.architectures.kernels.state import aligned, aligned_empty
-from mlcalc.architectures.painn.padding import pad, padded
 from mlcalc.model import Model
 
 
