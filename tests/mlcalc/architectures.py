@@ -109,12 +109,12 @@ ROWS = (
         training=_TRAINING | _ANGLE_KEYS | {"architecture": "painn", "repulsion_cutoff_A": REPULSION_END},
     ),
     Row(
-        "so3net", _maker(SO3netConfig, doubled=_SO3NET_DOUBLED), backends=("torch",),
+        "so3net", _maker(SO3netConfig, doubled=_SO3NET_DOUBLED),
         training=_TRAINING | {"architecture": "so3net", "lmax": 2},
     ),
     Row(
         "so3net-priors", _maker(SO3netConfig, {"repulsion": _REPULSION, "angular": _ANGLE}, _SO3NET_DOUBLED, lmax=3),
-        backends=("torch",), ends=(CUTOFF, REPULSION_END, ANGLE_END),
+        ends=(CUTOFF, REPULSION_END, ANGLE_END),
     ),
 )  # fmt: skip
 BY_NAME = {row.name: row for row in ROWS}

@@ -10,6 +10,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from mlcalc.architectures.painn import PaiNNConfig
 from mlcalc.architectures.painn import filters as painn_filters
 from mlcalc.architectures.schnet import filters as schnet_filters
+from mlcalc.architectures.so3net import SO3netConfig
+from mlcalc.architectures.so3net import filters as so3net_filters
 from mlcalc.common.errors import InputError
 from mlcalc.common.threads import single_threaded_blas
 from mlcalc.potential import build_potential
@@ -20,7 +22,10 @@ from tests.conftest import ORIGINAL_DIALECT, SCHNETPACK_DIALECT, random_model
 # Features that fill vectors of the processor, and features that are padded.
 PAINN = PaiNNConfig(elements=(1, 6), n_features=16, n_interactions=2, n_rbf=12, cutoff=4.0, readout_hidden=8)
 PAINN_PADDED = PaiNNConfig(elements=(1, 6), n_features=21, n_interactions=3, n_rbf=12, cutoff=4.0, readout_hidden=8)
-CONFIGS = {"schnet": SCHNETPACK_DIALECT, "original": ORIGINAL_DIALECT, "painn": PAINN, "padded": PAINN_PADDED}
+SO3NET = SO3netConfig(elements=(1, 6), n_features=21, n_interactions=3, n_rbf=12, cutoff=4.0, readout_hidden=8)
+CONFIGS = {
+    "schnet": SCHNETPACK_DIALECT, "original": ORIGINAL_DIALECT, "painn": PAINN, "padded": PAINN_PADDED, "so3net": SO3NET,
+}  # fmt: skip
 
 
 @pytest.fixture(params=CONFIGS)
@@ -29,7 +34,7 @@ def model(request):
     return random_model(CONFIGS[request.param])
 
 
-@pytest.fixture(params=["schnet", "painn"])
+@pytest.fixture(params=["schnet", "painn", "so3net"])
 def local_model(request):
     """One that serves periodic systems."""
     return random_model(CONFIGS[request.param])
@@ -108,8 +113,9 @@ def test_result_does_not_depend_on_when_the_neighbour_list_was_made(local_model,
 
 def filters_of(model, dtype):
     """The table of a model, and its exact filters as a function of distances."""
-    if isinstance(model.config, PaiNNConfig):
-        return painn_filters.filter_table(model, dtype), partial(painn_filters.exact_filters, model, precision=dtype)
+    for config, filters in ((PaiNNConfig, painn_filters), (SO3netConfig, so3net_filters)):
+        if isinstance(model.config, config):
+            return filters.filter_table(model, dtype), partial(filters.exact_filters, model, precision=dtype)
     return schnet_filters.filter_table(model, dtype), partial(schnet_filters.exact_filters, model)
 
 
@@ -157,7 +163,9 @@ def test_blas_threads_are_limited_and_given_back():
 
 
 @pytest.mark.parametrize(
-    ("config", "title"), [(SCHNETPACK_DIALECT, "SchNet"), (PAINN, "PaiNN")], ids=["schnet", "painn"]
+    ("config", "title"),
+    [(SCHNETPACK_DIALECT, "SchNet"), (PAINN, "PaiNN"), (SO3NET, "SO3net")],
+    ids=["schnet", "painn", "so3net"],
 )
 def test_a_prior_without_compiled_code_is_refused(config, title):
     """Its energy would be missing."""

@@ -1,4 +1,4 @@
-"""SO3net: its harmonics and coefficients by their defining properties and tabulated values, its settings, its one backend.
+"""SO3net: its harmonics and coefficients by their defining properties and tabulated values, its settings.
 
 What it shares with all architectures is in test_architectures.py.
 """
@@ -12,6 +12,7 @@ from ase.build import molecule
 from scipy.spatial.transform import Rotation
 from scipy.special import lpmv
 
+from mlcalc.architectures import ARCHITECTURES
 from mlcalc.architectures.so3net.config import SO3netConfig
 from mlcalc.architectures.so3net.harmonics import clebsch_gordan, degrees, harmonics
 from mlcalc.calculator import NetworkCalculator
@@ -153,8 +154,9 @@ def test_the_isolated_message_is_the_formula_by_hand():
     np.testing.assert_allclose(seen["x"][0].numpy(), expected, rtol=0, atol=1e-12)
 
 
-def test_torch_serves_it_whichever_backend_is_named():
-    """There is no compiled kernel: the results are those of torch to the bit."""
+def test_torch_serves_an_architecture_without_kernel_whichever_backend_is_named(monkeypatch):
+    """The results are those of torch to the bit."""
+    monkeypatch.setitem(ARCHITECTURES, "so3net", ARCHITECTURES["so3net"]._replace(kernel=None))
     model, atoms = random_model(SMALL, 2), molecule("CH4")
     found = [build_potential(model, atoms.numbers, "float32", backend) for backend in ("numba", "torch")]
     assert all(isinstance(potential, TorchPotential) for potential in found)
