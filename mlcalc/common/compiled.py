@@ -12,6 +12,7 @@ disk is full.
 import contextlib
 import fcntl
 import hashlib
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -76,7 +77,7 @@ class _Cache(FunctionCache):
 
 
 def _fingerprint(function: Callable) -> str:
-    """Digest of the bytecode and constants of a function and of all compiled functions that it may call."""
+    """Digest of the bytecode and constants of a function and of all that it may call, or that makes code for it."""
     digest, todo, seen = hashlib.sha256(), [function], set()
     while todo:
         function = todo.pop()
@@ -85,11 +86,21 @@ def _fingerprint(function: Callable) -> str:
         seen.add(function)
         names = _add_code(digest, function.__code__)
         for value in _reached(function, names):
-            if isinstance(value, Dispatcher):
-                todo.append(value.py_func)
-            elif isinstance(value, int | float | str | tuple):
+            if isinstance(value, int | float | str | tuple):
                 digest.update(repr(value).encode())
+            todo += _functions(value, function.__module__.split(".")[0])
     return digest.hexdigest()
+
+
+def _functions(value, package: str) -> list[FunctionType]:
+    """The functions behind a name: of a compiled function, an intrinsic, and of what makes code in a package."""
+    if isinstance(value, Dispatcher):
+        return [value.py_func]
+    if isinstance(value, type):
+        found = list(vars(value).values())
+    else:
+        found = [inspect.unwrap(value)] if hasattr(value, "__module__") else []  # of intrinsics and functools.cache
+    return [one for one in found if isinstance(one, FunctionType) and one.__module__.split(".")[0] == package]
 
 
 def _add_code(digest, code: CodeType) -> list[str]:

@@ -76,6 +76,28 @@ STEP = {}
 def inner(x):
     return x * STEP
 """
+MAKER = """
+from functools import cache
+
+from numba.extending import intrinsic
+
+from mlcalc.common.compiled import njit
+
+@cache
+def step():
+    return {}
+
+@intrinsic
+def times(typing, x):
+    def generate(context, builder, signature, arguments):
+        return builder.mul(arguments[0], context.get_constant(x, step()))
+
+    return x(x), generate
+
+@njit(cache=True)
+def inner(x):
+    return times(x)
+"""
 
 
 @pytest.fixture
@@ -105,6 +127,14 @@ def test_an_edit_of_a_function_that_is_called(caller):
     assert printed(start(caller)) == ["11", "1"]
     (caller / "callee.py").write_text(CALLEE.format(20))
     assert printed(start(caller)) == ["21", "0"]
+
+
+def test_an_edit_of_a_function_that_makes_code(caller):
+    """An intrinsic and the tables that it reads count as what is called."""
+    for step, expected in ((10, "11"), (20, "21")):
+        (caller / "callee.py").write_text(MAKER.format(step))
+        assert printed(start(caller)) == [expected, "0"]
+        assert printed(start(caller)) == [expected, "1"]
 
 
 def test_a_full_disk_costs_a_note(caller):
