@@ -33,4 +33,4 @@ def _torch(script: str) -> dict[str, Peer]:
 
 
 PEERS = {name: OURS | _torch(f"torch_{name}.py") | OTHERS for name in ("schnet", "painn")}
-PEERS["so3net"] = OURS  # the others come with its compiled kernel
+PEERS["so3net"] = OURS | {name: peer for name, peer in OTHERS.items() if name.startswith("SchNetPack")}
