@@ -23,7 +23,7 @@ def so3net(lmax: int, n_interactions: int = 3):
     return random_model(config, seed=lmax, dtype=np.float64)
 
 
-@every_lmax
+@pytest.mark.parametrize("lmax", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("n_interactions", [1, 2, 3])  # a layer may be the first, the last, both, or neither
 def test_it_is_the_torch_network(lmax, n_interactions, hydrocarbon, monkeypatch):
     """With tables whose slopes err by less than 1e-10; table errors are those of test_kernel.py otherwise."""
