@@ -12,6 +12,15 @@ F × 3F          1          the same; F × 2F in the last block, whose vectors n
 F × hidden      1          readout
 ==============  =========  ==========================================================================================
 
+An SO3net of L degrees and S = L² components:
+
+==============  =========  ==========================================================================================
+F × F           S          M₁, T times
+F × F, F × F    S          M₂ and M₃; 1 row in the last block, whose scalars alone are read
+F × LF          1          gates; F × F in the last block
+F × hidden      1          readout
+==============  =========  ==========================================================================================
+
 The times of the products are measured with one replica and with eight replicas at once; the shorter one counts. Pairs, filters
 and activations come on top.
 """
@@ -44,12 +53,27 @@ def painn_products(config) -> list[Product]:
         Product(1, 2 * f, f, blocks),
         Product(1, f, config.readout_hidden, 1),
     ]
-    return [product for product in forward if product.count] + [
-        Product(product.rows, product.outer, product.inner, product.count) for product in forward if product.count
+    return _with_adjoint(forward)
+
+
+def so3net_products(config) -> list[Product]:
+    """Of energy and forces, see above; config: SO3netConfig."""
+    f, blocks, n_degrees = config.n_features, config.n_interactions, config.lmax + 1
+    forward = [
+        Product(n_degrees**2, f, f, blocks + 2 * (blocks - 1)),
+        Product(1, f, n_degrees * f, blocks - 1),
+        Product(1, f, f, 3),
+        Product(1, f, config.readout_hidden, 1),
     ]
+    return _with_adjoint(forward)
 
 
-PRODUCTS = {"painn": painn_products}
+def _with_adjoint(forward: list[Product]) -> list[Product]:
+    forward = [product for product in forward if product.count]
+    return forward + [product._replace(inner=product.outer, outer=product.inner) for product in forward]
+
+
+PRODUCTS = {"painn": painn_products, "so3net": so3net_products}
 
 
 def flops(products: list[Product]) -> int:

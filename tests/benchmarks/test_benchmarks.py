@@ -13,13 +13,13 @@ from ase import Atoms
 from ase.io import write
 from torch.utils.flop_counter import FlopCounterMode
 
-from mlcalc.architectures import ARCHITECTURES
+from mlcalc.architectures import ARCHITECTURES, name_of
 from mlcalc.common.errors import InputError
 from mlcalc.model_file import save_model
 from mlcalc.potential import build_potential
 from mlcalc.torch_potential import network_of
 from tests.benchmarks import __main__ as benchmarks
-from tests.benchmarks.floor import floor_ms, flops, painn_products
+from tests.benchmarks.floor import PRODUCTS, floor_ms, flops
 from tests.benchmarks.pareto import draw, front
 from tests.benchmarks.pareto import main as pareto
 from tests.benchmarks.peer_process import in_agreement, run_peer
@@ -99,20 +99,32 @@ def test_unknown_networks_are_refused(name):
         benchmark_model(name)
 
 
-def test_products_are_those_that_pytorch_executes():
-    """Less what a program may leave out: the first block's context, and a third of the last block's factors."""
-    model, n_atoms = benchmark_model("painn:16,3"), 5
+def _painn_extras(config, n_atoms, n_pairs) -> int:
+    """Filters; the first block's context and a third of the last block's factors, which a program may leave out."""
+    f = config.n_features
+    filters = 2 * n_pairs * config.n_rbf * config.n_interactions * 3 * f
+    return filters + 2 * n_atoms * (f * f + 3 * f * f + f * f)
+
+
+def _so3net_extras(config, n_atoms, n_pairs) -> int:
+    """Filters, couplings, messages, Clebsch–Gordan products; components of the last block, which a program may leave out."""
+    f, degrees, blocks = config.n_features, config.lmax + 1, config.n_interactions
+    s = degrees**2
+    of_pairs = blocks * (config.n_rbf * degrees * f + 2 * s * degrees * s * f) + s * degrees * s * s
+    return 2 * n_pairs * of_pairs + 2 * n_atoms * (blocks * s**3 * f + 2 * (s - 1) * f * f + (degrees - 1) * f * f)
+
+
+@pytest.mark.parametrize(("name", "extras"), [("painn:16,3", _painn_extras), ("so3net:16,3", _so3net_extras)])
+def test_products_are_those_that_pytorch_executes(name, extras):
+    model, n_atoms = benchmark_model(name), 5
     config, first_second = model.config, np.triu_indices(n_atoms, 1)
     pairs = [torch.as_tensor(x) for x in first_second]
     vectors = torch.as_tensor(molecule().positions[first_second[1]] - molecule().positions[first_second[0]]).float()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network_of(model)(torch.zeros(n_atoms, dtype=torch.long), *pairs, vectors)
-    f, hidden = config.n_features, config.readout_hidden
-    filters = 2 * len(vectors) * config.n_rbf * config.n_interactions * 3 * f
-    needless = 2 * n_atoms * (f * f + 3 * f * f + f * f)
-    last_layer = 2 * n_atoms * hidden  # a vector product: too small to count
-    forward = n_atoms * flops(painn_products(config)) // 2
-    assert counter.get_total_flops() - filters - needless - last_layer == forward
+    last_layer = 2 * n_atoms * config.readout_hidden  # a vector product: too small to count
+    forward = n_atoms * flops(PRODUCTS[name_of(config)](config)) // 2
+    assert counter.get_total_flops() - extras(config, n_atoms, len(vectors)) - last_layer == forward
 
 
 @pytest.mark.parametrize(("beads", "threads"), [(1, 1), (8, 2), (32, 2)])
@@ -124,7 +136,7 @@ def test_floor_at_one_rate(beads, threads):
             m, k, n = map(int, shape.split("x"))
             return 2 * m * k * n / 100e3
 
-    products = painn_products(benchmark_model("painn:64,3").config)
+    products = PRODUCTS["painn"](benchmark_model("painn:64,3").config)
     expected = 20 * beads * flops(products) / 100e9 / threads * 1e3
     assert floor_ms(products, 20, beads, threads, AtOneRate()) == pytest.approx(expected, rel=1e-12)
 
