@@ -25,9 +25,12 @@ def describe(model: Model) -> str:
 def as_text(name: str, path: Path, model: Model) -> str:
     """One screen: architecture, size, domain, origin, errors."""
     metadata, numbers = model.metadata, sum(array.size for array in model.weights.values())
+    dtype = max(
+        model.weights.values(), key=lambda array: array.size
+    ).dtype  # constant energies are float64 in every model
     rows = [
         ["network", describe(model)],
-        ["numbers", f"{numbers} in {next(iter(model.weights.values())).dtype}, {path.stat().st_size / 1e6:.2f} MB"],
+        ["numbers", f"{numbers} in {dtype}, {path.stat().st_size / 1e6:.2f} MB"],
         ["domain", _domain(model.domain)],
         ["made from", _origin(metadata.get("provenance", {}))],
     ]

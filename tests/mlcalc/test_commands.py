@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from ase.optimize import BFGS
 from mlcalc.architectures import architecture_of
 from mlcalc.cli import main
 from mlcalc.model_file import load_model, save_model, shipped_models
+from mlcalc.model_summary import as_text
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
 
@@ -82,6 +84,16 @@ def test_shipped_models_are_listed(capsys):
     printed = capsys.readouterr().out.splitlines()
     for name, line in zip(shipped_models(), printed, strict=True):
         assert line.startswith(f"{name}: {architecture_of(load_model(name).config).title} (")
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_info_names_the_precision_of_the_weights(folder, last):
+    """Constant energies are float64 in every model, wherever they stand among the weights."""
+    model = random_model(SCHNETPACK_DIALECT, dtype=np.float32)
+    model.weights["energy_shift"] = model.weights["energy_shift"].astype(np.float64)
+    weights = dict(sorted(model.weights.items(), key=lambda item: (item[0] == "energy_shift") == last))
+    save_model(model, "m.safetensors")
+    assert "in float32" in as_text("m", Path("m.safetensors"), replace(model, weights=weights))
 
 
 def test_every_help_has_an_example():
