@@ -18,11 +18,11 @@ from md.dynamics.ring_polymer import RingPolymer, thermal_ring_polymer
 from md.observables.estimators import conserved
 from md.simulation import Dynamics, simulate
 from mlcalc import load_model
-from mlcalc.architectures.schnet.kernel import SchNetKernel
 from mlcalc.common.files import write_atomically
 from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned, with_error
 from mlcalc.common.threads import single_threaded_blas
+from mlcalc.potential import Potential, build_potential
 
 EVERY = 20  # steps between records
 TEMPERATURE_K, TIMESTEP_FS = 300.0, 0.5
@@ -35,10 +35,12 @@ def main() -> int:
     model, structure = load_model(options.model), read(options.structure)
     steps, rows, series = round(1000 * options.length / TIMESTEP_FS), [], {}
     with single_threaded_blas():
-        start = thermalised(SchNetKernel(model, structure.numbers, "float64"), structure, options.beads, options.seed)
+        start = thermalised(
+            build_potential(model, structure.numbers, "float64"), structure, options.beads, options.seed
+        )
         for precision in ("float32", "float64"):
             state = RingPolymer(*(array.copy() for array in start[:4]))
-            series[precision] = energies(SchNetKernel(model, structure.numbers, precision), state, steps, precision)
+            series[precision] = energies(build_potential(model, structure.numbers, precision), state, steps, precision)
             rows.append({"precision": precision, "beads": options.beads, "model": options.model, "length_ps": options.length}
                         | drift(series[precision], len(structure)))  # fmt: skip
     options.output.mkdir(parents=True, exist_ok=True)
@@ -62,20 +64,20 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def thermalised(kernel: SchNetKernel, structure, n_beads: int, seed: int) -> RingPolymer:
+def thermalised(potential: Potential, structure, n_beads: int, seed: int) -> RingPolymer:
     """A ring polymer after 5 ps with PILE-L."""
     rng = np.random.default_rng(seed)
     state = thermal_ring_polymer(structure.positions, structure.get_masses(), n_beads, TEMPERATURE_K, rng)
     dynamics = Dynamics(TEMPERATURE_K, TIMESTEP_FS)
-    for _ in simulate(state, kernel, dynamics, rng, THERMALISATION_STEPS, THERMALISATION_STEPS):
+    for _ in simulate(state, potential, dynamics, rng, THERMALISATION_STEPS, THERMALISATION_STEPS):
         pass
     return state
 
 
-def energies(kernel: SchNetKernel, state: RingPolymer, steps: int, label: str) -> np.ndarray:
+def energies(potential: Potential, state: RingPolymer, steps: int, label: str) -> np.ndarray:
     """(n, 2) time in ps and conserved quantity in eV of a microcanonical trajectory."""
     dynamics, records = Dynamics(TEMPERATURE_K, TIMESTEP_FS, thermostat="none"), []
-    for sample in simulate(state, kernel, dynamics, np.random.default_rng(0), steps, EVERY):
+    for sample in simulate(state, potential, dynamics, np.random.default_rng(0), steps, EVERY):
         records.append((1e-3 * sample.time_fs, conserved(sample)))
         if sample.step % 20_000 == 0:
             print(f"{label}: {records[-1][0]:.0f} ps", file=sys.stderr, flush=True)

@@ -19,6 +19,7 @@ from mlcalc.model_file import save_model
 from mlcalc.potential import build_potential
 from mlcalc.torch_potential import network_of
 from tests.benchmarks import __main__ as benchmarks
+from tests.benchmarks import drift as energy_drift
 from tests.benchmarks.floor import PRODUCTS, floor_ms, flops
 from tests.benchmarks.pareto import draw, front
 from tests.benchmarks.pareto import main as pareto
@@ -181,3 +182,18 @@ def test_pareto_writes_table_numbers_and_figure(tmp_path, monkeypatch, capsys):
     assert "made the labels" in (tmp_path / "out" / "pareto.txt").read_text()
     assert all((tmp_path / "out" / f"pareto.{kind}").stat().st_size for kind in ("png", "svg"))
     assert draw(rows, "x").axes
+
+
+def test_drift_is_measured_of_other_networks_than_schnets(tmp_path, monkeypatch):
+    """Both precisions conserve the energy of a short run."""
+    structure = molecule()
+    structure.set_masses(np.full(len(structure), 1e6))
+    write(tmp_path / "c5.xyz", structure, columns=["symbols", "positions", "masses"])
+    save_model(benchmark_model("painn:8,2"), tmp_path / "m.safetensors")
+    monkeypatch.setattr(energy_drift, "THERMALISATION_STEPS", 10)
+    given = ["drift", "--model", str(tmp_path / "m.safetensors"), "--structure", str(tmp_path / "c5.xyz")]
+    monkeypatch.setattr("sys.argv", [*given, "--beads", "2", "--length", "1", "-o", str(tmp_path / "out")])
+    assert energy_drift.main() == 0
+    rows = json.loads((tmp_path / "out/drift.json").read_text())
+    assert [row["precision"] for row in rows] == ["float32", "float64"]
+    assert all(row["fluctuation_meV_per_atom"] < 0.01 for row in rows)
