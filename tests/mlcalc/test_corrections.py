@@ -112,7 +112,7 @@ def test_corrections_and_labels_in_full_do_not_mix(corrections, tmp_path, capsys
 
 @pytest.mark.parametrize("mark", [3, np.array([1, 2])])
 def test_a_mark_that_is_no_text(tmp_path, mark):
-    """A number or a list in the comment line is the name of an engine that nobody has, not a traceback."""
+    """Numbers and lists in the comment line are read as names of engines: they are refused by name, without a traceback."""
     frames = [atoms.copy() for atoms in ethanes(2)]
     for atoms, labelled in zip(frames, ethanes(2), strict=True):
         atoms.calc, atoms.info["correction_to"] = labelled.calc, mark

@@ -1,7 +1,7 @@
 """Sums over components with the coefficients of Clebsch and Gordan, as straight-line code on vectors of features.
 
-The tables are constants of the code, made anew for each lmax, which the number of vectors in an argument tells. A tuple of one
-vector stands for features of which only the scalars, s = 0, differ from zero, or are needed.
+Coefficients are constants of the compiled code. Each lmax has code of its own; the number of vectors in an argument determines it.
+A tuple of one vector holds the scalars, s = 0, where all other components are zero or not needed.
 """
 
 from math import isqrt
