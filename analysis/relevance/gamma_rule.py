@@ -66,12 +66,20 @@ class GammaRule:
         less = positive @ self._down + negative @ self._up + np.minimum(d.bias, 0.0)
         return d.before + self._gamma * np.where(d.before > 0.0, more, less)
 
+    def of_all_inputs(self) -> np.ndarray:
+        """(N, out) Σ_k a_k m(a_k) for m = 1: what the inputs together receive, the rest being the bias's."""
+        return self._slope * (self._strengthened() - self._of_bias())
+
+    def _of_bias(self) -> np.ndarray:
+        """b̃, (N, out)."""
+        bias, positive = self._dense.bias, self._dense.before > 0.0
+        return bias + self._gamma * np.where(positive, np.maximum(bias, 0.0), np.minimum(bias, 0.0))
+
     def _larger(self) -> np.ndarray:
         """The larger of Σ c̃ and b̃, or the smaller where z < 0, (N, out)."""
-        d = self._dense
-        of_bias = d.bias + self._gamma * np.where(d.before > 0.0, np.maximum(d.bias, 0.0), np.minimum(d.bias, 0.0))
-        of_terms = self._strengthened() - of_bias
-        return np.where(d.before > 0.0, np.maximum(of_terms, of_bias), np.minimum(of_terms, of_bias))
+        of_bias = self._of_bias()
+        of_terms, positive = self._strengthened() - of_bias, self._dense.before > 0.0
+        return np.where(positive, np.maximum(of_terms, of_bias), np.minimum(of_terms, of_bias))
 
     def __call__(self, atoms: np.ndarray, m: np.ndarray) -> np.ndarray:
         """Apply the rule, see the class."""

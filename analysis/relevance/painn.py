@@ -62,6 +62,7 @@ class PaiNNSteps:
     def __init__(self, blocks: tuple[Block, ...], gammas: Sequence[float], rule: str = "conserving"):
         self._blocks = blocks
         self._contexts = [GammaRule(block.context, gamma) for block, gamma in zip(blocks, gammas, strict=True)]
+        self._sent = self._contexts[0].of_all_inputs() @ blocks[0].messages
         self._mixings = [GammaRule(block.mixing, gamma) for block, gamma in zip(blocks, gammas, strict=True)]
 
     def leave(self, layer: int, atoms: np.ndarray, m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -80,8 +81,8 @@ class PaiNNSteps:
         return self._contexts[layer](atoms, moved @ self._blocks[layer].messages.T)
 
     def finish(self, atoms: np.ndarray, moved: np.ndarray) -> np.ndarray:
-        """As in Steps."""
-        return np.einsum("nf,nf->n", self.arrive(0, atoms, moved), self._blocks[0].context.inputs[atoms])
+        """As in Steps: ``arrive`` times the embedding, summed over it beforehand."""
+        return np.einsum("nf,nf->n", moved, self._sent[atoms])
 
 
 RULES = LayerRules(blocks, PaiNNSteps)

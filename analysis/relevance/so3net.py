@@ -99,9 +99,12 @@ class SO3netSteps:
         """As in Steps: Σ_s A_s∘q_s; the harmonics of odd degree change sign with the direction."""
         block, half = self._blocks[layer], edges // 2
         y = block.harmonics[half] * np.where((edges % 2)[:, None], self._parity, 1.0)
-        by_component = q.reshape(len(q), len(self._degrees), block.value.shape[1]) * y[:, :, None]
-        starts = np.arange(self._degrees[-1] + 1) ** 2  # first component of each degree
-        return (np.add.reduceat(by_component, starts, axis=1) * block.filters[half]).sum(axis=1)
+        q = q.reshape(len(q), len(self._degrees), block.value.shape[1])
+        moved = np.zeros((len(q), q.shape[2]))
+        for degree in range(block.filters.shape[1]):
+            of_degree = slice(degree**2, (degree + 1) ** 2)
+            moved += np.einsum("nsf,ns->nf", q[:, of_degree], y[:, of_degree]) * block.filters[half, degree]
+        return moved
 
     def arrive(self, layer: int, atoms: np.ndarray, moved: np.ndarray) -> np.ndarray:
         """As in Steps: what arrives are features."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms, units
 from ase.build import bulk, molecule
 from ase.io import read
@@ -29,8 +30,8 @@ from mlcalc.architectures.so3net.config import SO3netConfig
 from mlcalc.importers.schnet_tf import import_schnet_tf
 from mlcalc.model_file import save_model
 from mlcalc.priors import AngularPrior, Repulsion
-from mlcalc.torch_potential import model_of, new_network
-from tests.benchmarks.relevance import GAMMA, relevance_of_walk
+from mlcalc.torch_potential import model_of, network_of, new_network
+from tests.analysis.relevance_twins import schnet_walk
 from tests.conftest import ORIGINAL_DIALECT, SCHNETPACK_DIALECT, random_model
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "schnet_tf_c20"
@@ -108,11 +109,12 @@ def test_walks_by_rules_written_out(shaken, gamma):
 
 
 def test_walks_by_automatic_differentiation(shaken):
-    """The peer of the benchmark: one pass through PyTorch for each walk, the rules as factors of 1."""
-    t = trace(*shaken)
-    walks = walk_relevances(Rules(t, GAMMA))
+    """One pass through PyTorch for each walk, the rules as factors of 1."""
+    t, network = trace(*shaken), network_of(shaken[0], torch.float64)
+    walks = walk_relevances(Rules(t, 0.1))
     for k in np.random.default_rng(7).choice(len(walks.relevance), 20, replace=False):
-        assert relevance_of_walk(t, walks.atoms[k]) == pytest.approx(walks.relevance[k], rel=1e-10)
+        expected = schnet_walk(network, t, [0.1] * 3, None, walks.atoms[k])
+        assert expected == pytest.approx(walks.relevance[k], rel=1e-10)
 
 
 @pytest.mark.parametrize("gamma", GAMMAS)
