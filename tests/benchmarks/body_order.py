@@ -17,6 +17,8 @@ prior is c_2 and its cosine −c_1/2c_2: c_0 belongs to a density, which the net
 
 import argparse
 import sys
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -41,7 +43,8 @@ def main() -> int:
     unknown = read(options.test, ":")
     designs = {}
     for name, frames in (("fit", known), ("test", unknown)):
-        designs[name] = np.stack([design(atoms, options) for atoms in tqdm(frames, desc=name, disable=None)])
+        terms = partial(energies, options=options)
+        designs[name] = np.stack([design(atoms, terms) for atoms in tqdm(frames, desc=name, disable=None)])
     targets = {"fit": np.stack([a.get_forces().ravel() for a in known])}
     targets["test"] = np.stack([a.get_forces().ravel() for a in unknown])
     per_power = options.radial * (options.radial + 1) // 2
@@ -96,12 +99,27 @@ def radial(r: torch.Tensor, first: float, cutoff: float, n: int) -> torch.Tensor
     )
 
 
+def vectors_of(positions: torch.Tensor, pairs) -> torch.Tensor:
+    """(n_pairs, 3) Å, differentiable."""
+    return positions[pairs.second] - positions[pairs.first] + torch.from_numpy(pairs.shift)
+
+
+def functions_of_pairs(r: torch.Tensor) -> torch.Tensor:
+    """(n_pairs, PAIR_FUNCTIONS)"""
+    return radial(r, SHORTEST_A, PAIR_CUTOFF_A, PAIR_FUNCTIONS)
+
+
+def energies_of_pairs(positions: torch.Tensor, pairs) -> torch.Tensor:
+    """The terms of the coefficients of pairs."""
+    return functions_of_pairs(torch.linalg.vector_norm(vectors_of(positions, pairs), dim=1)).sum(0)
+
+
 def energies(positions: torch.Tensor, pairs, options: argparse.Namespace) -> torch.Tensor:
     """The terms of the coefficients: pairs, then triples by power of the cosine, then the prior's by power of the cosine."""
     first, second = torch.from_numpy(pairs.first), torch.from_numpy(pairs.second)
-    vectors = positions[second] - positions[first] + torch.from_numpy(pairs.shift)
+    vectors = vectors_of(positions, pairs)
     r = torch.linalg.vector_norm(vectors, dim=1)
-    found = [radial(r, SHORTEST_A, PAIR_CUTOFF_A, PAIR_FUNCTIONS).sum(0)]
+    found = [functions_of_pairs(r).sum(0)]
     near = r < max(options.cutoff, options.angle_cutoff)
     first, second, vectors, r = first[near], second[near], vectors[near], r[near]
     centre = torch.cat([first, second])
@@ -130,11 +148,11 @@ def products(
     return found
 
 
-def design(atoms, options) -> np.ndarray:
-    """(3N, n_coefficients): forces of every term of the energy."""
+def design(atoms, energies: Callable) -> np.ndarray:
+    """(3N, n_coefficients): forces of every term of the energy, a function of positions (N, 3) and half pairs."""
     pairs = half_pairs(atoms.get_positions(), PAIR_CUTOFF_A, atoms.cell.array, atoms.pbc)
     positions = torch.tensor(atoms.get_positions(), requires_grad=True)
-    terms = energies(positions, pairs, options)
+    terms = energies(positions, pairs)
     return np.stack([-torch.autograd.grad(t, positions, retain_graph=True)[0].numpy().ravel() for t in terms], axis=1)
 
 
