@@ -3,7 +3,8 @@
     python -m tests.benchmarks.drift --model c20 --beads 8 --length 100 -o runs/drift
 
 Both precisions start from one thermalised state. A line is fitted to the conserved quantity; its slope is the drift, and the
-residual is the fluctuation due to the time step. Writes a table, JSON and a figure.
+residual is the fluctuation due to the time step. The error of the slope takes the means of blocks as independent: if the quantity
+wanders it is too small, which the figure shows. Writes a table, JSON and a figure.
 """
 
 import argparse
