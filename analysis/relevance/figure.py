@@ -82,22 +82,29 @@ def _relevance_over(axes: Axes, series: list[tuple[Binned, dict[str, Density], s
             twin.plot(middle, density.value, color=color, ls=_STYLES[kind], lw=0.8, alpha=0.6)
             if kind == "beads":
                 twin.fill_between(middle, density.value, color=color, alpha=0.1, lw=0)
-        drawn = binned.counts.sum(axis=0) >= _FEWEST_ENTRIES
-        value, error = np.where(drawn, binned.mean, np.nan), np.where(drawn, binned.error, np.nan)
-        axes.plot(binned.centres, value, color=color, lw=1.6, label=label)
-        axes.fill_between(binned.centres, value - error, value + error, color=color, alpha=0.3, lw=0)
+        draw_binned(axes, binned, color, label)
     for kind in series[0][1] if series[0][2] else ():
         axes.plot([], [], color=_GREY, ls=_STYLES[kind], lw=0.8, label=f"pairs of {_NAMES[kind]}")
     twin.set_ylim(bottom=0)
     axes.axhline(0.0, color="0.3", lw=0.6)
+    axes.set_xlim(*occupied([binned for binned, *_ in series]))
+
+
+def draw_binned(axes: Axes, binned: Binned, color: str, label: str) -> None:
+    """Means with a band of ±1 standard error, where bins have entries enough."""
+    drawn = binned.counts.sum(axis=0) >= _FEWEST_ENTRIES
+    value, error = np.where(drawn, binned.mean, np.nan), np.where(drawn, binned.error, np.nan)
+    axes.plot(binned.centres, value, color=color, lw=1.6, label=label)
+    axes.fill_between(binned.centres, value - error, value + error, color=color, alpha=0.3, lw=0)
+
+
+def occupied(curves: list[Binned]) -> tuple[float, float]:
+    """The range of bins that are drawn."""
     limits = []
-    for binned, *_ in series:
-        occupied = np.flatnonzero(binned.counts.sum(axis=0) >= _FEWEST_ENTRIES)
-        limits += [
-            binned.edges[occupied[0] if len(occupied) else 0],
-            binned.edges[occupied[-1] + 1 if len(occupied) else -1],
-        ]
-    axes.set_xlim(min(limits), max(limits))
+    for binned in curves:
+        bins = np.flatnonzero(binned.counts.sum(axis=0) >= _FEWEST_ENTRIES)
+        limits += [binned.edges[bins[0] if len(bins) else 0], binned.edges[bins[-1] + 1 if len(bins) else -1]]
+    return min(limits), max(limits)
 
 
 def _bars(axes: Axes, found: list[RunRelevance]) -> None:

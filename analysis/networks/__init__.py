@@ -1,0 +1,1 @@
+"""What several networks have learned about the same liquids, side by side."""

@@ -1,0 +1,164 @@
+"""Tables and figures of the comparison of networks."""
+
+from itertools import cycle
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.figures import OKABE_ITO, STYLE, rendered, write_beside
+from analysis.liquid.pair_density import Density
+from analysis.networks.comparison import AtomsStructure, Explained, at
+from analysis.relevance.along_run import RunRelevance
+from analysis.relevance.figure import draw_binned, occupied
+from mlcalc.common.files import write_atomically
+from mlcalc.common.json_text import to_json
+from mlcalc.common.tables import aligned, with_error
+
+TRIANGLE, TETRAHEDRON = 57.0, 109.5  # degrees: the commonest angle of three neighbours, and the angle of a tetrahedron
+_GREY = "0.45"
+_SURE = 2.0  # standard errors from zero: a sign that counts
+
+
+def quantities(item: RunRelevance) -> dict[str, tuple[float, float]]:
+    """Numbers of a run, meV, by name, each with its standard error: sums by order a bead, and points of the curves."""
+    scale, g = 1e3 / len(item.run.structure), item.distances["beads"]
+    found = {}
+    for order, values in item.orders.items():
+        found[f"order {order.replace('more than', '>')}"] = (
+            scale * values.mean(),
+            scale * values.std(ddof=1) / np.sqrt(len(values)),
+        )
+    marks = {
+        "pair": at(item.pairs, float(_middle(g)[g.value.argmax()])),
+        f"{TRIANGLE:g}°": at(item.triples, TRIANGLE),
+        f"{TETRAHEDRON:g}°": at(item.triples, TETRAHEDRON),
+    }
+    return found | {name: (1e3 * value, 1e3 * error) for name, (value, error) in marks.items()}
+
+
+def as_text(found: list[Explained]) -> str:
+    """A row for every run and γ, then what all of them agree on."""
+    rows, header = [], []
+    for item in found:
+        for explained in item.by_gamma:
+            numbers = quantities(explained)
+            header = ["R / meV", "network", "γ", *numbers]
+            rows.append(
+                [item.liquid, item.network, f"{explained.gamma:g}", *(with_error(*pair) for pair in numbers.values())]
+            )
+    frames = found[0].by_gamma[0].frames
+    lines = [
+        aligned(header, rows, left=2),
+        "Orders: ΣR a bead. Pair: at the maximum of g(r). Angles: triples whose two sides are shorter than the first shell.",
+        f"{frames} frames of each run; ±: one standard error over frames.\n",
+    ]
+    liquids = list(dict.fromkeys(item.liquid for item in found))
+    agreed = [[name, *(_signs(found, liquid, name) for liquid in liquids)] for name in header[3:]]
+    lines.append(aligned(["sign, over networks and γ", *liquids], agreed, left=1))
+    lines.append(f"0: within {_SURE:g} standard errors.")
+    return "\n".join(lines)
+
+
+def _signs(found: list[Explained], liquid: str, name: str) -> str:
+    """Such as "− in all 6" or "+ in 4, 0 in 2"."""
+    pairs = np.array(
+        [quantities(explained)[name] for item in found if item.liquid == liquid for explained in item.by_gamma]
+    )
+    signs = np.sign(pairs[:, 0]) * (np.abs(pairs[:, 0]) > _SURE * pairs[:, 1])
+    counts = [(mark, int((signs == sign).sum())) for mark, sign in (("+", 1), ("−", -1), ("0", 0))]
+    several = sum(count > 0 for _, count in counts) > 1
+    return ", ".join(f"{mark} in {'' if several else 'all '}{count}" for mark, count in counts if count)
+
+
+def as_json(found: list[Explained]) -> str:
+    """The table's numbers."""
+    return to_json({
+        "runs": [
+            {
+                "liquid": item.liquid, "network": item.network, "folder": str(explained.run), "gamma": explained.gamma,
+                "rule": explained.rule, "frames": explained.frames, "shell_A": explained.shell,
+                "numbers": {name: {"value": float(v), "error": float(e)} for name, (v, e) in quantities(explained).items()},
+            }
+            for item in found for explained in item.by_gamma
+        ]
+    }, indent=1)  # fmt: skip
+
+
+def pairs_figure(found: list[Explained], atoms: dict[str, AtomsStructure]) -> Figure:
+    """g(r) of atoms and beads with 2-body relevance: rows are networks, columns liquids."""
+
+    def draw(axes: Axes, item: Explained) -> None:
+        densities = [(item.by_gamma[0].distances["beads"], "beads", "-")]
+        if item.liquid in atoms:
+            densities.append((atoms[item.liquid].g, "atoms", "--"))
+        _draw(axes, item, [explained.pairs for explained in item.by_gamma], densities, "g(r)")
+
+    return _grid(found, draw, "distance r / Å", "2-body relevance / meV")
+
+
+def triples_figure(found: list[Explained]) -> Figure:
+    """Angles between neighbours with 3-body relevance, in the same order."""
+
+    def draw(axes: Axes, item: Explained) -> None:
+        angles = [(item.by_gamma[0].angles, "beads", "-")]
+        _draw(axes, item, [explained.triples for explained in item.by_gamma], angles, "angles, degree$^{-1}$")
+
+    return _grid(found, draw, "angle between neighbours / degree", "3-body relevance / meV")
+
+
+def _grid(found: list[Explained], draw, x: str, y: str) -> Figure:
+    networks, liquids = (list(dict.fromkeys(getattr(item, name) for item in found)) for name in ("network", "liquid"))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(3.6 * len(liquids) + 0.4, 2.3 * len(networks) + 0.6), layout="constrained")
+        panels = figure.subplots(len(networks), len(liquids), squeeze=False)
+        for axes in panels.flat:
+            axes.set_visible(False)
+        for item in found:
+            axes = panels[networks.index(item.network), liquids.index(item.liquid)]
+            axes.set_visible(True)
+            draw(axes, item)
+            axes.set_title(f"{item.liquid}, {item.network}")
+        for column in panels.T:
+            [axes for axes in column if axes.get_visible()][-1].set_xlabel(x)
+        for axes in panels[:, 0]:
+            axes.set_ylabel(y)
+        figure.legend(
+            *next(a for a in panels.flat if a.get_visible()).get_legend_handles_labels(),
+            loc="outside upper center",
+            ncols=5,
+        )
+    return figure
+
+
+def _draw(axes: Axes, item: Explained, curves: list, densities: list[tuple[Density, str, str]], name: str) -> None:
+    """Relevances for every γ over the distributions, which have an axis of their own."""
+    twin = axes.twinx()
+    twin.set_zorder(axes.get_zorder() - 1)
+    axes.patch.set_visible(False)
+    twin.spines["right"].set_visible(True)
+    twin.set_ylabel(name, color=_GREY)
+    for density, label, style in densities:
+        twin.plot(_middle(density), density.value, color=_GREY, ls=style, lw=1.0)
+        low, high = density.value - density.error, density.value + density.error
+        twin.fill_between(_middle(density), low, high, color=_GREY, alpha=0.3, lw=0)
+        axes.plot([], [], color=_GREY, ls=style, lw=1.0, label=label)
+    twin.set_ylim(bottom=0.0)
+    for binned, explained, color in zip(curves, item.by_gamma, cycle(OKABE_ITO), strict=False):
+        draw_binned(axes, binned._replace(sums=1e3 * binned.sums), color, f"γ = {explained.gamma:g}")
+    axes.axhline(0.0, color="0.3", lw=0.6)
+    axes.set_xlim(occupied(curves)[0], densities[0][0].edges[-1])
+
+
+def _middle(density: Density) -> np.ndarray:
+    return 0.5 * (density.edges[1:] + density.edges[:-1])
+
+
+def write_files(found: list[Explained], atoms: dict[str, AtomsStructure], figure_path: Path) -> list[Path]:
+    """Write table (TXT), figures (PNG; SVG of the first) and numbers (JSON) beside each other; returns their paths."""
+    triples = figure_path.with_stem(f"{figure_path.stem}-triples")
+    paths = write_beside(figure_path, pairs_figure(found, atoms), as_text(found), as_json(found))
+    write_atomically(triples, rendered(triples_figure(found), "png"))
+    return [*paths, triples]
