@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -116,6 +116,12 @@ def read_dataset(
     )
 
 
+def said_of(info: dict, key: str) -> Any:
+    """What the ``info`` of a frame says under a key, also within the tables of a row of an ASE database; None for nothing."""
+    tables = (info, *(info.get(name) or {} for name in ("key_value_pairs", "data")))
+    return next((table[key] for table in tables if key in table), None)
+
+
 def frame_weights(dataset: Dataset, key: str) -> np.ndarray:
     """(n_frames,) weights in the loss that the frames give under a key of their ``info``.
 
@@ -124,8 +130,7 @@ def frame_weights(dataset: Dataset, key: str) -> np.ndarray:
     """
     weights = []
     for k, info in enumerate(dataset.info):
-        tables = info, info.get("key_value_pairs") or {}  # the latter from ASE's databases
-        value = next((table[key] for table in tables if key in table), None)
+        value = said_of(info, key)
         weight = np.asarray(value)
         if weight.dtype.kind not in "iuf" or weight.size != 1 or not 0.0 < weight.reshape(()) < np.inf:
             source = dataset.sources[k]

@@ -10,7 +10,7 @@ from mlcalc.common.errors import InputError
 from mlcalc.geometry.domain import check_elements, pair_limits, pair_name
 from mlcalc.geometry.pairs import half_pairs
 from mlcalc.structures.electronic_state import check_state
-from mlcalc.training.dataset import Dataset
+from mlcalc.training.dataset import Dataset, said_of
 
 _ISOTOPE_U = 0.1  # a bead whose mass is nearer than this to that of its element counts as an atom
 
@@ -59,7 +59,7 @@ def corrected_engine(dataset: Dataset) -> str | None:
     Raises:
         InputError: The frames differ in it.
     """
-    marks = [info.get("correction_to") for info in dataset.info]
+    marks = [said_of(info, "correction_to") for info in dataset.info]
     counts = Counter(None if mark is None else str(mark) for mark in marks)
     if len(counts) > 1:
         said = ", ".join(

@@ -6,6 +6,7 @@ from ase.build import molecule
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.db import connect
 from ase.io import read, write
 
 from md.cli import main as rpmd
@@ -119,6 +120,16 @@ def test_a_mark_that_is_no_text(tmp_path, mark):
     write(tmp_path / "marked.xyz", frames)
     dataset = read_dataset([tmp_path / "marked.xyz"])
     assert corrected_engine(dataset) == str(mark)
+
+
+@pytest.mark.parametrize("place", ["key_value_pairs", "data"])
+def test_a_mark_in_an_ase_database(corrections, tmp_path, place):
+    """It is found in either table of a row."""
+    with connect(tmp_path / "correction.db") as database:
+        for atoms in read(corrections, ":"):
+            mark = {"correction_to": atoms.info["correction_to"]}
+            database.write(atoms, **(mark if place == "key_value_pairs" else {"data": mark}))
+    assert corrected_engine(read_dataset([tmp_path / "correction.db"])) == "ase:emt"
 
 
 def test_the_sum_is_the_engine_and_the_network(correction, tmp_path):
