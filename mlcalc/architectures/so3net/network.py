@@ -69,14 +69,20 @@ class Interaction(nn.Module):
         self.gating = nn.Linear(f, of_degrees)
 
     def forward(self, x: Tensor, filters: Tensor, couplings: Tensor, product: Product, pairs: tuple[Tensor, Tensor]):
-        """Update x (N, S, F) by filters (n_pairs, L, F) and Product.couplings of half pairs."""
-        delta = torch.zeros_like(x)
+        """Update x by filters (n_pairs, L, F) and Product.couplings of half pairs.
+
+        x is (N, S, F), or (N, 1, F) for scalars alone: in the first block others are 0, and not worth the largest products.
+        """
+        n_components, sent = couplings.shape[1], x.shape[1]
+        of_sent = couplings.unflatten(2, (-1, n_components))[..., :sent].flatten(2)
+        delta = x.new_zeros(len(x), n_components, x.shape[2])
         for (receiver, sender), of_direction in ((pairs, filters), (pairs[::-1], filters * product.parity[:, None])):
             terms = of_direction[:, :, None] * x.index_select(0, sender)[:, None]
-            delta = delta.index_add(0, receiver, couplings @ terms.flatten(1, 2))
+            delta = delta.index_add(0, receiver, of_sent @ terms.flatten(1, 2))
         delta = self.mixings[1](delta + product(delta, self.mixings[0](delta)))
         gates = torch.sigmoid(self.gating(delta[:, 0])).unflatten(1, (product.lmax + 1, -1))
-        return x + self.mixings[2](delta * gates.index_select(1, product.of_degree))
+        change = self.mixings[2](delta * gates.index_select(1, product.of_degree))
+        return nn.functional.pad(x, (0, 0, 0, n_components - sent)) + change
 
 
 class SO3net(Network):
@@ -103,8 +109,7 @@ class SO3net(Network):
         distance = torch.linalg.vector_norm(vectors, dim=1)
         couplings = self.product.couplings(vectors / distance[:, None])
         radial, ending = self.radial_basis(distance), cosine_cutoff(distance, self.config.cutoff)[:, None]
-        scalars = self.embedding(species)[:, None]
-        x = nn.functional.pad(scalars, (0, 0, 0, (self.config.lmax + 1) ** 2 - 1))
+        x = self.embedding(species)[:, None]
         for block in self.interactions:
             filters = (block.filter_net(radial) * ending).unflatten(1, (self.config.lmax + 1, -1))
             x = block(x, filters, couplings, self.product, (first, second))
