@@ -15,7 +15,7 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-from ase.io import read
+from ase.io import read, write
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
@@ -38,7 +38,9 @@ def main() -> int:
     """Evaluate, measure, draw."""
     options = _options()
     models = _named(options.models)
-    rows = [_errors(label, name, options.test) for label, name in models.items()]
+    with tempfile.TemporaryDirectory() as folder:
+        tests = [chosen(test, options.where, Path(folder)) for test in options.test]
+        rows = [_errors(label, name, tests) for label, name in models.items()]
     for row, cost in zip(rows, _costs(models, options), strict=True):
         row |= cost
     options.output.mkdir(parents=True, exist_ok=True)
@@ -55,6 +57,13 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", metavar="MODEL", help="name, path or LABEL=NAME")
     parser.add_argument("--test", nargs="+", type=Path, required=True, metavar="FILE", help="labelled structures")
+    parser.add_argument(
+        "--where",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="only structures that say so, such as beads=8; a text needs to begin so",
+    )
     parser.add_argument("--structure", default="inputs/c20/c20.xyz", help="molecule of the timings")
     parser.add_argument("--beads", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
@@ -75,6 +84,22 @@ def _named(given: list[str]) -> dict[str, str]:
             raise InputError(f"model {text!r}: another model is called {label!r} too; write LABEL={name}")
         models[label] = name
     return models
+
+
+def chosen(test: Path, where: list[str], folder: Path) -> Path:
+    """A file with those structures of another that have these values in ``info``; InputError if there are none."""
+    if not where:
+        return test
+    pairs = [text.partition("=")[::2] for text in where]
+    frames = [atoms for atoms in read(test, ":") if all(_says(atoms.info.get(key), value) for key, value in pairs)]
+    if not frames:
+        raise InputError(f"{test}: no structure has {' and '.join(where)}")
+    write(folder / test.name, frames, format="extxyz")
+    return folder / test.name
+
+
+def _says(found, value: str) -> bool:
+    return found.startswith(value) if isinstance(found, str) else str(found) == value
 
 
 def _errors(label: str, name: str, tests: list[Path]) -> dict:

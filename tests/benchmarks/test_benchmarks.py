@@ -21,7 +21,7 @@ from mlcalc.torch_potential import network_of
 from tests.benchmarks import __main__ as benchmarks
 from tests.benchmarks import drift as energy_drift
 from tests.benchmarks.floor import PRODUCTS, floor_ms, flops
-from tests.benchmarks.pareto import draw, front
+from tests.benchmarks.pareto import chosen, draw, front
 from tests.benchmarks.pareto import main as pareto
 from tests.benchmarks.peer_process import in_agreement, run_peer
 from tests.benchmarks.problem import benchmark_case, benchmark_model, write_problem
@@ -164,16 +164,22 @@ def test_front_is_what_nothing_beats():
 
 
 def test_pareto_writes_table_numbers_and_figure(tmp_path, monkeypatch, capsys):
-    """Labels by one of the models: it has no error."""
+    """Labels by one of the models: it has no error on the structures that are chosen."""
     models, atoms = {}, molecule()
     for name in SMALL:
         models[name] = tmp_path / f"{name[:2]}.safetensors"
         save_model(benchmark_model(name), models[name])
     labels = build_potential(benchmark_model(SMALL[0]), atoms.numbers, backend="torch")(atoms.positions[None])
     atoms.info["energy"], atoms.arrays["forces"] = float(labels[0][0]), labels[1][0]
-    write(tmp_path / "test.xyz", [atoms] * 2, format="extxyz")
+    hot = atoms.copy()
+    atoms.info["temperature_K"], hot.info["temperature_K"] = 300.0, 600.0
+    hot.info["energy"], hot.arrays["forces"] = 0.0, np.ones((5, 3))
+    write(tmp_path / "test.xyz", [atoms, hot, atoms], format="extxyz")
     write(tmp_path / "start.xyz", atoms)
-    where = ["--test", tmp_path / "test.xyz", "--structure", tmp_path / "start.xyz", "-o", tmp_path / "out"]
+    with pytest.raises(InputError, match="no structure has temperature_K=100.0"):
+        chosen(tmp_path / "test.xyz", ["temperature_K=100.0"], tmp_path)
+    where = ["--where", "temperature_K=300.0"]
+    where += ["--test", tmp_path / "test.xyz", "--structure", tmp_path / "start.xyz", "-o", tmp_path / "out"]
     brief = ["--beads", 2, "--seconds", 0.01, "--repeats", 1]
     monkeypatch.setattr(sys, "argv", ["pareto", *map(str, [*models.values(), *where, *brief])])
     assert pareto() == 0
