@@ -62,7 +62,7 @@ def _options() -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="KEY=VALUE",
-        help="only structures that say so, such as beads=8; a text needs to begin so",
+        help="only structures that say so; texts need to begin so",
     )
     parser.add_argument("--structure", default="inputs/c20/c20.xyz", help="molecule of the timings")
     parser.add_argument("--beads", type=int, default=8)
