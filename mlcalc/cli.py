@@ -3,6 +3,7 @@
 import argparse
 
 from mlcalc.commands.coarse_grain import add_coarse_grain
+from mlcalc.commands.data import add_data
 from mlcalc.commands.evaluate import add_evaluate
 from mlcalc.commands.import_model import add_import
 from mlcalc.commands.info import add_info
@@ -16,7 +17,7 @@ from mlcalc.common.errors import run_command
 
 # In the order of the help.
 _COMMANDS = (
-    add_label, add_sample, add_coarse_grain, add_train, add_evaluate, add_modes, add_relax, add_import, add_info,
+    add_data, add_label, add_sample, add_coarse_grain, add_train, add_evaluate, add_modes, add_relax, add_import, add_info,
 )  # fmt: skip
 
 
