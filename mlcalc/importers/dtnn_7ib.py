@@ -35,6 +35,8 @@ _COUNTERS = {"global_step", "beta1_power", "beta2_power"}
 def import_dtnn_7ib(folder: str | Path, elements: tuple[str, ...] | None = None) -> Model:
     """The network of that checkpoint; energies are total energies in eV (mean per atom and atoms' energies included).
 
+    It knows energies at minima alone; its forces there are some eV/Å.
+
     Args:
         folder: The folder with one checkpoint (its ``.index``) and ``atomrefs.txt.npz``, or the path of the checkpoint without
             ``.index`` beside that file.
@@ -56,7 +58,7 @@ def import_dtnn_7ib(folder: str | Path, elements: tuple[str, ...] | None = None)
         raise InputError(f"{prefix}: not a checkpoint of DTNN_7ib ({str(error)[:200]})") from error
     check_weights(config, weights, str(prefix))
     provenance = {
-        "imported_from": "DTNN_7ib (TensorFlow) checkpoint, trained on U0 of QM9",
+        "imported_from": "DTNN_7ib (TensorFlow) checkpoint, trained on U0 at the minima of QM9: forces were never learnt",
         "checkpoint": f"{prefix.parent.name}/{prefix.name}",
         "energy": "total energy, mean per atom and energies of atoms included",
     }

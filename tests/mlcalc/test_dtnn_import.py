@@ -88,6 +88,8 @@ def test_command_writes_a_model(tmp_path, capsys):
     assert main(["import", "dtnn-7ib", place, "--elements", "H", "C", "-o", str(out)]) == 0
     assert "DTNN (256, 7), 60 factors, 30 Gaussians, all pairs, elements H C" in capsys.readouterr().out
     assert load_model(out).config.elements == (1, 6)
+    assert main(["info", str(out)]) == 0
+    assert "forces were never learnt" in capsys.readouterr().out
 
 
 WRONG = {
