@@ -34,6 +34,7 @@ mlcalc modes c20.xyz --engine cp2k:NAME
 mlcalc relax NAME --engine schnet:c20 -o out.xyz
 mlcalc info NAME
 mlcalc import schnet-tf NAME -o out.safetensors
+mlcalc import dtnn-7ib NAME -o out.safetensors
 mlcalc coarse-grain NAME -o out
 mlcalc coarse-grain liquid.toml -o out --set molecule=NAME
 mlcalc coarse-grain liquid.toml -o out --set force_field=['NAME']

@@ -1,12 +1,13 @@
 """The table of network architectures: a folder each, and a row here. Callers read the table and name none of them."""
 
-from mlcalc.architectures import painn, schnet, so3net
+from mlcalc.architectures import dtnn, painn, schnet, so3net
 from mlcalc.architectures.architecture import Architecture
 
 ARCHITECTURES: dict[str, Architecture] = {
     "schnet": schnet.ARCHITECTURE,
     "painn": painn.ARCHITECTURE,
     "so3net": so3net.ARCHITECTURE,
+    "dtnn": dtnn.ARCHITECTURE,
 }
 
 

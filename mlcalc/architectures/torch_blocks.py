@@ -16,7 +16,11 @@ def shifted_softplus(x: Tensor) -> Tensor:
     return nn.functional.softplus(x, threshold=40.0) - LOG_2
 
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"ssp": shifted_softplus, "silu": nn.functional.silu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "ssp": shifted_softplus,
+    "silu": nn.functional.silu,
+    "tanh": torch.tanh,
+}
 
 
 class Network(nn.Module):

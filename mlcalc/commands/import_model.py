@@ -27,7 +27,7 @@ def add_import(commands) -> None:
     parser.add_argument(
         "--elements", nargs="+", metavar="SYMBOL",
         help="elements of the training set, which checkpoints do not record (default: schnet-tf: C; schnetpack: the elements of "
-        "its single-atom energies, or all)",
+        "its single-atom energies, or all; dtnn-7ib: H C N O F)",
     )  # fmt: skip
     parser.add_argument("-o", "--output", required=True, metavar="MODEL.safetensors")
     parser.set_defaults(command=_import)

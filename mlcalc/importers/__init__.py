@@ -32,7 +32,14 @@ def _schnet_tf(source, elements, energy_unit, length_unit) -> Model:
     return import_schnet_tf(source, elements or ("C",))
 
 
+def _dtnn_7ib(source, elements, energy_unit, length_unit) -> Model:
+    from mlcalc.importers.dtnn_7ib import import_dtnn_7ib
+
+    return import_dtnn_7ib(source, elements)
+
+
 IMPORTERS = {
     "schnetpack": Importer("SchNet, PaiNN or SO3net of SchNetPack 2, best_model", False, _schnetpack),
     "schnet-tf": Importer("original SchNet, folder of a TensorFlow V2 checkpoint", True, _schnet_tf),
+    "dtnn-7ib": Importer("the DTNN of QM9 (DTNN_7ib), folder of its TensorFlow V2 checkpoint", True, _dtnn_7ib),
 }

@@ -13,7 +13,9 @@ from mlcalc.priors import AngularPrior, Repulsion
 from mlcalc.structures.labels import LabelNames
 from mlcalc.structures.unit_names import ENERGY_UNITS
 
-_NETWORK_KEYS = ("n_features", "n_interactions", "n_rbf", "lmax")  # those of a configuration by the same names
+# Those of a configuration by the same names; not every architecture has those that are not set.
+_SPECIAL_KEYS = ("lmax", "n_factors", "shared_weights", "activation")
+_NETWORK_KEYS = ("n_features", "n_interactions", "n_rbf", *_SPECIAL_KEYS)
 _HUBER = 1e-6, 1e6  # least and largest threshold: their squares are float32
 _MOST_HELD_OUT = 1 / 3  # of the frames, where the groups are so few that the fractions cannot be met
 
@@ -34,6 +36,7 @@ class TrainingSettings:
         architecture: A name in mlcalc.architectures.ARCHITECTURES.
         n_features … cutoff_A: Its configuration; readout_hidden: 0 for half of n_features.
         lmax: Largest degree of the spherical harmonics of an SO3net; without it that of its configuration.
+        n_factors, shared_weights, activation: Of a DTNN, see mlcalc/architectures/dtnn/config.py; likewise.
         angle_strength_eV … angle_cutoff_A: Angular prior, see mlcalc/priors/angular.py; all or none.
         repulsion_cutoff_A: ``"auto"`` for molecules with energies is the smallest distance that the model accepts, so that the
             repulsion acts only below it, otherwise none; 0 or ``"none"`` for none. A training that is resumed, or starts
@@ -69,6 +72,9 @@ class TrainingSettings:
     readout_hidden: int = 0
     cutoff_A: float = 6.0
     lmax: int | None = None
+    n_factors: int | None = None
+    shared_weights: bool | None = None
+    activation: str | None = None
     repulsion_cutoff_A: float | str = "auto"
     angle_strength_eV: float | None = None
     angle_cosine: float | None = None
@@ -131,10 +137,12 @@ class TrainingSettings:
         check_range("validation_fraction", self.validation_fraction, 0.0, 0.99999, open_low=True)
         check_choice("energy_zeros", self.energy_zeros, ("one", "engine", "file", "shared"))
         check_choice("architecture", self.architecture, ARCHITECTURES)
-        if self.lmax is not None and "lmax" not in get_type_hints(ARCHITECTURES[self.architecture].config):
-            raise InputError(
-                f"lmax = {self.lmax} beside architecture = {self.architecture!r}, which has none; leave it out"
-            )
+        known = get_type_hints(ARCHITECTURES[self.architecture].config)
+        for name in _SPECIAL_KEYS:
+            if (value := getattr(self, name)) is not None and name not in known:
+                raise InputError(
+                    f"{name} = {value!r} beside architecture = {self.architecture!r}, which has none; leave it out"
+                )
         check_range("readout_hidden", self.readout_hidden, 0)
         angle = self._angle
         if None in angle and any(value is not None for value in angle):

@@ -25,12 +25,13 @@ from analysis.relevance.rules import RULES
 from analysis.relevance.trace import Rules, trace
 from analysis.relevance.walks import count_walks, walk_relevances
 from mlcalc import InputError, SchNetCalculator, load_model
+from mlcalc.architectures.dtnn.config import DTNNConfig
 from mlcalc.architectures.painn.config import PaiNNConfig
 from mlcalc.architectures.so3net.config import SO3netConfig
 from mlcalc.importers.schnet_tf import import_schnet_tf
 from mlcalc.model_file import save_model
 from mlcalc.priors import AngularPrior, Repulsion
-from mlcalc.torch_potential import model_of, network_of, new_network
+from mlcalc.torch_potential import network_of
 from tests.analysis.relevance_twins import schnet_walk
 from tests.conftest import ORIGINAL_DIALECT, SCHNETPACK_DIALECT, random_model
 
@@ -243,11 +244,11 @@ def test_structures_that_the_model_does_not_serve():
         trace(random_model(ORIGINAL_DIALECT), crystal())
 
 
-def test_what_there_are_no_rules_for(monkeypatch):
-    monkeypatch.delitem(RULES, "painn")
-    painn = model_of(new_network(PaiNNConfig(elements=(1, 6), n_features=8, n_interactions=1, n_rbf=4, cutoff=5.0)))
-    with pytest.raises(InputError, match="^no relevance rules for a PaiNN: expected a model of SchNet or SO3net$"):
-        trace(painn, molecule("CO"))
+def test_what_there_are_no_rules_for():
+    with pytest.raises(
+        InputError, match="^no relevance rules for a DTNN: expected a model of SchNet or PaiNN or SO3net$"
+    ):
+        trace(random_model(DTNNConfig(elements=(6, 8))), molecule("CO"))
     unknown = random_model(SCHNETPACK_DIALECT, priors={"tethers": Repulsion(1.2)})
     with pytest.raises(InputError, match="^no relevance rules for the prior tethers: expected repulsion or angular$"):
         trace(unknown, molecule("C2H6"))

@@ -23,6 +23,7 @@ _IDLE = {
     "schnet": ("f2out.1",),
     "painn": ("interatomic_context_net.1", "intraatomic_context_net.1"),
     "so3net": ("mixings.2",),
+    "dtnn": ("factors2out",),
 }
 
 
@@ -75,6 +76,10 @@ def _random_model(name: str, elements: tuple[int, ...]) -> Model:
 
 
 def _deeper(model: Model, more: int) -> Model:
+    if getattr(model.config, "shared_weights", False):
+        raise InputError(
+            f"+{more} interactions of shared weights, which would change the energy: expected a model alone"
+        )
     old, weights, idle = model.config.n_interactions, dict(model.weights), _IDLE[name_of(model.config)]
     for key, array in model.weights.items():
         if parts := re.fullmatch(r"(interactions|mixing)\.0\.(.*)\.(\w+)", key):

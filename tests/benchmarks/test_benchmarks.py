@@ -46,7 +46,7 @@ def test_every_architecture_has_peers_that_exist():
     assert all((PEERS_FOLDER / peer.script).is_file() for peers in PEERS.values() for peer in peers.values())
 
 
-@pytest.mark.parametrize("problem", SMALL, indirect=True)
+@pytest.mark.parametrize("problem", [*SMALL, "dtnn:8,2"], indirect=True)
 def test_our_step_is_measured(problem):
     """In its process, as the commands start it."""
     found = run_peer("mlcalc", "mlcalc_rpmd.py", None, None, 1, [str(problem), "2", "1", "--seconds", "0.01"])
@@ -86,6 +86,12 @@ def test_idle_interactions_change_no_force(name, tmp_path):
     q = molecule().positions[None]
     for one, other in zip(*(build_potential(m, numbers, "float64", "torch")(q) for m in (model, deeper)), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_a_network_of_shared_weights_has_no_idle_interactions(tmp_path):
+    save_model(benchmark_model("dtnn:8,2"), tmp_path / "small.safetensors")
+    with pytest.raises(InputError, match="interactions of shared weights"):
+        benchmark_model(f"{tmp_path / 'small.safetensors'}+2")
 
 
 def test_atoms_of_random_networks_are_heavy(tmp_path):

@@ -15,6 +15,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk, molecule
 
+from mlcalc.architectures.dtnn import DTNNConfig
 from mlcalc.architectures.painn import PaiNNConfig
 from mlcalc.architectures.schnet import SchNetConfig
 from mlcalc.architectures.so3net import SO3netConfig
@@ -88,7 +89,9 @@ _ORIGINAL = {"cutoff": None, "cutoff_function": "none", "filter_output_activatio
 _REPULSION, _ANGLE = Repulsion(REPULSION_END), AngularPrior(strength=4.0, cosine=-0.4, decay=0.8, cutoff=ANGLE_END)
 _TRAINING = {"n_features": 8, "n_interactions": 2, "n_rbf": 8, "cutoff_A": CUTOFF, "repulsion_cutoff_A": "none"}
 _ANGLE_KEYS = {"angle_strength_eV": 4.0, "angle_cosine": -0.4, "angle_decay_A": 0.8, "angle_cutoff_A": ANGLE_END}
+_BLOCKS = {"n_factors": 10, "shared_weights": False, "activation": "ssp"}
 _RULES = {"relevance": _relevance, "is_bias": _takes_relevance}
+_DTNN_DOUBLED = ("distance_layer.weight", "readout.1.weight")  # tanh of many neighbours levels off
 _SO3NET_DOUBLED = ("filter_net.weight", "mixings")  # its scalars see directions through products of degree two alone
 
 ROWS = (
@@ -117,6 +120,16 @@ ROWS = (
         backends=("torch",),  # compiling lmax = 3 is slow: test_so3net_kernel.py does
         ends=(CUTOFF, REPULSION_END, ANGLE_END),
     ),
+    Row(
+        "dtnn", _maker(DTNNConfig, doubled=_DTNN_DOUBLED, n_factors=10), backends=("torch",),
+        training=_TRAINING | {"architecture": "dtnn", "n_factors": 10},
+    ),
+    Row(
+        "dtnn-blocks", _maker(DTNNConfig, {"repulsion": _REPULSION, "angular": _ANGLE}, **_BLOCKS), backends=("torch",),
+        ends=(CUTOFF, REPULSION_END, ANGLE_END),
+        training=_TRAINING | _ANGLE_KEYS | _BLOCKS | {"architecture": "dtnn", "repulsion_cutoff_A": REPULSION_END},
+    ),
+    Row("dtnn-original", _maker(DTNNConfig, n_factors=10, cutoff=None, n_rbf=20), backends=("torch",), ends=()),
 )  # fmt: skip
 BY_NAME = {row.name: row for row in ROWS}
 

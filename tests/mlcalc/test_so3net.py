@@ -8,18 +8,14 @@ from math import factorial, sqrt
 import numpy as np
 import pytest
 import torch
-from ase.build import molecule
 from scipy.spatial.transform import Rotation
 from scipy.special import lpmv
 
-from mlcalc.architectures import ARCHITECTURES
 from mlcalc.architectures.so3net.config import SO3netConfig
 from mlcalc.architectures.so3net.harmonics import clebsch_gordan, degrees, harmonics
-from mlcalc.calculator import NetworkCalculator
 from mlcalc.common.errors import InputError
 from mlcalc.common.settings import build_settings
-from mlcalc.potential import build_potential
-from mlcalc.torch_potential import TorchPotential, new_network
+from mlcalc.torch_potential import new_network
 from mlcalc.training.settings import TrainingSettings
 from tests.conftest import random_model
 
@@ -152,15 +148,3 @@ def test_the_isolated_message_is_the_formula_by_hand():
     network(torch.tensor([0, 1]), torch.tensor([0]), torch.tensor([1]), torch.from_numpy(vector)[None])
     expected = delta + np.vstack([x[:1], np.zeros((8, 6))])
     np.testing.assert_allclose(seen["x"][0].numpy(), expected, rtol=0, atol=1e-12)
-
-
-def test_torch_serves_an_architecture_without_kernel_whichever_backend_is_named(monkeypatch):
-    """The results are those of torch to the bit."""
-    monkeypatch.setitem(ARCHITECTURES, "so3net", ARCHITECTURES["so3net"]._replace(kernel=None))
-    model, atoms = random_model(SMALL, 2), molecule("CH4")
-    found = [build_potential(model, atoms.numbers, "float32", backend) for backend in ("numba", "torch")]
-    assert all(isinstance(potential, TorchPotential) for potential in found)
-    energies = [potential(atoms.positions[None])[0] for potential in found]
-    np.testing.assert_array_equal(*energies)
-    atoms.calc = NetworkCalculator(model)
-    assert atoms.get_potential_energy() == energies[0][0]
