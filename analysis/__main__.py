@@ -8,6 +8,7 @@ from analysis.distances.command import add_distances
 from analysis.ipi.command import add_from_ipi
 from analysis.liquid.command import add_liquid
 from analysis.networks.command import add_networks
+from analysis.probe.command import add_probe
 from analysis.relevance.command import add_relevance
 from analysis.runs.command import add_properties
 from analysis.spectrum.command import add_spectrum
@@ -16,8 +17,8 @@ from mlcalc.common.errors import run_command
 
 # In the order of the help.
 _COMMANDS = (
-    add_distances, add_transfer, add_properties, add_convergence, add_spectrum, add_relevance, add_networks, add_liquid,
-    add_from_ipi,
+    add_distances, add_transfer, add_properties, add_convergence, add_spectrum, add_relevance, add_probe, add_networks,
+    add_liquid, add_from_ipi,
 )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Local chemical potentials of a network: energies of probe atoms around a molecule."""
