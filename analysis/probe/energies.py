@@ -12,7 +12,6 @@ Sources: Schütt et al., Nat. Commun. 8, 13890 (2017), doi:10.1038/ncomms13890; 
 doi:10.1063/1.5019779.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ from mlcalc.priors import prior_energies
 from mlcalc.torch_potential import network_of
 
 # By architecture, the list of modules in which atoms exchange messages; all others act on single atoms or on single pairs.
-EXCHANGES = {"schnet": "interactions", "painn": "interactions", "so3net": "interactions"}
+EXCHANGES = {name: "interactions" for name in ("schnet", "painn", "so3net", "dtnn")}
 
 _PAIRS_AT_ONCE = 8192  # keeps the arrays of a batch around 100 MB
 _ON_A_NUCLEUS = 1e-6  # Å, where the direction to the atom is undefined
@@ -54,16 +53,17 @@ class ProbedMolecule:
         self.model, self.atoms = model, atoms
         self._network: Any = network_of(model, torch.float64).requires_grad_(False)
         self._species = self._rows(atoms.numbers)
-        self._features: dict[int, Any] = {}
+        self._features: list[Any] = []  # of the molecule alone, by call: passes of a DTNN may share a module
+        self._in_turn = iter(self._features)
         blocks: Any = self._network.get_submodule(EXCHANGES[name_of(model.config)])
-        keeping = [block.register_forward_hook(self._keep(number)) for number, block in enumerate(blocks)]
+        keeping = [block.register_forward_hook(self._keep) for block in blocks]
         pairs = half_pairs(atoms.positions, model.config.cutoff)
         vectors = atoms.positions[pairs.second] - atoms.positions[pairs.first]
         self._network(self._species, *map(torch.from_numpy, (pairs.first, pairs.second, vectors)))
         for hook in keeping:
             hook.remove()
-        for number, block in enumerate(blocks):
-            block.register_forward_hook(self._restore(number))
+        for block in blocks:
+            block.register_forward_hook(self._restore)
 
     def energies(self, element: int, points: np.ndarray) -> np.ndarray:
         """Ω_A at points (n, 3) Å for the atomic number A: (n,) eV, without the constant of the element.
@@ -96,6 +96,7 @@ class ProbedMolecule:
         n_atoms = len(self.atoms)
         numbers = np.concatenate([self.atoms.numbers, np.full(n_probes, element)])
         pairs = (torch.from_numpy(near[:, 1]), torch.from_numpy(n_atoms + near[:, 0]), torch.from_numpy(vectors))
+        self._in_turn = iter(self._features)
         energies = self._network(self._rows(numbers), *pairs)["energy"]
         energies = energies + prior_energies(self.model.priors, torch.from_numpy(numbers), *pairs)
         return energies[n_atoms:].numpy()
@@ -103,14 +104,11 @@ class ProbedMolecule:
     def _rows(self, numbers: np.ndarray) -> Tensor:
         return torch.tensor([self.model.config.elements.index(z) for z in numbers.tolist()])
 
-    def _keep(self, number: int) -> Callable:
-        def hook(module, inputs, output) -> None:
-            self._features[number] = output
+    def _keep(self, module, inputs, output) -> None:
+        self._features.append(output)
 
-        return hook
-
-    def _restore(self, number: int) -> Callable:
-        return lambda module, inputs, output: _with_first_rows(self._features[number], output)
+    def _restore(self, module, inputs, output):
+        return _with_first_rows(next(self._in_turn), output)
 
 
 def _with_first_rows(rows, output):

@@ -17,6 +17,7 @@ from analysis.probe.energies import EXCHANGES, ProbedMolecule
 from analysis.probe.report import local_potential
 from analysis.probe.surface import isosurface, nearness
 from mlcalc.architectures import ARCHITECTURES
+from mlcalc.architectures.dtnn import DTNNConfig
 from mlcalc.architectures.painn import PaiNNConfig
 from mlcalc.architectures.painn.config import EPSILON
 from mlcalc.architectures.schnet import SchNetConfig
@@ -29,7 +30,7 @@ from tests.conftest import ORIGINAL_DIALECT, SCHNETPACK_DIALECT, random_model
 
 PRIORS = {"repulsion": Repulsion(2.0), "angular": AngularPrior(strength=4.0, cosine=-0.4, decay=0.8, cutoff=2.6)}
 CUTOFF = 4.0
-CONFIGS = {"schnet": SchNetConfig, "painn": PaiNNConfig, "so3net": SO3netConfig}
+CONFIGS = {"schnet": SchNetConfig, "painn": PaiNNConfig, "so3net": SO3netConfig, "dtnn": DTNNConfig}
 POINTS = np.random.default_rng(5).uniform(-2.5, 2.5, (12, 3))
 
 
@@ -122,7 +123,17 @@ def so3net_twin(t: Twin):
     return t.energies(x[:, 0])
 
 
-TWINS = {"schnet": schnet_twin, "painn": painn_twin, "so3net": so3net_twin}
+def dtnn_twin(t: Twin):
+    """Passes share one block; messages end with D(r), where an atom is not heard too."""
+    x, of_pairs = t.x, t.dense("distance_layer", t.basis) * t.heard
+    act = {"tanh": np.tanh, "ssp": ssp, "silu": silu}[t.config.activation]
+    for k in range(t.config.n_interactions):
+        name = f"interactions.{k % t.config.n_blocks}"
+        x = x + act(t.dense(f"{name}.factors2out", t.dense(f"{name}.in2factors", x) * of_pairs)).sum(1)
+    return t.dense("readout.1", np.tanh(t.dense("readout.0", x)))[:, 0] * t.w["energy_scale"]
+
+
+TWINS = {"schnet": schnet_twin, "painn": painn_twin, "so3net": so3net_twin, "dtnn": dtnn_twin}
 
 
 def test_every_architecture_has_a_twin():
@@ -309,7 +320,7 @@ def test_refusals(folder, capsys, source, options, keys, message):
 def test_an_architecture_without_a_row(folder, capsys, monkeypatch):
     monkeypatch.delitem(EXCHANGES, "schnet")
     assert probe("one.xyz") == 2
-    assert "no probe atoms for a SchNet: expected a model of PaiNN or SO3net" in capsys.readouterr().err
+    assert "no probe atoms for a SchNet: expected a model of PaiNN or SO3net or DTNN" in capsys.readouterr().err
 
 
 def test_a_point_on_a_nucleus(atoms):
