@@ -17,6 +17,7 @@ import csv
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
@@ -107,7 +108,7 @@ def _molecule(row: dict[str, str], tensor: dict[str, str] | None, where: str) ->
         positions, charges = _numbers(row["XYZ_Ang"]).reshape(-1, 3), _numbers(row["Mulliken_pop"])
         if not len(symbols) == len(positions) == len(charges) == int(row["N_atoms"]):
             raise ValueError(f"{len(symbols)} elements, {len(positions)} positions and {len(charges)} charges")
-        info = {key: factor * float(row[column]) for column, (key, factor) in _NUMBERS.items()}
+        info: dict[str, Any] = {key: factor * float(row[column]) for column, (key, factor) in _NUMBERS.items()}
         info["frequencies_cm"] = _frequencies(_numbers(row["Harmonic_Freq_cmi"]), len(symbols))
         if tensor is None:
             raise ValueError(f"no polarizability of {row['XYZ_file']}")
