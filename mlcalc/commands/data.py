@@ -3,17 +3,20 @@
 import argparse
 from pathlib import Path
 
+_EXAMPLE = "pip install qm9pack && mlcalc data qm9 -o qm9.xyz --number 35000"
+
 
 def add_data(commands) -> None:
     """Add the command to the sub-parsers of ``mlcalc``."""
     data = commands.add_parser(
-        "data", help="published data sets as files to train on", description="Published data sets."
-    )
+        "data", help="published data sets as files to train on", epilog=f"example:\n  {_EXAMPLE}",
+        description="Write published data sets as files to train on.", formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     sets = data.add_subparsers(required=True, metavar="NAME")
     qm9 = sets.add_parser(
         "qm9", help="QM9, from the PyPI package qm9pack",
         description="Write molecules of QM9 as extended XYZ: U0 as energy, and 14 other properties (mlcalc/data/qm9.py).",
-        epilog="example:\n  pip install qm9pack && mlcalc data qm9 -o qm9.xyz --number 35000",
+        epilog=f"example:\n  {_EXAMPLE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     qm9.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.xyz")

@@ -117,7 +117,8 @@ def _so3net_extras(config, n_atoms, n_pairs) -> int:
     """Filters, couplings, messages, Clebsch–Gordan products; components of the last block, which a program may leave out."""
     f, degrees, blocks = config.n_features, config.lmax + 1, config.n_interactions
     s = degrees**2
-    of_pairs = blocks * (config.n_rbf * degrees * f + 2 * s * degrees * s * f) + s * degrees * s * s
+    messages = 2 * s * degrees * f * (1 + (blocks - 1) * s)  # in the first block of scalars alone
+    of_pairs = blocks * config.n_rbf * degrees * f + messages + s * degrees * s * s
     return 2 * n_pairs * of_pairs + 2 * n_atoms * (blocks * s**3 * f + 2 * (s - 1) * f * f + (degrees - 1) * f * f)
 
 
