@@ -6,7 +6,7 @@ symbol                                      meaning                             
 x_i                                         features of atom i, x_i⁰ = A[Z_i]                                   (F,)
 r_ij                                        distance of a pair                                                  scalar, Å
 D(r) = (W_d G(r) + b_d) f(r)                a layer on Gaussians of r; f ends it at the cutoff, or is 1         (K,)
-v_ij = σ(W_out[(W_in x_j + b_in)∘D(r_ij)])  message from j to i, a factorised tensor product; W_out has no bias  (F,)
+v_ij = σ(W_out[(W_in x_j + b_in)∘D(r_ij)])  message from j to i, a factorised product; W_out has no bias        (F,)
 x_i ← x_i + Σ_j v_ij                        one of T passes                                                     (F,)
 E = Σ_i [s·readout(x_i) + shift(Z_i)]       energy; priors (mlcalc/priors) are added to it                      scalar, eV
 ==========================================  ==================================================================  ==========
