@@ -6,7 +6,9 @@ of the published training: another one of the same program would have others, wh
 """
 
 import os
+import zlib
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -15,7 +17,7 @@ from mlcalc.architectures.dtnn.config import DTNNConfig, weight_shapes
 from mlcalc.common.errors import InputError
 from mlcalc.common.zip_files import open_zip
 from mlcalc.importers.elements import atomic_numbers_of
-from mlcalc.importers.tf_bundle import read_tf_bundle
+from mlcalc.importers.tf_bundle import read_tf_bundle, translation
 from mlcalc.model import Model
 from mlcalc.model_file import check_weights
 from mlcalc.structures.npz_files import read_array
@@ -24,6 +26,7 @@ from mlcalc.structures.npz_files import read_array
 _BASIS_END_A, _BASIS_WIDTH_A = 3.0, 0.1
 _SCALE_EV, _SHIFT_EV = 0.18926335325096477, -4.24368628211098
 _SIZES = {"n_features": 256, "n_factors": 60, "n_interactions": 7, "n_rbf": 30, "readout_hidden": 128}
+_OF_ARCHIVES = (KeyError, ValueError, EOFError, OSError, RuntimeError, BadZipFile, zlib.error)  # that are damaged
 _REFERENCES, _QUANTITY, _MOST_BYTES = "atomrefs.txt.npz", "U0", 1 << 20
 
 # Our layers ← theirs, whose kernels are (in, out), ours (out, in); t is the number of a pass.
@@ -48,14 +51,8 @@ def import_dtnn_7ib(folder: str | Path, elements: tuple[str, ...] | None = None)
     prefix = _checkpoint(Path(folder))
     tensors = read_tf_bundle(prefix)
     references = _references(prefix.parent / _REFERENCES)
-    try:
+    with translation(prefix, "DTNN_7ib"):
         config, weights = _translate(tensors, references, elements)
-    except KeyError as error:
-        raise InputError(f"{prefix}: tensor {error.args[0]!r} is missing: not a checkpoint of DTNN_7ib") from error
-    except InputError as error:
-        raise InputError(f"{prefix}: {error}") from error
-    except (IndexError, TypeError, ValueError) as error:  # of shapes that it does not have
-        raise InputError(f"{prefix}: not a checkpoint of DTNN_7ib ({str(error)[:200]})") from error
     check_weights(config, weights, str(prefix))
     provenance = {
         "imported_from": "DTNN_7ib (TensorFlow) checkpoint, trained on U0 at the minima of QM9: forces were never learnt",
@@ -81,7 +78,7 @@ def _references(path: Path) -> np.ndarray:
     try:
         with open_zip(path, _MOST_BYTES) as archive:
             table, labels = (read_array(archive, f"{name}.npy", _MOST_BYTES) for name in ("atom_ref", "labels"))
-    except Exception as error:  # a damaged archive can raise anything
+    except (InputError, *_OF_ARCHIVES) as error:
         raise InputError(f"{path}: not the energies of atoms: {str(error)[:200]}") from error
     names = [str(name) for name in labels.ravel()]
     if _QUANTITY not in names or table.ndim != 2 or table.shape[1] != len(names) or table.dtype.kind != "f":

@@ -15,7 +15,7 @@ from ase import units
 from mlcalc.architectures.schnet.config import SchNetConfig
 from mlcalc.common.errors import InputError
 from mlcalc.importers.elements import atomic_numbers_of
-from mlcalc.importers.tf_bundle import read_tf_bundle
+from mlcalc.importers.tf_bundle import read_tf_bundle, translation
 from mlcalc.model import Model
 from mlcalc.model_file import check_weights
 
@@ -48,14 +48,8 @@ def import_schnet_tf(folder: str | Path, elements: tuple[str, ...] = ("C",)) -> 
     """
     prefix = _checkpoint(Path(folder))
     tensors = {name.removesuffix(":0"): array for name, array in read_tf_bundle(prefix).items()}
-    try:
+    with translation(prefix, "the original SchNet"):
         config, weights = _translate(tensors, elements)
-    except KeyError as error:
-        raise InputError(f"{prefix}: tensor {error.args[0]!r} is missing: not an original SchNet checkpoint") from error
-    except InputError as error:
-        raise InputError(f"{prefix}: {error}") from error
-    except (IndexError, TypeError, ValueError) as error:  # of shapes that no SchNet has
-        raise InputError(f"{prefix}: not an original SchNet checkpoint ({str(error)[:200]})") from error
     check_weights(config, weights, str(prefix))
     provenance = {
         "imported_from": "original SchNet (TensorFlow) checkpoint",

@@ -10,6 +10,7 @@ Every number from the file is checked against the file's own size before it is u
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,19 @@ _MAX_INDEX_BYTES, _MAX_DATA_BYTES, _MAX_KEY_BYTES = 1 << 20, 1 << 26, 1 << 10  #
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protocol buffers
 # TensorFlow's numbers of the dtypes that weights and counters have.
 _DTYPES: dict[int, np.dtype] = {1: np.dtype("<f4"), 2: np.dtype("<f8"), 3: np.dtype("<i4"), 9: np.dtype("<i8")}
+
+
+@contextmanager
+def translation(prefix: Path, network: str) -> Iterator[None]:
+    """Turn what goes wrong with the tensors of a checkpoint within it into an InputError that names the checkpoint and the network."""
+    try:
+        yield
+    except KeyError as error:
+        raise InputError(f"{prefix}: tensor {error.args[0]!r} is missing: not a checkpoint of {network}") from error
+    except InputError as error:
+        raise InputError(f"{prefix}: {error}") from error
+    except (IndexError, TypeError, ValueError) as error:  # of shapes that it does not have
+        raise InputError(f"{prefix}: not a checkpoint of {network} ({str(error)[:200]})") from error
 
 
 def read_tf_bundle(prefix: str | Path) -> dict[str, np.ndarray]:
