@@ -184,10 +184,15 @@ def _checked_forces(atoms, forces: np.ndarray, where: str) -> np.ndarray:
     return forces.astype(np.float64)
 
 
+def tables_of(info: dict) -> tuple[dict, ...]:
+    """The ``info`` of a structure, and the two tables within it that rows of ASE databases have."""
+    return info, *(info.get(name) or {} for name in ("key_value_pairs", "data"))
+
+
 def _find(atoms, key: str):
     """The value of a name in a structure: in its comment, its columns, its results, or the tables of an ASE database."""
-    rows = (atoms.info.get(name) or {} for name in ("key_value_pairs", "data"))
-    tables = (atoms.info, atoms.arrays, _results(atoms), *rows)
+    info, *rows = tables_of(atoms.info)
+    tables = (info, atoms.arrays, _results(atoms), *rows)
     return next((table[key] for table in tables if key in table), None)
 
 

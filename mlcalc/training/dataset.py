@@ -14,7 +14,7 @@ from mlcalc.common.errors import InputError
 from mlcalc.geometry.pairs import half_pairs
 from mlcalc.outputs import OUTPUTS
 from mlcalc.structures.electronic_state import ElectronicState, electronic_state
-from mlcalc.structures.labels import Contents, LabelNames, read_labels
+from mlcalc.structures.labels import Contents, LabelNames, read_labels, tables_of
 from mlcalc.structures.structure_files import drop_constraints, read_atoms
 
 
@@ -118,8 +118,7 @@ def read_dataset(
 
 def said_of(info: dict, key: str) -> Any:
     """What the ``info`` of a frame says under a key, also within the tables of a row of an ASE database; None for nothing."""
-    tables = (info, *(info.get(name) or {} for name in ("key_value_pairs", "data")))
-    return next((table[key] for table in tables if key in table), None)
+    return next((table[key] for table in tables_of(info) if key in table), None)
 
 
 def frame_weights(dataset: Dataset, key: str) -> np.ndarray:
