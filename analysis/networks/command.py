@@ -34,7 +34,7 @@ def add_networks(commands) -> None:
     add_discard(command, "share left out at the start")
     command.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT.png",
-        help="figure of pairs; that of triples, OUT-triples.png, and the numbers go beside it",
+        help="figure of pairs; that of triples, OUT.triples.png, and the numbers go beside it",
     )  # fmt: skip
     add_json(command)
     command.set_defaults(command=_networks)

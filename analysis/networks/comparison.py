@@ -20,12 +20,11 @@ class AtomsStructure(NamedTuple):
     """A liquid in atoms, seen at the centres of mass of its molecules.
 
     Attributes:
-        g: g(r); shell: Å, largest distance of neighbours; first_maximum: Å, that of g(r).
+        g: g(r); shell: Å, largest distance of neighbours.
     """
 
     g: Density
     shell: float
-    first_maximum: float
 
 
 class Explained(NamedTuple):
@@ -50,7 +49,7 @@ def read_structure(path: Path) -> AtomsStructure:
     try:
         liquid = json.loads(path.read_text(encoding="utf-8"))["liquids"][0]
         curve = Density(*(np.array(liquid["g"][name], dtype=float) for name in Density._fields))
-        return AtomsStructure(curve, float(liquid["shell_A"]), float(liquid["first_maximum"]["r_A"]))
+        return AtomsStructure(curve, float(liquid["shell_A"]))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, IndexError, TypeError) as error:

@@ -13,7 +13,6 @@ from analysis.liquid.pair_density import Density
 from analysis.networks.comparison import AtomsStructure, Explained, at
 from analysis.relevance.along_run import RunRelevance
 from analysis.relevance.figure import draw_binned, occupied
-from mlcalc.common.files import write_atomically
 from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned, with_error
 
@@ -41,33 +40,31 @@ def quantities(item: RunRelevance) -> dict[str, tuple[float, float]]:
 
 def as_text(found: list[Explained]) -> str:
     """A row for every run and γ, then what all of them agree on."""
-    rows, header = [], []
-    for item in found:
-        for explained in item.by_gamma:
-            numbers = quantities(explained)
-            header = ["R / meV", "network", "γ", *numbers]
-            rows.append(
-                [item.liquid, item.network, f"{explained.gamma:g}", *(with_error(*pair) for pair in numbers.values())]
-            )
-    frames = found[0].by_gamma[0].frames
-    lines = [
-        aligned(header, rows, left=2),
-        "Orders: ΣR a bead. Pair: at the maximum of g(r). Angles: triples whose two sides are shorter than the first shell.",
-        f"{frames} frames of each run; ±: one standard error over frames.\n",
+    entries = [(item, explained.gamma, quantities(explained)) for item in found for explained in item.by_gamma]
+    names, liquids = list(entries[0][2]), list(dict.fromkeys(item.liquid for item in found))
+    rows = [
+        [item.liquid, item.network, f"{gamma:g}", *(with_error(*pair) for pair in numbers.values())]
+        for item, gamma, numbers in entries
     ]
-    liquids = list(dict.fromkeys(item.liquid for item in found))
-    agreed = [[name, *(_signs(found, liquid, name) for liquid in liquids)] for name in header[3:]]
-    lines.append(aligned(["sign, over networks and γ", *liquids], agreed, left=1))
-    lines.append(f"0: within {_SURE:g} standard errors.")
-    return "\n".join(lines)
+    agreed = [
+        [
+            name,
+            *(_signs([numbers[name] for item, _, numbers in entries if item.liquid == liquid]) for liquid in liquids),
+        ]
+        for name in names
+    ]
+    return "\n".join([
+        aligned(["R / meV", "network", "γ", *names], rows, left=2),
+        "Orders: ΣR a bead. Pair: at the maximum of g(r). Angles: triples whose two sides are shorter than the first shell.",
+        f"{found[0].by_gamma[0].frames} frames of each run; ±: one standard error over frames.\n",
+        aligned(["sign, over networks and γ", *liquids], agreed, left=1), f"0: within {_SURE:g} standard errors.",
+    ])  # fmt: skip
 
 
-def _signs(found: list[Explained], liquid: str, name: str) -> str:
-    """Such as "− in all 6" or "+ in 4, 0 in 2"."""
-    pairs = np.array(
-        [quantities(explained)[name] for item in found if item.liquid == liquid for explained in item.by_gamma]
-    )
-    signs = np.sign(pairs[:, 0]) * (np.abs(pairs[:, 0]) > _SURE * pairs[:, 1])
+def _signs(pairs: list[tuple[float, float]]) -> str:
+    """Such as "− in all 6" or "+ in 4, 0 in 2", of values and their standard errors."""
+    values, errors = np.array(pairs).T
+    signs = np.sign(values) * (np.abs(values) > _SURE * errors)
     counts = [(mark, int((signs == sign).sum())) for mark, sign in (("+", 1), ("−", -1), ("0", 0))]
     several = sum(count > 0 for _, count in counts) > 1
     return ", ".join(f"{mark} in {'' if several else 'all '}{count}" for mark, count in counts if count)
@@ -158,7 +155,5 @@ def _middle(density: Density) -> np.ndarray:
 
 def write_files(found: list[Explained], atoms: dict[str, AtomsStructure], figure_path: Path) -> list[Path]:
     """Write table (TXT), figures (PNG; SVG of the first) and numbers (JSON) beside each other; returns their paths."""
-    triples = figure_path.with_stem(f"{figure_path.stem}-triples")
-    paths = write_beside(figure_path, pairs_figure(found, atoms), as_text(found), as_json(found))
-    write_atomically(triples, rendered(triples_figure(found), "png"))
-    return [*paths, triples]
+    triples = {"triples.png": rendered(triples_figure(found), "png")}
+    return write_beside(figure_path, pairs_figure(found, atoms), as_text(found), as_json(found), **triples)

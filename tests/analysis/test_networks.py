@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
         for model in models:
             write_run(folder / f"{name}-{model}", atoms, positions, model=str(folder / f"{model}.safetensors"))
     curve = {"edges": [0.0, 2.0, 4.0], "value": [0.0, 1.5], "error": [0.0, 0.1]}
-    structure = {"g": curve, "shell_A": 4.25, "first_maximum": {"r_A": 3.0}}
+    structure = {"g": curve, "shell_A": 4.25}
     (folder / "liquid.json").write_text(json.dumps({"liquids": [structure]}))
     return folder
 
@@ -77,7 +77,7 @@ def test_numbers_are_those_of_every_run(folder, tmp_path, capsys):
     assert numbers["order 2"]["value"] == pytest.approx(expected.mean())
     assert numbers["order 2"]["error"] == pytest.approx(expected.std(ddof=1) / 2)
     assert numbers["57°"]["value"] == pytest.approx(1e3 * at(alone.triples, 57.0)[0])
-    for name in (output, output.with_suffix(".svg"), tmp_path / "out-triples.png"):
+    for name in (output, output.with_suffix(".svg"), tmp_path / "out.triples.png"):
         assert name.stat().st_size > 10_000
     assert output.with_suffix(".txt").read_text().splitlines() == text.splitlines()[: -len(list(tmp_path.iterdir()))]
 

@@ -38,8 +38,7 @@ def main() -> int:
     """Fit, test, print."""
     options = _options()
     torch.set_num_threads(1)
-    known = read(options.frames, ":")
-    known = known[:: max(1, len(known) // options.fit)][: options.fit]
+    known = evenly(read(options.frames, ":"), options.fit)
     unknown = read(options.test, ":")
     designs = {}
     for name, frames in (("fit", known), ("test", unknown)):
@@ -86,6 +85,11 @@ def _options() -> argparse.Namespace:
         "--angle-cutoff", type=float, default=3.75, metavar="A", help="cutoff of the prior (default: 3.75)"
     )
     return parser.parse_args()
+
+
+def evenly(frames: list, number: int) -> list:
+    """So many of them."""
+    return frames[:: max(1, len(frames) // number)][:number]
 
 
 def radial(r: torch.Tensor, first: float, cutoff: float, n: int) -> torch.Tensor:

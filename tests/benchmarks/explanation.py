@@ -39,6 +39,7 @@ from tests.benchmarks.body_order import (
     SHORTEST_A,
     design,
     energies_of_pairs,
+    evenly,
     functions_of_pairs,
     least_squares,
 )
@@ -125,11 +126,6 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("-o", "--output", type=Path, metavar="OUT.png", help="figure; the table goes beside it")
     return parser.parse_args()
-
-
-def evenly(frames: list, number: int) -> list:
-    """So many of them."""
-    return frames[:: max(1, len(frames) // number)][:number]
 
 
 def deletion(network: str, model: Model, frames: list[Atoms], gamma: float, singles: int) -> Deletion:
