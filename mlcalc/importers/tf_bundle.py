@@ -30,7 +30,7 @@ _DTYPES: dict[int, np.dtype] = {1: np.dtype("<f4"), 2: np.dtype("<f8"), 3: np.dt
 
 @contextmanager
 def translation(prefix: Path, network: str) -> Iterator[None]:
-    """Turn what goes wrong with the tensors of a checkpoint within it into an InputError that names the checkpoint and the network."""
+    """Turn what goes wrong within it with the tensors of a checkpoint into an InputError that names checkpoint and network."""
     try:
         yield
     except KeyError as error:
