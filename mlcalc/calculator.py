@@ -4,8 +4,10 @@ import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from ase import Atoms
 from ase.calculators.calculator import (
     CalculationFailed,
     Calculator,
@@ -24,8 +26,9 @@ from mlcalc.geometry.cells import check_cell
 from mlcalc.geometry.domain import check_structure
 from mlcalc.model import Model
 from mlcalc.model_file import load_model
-from mlcalc.outputs import OUTPUTS
+from mlcalc.outputs import OF_EVERY_NETWORK, OUTPUTS
 from mlcalc.potential import BACKENDS, PRECISIONS, Potential, build_potential
+from mlcalc.readouts import outputs_of
 from mlcalc.structures.electronic_state import check_state, electronic_state
 
 SETTINGS = ("model", "precision", "backend", "threads")
@@ -68,7 +71,8 @@ class NetworkCalculator(Calculator):
         dtype: Another name for precision.
 
     Properties: energy and free_energy (eV, equal), energies (N,) eV, forces (N, 3) eV/Å; stress (6,) eV/Å³ in Voigt order
-    for systems that are periodic in all three directions.
+    for systems that are periodic in all three directions. Of models with readouts, when asked for: charges (N,) e, and of neutral
+    molecules dipole (3,) eÅ; others, which ASE does not know, by ``readouts``.
 
     Raises:
         mlcalc.InputError: The model or an argument cannot be used.
@@ -87,7 +91,7 @@ class NetworkCalculator(Calculator):
     """
 
     name = "mlcalc"  # the registered name, which databases and trajectories record
-    implemented_properties = ["free_energy", *(row.ase for row in OUTPUTS.values())]
+    implemented_properties = ["free_energy", *(OUTPUTS[name].ase for name in OF_EVERY_NETWORK)]
     ignored_changes = {"initial_charges", "initial_magmoms"}  # energies do not depend on them; their sums are checked
 
     def __init__(
@@ -98,6 +102,7 @@ class NetworkCalculator(Calculator):
         self._applied: dict = {}
         self._potential: Potential | None = None
         self._potential_key: tuple | None = None
+        self._readouts: Any = None
         super().__init__()
         self.set(model=model, precision=dtype or precision, backend=backend, threads=threads)
 
@@ -129,9 +134,11 @@ class NetworkCalculator(Calculator):
         if "model" in settings and (loaded is not self._model or "model" in changed):
             self._model = loaded
             changed["model"] = settings["model"]
+            names = [OUTPUTS[name].ase for name in outputs_of(loaded.readouts) if OUTPUTS[name].ase]
+            self.implemented_properties = [*type(self).implemented_properties, *names]
         if changed:
             self.reset()
-            self._potential, self._potential_key = None, None
+            self._potential, self._potential_key, self._readouts = None, None, None
             self._applied = dict(self.parameters)
         return changed
 
@@ -153,14 +160,35 @@ class NetworkCalculator(Calculator):
         with _as_ase(AseInputError):  # errors of the neighbour search
             cell = self.atoms.cell.array if self.atoms.pbc.any() else None
             evaluated = self._prepared_potential().evaluate(self.atoms.positions[None], cell)
+        if set(properties) - set(type(self).implemented_properties):
+            evaluated |= self._evaluate_readouts()
         if not all(np.isfinite(array).all() for array in evaluated.values()):
             raise CalculationFailed("the network returned NaN or infinite numbers for this structure")
-        results = {row.ase: evaluated[row.evaluated][0] for row in OUTPUTS.values()}
+        rows = [row for row in OUTPUTS.values() if row.ase and row.evaluated in evaluated]
+        results = {row.ase: evaluated[row.evaluated][0] for row in rows}
         results["energy"] = results["free_energy"] = float(results["energy"])
         virial = results.pop("stress")
         if self._has_volume:
             results["stress"] = full_3x3_to_voigt_6_stress(virial / self.atoms.get_volume())
         self.results = results
+
+    def readouts(self, atoms: Atoms) -> dict[str, np.ndarray]:
+        """All outputs of the model's readouts for a structure, by the names of mlcalc.outputs.OUTPUTS and in their units.
+
+        Raises: As a calculation does.
+        """
+        self.get_potential_energy(atoms)  # checks the structure
+        evaluated = self._evaluate_readouts()
+        return {name: evaluated[row.evaluated][0] for name, row in OUTPUTS.items() if row.evaluated in evaluated}
+
+    def _evaluate_readouts(self) -> dict[str, np.ndarray]:
+        if self._readouts is None:
+            from mlcalc.readouts.evaluation import Readouts
+
+            pbc = self.atoms.pbc.copy() if self.atoms.pbc.any() else None
+            self._readouts = Readouts(self.model, self.atoms.numbers, self.parameters["precision"], pbc)
+        cell = self.atoms.cell.array if self.atoms.pbc.any() else None
+        return self._readouts(self.atoms.positions[None], cell)
 
     @property
     def _has_volume(self) -> bool:
@@ -174,6 +202,8 @@ class NetworkCalculator(Calculator):
             check_cell(atoms.cell.array, atoms.pbc, config.cutoff)
         if "stress" in properties and not self._has_volume:
             raise PropertyNotImplementedError("stress exists only for a cell that is periodic in three directions")
+        if "dipole" in properties and (atoms.pbc.any() or self.model.domain.get("charge")):
+            raise PropertyNotImplementedError("dipole exists only for neutral molecules")
         with _as_ase(AseInputError):
             check_structure(
                 atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, config.elements, self.model.domain
@@ -198,7 +228,7 @@ class NetworkCalculator(Calculator):
             self._potential = build_potential(
                 self.model, atoms.numbers, settings["precision"], settings["backend"], settings["threads"], pbc=pbc
             )
-            self._potential_key = key
+            self._potential_key, self._readouts = key, None
         return self._potential
 
     def _check_architecture(self, model: Model) -> None:
@@ -206,7 +236,7 @@ class NetworkCalculator(Calculator):
 
     def __getstate__(self):
         """Everything except the backend, which holds compiled state and is rebuilt on first use."""
-        return self.__dict__ | {"_potential": None, "_potential_key": None}
+        return self.__dict__ | {"_potential": None, "_potential_key": None, "_readouts": None}
 
 
 class SchNetCalculator(NetworkCalculator):

@@ -17,6 +17,7 @@ class Model:
         weights: Arrays named as in the torch module's ``state_dict``; eV and Å.
         metadata: JSON-able ``domain``, ``test_errors``, ``provenance`` of the file header.
         priors: Physical terms added to the network, by their names in mlcalc.priors.PRIORS.
+        readouts: What the network says beside the energy, names in mlcalc.readouts.READOUTS.
 
     Raises:
         InputError: A prior reaches beyond the cutoff of the network, where there are no pairs.
@@ -26,6 +27,7 @@ class Model:
     weights: dict[str, np.ndarray]
     metadata: dict[str, Any] = field(default_factory=dict)
     priors: dict[str, Any] = field(default_factory=dict)
+    readouts: tuple[str, ...] = ()
 
     def __post_init__(self):
         for name, prior in self.priors.items():

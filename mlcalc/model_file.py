@@ -6,7 +6,7 @@ The header of the safetensors file carries one entry, ``mlcalc``, whose value is
      "units": {"energy": "eV", "length": "Ang"},
      "architecture": "schnet", "config": {...},  # a row of mlcalc/architectures, and its configuration
      "priors": {"repulsion": {...}},             # rows of mlcalc/priors
-     "outputs": ["energy"],                      # rows of mlcalc/outputs.py that the network has a readout for
+     "outputs": ["energy"],                      # and rows of mlcalc/readouts that the network has
      "domain": {...},                            # elements, distances, charge of the training set: mlcalc/training/domain.py
      "test_errors": {...}, "provenance": {...}}
 
@@ -16,7 +16,7 @@ same table. Everything in a file is in eV and Å.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
@@ -24,15 +24,15 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from mlcalc.architectures import ARCHITECTURES, architecture_of, name_of
+from mlcalc.architectures import ARCHITECTURES, name_of
 from mlcalc.common.errors import InputError
 from mlcalc.common.files import write_atomically
 from mlcalc.common.json_text import from_json, to_json
 from mlcalc.common.settings import build_settings
 from mlcalc.model import Model
 from mlcalc.model_header import check_metadata, check_table
-from mlcalc.outputs import READOUTS
 from mlcalc.priors import PRIORS
+from mlcalc.readouts import READOUTS, all_weight_shapes, check_readouts
 
 FORMAT, FORMAT_VERSION = "mlcalc-model", 2
 _FORMAT_1 = "mlcalc-schnet"
@@ -41,6 +41,7 @@ FILE_IN_FOLDER = "model.safetensors"  # of a training, or of a run
 MAX_FILE_BYTES = 1 << 30  # a model is a few MB; anything near this is not one
 _MOST_HEADER_BYTES = 1 << 22
 _LARGEST_WEIGHT = 1e12
+_ENERGY = "energy"  # the output that all networks have
 _ARCHITECTURE = ("format", "format_version", "units", "architecture", "config", "priors", "outputs")
 # Keys of a configuration of version 1 that are priors now.
 _PRIORS_1 = {
@@ -51,10 +52,11 @@ _PRIORS_1 = {
 }  # fmt: skip
 
 
-def check_weights(config, weights: dict[str, np.ndarray], source: str) -> None:
-    """Raise InputError unless the weights are exactly those of the architecture, float32 or float64, and finite."""
-    _check_names(config, weights, source)
-    for name, shape in architecture_of(config).weight_shapes(config).items():
+def check_weights(config, weights: dict[str, np.ndarray], source: str, readouts: Sequence[str] = ()) -> None:
+    """Raise InputError unless the weights are exactly those of architecture and readouts, float32 or float64, and finite."""
+    shapes = all_weight_shapes(config, readouts)
+    _check_names(shapes, weights, source)
+    for name, shape in shapes.items():
         array = weights[name]
         if array.dtype not in (np.float32, np.float64):
             raise InputError(f"{source}: {name} holds {array.dtype} numbers: expected float32 or float64")
@@ -66,8 +68,7 @@ def check_weights(config, weights: dict[str, np.ndarray], source: str) -> None:
             )
 
 
-def _check_names(config, weights: Mapping[str, Any], source: str) -> None:
-    shapes = architecture_of(config).weight_shapes(config)
+def _check_names(shapes: Mapping[str, Any], weights: Mapping[str, Any], source: str) -> None:
     if missing := sorted(shapes.keys() - weights.keys()):
         raise InputError(f"{source}: weights missing for this architecture: {', '.join(missing[:3])} …")
     if extra := sorted(weights.keys() - shapes.keys()):
@@ -78,7 +79,8 @@ def save_model(model: Model, path: str | Path) -> None:
     """Write a model file (atomically). Raises InputError for what load_model would refuse."""
     from safetensors.numpy import save
 
-    check_weights(model.config, model.weights, "model")
+    check_readouts(model.config, model.readouts)
+    check_weights(model.config, model.weights, "model", model.readouts)
     header = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -86,7 +88,7 @@ def save_model(model: Model, path: str | Path) -> None:
         "architecture": name_of(model.config),
         "config": asdict(model.config),
         "priors": {name: asdict(prior) for name, prior in model.priors.items()},
-        "outputs": list(READOUTS),
+        "outputs": [_ENERGY, *model.readouts],
         **model.metadata,
     }
     text = to_json(header)
@@ -109,10 +111,11 @@ def read_model(name: str | Path) -> tuple[Model, bytes]:
     """As load_model, with the content of the file, which is opened once."""
     path = find_model(name)
     header, config, weights, content = _read_safetensors(path)
-    check_weights(config, weights, str(path))
+    readouts = _readouts(header)
+    check_weights(config, weights, str(path), readouts)
     check_metadata(_metadata(header), str(path))
     try:
-        return Model(config, weights, _metadata(header), _priors(header, path)), content
+        return Model(config, weights, _metadata(header), _priors(header, path), readouts), content
     except InputError as error:
         raise InputError(f"{path}: unreadable architecture: {error}") from error
 
@@ -151,7 +154,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], Any, dict[str, np.nda
         with path.open("rb") as stream:
             header, tensors = _read_header(stream)
             config = _config_from_header(header, path)
-            _check_tensors(config, tensors, path)
+            _check_tensors(all_weight_shapes(config, _readouts(header)), tensors, path)
             stream.seek(0)
             # Read, not mapped: a mapped file that is truncated meanwhile causes a bus error.
             content = stream.read(MAX_FILE_BYTES)
@@ -203,11 +206,11 @@ def _up_to_date(header: dict[str, Any], path: str) -> dict[str, Any]:
             priors[name] = given
         for old in keys:
             config.pop(old, None)
-    return header | {"architecture": "schnet", "config": config, "priors": priors, "outputs": list(READOUTS)}
+    return header | {"architecture": "schnet", "config": config, "priors": priors, "outputs": [_ENERGY]}
 
 
 def _config_from_header(header: dict[str, Any], path: Path) -> Any:
-    """The configuration of one of ARCHITECTURES."""
+    """The configuration of one of ARCHITECTURES, which has the readouts that the header names."""
     if header.get("units") != UNITS:
         raise InputError(f"{path}: units {str(header.get('units'))[:80]}, expected {UNITS}")
     architecture, outputs = header.get("architecture"), header.get("outputs")
@@ -215,10 +218,19 @@ def _config_from_header(header: dict[str, Any], path: Path) -> Any:
         raise InputError(
             f"{path}: architecture {str(architecture)[:40]!r}: this mlcalc supports {', '.join(ARCHITECTURES)}"
         )
-    if outputs != list(READOUTS):
-        raise InputError(f"{path}: outputs {str(outputs)[:80]}: this mlcalc reads networks of {', '.join(READOUTS)}")
+    known = isinstance(outputs, list) and all(isinstance(name, str) and name in READOUTS for name in outputs[1:])
+    if not known or outputs[:1] != [_ENERGY]:
+        raise InputError(
+            f"{path}: outputs {str(outputs)[:80]}: this mlcalc reads networks of {_ENERGY}, with {', '.join(READOUTS)} or without"
+        )
     check_table("config", header.get("config"), str(path))
-    return build_settings(ARCHITECTURES[architecture].config, header["config"], f"{path}: unreadable architecture")
+    config = build_settings(ARCHITECTURES[architecture].config, header["config"], f"{path}: unreadable architecture")
+    check_readouts(config, _readouts(header))
+    return config
+
+
+def _readouts(header: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(header["outputs"][1:])
 
 
 def _priors(header: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -233,10 +245,10 @@ def _priors(header: dict[str, Any], path: Path) -> dict[str, Any]:
     return priors
 
 
-def _check_tensors(config, tensors: dict[str, Any], path: Path) -> None:
+def _check_tensors(shapes: Mapping[str, tuple[int, ...]], tensors: dict[str, Any], path: Path) -> None:
     """Check names, types and shapes that a file declares, before its numbers are read."""
-    _check_names(config, tensors, str(path))
-    for name, shape in architecture_of(config).weight_shapes(config).items():
+    _check_names(shapes, tensors, str(path))
+    for name, shape in shapes.items():
         entry = tensors[name] if isinstance(tensors[name], dict) else {}
         if entry.get("dtype") not in ("F32", "F64"):
             raise InputError(f"{path}: {name} holds {str(entry.get('dtype'))[:20]} numbers: expected F32 or F64")

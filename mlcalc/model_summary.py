@@ -9,6 +9,8 @@ from mlcalc.architectures import architecture_of, name_of
 from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned, with_error
 from mlcalc.model import Model
+from mlcalc.outputs import OF_READOUTS, OUTPUTS
+from mlcalc.readouts import outputs_of
 
 
 def describe(model: Model) -> str:
@@ -19,7 +21,9 @@ def describe(model: Model) -> str:
     architecture = architecture_of(config)
     priors = "".join(f", {prior}" for prior in model.priors.values())
     corrected = f"; a correction to {engine}" if (engine := model.domain.get("correction_to")) else ""
-    return f"{architecture.title} {architecture.describe(config)}, {reach}, elements {elements}{priors}{corrected}"
+    said = f"; beside energies: {', '.join(outputs)}" if (outputs := outputs_of(model.readouts)) else ""
+    network = f"{architecture.title} {architecture.describe(config)}, {reach}"
+    return f"{network}, elements {elements}{priors}{said}{corrected}"
 
 
 def as_text(name: str, path: Path, model: Model) -> str:
@@ -70,16 +74,23 @@ def _origin(provenance: dict) -> str:
 
 def _errors(errors: dict) -> str:
     mae, error = errors.get("force_mae_eV_per_A"), errors.get("force_mae_error_eV_per_A")
-    if mae is None:
-        return "none"
-    text = f"forces {with_error(1e3 * mae, 1e3 * error) if error else f'{1e3 * mae:.1f}'} meV/Å"
+    parts = []
+    if mae is not None:
+        parts.append(f"forces {with_error(1e3 * mae, 1e3 * error) if error else f'{1e3 * mae:.1f}'} meV/Å")
     if (energy := errors.get("energy_mae_meV_per_atom")) is not None:
-        text += f", energies {energy:.2f} meV/atom"
-    return f"{text} (MAE" + (f", {errors['frames']} frames)" if "frames" in errors else ")")
+        parts.append(f"energies {energy:.2f} meV/atom")
+    for name in OF_READOUTS:
+        what, unit = OUTPUTS[name].error or ("", "")
+        if (value := errors.get(f"{what}_mae_{unit}")) is not None:
+            parts.append(f"{name.replace('_', ' ')} {1e3 * value:.3g} m{OUTPUTS[name].unit}")
+    if not parts:
+        return "none"
+    return f"{', '.join(parts)} (MAE" + (f", {errors['frames']} frames)" if "frames" in errors else ")")
 
 
 def as_json(model: Model) -> str:
     """Architecture, priors and all metadata of the file."""
     priors = {name: asdict(prior) for name, prior in model.priors.items()}
     described = {"architecture": name_of(model.config), "config": asdict(model.config), "priors": priors}
+    described |= {"readouts": list(model.readouts)} if model.readouts else {}
     return to_json(described | model.metadata, indent=1)

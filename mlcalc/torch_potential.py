@@ -1,29 +1,35 @@
 """Networks in torch: conversion between module and Model, and evaluation as a potential, the readable twin of the kernels."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from mlcalc.architectures import architecture_of
-from mlcalc.architectures.torch_blocks import Network
+from mlcalc.architectures.torch_blocks import Network, initialise
 from mlcalc.common.forks import renew_after_fork
 from mlcalc.geometry.domain import ClosestPair
 from mlcalc.geometry.pairs import half_pairs
 from mlcalc.model import Model
 from mlcalc.priors import prior_energies
+from mlcalc.readouts import READOUTS
 
 
 def network_of(model: Model, dtype: torch.dtype = torch.float32) -> Network:
     """The torch module of a model in the given precision, without its priors."""
-    network = new_network(model.config, dtype)
+    network = new_network(model.config, dtype, model.readouts)
     network.load_state_dict({name: torch.as_tensor(np.asarray(w)) for name, w in model.weights.items()})
     return network
 
 
-def new_network(config, dtype: torch.dtype = torch.float32) -> Network:
+def new_network(config, dtype: torch.dtype = torch.float32, readouts: Sequence[str] = ()) -> Network:
     """A torch module with random weights of torch's generator; its energy constants are always float64."""
-    network = architecture_of(config).network(config).to(dtype)
+    network = architecture_of(config).network(config)
+    for name in readouts:
+        network.readouts[name] = READOUTS[name].network(config.n_features, config.readout_hidden)
+    initialise(network.readouts)
+    network = network.to(dtype)
     for name in ("energy_scale", "energy_shift"):
         setattr(network, name, getattr(network, name).to(torch.float64))
     return network
@@ -32,7 +38,7 @@ def new_network(config, dtype: torch.dtype = torch.float32) -> Network:
 def model_of(network: Network, metadata: dict | None = None, priors: dict[str, Any] | None = None) -> Model:
     """The weights of a torch module as a Model."""
     weights = {name: tensor.detach().cpu().numpy().copy() for name, tensor in network.state_dict().items()}
-    return Model(network.config, weights, metadata or {}, priors or {})
+    return Model(network.config, weights, metadata or {}, priors or {}, tuple(network.readouts))
 
 
 class _TorchThreads:

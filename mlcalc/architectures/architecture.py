@@ -22,10 +22,11 @@ class Architecture(NamedTuple):
         weight_shapes: Configuration to name and shape of every weight: the contract of a model file. Among them are
             ``energy_scale`` () and ``energy_shift`` (n_elements,), eV.
         network: Configuration to the torch module that defines the network: ``forward(species, first, second, vectors)`` gives
-            outputs of atoms by name, energies (n_atoms,) eV without their shift and without priors. Loads torch.
+            outputs by name, energies (n_atoms,) eV without their shift and without priors; see torch_blocks.Network. Loads torch.
         kernel: Its compiled twin, called with (model, numbers, dtype, threads, cell, pbc), a mlcalc.potential.Potential; loads
             Numba. None: torch evaluates the network.
         describe: Configuration to a short text on its size.
+        vectors: Whether atoms have vector features, which some readouts need.
     """
 
     title: str
@@ -34,6 +35,7 @@ class Architecture(NamedTuple):
     network: Callable[[Any], Any]
     kernel: Callable[..., Any] | None
     describe: Callable[[Any], str]
+    vectors: bool = False
 
 
 def check_network(config, sizes: tuple[str, ...]) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,17 +23,29 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+class Features(NamedTuple):
+    """What a network knows of each atom after its last block: scalars (N, F), and vectors (N, 3, F) of those that have them."""
+
+    scalars: Tensor
+    vectors: Tensor | None = None
+
+
 class Network(nn.Module):
     """What the networks of all architectures have besides their layers.
 
+    An architecture brings ``features``, a ``readout`` of two dense layers and its ``readout_activation``.
+
     Attributes:
         config: The configuration.
+        readouts: Those beside the energy, by their names in mlcalc.readouts.READOUTS.
         energy_scale: () and ``energy_shift`` (n_elements,), eV: weights that are not trained. They stay float64 whatever the
             precision of the rest (mlcalc/torch_potential.py): total energies of thousands of eV must not pass through float32.
         atomic_numbers: (n_elements,) of the rows of the embedding.
     """
 
     config: Any
+    readout: Any
+    readout_activation: Callable[[Tensor], Tensor]
     energy_scale: Tensor
     energy_shift: Tensor
     atomic_numbers: Tensor
@@ -41,9 +53,36 @@ class Network(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.config = config
+        self.readouts = nn.ModuleDict()
         self.register_buffer("energy_scale", torch.ones((), dtype=torch.float64))
         self.register_buffer("energy_shift", torch.zeros(len(config.elements), dtype=torch.float64))
         self.register_buffer("atomic_numbers", torch.tensor(config.elements, dtype=torch.float64), persistent=False)
+
+    def features(self, species: Tensor, first: Tensor, second: Tensor, vectors: Tensor) -> Features:
+        """Features of atoms after the last block; arguments as in forward."""
+        raise NotImplementedError
+
+    def forward(
+        self, species: Tensor, first: Tensor, second: Tensor, vectors: Tensor, structures=None
+    ) -> dict[str, Tensor]:
+        """Outputs by name.
+
+        Args:
+            species: (n_atoms,) row of each atom's element in ``config.elements``.
+            first, second: (n_pairs,) atom indices of the half pairs; each unordered pair (and periodic image) once.
+            vectors: (n_pairs, 3) Å, from the first atom to the second.
+            structures: Positions, a mlcalc.readouts.networks.Structures, if the outputs of ``readouts`` are wanted too.
+
+        Returns:
+            ``energy`` (n_atoms,) eV; add ``energy_shift[species]`` in float64 for total energies. Outputs of readouts.
+        """
+        features = self.features(species, first, second, vectors)
+        hidden = self.readout_activation(self.readout[0](features.scalars))
+        outputs = {"energy": self.readout[1](hidden).squeeze(-1) * self.energy_scale.to(hidden.dtype)}
+        if structures is not None:
+            for readout in self.readouts.values():
+                outputs |= readout(features, structures)
+        return outputs
 
 
 class GaussianBasis(nn.Module):

@@ -42,6 +42,7 @@ class Contents(NamedTuple):
         energies, forces: Number of structures that have them, and their name; unit: of both in the file.
         others: Names that look like energies or forces and were not used.
         charges: Total charges that structures give; constrained, weighed: structures with constraints (dropped) and with masses.
+        readouts: Number of structures with labels of readouts, by output.
     """
 
     name: str
@@ -54,12 +55,16 @@ class Contents(NamedTuple):
     charges: tuple[int, ...]
     constrained: int
     weighed: int
+    readouts: dict[str, int] = {}
 
     def __str__(self) -> str:
         atoms = f"{self.atoms[0]}" + (f" to {self.atoms[1]}" if self.atoms[1] > self.atoms[0] else "")
         parts = [f"{self.frames} structures of {atoms} atoms"]
         for what, (count, name) in (("energies", self.energies), ("forces", self.forces)):
             parts.append(f"{what} in {'all' if count == self.frames else count}" + (f" ({name})" if count else ""))
+        parts += [
+            f"{name} in {'all' if count == self.frames else count}" for name, count in self.readouts.items() if count
+        ]
         parts += [f"in {self.unit}"] if self.unit != "eV" else []
         parts += [f"charge {' and '.join(map(str, self.charges))}"] if any(self.charges) else []
         parts += [f"masses in {self.weighed}"] if self.weighed else []
@@ -132,7 +137,7 @@ def _unit(frames: list, path, asked: str) -> tuple[float, str]:
 
 def _energies(frames: list, path, key: str) -> tuple[np.ndarray, str]:
     if key:
-        energies = np.array([_number(_find(atoms, key), path, k, key) for k, atoms in enumerate(frames, start=1)])
+        energies = np.array([_number(find_label(atoms, key), path, k, key) for k, atoms in enumerate(frames, start=1)])
         if np.isnan(energies).all():
             raise InputError(f"{path}: no structure has the energy_key {key!r}; found {_listed(energy_names(frames))}")
         return energies, key
@@ -155,7 +160,7 @@ def _forces(frames: list, path, key: str, with_energy, energy_only: bool) -> tup
     """Forces of each structure, and how many have them; structures ``with_energy`` may lack them if ``energy_only``."""
     found, count = [], 0
     for number, (atoms, has_energy) in enumerate(zip(frames, with_energy, strict=True), start=1):
-        forces = _find(atoms, key) if key else _results(atoms).get("forces")
+        forces = find_label(atoms, key) if key else _results(atoms).get("forces")
         if forces is not None:
             found.append(_checked_forces(atoms, np.asarray(forces), f"{path}: structure {number}"))
             count += 1
@@ -189,7 +194,7 @@ def tables_of(info: dict) -> tuple[dict, ...]:
     return info, *(info.get(name) or {} for name in ("key_value_pairs", "data"))
 
 
-def _find(atoms, key: str):
+def find_label(atoms, key: str):
     """The value of a name in a structure: in its comment, its columns, its results, or the tables of an ASE database."""
     info, *rows = tables_of(atoms.info)
     tables = (info, atoms.arrays, _results(atoms), *rows)

@@ -15,6 +15,7 @@ from mlcalc.geometry.pairs import half_pairs
 from mlcalc.outputs import OUTPUTS
 from mlcalc.structures.electronic_state import ElectronicState, electronic_state
 from mlcalc.structures.labels import Contents, LabelNames, read_labels, tables_of
+from mlcalc.structures.readout_labels import read_readout_labels
 from mlcalc.structures.structure_files import drop_constraints, read_atoms
 
 
@@ -25,8 +26,8 @@ class Dataset:
     Attributes:
         numbers: (n_atoms,) atomic numbers of all frames, one after the other.
         positions: (n_atoms, 3) Å.
-        labels: By the names of outputs.LABELS, in their units: (n_frames, …), or (n_atoms, …) of those per atom; NaN in frames that
-            have none.
+        labels: By the names of outputs, in their units: (n_frames, …), or (n_atoms, …) of those per atom; NaN in frames that have
+            none. Energies and forces, and those of readouts that were asked for.
         offsets: (n_frames + 1,).
         cells: (n_frames, 3, 3) Å; pbc: (n_frames, 3).
         trajectories: (n_frames,) text that frames of one trajectory share.
@@ -76,21 +77,25 @@ class Dataset:
 
 
 def read_dataset(
-    paths: Sequence[str | Path], names: Sequence[LabelNames] | None = None, energy_only: bool = False
-) -> Dataset:
+    paths: Sequence[str | Path], names: Sequence[LabelNames] | None = None, energy_only: bool = False,
+    outputs: Sequence[str] = (), required: bool = True,
+) -> Dataset:  # fmt: skip
     """Read structures with forces and, if they have them, energies, from files in any format that ASE reads, or MD17's NPZ.
 
     Args:
         names: Where the labels of each file are; None for the defaults of mlcalc/structures/labels.py.
         energy_only: Whether structures with an energy may lack forces.
+        outputs: Names of outputs of readouts to read too; required: whether each file has to have them.
 
     Raises:
-        InputError: A missing, empty or malformed file; what labels.read_labels refuses; an invalid charge or multiplicity.
+        InputError: A missing, empty or malformed file; what labels.read_labels and readout_labels.read_readout_labels refuse; an
+            invalid charge or multiplicity.
     """
-    frames, sources, files, labels = [], [], {}, []
+    frames, sources, files, labels, others = [], [], {}, [], []
     for source, path in enumerate(map(Path, paths)):
         read = read_atoms(path)
         labels.append(read_labels(read, path, names[source] if names else LabelNames(), energy_only))
+        others.append(read_readout_labels(read, path, outputs, required))
         drop_constraints(read, path, "labels")
         files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
         frames += read
@@ -101,6 +106,7 @@ def read_dataset(
         labels={
             "energy": np.concatenate([found.energies for found in labels]),
             "forces": np.concatenate([forces for found in labels for forces in found.forces]),
+            **{name: np.concatenate([found[name] for found, _ in others]) for name in outputs},
         },
         offsets=np.concatenate([[0], np.cumsum([len(atoms) for atoms in frames])]),
         cells=np.array([atoms.cell.array for atoms in frames]),
@@ -112,7 +118,7 @@ def read_dataset(
         states=[electronic_state(atoms) for atoms in frames],
         masses=np.concatenate([atoms.arrays.get("masses", np.full(len(atoms), np.nan)) for atoms in frames]),
         files=files,
-        contents=[found.contents for found in labels],
+        contents=[found.contents._replace(readouts=counts) for found, (_, counts) in zip(labels, others, strict=True)],
     )
 
 
@@ -145,7 +151,8 @@ def frame_weights(dataset: Dataset, key: str) -> np.ndarray:
 class Batch(NamedTuple):
     """Frames flattened into one graph, in the precision of the network.
 
-    ``vectors`` (n_pairs, 3) Å are r_j − r_i + shift, ``frame`` (n_atoms,) numbers each atom's frame from 0.
+    ``vectors`` (n_pairs, 3) Å are r_j − r_i + shift, ``frame`` (n_atoms,) numbers each atom's frame from 0; ``positions``
+    (n_atoms, 3) Å are relative to the first atom of the frame.
     """
 
     species: Tensor
@@ -155,6 +162,7 @@ class Batch(NamedTuple):
     frame: Tensor
     labels: dict[str, Tensor]  # as in Dataset; energies relative to the zero of the level
     levels: Tensor  # (B,) which zero of energy, mlcalc/training/energy_zero.py
+    positions: Tensor
     shares: dict[str, Tensor] | None = None  # of each row of the labels in the loss; None for equal ones
 
 
@@ -205,7 +213,8 @@ class Batches:
             whole(self.species[rows]), whole(first), whole(second), real(vectors),
             whole(frame),
             {name: real(labels[rows if OUTPUTS[name].per_atom else frames]) for name, labels in self._labels.items()},
-            whole(self.levels[frames]), None if self.weights is None else self._shares(self.weights[frames], frame, real),
+            whole(self.levels[frames]), real(positions - np.repeat(positions[starts], counts, axis=0)),
+            None if self.weights is None else self._shares(self.weights[frames], frame, real),
         )  # fmt: skip
 
     def largest(self, frames: np.ndarray, size: int) -> tuple[int, int]:

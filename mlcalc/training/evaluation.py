@@ -11,10 +11,14 @@ from mlcalc.common.errors import one_line
 from mlcalc.common.tables import aligned, with_error
 from mlcalc.model import Model
 from mlcalc.model_file import load_model, save_model
+from mlcalc.outputs import OUTPUTS
 from mlcalc.potential import build_potential
+from mlcalc.readouts import outputs_of
 from mlcalc.structures.labels import DEFAULT_NAMES, LabelNames
 from mlcalc.training.dataset import Dataset, read_dataset
 from mlcalc.training.domain import check_known, corrected_engine
+from mlcalc.training.readout_errors import ReadoutErrors, readout_errors
+from mlcalc.training.readout_errors import as_text as readouts_text
 
 _REPLICAS = 64  # structures per call of the kernel
 
@@ -54,6 +58,7 @@ class Evaluation:
         energy_offset_eV_per_atom: The mean difference that is subtracted.
         relative_energy_mae_meV: Mean error of the energy difference of two structures of one composition, over all pairs.
         found: What was read, for the user.
+        readouts: Errors of the outputs of readouts that the structures are labelled with, in total.
     """
 
     model: str
@@ -63,6 +68,7 @@ class Evaluation:
     energy_offset_eV_per_atom: float
     relative_energy_mae_meV: float
     found: str
+    readouts: list[ReadoutErrors]
 
     def as_dict(self) -> dict:
         """JSON-able."""
@@ -92,7 +98,9 @@ def evaluate(
             for a correction, or corrections for another model.
     """
     files = [Path(data)] if isinstance(data, str | Path) else [Path(name) for name in data]
-    loaded, dataset = load_model(model), read_dataset(files, [label_names] * len(files), energy_only=True)
+    loaded = load_model(model)
+    outputs = outputs_of(loaded.readouts, charged=bool(loaded.domain.get("charge")))
+    dataset = read_dataset(files, [label_names] * len(files), energy_only=True, outputs=outputs, required=False)
     check_known(dataset, loaded.config.elements, loaded.domain)
     loaded = loaded.as_correction_to(corrected_engine(dataset))
     energies, forces = predict(loaded, dataset, precision)
@@ -121,13 +129,18 @@ def evaluate(
     return Evaluation(
         str(model), " and ".join(map(str, files)), total, groups if len(groups) > 1 else [], offset,
         _relative_energy_mae(dataset, difference), "\n".join(map(one_line, dataset.contents)),
+        readout_errors(loaded, dataset, precision),
     )  # fmt: skip
 
 
 def record(evaluation: Evaluation, path: str | Path) -> None:
     """Write the errors to the ``test_errors`` of the model file at ``path``, under the name of the data file."""
     model = load_model(path)
-    tests = model.metadata.get("test_errors", {}) | {Path(evaluation.data).name: asdict(evaluation.total)}
+    errors = asdict(evaluation.total)
+    for found in evaluation.readouts:
+        what, unit = OUTPUTS[found.output].error
+        errors |= {f"{what}_mae_{unit}": found.mae, f"{what}_rmse_{unit}": found.rmse}
+    tests = model.metadata.get("test_errors", {}) | {Path(evaluation.data).name: errors}
     save_model(replace(model, metadata=model.metadata | {"test_errors": tests}), path)
 
 
@@ -177,7 +190,8 @@ def as_text(evaluation: Evaluation) -> str:
             f"energy differences of structures of one composition: MAE {evaluation.relative_energy_mae_meV:.2f} meV"
         )
     table = aligned(header, rows, left=1)
-    return "\n".join([f"{evaluation.model} on {evaluation.data}", table, *notes, evaluation.found])
+    readouts = [readouts_text(evaluation.readouts)] if evaluation.readouts else []
+    return "\n".join([f"{evaluation.model} on {evaluation.data}", table, *notes, *readouts, evaluation.found])
 
 
 def _known(value: float, error: float | None = None, digits: int = 2) -> str:

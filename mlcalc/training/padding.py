@@ -40,9 +40,7 @@ def padded(batch: Batch, shape: tuple[int, int], cutoff: float) -> Batch:
         rows = atoms if per_atom else 1
         return torch.cat([values, values.new_full((rows, *values.shape[1:]), fill)])
 
-    shares = batch.shares or {
-        name: torch.full_like(of[..., 0] if of.ndim > 1 else of, 1 / len(of)) for name, of in batch.labels.items()
-    }
+    shares = batch.shares or {name: of.new_full((len(of),), 1 / len(of)) for name, of in batch.labels.items()}
     return Batch(
         species=pad(batch.species, (0, atoms)),
         first=pad(batch.first, (0, pairs), value=n_atoms - 1),
@@ -51,5 +49,6 @@ def padded(batch: Batch, shape: tuple[int, int], cutoff: float) -> Batch:
         frame=pad(batch.frame, (0, atoms), value=n_frames),
         labels={name: more(labels, OUTPUTS[name].per_atom, torch.nan) for name, labels in batch.labels.items()},
         levels=pad(batch.levels, (0, 1)),
+        positions=pad(batch.positions, (0, 0, 0, atoms)),
         shares={name: more(of, OUTPUTS[name].per_atom, 0.0) for name, of in shares.items()},
     )

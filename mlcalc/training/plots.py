@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mlcalc.common.files import write_atomically
+from mlcalc.outputs import OUTPUTS, Output
 
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "0.6"  # Okabe and Ito's, distinct for all kinds of colour vision
 _PARITY_POINTS = 20_000  # drawn at most; more only make the file larger
@@ -17,16 +18,24 @@ def plot_learning_curve(log_path: str | Path, png_path: str | Path) -> None:
     """Validation errors and the loss against the step, from the JSON-lines log of a training."""
     records = [json.loads(line) for line in Path(log_path).read_text(encoding="utf-8").splitlines()]
     steps = [record["step"] for record in records]
-    figure = Figure(figsize=(5.2, 4.6), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True)
-    for key, label, color in (("mae", "MAE", _BLUE), ("rmse", "RMSE", _ORANGE)):
-        forces = np.array([record[f"validation_force_{key}_eV_per_A"] for record in records], dtype=float)
-        upper.plot(steps, 1e3 * forces, color=color, label=f"{label} (validation)")
-    upper.set(yscale="log", ylabel="force error / meV Å$^{-1}$")
-    upper.legend(frameon=False)
+    shown = [row for row in OUTPUTS.values() if row.error and _validated(records, row, "mae").any()]
+    figure = Figure(figsize=(5.2, 1.0 + 1.8 * (len(shown) + 1)), layout="constrained")
+    *upper, lower = figure.subplots(len(shown) + 1, 1, sharex=True)
+    for axes, row in zip(upper, shown, strict=True):
+        for key, label, color in (("mae", "MAE", _BLUE), ("rmse", "RMSE", _ORANGE)):
+            axes.plot(steps, _validated(records, row, key), color=color, label=f"{label} (validation)")
+        axes.set(yscale="log", ylabel=f"{row.error[0].replace('_', ' ')} error / m{row.unit}")
+    upper[0].legend(frameon=False)
     lower.plot(steps, [record["loss"] for record in records], color=_GREY)
-    lower.set(yscale="log", xlabel="step", ylabel="training loss / (eV/Å)$^2$")
+    lower.set(yscale="log", xlabel="step", ylabel="training loss")
     _save(figure, png_path)
+
+
+def _validated(records: list[dict], row: Output, kind: str) -> np.ndarray:
+    """Errors of an output by record, in thousandths of its unit; empty if no record has a number."""
+    what, unit = row.error or ("", "")
+    errors = np.array([record.get(f"validation_{what}_{kind}_{unit}") for record in records], dtype=float)
+    return 1e3 * errors if np.isfinite(errors).any() else np.zeros(0)
 
 
 def plot_parity(energies: np.ndarray, forces: np.ndarray, title: str, png_path: str | Path) -> None:

@@ -9,7 +9,9 @@ import numpy as np
 from mlcalc.architectures import ARCHITECTURES
 from mlcalc.common.errors import InputError
 from mlcalc.common.settings import check_choice, check_range
+from mlcalc.outputs import OF_READOUTS
 from mlcalc.priors import AngularPrior, Repulsion
+from mlcalc.readouts import READOUTS, outputs_of
 from mlcalc.structures.labels import LabelNames
 from mlcalc.structures.unit_names import ENERGY_UNITS
 
@@ -43,6 +45,9 @@ class TrainingSettings:
             from another model, keeps that one's cutoff.
         optimizer: ``"muon"`` (mlcalc/training/muon.py) for the weight matrices and AdamW for the rest, or ``"adamw"`` for all.
         energy_weight: ρ in eV⁻² per (eV/Å)⁻².
+        readouts: What the network says beside the energy, names in mlcalc.readouts.READOUTS.
+        charges_weight … polarizability_weight: Of their outputs in the loss, per squared unit (mlcalc/outputs.py).
+        only_readouts: Whether the weights of a model to start from stay as they are, and only its readouts are learnt.
         force_huber_eV_per_A, energy_huber_eV: Beyond this deviation |ΔF| of an atom or |ΔE| of a structure the loss grows
             linearly, so that a few structures of many eV/Å do not rule it; 0 for squares throughout.
         weight_key: Name in the comment line under which each structure of data gives its weight in the loss; "" for equal weights.
@@ -88,6 +93,12 @@ class TrainingSettings:
     warmup_steps: int = 500
     weight_decay: float = 0.0
     energy_weight: float = 0.05
+    readouts: tuple[str, ...] = ()
+    charges_weight: float = 0.0
+    dipole_weight: float = 0.0
+    dipole_moment_weight: float = 0.0
+    polarizability_weight: float = 0.0
+    only_readouts: bool = False
     force_huber_eV_per_A: float = 0.0
     energy_huber_eV: float = 0.0
     weight_key: str = ""
@@ -129,7 +140,7 @@ class TrainingSettings:
             raise InputError(
                 f"energy_huber_eV = {self.energy_huber_eV:g} beside energy_weight = 0: energies are not learnt; leave it out"
             )
-        for name in ("energy_weight", "weight_decay", "warmup_steps", "seed"):
+        for name in ("energy_weight", "weight_decay", "warmup_steps", "seed", *map("{}_weight".format, OF_READOUTS)):
             check_range(name, getattr(self, name), 0)
         for name in ("ema_decay", "test_fraction"):
             check_range(name, getattr(self, name), 0.0, 0.99999)
@@ -153,11 +164,34 @@ class TrainingSettings:
             check_choice("repulsion_cutoff_A", self.repulsion_cutoff_A, ("auto", "none"))
         else:
             check_range("repulsion_cutoff_A", self.repulsion_cutoff_A, 0.0)
+        self._check_readouts()
         check_choice("keep", self.keep, ("best", "last"))
         check_choice("optimizer", self.optimizer, ("muon", "adamw"))
         check_choice("precision", self.precision, ("float32", "float64"))
         check_choice("split", self.split, ("trajectory", "random"))
         check_choice("device", self.device, ("auto", "cpu", "cuda"))
+
+    def _check_readouts(self) -> None:
+        """Raise InputError for readouts that learn nothing, and for weights of outputs that no readout gives."""
+        for name in self.readouts:
+            check_choice("readouts", name, READOUTS)
+            outputs = READOUTS[name].outputs
+            if not any(output in self.readout_weights for output in outputs):
+                keys = " or ".join(f"{output}_weight" for output in outputs)
+                raise InputError(f"readouts = {list(self.readouts)}: {name} learns nothing; set {keys}")
+        given = outputs_of(self.readouts)
+        for name in self.readout_weights:
+            if name not in given:
+                able = " or ".join(readout for readout, row in READOUTS.items() if name in row.outputs)
+                raise InputError(f"{name}_weight without a readout of it: add {able} to readouts")
+        if self.only_readouts and not self.readouts:
+            raise InputError("only_readouts = true without readouts: nothing is left to learn; set readouts")
+
+    @property
+    def readout_weights(self) -> dict[str, float]:
+        """Weights in the loss of the outputs of readouts that have one, by output."""
+        weights = {name: getattr(self, f"{name}_weight") for name in OF_READOUTS}
+        return {name: weight for name, weight in weights.items() if weight}
 
     @property
     def label_names(self) -> list[LabelNames]:

@@ -27,7 +27,8 @@ def train(
         config: TOML with the keys of TrainingSettings; data paths are relative to it.
         output: New folder: model.safetensors (best moving average so far), state.safetensors, log.jsonl,
             learning_curve.png, split.json, config.toml.
-        init: Model (name or path) whose weights to start from; its architecture must be the configured one.
+        init: Model (name or path) whose weights to start from; its architecture must be the configured one, and its readouts among
+            those configured.
         resume: Resume the training in an existing folder.
         overrides: Keys that replace those of the file.
 
@@ -45,13 +46,16 @@ def train(
         raise InputError(f"{output} holds no {STATE_FILE} to resume from")
     names = settings.label_names
     data = [config.parent / name for name in settings.data]
-    dataset = read_dataset(data, names[: len(data)], settings.energy_only)
+    outputs = tuple(settings.readout_weights)
+    dataset = read_dataset(data, names[: len(data)], settings.energy_only, outputs)
     tests = [
         (config.parent / name, its) for name, its in zip(settings.test_data, names[len(settings.data) :], strict=True)
     ]
-    unseen = [read_dataset([test], [its], energy_only=True) for test, its in tests]
+    unseen = [read_dataset([test], [its], energy_only=True, outputs=outputs) for test, its in tests]
     _check_energies(settings, dataset)
     model = load_model(init) if init else None
+    if settings.only_readouts and init is None and not resume:
+        raise InputError("only_readouts = true: expected --init MODEL, whose features the readouts read")
     begun = output / MODEL_FILE
     origin = load_model(begun) if resume and os.path.isfile(begun) else model
     trainer = Trainer(settings, dataset, model, origin)
@@ -75,7 +79,7 @@ def train(
 
 def _check_energies(settings: TrainingSettings, dataset: Dataset) -> None:
     """Raise InputError if the loss needs energies that are missing: they would silently not be learnt."""
-    if not settings.energy_weight or np.isfinite(dataset.energies).all():
+    if not settings.energy_weight or settings.only_readouts or np.isfinite(dataset.energies).all():
         return
     lacking = next(found for found in dataset.contents if found.energies[0] < found.frames)
     others = f"found {', '.join(lacking.others)}: set energy_key if it is meant, or " if lacking.others else ""

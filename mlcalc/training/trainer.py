@@ -18,10 +18,12 @@ from mlcalc.common.errors import InputError
 from mlcalc.common.json_text import to_json
 from mlcalc.model import Model
 from mlcalc.model_file import load_model, save_model
+from mlcalc.outputs import OUTPUTS
+from mlcalc.readouts import check_readouts
 from mlcalc.torch_potential import model_of, network_of, new_network
 from mlcalc.training.compilation import compiled
 from mlcalc.training.dataset import Batch, Batches, Dataset, frame_weights
-from mlcalc.training.domain import automatic_repulsion, domain_of
+from mlcalc.training.domain import automatic_repulsion, check_known, domain_of
 from mlcalc.training.energy_zero import composition, describe, energy_levels, fit_zeros
 from mlcalc.training.loss import Term, batch_loss, predicted
 from mlcalc.training.muon import make_optimizers
@@ -56,8 +58,13 @@ class Trainer:
         self.split = split_frames(dataset, settings)
         self.weights = frame_weights(dataset, settings.weight_key) if settings.weight_key else None
         self.domain = domain_of(dataset, self.split.train, settings.cutoff_A)
+        # Features, energies and forces stay those of the model to start from; so does what is known of them.
+        self._origin = origin if settings.only_readouts else None
+        if self._origin:
+            check_known(dataset, self._origin.config.elements, self._origin.domain)
+            self.domain = self._origin.domain
         self.levels = energy_levels(dataset, settings.energy_zeros, settings.data)
-        elements = sorted({int(z) for z in dataset.numbers})
+        elements = self._origin.config.elements if self._origin else sorted({int(z) for z in dataset.numbers})
         if origin is None:
             repulsion = automatic_repulsion(dataset, self.domain, settings.cutoff_A)
         else:
@@ -68,22 +75,35 @@ class Trainer:
                 f"--init: its architecture {_shown(init.config, init.priors)} is not the configured one "
                 f"{_shown(network_config, self.priors)}"
             )
-        network = network_of(init, self.dtype) if init else new_network(network_config, self.dtype)
+        check_readouts(network_config, settings.readouts)
+        if init is not None and (more := set(init.readouts) - set(settings.readouts)):
+            raise InputError(f"--init: the model has the readouts {', '.join(sorted(more))}: add them to readouts")
+        self.charge = float(self.domain.get("charge", 0))
+        network = new_network(network_config, self.dtype, settings.readouts)
         if init is None:
             network.energy_scale.fill_(self._typical_force())
+        else:
+            _set_weights(network, init)
         self.network = network.to(self.device)
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(name.startswith("readouts.") or not settings.only_readouts)
         self.zeros = self._fit_energy_zeros()
         # What the fit leaves of the constant of each level is learnt with the weights.
         self.offsets = torch.nn.Parameter(torch.zeros(len(self.zeros), dtype=self.dtype, device=self.device))
         self.average: Any = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
-        self.optimizers = make_optimizers(settings, [*self.network.named_parameters(), ("offsets", self.offsets)])
+        learnt = [(name, p) for name, p in self.network.named_parameters() if p.requires_grad]
+        self.optimizers = make_optimizers(settings, [*learnt, ("offsets", self.offsets)])
+        self._terms = self._make_terms()
+        self._compared = [name for name, labels in dataset.labels.items() if np.isfinite(labels).any()]
+        if settings.only_readouts:
+            self._compared = list(self._terms)
         self.step, self.best, self.since_best = 0, math.inf, 0
         self.parameters = {**dict(self.network.named_parameters()), "offsets": self.offsets}
 
     def describe(self) -> str:
         """The split of the frames, and the zeros of energy that were fitted."""
         text = self.split.describe(self.dataset, self.settings.split)
-        if np.isfinite(self.dataset.energies).any():
+        if np.isfinite(self.dataset.energies).any() and not self.settings.only_readouts:
             text += "\n" + describe(self.levels, self.zeros, self.network.config.elements)
         return text
 
@@ -117,11 +137,14 @@ class Trainer:
 
     def _report(self, bar: tqdm, errors: dict[str, float], steps: int, seconds: float) -> None:
         """The latest validation beside the bar, or on a line of its own where there is no terminal."""
-        force_mae = f"{1e3 * errors['force_mae_eV_per_A']:.1f} meV/Å"
-        bar.set_postfix(force_mae=force_mae)
+        maes = []
+        for name in self._terms:
+            what, unit = OUTPUTS[name].error
+            maes.append(f"{what.replace('_', ' ')} MAE {1e3 * errors[f'{what}_mae_{unit}']:.1f} m{OUTPUTS[name].unit}")
+        bar.set_postfix_str(", ".join(maes))
         if bar.disable:
             left = (self.settings.steps - self.step) * seconds / steps / 60
-            print(f"step {self.step} of {self.settings.steps}: force MAE {force_mae}, {left:.0f} min left", flush=True)
+            print(f"step {self.step} of {self.settings.steps}: {', '.join(maes)}, {left:.0f} min left", flush=True)
 
     def errors(self, network: Network, frames: np.ndarray) -> dict[str, float]:
         """Errors on the given frames, see validation.Deviations.
@@ -134,10 +157,10 @@ class Trainer:
         parameters = dict(network.named_parameters())
 
         def predict(batch: Batch) -> dict[str, Tensor]:
-            found = predicted(network, self.priors, parameters, batch)
+            found = predicted(network, self.priors, parameters, batch, self._compared, self.charge)
             return found | {"energy": found["energy"] + self.offsets[batch.levels]}
 
-        return Deviations(predict, self.batches, frames)
+        return Deviations(predict, self.batches, frames, self._compared)
 
     def _advance(self, loss_function: Callable, batch: Batch) -> Tensor:
         for optimizer in self.optimizers:
@@ -148,7 +171,8 @@ class Trainer:
         loss.backward()
         if self.offsets.grad is not None:
             self.offsets.grad[0] = 0.0  # the first level sets the zero of energy
-        torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.gradient_clip)
+        learnt = [parameter for parameter in self.parameters.values() if parameter.grad is not None]
+        torch.nn.utils.clip_grad_norm_(learnt, self.settings.gradient_clip)
         for optimizer in self.optimizers:
             optimizer.step()
         self.average.update_parameters(self.network)
@@ -156,10 +180,10 @@ class Trainer:
         return loss
 
     def _loss_function(self) -> Callable[[dict, Batch], Tensor]:
-        terms, network, priors = self._terms, self.network, self.priors
+        terms, network, priors, charge = self._terms, self.network, self.priors, self.charge
 
         def loss(parameters: dict[str, Tensor], batch: Batch) -> Tensor:
-            return batch_loss(network, priors, parameters, batch, terms)
+            return batch_loss(network, priors, parameters, batch, terms, charge)
 
         if not self.settings.compile:
             return loss
@@ -185,6 +209,7 @@ class Trainer:
     def _fit_energy_zeros(self) -> np.ndarray:
         """Zeros of energy with which the present network fits each level on average, (n_levels, n_elements) eV."""
         dataset, network = self.dataset, self.network
+        fitted = not self.settings.only_readouts
         elements, cutoff, levels = network.config.elements, network.config.cutoff, self.levels.of_frame
         precise = network_of(model_of(network), torch.float64).to(self.device)
         batches = Batches(dataset, elements, cutoff, levels, np.zeros(len(dataset)), torch.float64, self.device)
@@ -192,10 +217,14 @@ class Trainer:
         def predict(frames: np.ndarray) -> np.ndarray:
             with torch.no_grad():
                 parameters = dict(precise.named_parameters())
-                return predicted(precise, self.priors, parameters, batches.make(frames))["energy"].cpu().numpy()
+                batch = batches.make(frames)
+                return predicted(precise, self.priors, parameters, batch, ("energy",))["energy"].cpu().numpy()
 
-        zeros = fit_zeros(dataset, self.levels, self.split.train, elements, predict, self.weights)
-        network.energy_shift.copy_(torch.as_tensor(zeros[0]))
+        if fitted:
+            zeros = fit_zeros(dataset, self.levels, self.split.train, elements, predict, self.weights)
+            network.energy_shift.copy_(torch.as_tensor(zeros[0]))
+        else:
+            zeros = np.tile(network.energy_shift.numpy(force=True), (len(self.levels.names), 1))
         reference = (composition(dataset, np.arange(len(dataset)), elements) * zeros[levels]).sum(axis=1)
         self.batches = Batches(dataset, elements, cutoff, levels, reference, self.dtype, self.device)
         self.batches.weights = self.weights
@@ -224,29 +253,40 @@ class Trainer:
         plot_learning_curve(output / LOG_FILE, output / "learning_curve.png")
         return errors
 
-    @property
-    def _terms(self) -> dict[str, Term]:
-        """Terms of the loss, by outputs.LABELS."""
+    def _make_terms(self) -> dict[str, Term]:
+        """Terms of the loss, by output: of what has labels and a weight."""
         settings = self.settings
-        return {
-            "energy": Term(settings.energy_weight, settings.energy_huber_eV),
-            "forces": Term(1.0, settings.force_huber_eV_per_A),
-        }
+        terms = {name: Term(weight) for name, weight in settings.readout_weights.items()}
+        if settings.only_readouts:
+            return terms
+        energy = Term(settings.energy_weight, settings.energy_huber_eV)
+        forces = Term(1.0, settings.force_huber_eV_per_A)
+        # The force on a free atom is zero whatever the network.
+        of_molecules = np.repeat(self.dataset.counts > 1, self.dataset.counts)
+        has_forces = np.isfinite(self.dataset.forces[of_molecules]).any()
+        return {"energy": energy} | ({"forces": forces} if has_forces else {}) | terms
 
     def _metadata(self, validation: dict[str, float]) -> dict:
-        return {
-            "domain": self.domain,
-            "validation_errors": validation,
-            "provenance": {
-                "training_files_sha256": self.dataset.files,
-                "training_data": [found._asdict() for found in self.dataset.contents],
-                "energy_levels": self.levels.names,
-                "training_frames": len(self.split.train),
-                "steps": self.step,
-                "settings": asdict(self.settings),
-                "torch": torch.__version__,
-            },
+        provenance = {
+            "training_files_sha256": self.dataset.files,
+            "training_data": [found._asdict() for found in self.dataset.contents],
+            "energy_levels": self.levels.names,
+            "training_frames": len(self.split.train),
+            "steps": self.step,
+            "settings": asdict(self.settings),
+            "torch": torch.__version__,
         }
+        known: dict[str, Any] = {}
+        if self._origin:
+            known = self._origin.metadata
+            provenance = known.get("provenance", {}) | {"readouts": provenance}
+        return known | {"domain": self.domain, "validation_errors": validation, "provenance": provenance}
+
+
+def _set_weights(network: Network, model: Model) -> None:
+    """Give a network the weights of a model; readouts that the model has not stay as they are."""
+    state = network.state_dict() | {name: torch.as_tensor(np.asarray(w)) for name, w in model.weights.items()}
+    network.load_state_dict(state)
 
 
 def _shown(config, priors: dict[str, Any]) -> str:

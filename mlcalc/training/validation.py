@@ -1,34 +1,36 @@
 """Deviations of a network from labelled frames: mean errors of each output, and the score that decides which weights are kept."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mlcalc.outputs import LABELS, OUTPUTS
+from mlcalc.outputs import OUTPUTS
 from mlcalc.training.dataset import Batch, Batches
 from mlcalc.training.loss import Term
 
-_BATCH = 50  # frames
+_FRAMES, _ATOMS = 50, 2000  # of a batch, at most: more atoms are slower, and need GB where there are many neighbours
 
 
 class Deviations:
-    """Predicted minus reference, float64, of the rows that have labels, and weights of these rows, by outputs.LABELS.
+    """Predicted minus reference, float64, of the rows that have labels, and weights of these rows, by output.
 
     Args:
         predict: A batch to outputs by name, energies without the reference that ``batches`` subtracts.
-        batches: Makes the batches; frames: indices.
+        batches: Makes the batches; frames: indices; outputs: names of those to compare.
     """
 
-    def __init__(self, predict: Callable[[Batch], dict[str, Tensor]], batches: Batches, frames: np.ndarray):
-        of: dict[str, list[Tensor]] = {name: [] for name in LABELS}
-        weights: dict[str, list[Tensor]] = {name: [] for name in LABELS}
+    def __init__(
+        self, predict: Callable[[Batch], dict[str, Tensor]], batches: Batches, frames: np.ndarray, outputs: Collection[str]
+    ):  # fmt: skip
+        of: dict[str, list[Tensor]] = {name: [] for name in outputs}
+        weights: dict[str, list[Tensor]] = {name: [] for name in outputs}
         for batch in _chunks(batches, frames):
             with torch.no_grad():
                 found = predict(batch)
-            for name in LABELS:
+            for name in outputs:
                 deviation = (found[name] - batch.labels[name]).cpu()
                 known = ~deviation.reshape(len(deviation), -1).isnan().any(1)
                 of[name].append(deviation[known].double())
@@ -38,9 +40,10 @@ class Deviations:
         self.weights = {name: torch.cat([torch.zeros(0), *parts]) for name, parts in weights.items()}
 
     def errors(self) -> dict[str, float]:
-        """Mean absolute (``…_mae_…``) and root-mean-square (``…_rmse_…``) errors, unweighted; NaN of outputs without labels."""
+        """Mean absolute (``…_mae_…``) and root-mean-square (``…_rmse_…``) errors, unweighted; NaN of energies, forces without labels."""
         errors = {}
-        for name, known in self.of.items():
+        for name in dict.fromkeys(("energy", "forces", *self.of)):
+            known = self.of.get(name, torch.zeros(0))
             what, unit = OUTPUTS[name].error
             errors[f"{what}_mae_{unit}"] = float(known.abs().mean()) if known.numel() else math.nan
             errors[f"{what}_rmse_{unit}"] = float(known.square().mean().sqrt()) if known.numel() else math.nan
@@ -58,5 +61,6 @@ class Deviations:
 
 def _chunks(batches: Batches, frames: np.ndarray) -> Iterator[Batch]:
     if len(frames):
-        for chunk in np.array_split(frames, math.ceil(len(frames) / _BATCH)):
+        size = max(1, min(_FRAMES, _ATOMS // int(batches.dataset.counts[frames].max())))
+        for chunk in np.array_split(frames, math.ceil(len(frames) / size)):
             yield batches.make(chunk)

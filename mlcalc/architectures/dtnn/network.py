@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from mlcalc.architectures.dtnn.config import DTNNConfig
-from mlcalc.architectures.torch_blocks import ACTIVATIONS, GaussianBasis, Network, cosine_cutoff, initialise
+from mlcalc.architectures.torch_blocks import ACTIVATIONS, Features, GaussianBasis, Network, cosine_cutoff, initialise
 
 _ORIGINAL_REACH_A = 20.0  # of the Gaussians without a cutoff
 
@@ -51,7 +51,6 @@ class DTNN(Network):
 
     radial_basis: GaussianBasis
     interactions: Any
-    readout: Any
 
     def __init__(self, config: DTNNConfig):
         super().__init__(config)
@@ -61,10 +60,11 @@ class DTNN(Network):
         self.distance_layer = nn.Linear(config.n_rbf, config.n_factors)
         self.interactions = nn.ModuleList([Interaction(config) for _ in range(config.n_blocks)])
         self.readout = nn.ModuleList([nn.Linear(n_features, hidden), nn.Linear(hidden, 1)])
+        self.readout_activation = torch.tanh
         initialise(self)
 
-    def forward(self, species: Tensor, first: Tensor, second: Tensor, vectors: Tensor) -> dict[str, Tensor]:
-        """Outputs of atoms, see Architecture.network; arguments as in schnet.network.SchNet.forward."""
+    def features(self, species: Tensor, first: Tensor, second: Tensor, vectors: Tensor) -> Features:
+        """See Network.features."""
         distance = torch.linalg.vector_norm(vectors, dim=1)
         of_distances = self.distance_layer(self.radial_basis(distance))
         if self.config.cutoff is not None:
@@ -72,5 +72,4 @@ class DTNN(Network):
         x = self.embedding(species)
         for t in range(self.config.n_interactions):
             x = self.interactions[t % self.config.n_blocks](x, of_distances, first, second)
-        hidden = torch.tanh(self.readout[0](x))
-        return {"energy": self.readout[1](hidden).squeeze(-1) * self.energy_scale.to(hidden.dtype)}
+        return Features(x)

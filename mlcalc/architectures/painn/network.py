@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from mlcalc.architectures.painn.config import EPSILON, PaiNNConfig
-from mlcalc.architectures.torch_blocks import ACTIVATIONS, GaussianBasis, Network, cosine_cutoff, initialise
+from mlcalc.architectures.torch_blocks import ACTIVATIONS, Features, GaussianBasis, Network, cosine_cutoff, initialise
 
 
 class Interaction(nn.Module):
@@ -68,7 +68,6 @@ class PaiNN(Network):
     radial_basis: GaussianBasis
     interactions: Any
     mixing: Any
-    readout: Any
 
     def __init__(self, config: PaiNNConfig):
         super().__init__(config)
@@ -83,8 +82,8 @@ class PaiNN(Network):
         self.readout_activation = ACTIVATIONS[config.readout_activation]
         initialise(self)
 
-    def forward(self, species: Tensor, first: Tensor, second: Tensor, vectors: Tensor) -> dict[str, Tensor]:
-        """Outputs of atoms, see Architecture.network; arguments as in schnet.network.SchNet.forward."""
+    def features(self, species: Tensor, first: Tensor, second: Tensor, vectors: Tensor) -> Features:
+        """See Network.features."""
         distance = torch.linalg.vector_norm(vectors, dim=1)
         unit = vectors / distance[:, None]
         filters = self.filter_net(self.radial_basis(distance)) * cosine_cutoff(distance, self.config.cutoff)[:, None]
@@ -94,5 +93,4 @@ class PaiNN(Network):
         for interaction, mixing, of_block in zip(self.interactions, self.mixing, of_blocks, strict=True):
             q, mu = interaction(q, mu, of_block, unit, (first, second))
             q, mu = mixing(q, mu)
-        hidden = self.readout_activation(self.readout[0](q))
-        return {"energy": self.readout[1](hidden).squeeze(-1) * self.energy_scale.to(hidden.dtype)}
+        return Features(q, mu)

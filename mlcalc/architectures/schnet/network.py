@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from mlcalc.architectures.schnet.config import SchNetConfig
 from mlcalc.architectures.torch_blocks import (
     ACTIVATIONS,
+    Features,
     GaussianBasis,
     Network,
     cosine_cutoff,
@@ -65,7 +66,6 @@ class SchNet(Network):
 
     radial_basis: GaussianBasis
     interactions: Any  # torch has no type for a list of Interaction
-    readout: Any
 
     def __init__(self, config: SchNetConfig):
         super().__init__(config)
@@ -78,25 +78,15 @@ class SchNet(Network):
         self.readout_activation = ACTIVATIONS[config.readout_activation]
         initialise(self)
 
-    def forward(self, species: Tensor, first: Tensor, second: Tensor, vectors: Tensor) -> dict[str, Tensor]:
-        """Outputs of atoms, see Architecture.network.
-
-        Args:
-            species: (n_atoms,) row of each atom's element in ``config.elements``.
-            first, second: (n_pairs,) atom indices of the half pairs; each unordered pair (and periodic image) once.
-            vectors: (n_pairs, 3) Å, from the first atom to the second.
-
-        Returns:
-            ``energy`` (n_atoms,) eV; add ``energy_shift[species]`` in float64 for total energies.
-        """
+    def features(self, species: Tensor, first: Tensor, second: Tensor, vectors: Tensor) -> Features:
+        """See Network.features."""
         distance = torch.linalg.vector_norm(vectors, dim=1)
         basis = self.radial_basis(distance)
         cutoff_value = self.cutoff_value(distance)
         features = self.embedding(species)
         for interaction in self.interactions:
             features = interaction(features, interaction.filters(basis, cutoff_value), first, second)
-        hidden = self.readout_activation(self.readout[0](features))
-        return {"energy": self.readout[1](hidden).squeeze(-1) * self.energy_scale.to(hidden.dtype)}
+        return Features(features)
 
     def cutoff_value(self, distance: Tensor) -> Tensor | None:
         """½(cos(πr/r_c) + 1) inside the cutoff and 0 beyond; None when the dialect has no cutoff function."""

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from mlcalc.architectures.so3net.config import SO3netConfig
 from mlcalc.architectures.so3net.harmonics import clebsch_gordan, degrees, harmonics
-from mlcalc.architectures.torch_blocks import ACTIVATIONS, GaussianBasis, Network, cosine_cutoff, initialise
+from mlcalc.architectures.torch_blocks import ACTIVATIONS, Features, GaussianBasis, Network, cosine_cutoff, initialise
 
 
 class Product(nn.Module):
@@ -91,7 +91,6 @@ class SO3net(Network):
     radial_basis: GaussianBasis
     product: Product
     interactions: Any
-    readout: Any
 
     def __init__(self, config: SO3netConfig):
         super().__init__(config)
@@ -104,8 +103,8 @@ class SO3net(Network):
         self.readout_activation = ACTIVATIONS[config.readout_activation]
         initialise(self)
 
-    def forward(self, species: Tensor, first: Tensor, second: Tensor, vectors: Tensor) -> dict[str, Tensor]:
-        """Outputs of atoms, see Architecture.network; arguments as in schnet.network.SchNet.forward."""
+    def features(self, species: Tensor, first: Tensor, second: Tensor, vectors: Tensor) -> Features:
+        """See Network.features."""
         distance = torch.linalg.vector_norm(vectors, dim=1)
         couplings = self.product.couplings(vectors / distance[:, None])
         radial, ending = self.radial_basis(distance), cosine_cutoff(distance, self.config.cutoff)[:, None]
@@ -113,5 +112,4 @@ class SO3net(Network):
         for block in self.interactions:
             filters = (block.filter_net(radial) * ending).unflatten(1, (self.config.lmax + 1, -1))
             x = block(x, filters, couplings, self.product, (first, second))
-        hidden = self.readout_activation(self.readout[0](x[:, 0]))
-        return {"energy": self.readout[1](hidden).squeeze(-1) * self.energy_scale.to(hidden.dtype)}
+        return Features(x[:, 0], x[:, [3, 1, 2]])
