@@ -18,6 +18,7 @@ from mlcalc.geometry.diversity import farthest_first, fingerprints
 from mlcalc.geometry.domain import ClosestPair, check_structure, pair_limits, set_bead_masses
 from mlcalc.model import Model
 from mlcalc.potential import Potential, make_potential
+from mlcalc.readouts import available
 from mlcalc.structures.electronic_state import electronic_state
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "BondWatch",
     "ClosestPair",
     "Copies",
+    "Dipoles",
     "Harmonic",
     "Model",
     "Morse",
@@ -153,6 +155,36 @@ class Copies:
     def lowest_energy(self) -> float:
         """Lowest energy of a bead of a copy in the last call, eV."""
         return self._lowest
+
+
+class Dipoles:
+    """Dipoles of copies of a molecule, means over beads: what Kubo-transformed correlations of a linear operator need.
+
+    Args:
+        model: The model; atoms: the molecule; precision: of the network.
+
+    Raises:
+        InputError: The model has no readout of dipoles, or the structure has no dipole that does not depend on the origin.
+    """
+
+    def __init__(self, model: Model, atoms: Atoms, precision: str):
+        periodic = bool(atoms.pbc.any())
+        if "dipole" not in available(model, periodic):
+            why = (
+                "a periodic structure has none" if periodic
+                else "that of an ion depends on the origin" if model.domain.get("charge")
+                else "the model has no readout of it: train one (only_readouts = true, mlcalc train --init)"
+            )  # fmt: skip
+            raise InputError(f"dipoles = true: {why}")
+        from mlcalc.torch_readouts import Readouts
+
+        self._readouts = Readouts(model, atoms.numbers, precision)
+
+    def __call__(self, positions: np.ndarray, copies: int) -> np.ndarray:
+        """Positions (P, M·N, 3) Å to (M, 3) eÅ."""
+        n_beads = len(positions)
+        found = self._readouts(positions.reshape(n_beads * copies, -1, 3))["dipoles"]
+        return found.reshape(n_beads, copies, 3).mean(axis=0)
 
 
 @dataclass(frozen=True)

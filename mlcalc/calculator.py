@@ -183,7 +183,7 @@ class NetworkCalculator(Calculator):
 
     def _evaluate_readouts(self) -> dict[str, np.ndarray]:
         if self._readouts is None:
-            from mlcalc.readouts.evaluation import Readouts
+            from mlcalc.torch_readouts import Readouts
 
             pbc = self.atoms.pbc.copy() if self.atoms.pbc.any() else None
             self._readouts = Readouts(self.model, self.atoms.numbers, self.parameters["precision"], pbc)

@@ -1,5 +1,6 @@
 """The ``modes`` command: a molecule relaxed with a model, its vibrations, and the beads that path integrals need."""
 
+import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 
@@ -10,8 +11,12 @@ from mlcalc.common.tables import aligned
 from mlcalc.data.relaxation import relax
 from mlcalc.geometry.domain import set_bead_masses
 from mlcalc.model_file import Model
+from mlcalc.readouts import available
 from mlcalc.vibrations import NormalModes, heat_capacity, normal_modes, potential_of, vibrational_energy
 
+# Integrated absorption of a vibration per |∂p/∂q|² in e²/u: N_A/(12 ε₀c²), in km/mol.
+KM_PER_MOL = units._Nav * units._e**2 / units._amu / (12.0 * units._eps0 * units._c**2) / 1e3
+_STEP_A = 0.005  # largest displacement of an atom along a mode
 MAX_FORCE = 1e-4  # eV/Å left at the minimum; moves distances by under 1e-4 Å even along C20's softest mode
 _PER_LINE = 6  # frequencies
 
@@ -44,6 +49,23 @@ def modes_by(calculator: Calculator, structure: Atoms) -> NormalModes:
     return modes
 
 
+def infrared_intensities(modes: NormalModes, model: Model) -> np.ndarray | None:
+    """Integrated absorption of each mode, (M,) km/mol, from derivatives of the model's dipole; None for a model without one.
+
+    Source: Neugebauer, Reiher, Kind, Hess, J. Comput. Chem. 23, 895 (2002), doi:10.1002/jcc.10089.
+    """
+    if "dipole" not in available(model, periodic=False):
+        return None
+    from mlcalc.torch_readouts import Readouts
+
+    along = modes.displacements
+    steps = _STEP_A / np.linalg.norm(along, axis=2).max(axis=1)
+    shifts = steps[:, None, None] * along
+    readouts = Readouts(model, modes.atoms.numbers, "float64")
+    above, below = (readouts(modes.atoms.positions + sign * shifts)["dipoles"] for sign in (1.0, -1.0))
+    return KM_PER_MOL * np.square((above - below) / (2.0 * steps[:, None])).sum(axis=1)
+
+
 def bead_table(modes: NormalModes, temperature_K: float, beads: list[int]) -> list[dict]:
     """Harmonic energy (eV), its relative error and heat capacity (k_B) at finite P; the last row is the quantum limit."""
     limit = vibrational_energy(modes.energies, temperature_K, None)
@@ -62,11 +84,14 @@ def needed_beads(modes: NormalModes, temperature_K: float) -> float:
     return float(modes.energies.max() / (units.kB * temperature_K))
 
 
-def as_text(modes: NormalModes, temperature_K: float, beads: list[int]) -> str:
-    """Frequencies, zero-point energy and the table of bead numbers, as printed by the command."""
+def as_text(modes: NormalModes, temperature_K: float, beads: list[int], intensities: np.ndarray | None = None) -> str:
+    """Frequencies, with infrared intensities (M,) km/mol if there are any, zero-point energy and the table of bead numbers."""
     found = [f"{w:.1f}" for w in modes.wavenumbers]
-    width = max(map(len, found))
     lines = ["frequencies / cm⁻¹"]
+    if intensities is not None:
+        found = [f"{text} ({value:.1f})" for text, value in zip(found, intensities, strict=True)]
+        lines = ["frequencies / cm⁻¹ (infrared intensities / km mol⁻¹)"]
+    width = max(map(len, found))
     for k in range(0, len(found), _PER_LINE):
         lines.append("  " + "  ".join(text.rjust(width) for text in found[k : k + _PER_LINE]))
     zero = modes.zero_point_energy
@@ -82,13 +107,14 @@ def as_text(modes: NormalModes, temperature_K: float, beads: list[int]) -> str:
     return "\n".join(lines)
 
 
-def as_json(modes: NormalModes, temperature_K: float, beads: list[int]) -> str:
+def as_json(modes: NormalModes, temperature_K: float, beads: list[int], intensities: np.ndarray | None = None) -> str:
     """The same as JSON; ``beads`` null is the quantum limit."""
     return to_json(
         {
             "wavenumbers_per_cm": modes.wavenumbers.tolist(), "zero_point_energy_eV": modes.zero_point_energy,
             "temperature_K": temperature_K, "beta_hbar_omega_max": needed_beads(modes, temperature_K),
             "beads": bead_table(modes, temperature_K, beads),
+            **({} if intensities is None else {"infrared_intensities_km_mol": intensities.tolist()}),
         },
         indent=1,
     )  # fmt: skip

@@ -11,7 +11,7 @@ class Output(NamedTuple):
         per_atom: Whether there is one for each atom, or one for each structure.
         rank: 0 for scalars, 1 for vectors, 2 for (3, 3) tensors: how it rotates with the structure.
         ase: Its name among the properties of ASE's calculators; None where ASE has none.
-        evaluated: Its name among the arrays of Potential.evaluate, or of readouts.evaluation.Readouts.
+        evaluated: Its name among the arrays of Potential.evaluate, or of torch_readouts.Readouts.
         error: Prefix of the names of its errors, and their unit, if structures can be labelled with it; otherwise None.
         label: Its name in files of structures, of outputs of readouts (mlcalc/readouts); None for those of every network.
         periodic: Whether it has a meaning in periodic structures.

@@ -1,4 +1,4 @@
-"""The figure of densities of states, and the files beside it."""
+"""The figure of spectra, and the files beside it."""
 
 from itertools import cycle
 from pathlib import Path
@@ -35,7 +35,7 @@ def spectrum_figure(analysed: Analysed) -> Figure:
             axes.set(xlim=(0, 1.15 * highest), ylim=(0, None))
         for axes in (top, *others[-1:]):
             axes.set(xlabel="wavenumber / cm$^{-1}$")
-        top.set(ylabel="degrees of freedom per cm$^{-1}$")
+        top.set(ylabel=analysed.quantity.axis)
         top.legend(loc="upper left")
     return figure
 

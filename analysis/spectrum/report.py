@@ -5,24 +5,27 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms, units
 
 from analysis.harmonic import reference_modes
 from analysis.runs.run_files import check_run_folder
+from analysis.spectrum.infrared import absorption, dipole_correlations
 from analysis.spectrum.parts import Part
 from analysis.spectrum.spectra import LIGHT, Spectrum, autocorrelations, bands, density_of_states, harmonic_correlation
 from md.dynamics.normal_modes import mode_frequencies
 from md.dynamics.ring_polymer import ring_frequency
 from md.files.closed_h5 import damage, open_h5
 from md.files.layout import INPUT, MODEL, STRUCTURE, VELOCITIES
-from md.files.velocities import facts_of
+from md.files.velocities import DIPOLE, facts_of
 from md.runs.run_folder import check_files
 from mlcalc.common.errors import InputError
 from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned, with_error
 from mlcalc.model_file import find_model, load_model
+from mlcalc.modes import KM_PER_MOL, infrared_intensities
 from mlcalc.structures.structure_files import read_atoms
 from mlcalc.vibrations import NormalModes
 
@@ -42,6 +45,7 @@ class RealTimeRun:
         interval_fs: Time between frames.
         velocities: (n, n_frames, N, 3) Å/fs.
         masses: (N,) u.
+        dipoles: (n, n_frames, 3) eÅ, if they were recorded.
     """
 
     folder: Path
@@ -53,6 +57,7 @@ class RealTimeRun:
     interval_fs: float
     velocities: np.ndarray
     masses: np.ndarray
+    dipoles: np.ndarray | None = None
 
     @property
     def label(self) -> str:
@@ -60,11 +65,30 @@ class RealTimeRun:
         return "classical" if self.n_beads == 1 else f"{_LABELS[self.thermostat]}, P = {self.n_beads}"
 
 
+class Quantity(NamedTuple):
+    """What a spectrum is of.
+
+    Attributes:
+        integral: Its integral over wavenumbers, a header; axis: label of its axis in figures; keys: in JSON, of both.
+    """
+
+    integral: str
+    axis: str
+    keys: tuple[str, str]
+
+
+DENSITY = Quantity("degrees of freedom", "degrees of freedom per cm$^{-1}$", ("degrees_of_freedom", "density_cm"))
+INFRARED = Quantity(
+    "intensity / km mol⁻¹", "absorption / km mol$^{-1}$ per cm$^{-1}$", ("intensity_km_mol", "absorption_km_mol_cm")
+)
+
+
 @dataclass(frozen=True)
 class Analysed:
     """Spectra of runs of one molecule.
 
     Attributes:
+        quantity: What they are of.
         runs, spectra: One spectrum per run.
         correlations: C(t) of every trajectory, (n, n_lags) for each run.
         wavenumbers: (M,) cm⁻¹ of the harmonic vibrations of the first run's model; empty without a minimum.
@@ -72,8 +96,10 @@ class Analysed:
         longest_lag_fs: L.
         window: Name of the window.
         parts: Name → part of some atoms.
+        weights: (M,) integrals of the harmonic vibrations: 1, or infrared intensities.
     """
 
+    quantity: Quantity
     runs: list[RealTimeRun]
     spectra: list[Spectrum]
     correlations: list[np.ndarray]
@@ -81,6 +107,7 @@ class Analysed:
     harmonic: Spectrum | None
     longest_lag_fs: float
     window: str
+    weights: np.ndarray
     parts: dict[str, Part] = field(default_factory=dict)
 
     @property
@@ -103,24 +130,27 @@ def open_real_time(folder: str | Path) -> RealTimeRun:
     try:
         with open_h5(folder / VELOCITIES, "file of velocities") as file:
             facts, velocities = facts_of(file), file["velocity"][:]
+            dipoles = file[DIPOLE][:] if facts.has_dipoles else None
     except InputError:
         raise
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{folder / 'velocities.h5'}: not velocities of 'rpmd real-time' ({damage(error)})") from error
     if not len(velocities):
         raise InputError(f"{folder}: no trajectory is complete yet")
-    if not np.isfinite(velocities).all():
-        raise InputError(f"{folder}: velocities are not finite: no spectrum can be computed; see 'rpmd check'")
+    if not all(np.isfinite(array).all() for array in (velocities, dipoles) if array is not None):
+        raise InputError(
+            f"{folder}: velocities or dipoles are not finite: no spectrum can be computed; see 'rpmd check'"
+        )
     own = folder / MODEL
     return RealTimeRun(
         folder, structure, str(own) if os.path.isfile(own) else model, facts.n_beads, facts.temperature_K, thermostat,
-        facts.interval_fs, velocities, facts.masses,
+        facts.interval_fs, velocities, facts.masses, dipoles,
     )  # fmt: skip
 
 
 def analyse(
     folders: list[Path], window: str, longest_lag_fs: float | None,
-    choose: Callable[[Atoms], dict[str, np.ndarray]] | None = None,
+    choose: Callable[[Atoms], dict[str, np.ndarray]] | None = None, infrared: bool = False,
 ) -> Analysed:  # fmt: skip
     """Spectra of runs of one molecule.
 
@@ -129,9 +159,11 @@ def analyse(
         window: A name of spectra.WINDOWS.
         longest_lag_fs: L; None uses half of the shortest trajectory.
         choose: Function from the first structure to sets of atoms, one for each requested part (parts.py).
+        infrared: Whether the spectra are of infrared absorption, from dipoles, which have no parts.
 
     Raises:
-        InputError: Any error of open_real_time; different molecules; a longest lag beyond a trajectory or below 16 frames.
+        InputError: Any error of open_real_time; different molecules; no dipoles; a longest lag beyond a trajectory or below 16
+            frames.
     """
     runs = [open_real_time(folder) for folder in folders]
     for run in runs[1:]:
@@ -147,18 +179,42 @@ def analyse(
             f"--correlation-fs {longest_lag_fs:g}: expected at least {(_FEWEST_LAGS - 1) * max(r.interval_fs for r in runs):g} "
             f"({_FEWEST_LAGS} frames) and at most {shortest:g} (the shortest trajectory)"
         )
+    modes = _harmonic(runs[0])
+    wavenumbers = np.empty(0) if modes is None else modes.wavenumbers
+    if infrared:
+        return _infrared(runs, lags, window, longest_lag_fs, modes)
     correlations = [
         autocorrelations(run.velocities, run.masses, run.temperature_K, n_lags)
         for run, n_lags in zip(runs, lags, strict=True)
     ]
     spectra = [density_of_states(c, run.interval_fs, window) for c, run in zip(correlations, runs, strict=True)]
-    modes = _harmonic(runs[0])
-    wavenumbers = np.empty(0) if modes is None else modes.wavenumbers
     harmonic = None if modes is None else _harmonic_spectrum(runs[0], modes, lags[0], window)
     parts = {}
     for name, atoms in (choose(runs[0].structure) if choose else {}).items():
         parts[name] = _part(runs, atoms, lags, window, modes)
-    return Analysed(runs, spectra, correlations, wavenumbers, harmonic, longest_lag_fs, window, parts)
+    weights = np.ones(len(wavenumbers))
+    return Analysed(DENSITY, runs, spectra, correlations, wavenumbers, harmonic, longest_lag_fs, window, weights, parts)
+
+
+def _infrared(
+    runs: list[RealTimeRun], lags: list[int], window: str, longest_lag_fs: float, modes: NormalModes | None
+) -> Analysed:
+    for run in runs:
+        if run.dipoles is None:
+            raise InputError(f"{run.folder}: no dipoles were recorded: run 'rpmd real-time' with dipoles = true")
+    correlations = [
+        dipole_correlations(run.dipoles, run.interval_fs, run.temperature_K, n_lags)
+        for run, n_lags in zip(runs, lags, strict=True)
+        if run.dipoles is not None
+    ]
+    spectra = [absorption(c, run.interval_fs, window) for c, run in zip(correlations, runs, strict=True)]
+    wavenumbers, weights, harmonic = np.empty(0), np.empty(0), None
+    intensities = None if modes is None else infrared_intensities(modes, load_model(find_model(runs[0].model)))
+    if modes is not None and intensities is not None:
+        wavenumbers, weights = modes.wavenumbers, intensities
+        correlation = harmonic_correlation(wavenumbers, lags[0], runs[0].interval_fs, weights / KM_PER_MOL)
+        harmonic = absorption(correlation, runs[0].interval_fs, window, differences=False)
+    return Analysed(INFRARED, runs, spectra, correlations, wavenumbers, harmonic, longest_lag_fs, window, weights)
 
 
 def _part(runs: list[RealTimeRun], atoms: np.ndarray, lags: list[int], window: str, modes: NormalModes | None) -> Part:
@@ -199,7 +255,7 @@ def as_text(analysed: Analysed) -> str:
         "range / cm⁻¹",
         *(["atoms"] if analysed.parts else []),
         "",
-        "degrees of freedom",
+        analysed.quantity.integral,
         "mean wavenumber / cm⁻¹",
     ]
     lines = [
@@ -231,12 +287,13 @@ def _rows(analysed: Analysed, low: float, high: float) -> list[list[str]]:
     inside = (analysed.wavenumbers >= low) & (analysed.wavenumbers < high)
     label = "all" if (low, high) == (0.0, np.inf) else f"{low:.0f}–{high:.0f}".replace("–inf", " up")
     found, rows = analysed.wavenumbers[inside], []
-    everything = Part(np.empty(0), analysed.spectra, np.ones(len(analysed.wavenumbers)), None)
+    everything = Part(np.empty(0), analysed.spectra, analysed.weights, None)
     for name, part in {"all": everything, **analysed.parts}.items():
         place = [label, name] if analysed.parts else [label]
         if len(found):
             weights = part.weights[inside]
-            count = str(len(found)) if part is everything else f"{weights.sum():.2f}"
+            whole = part is everything and analysed.quantity is DENSITY
+            count = str(len(found)) if whole else f"{weights.sum():.2f}"
             mean = weights @ found / weights.sum() if weights.any() else np.nan
             rows.append([*place, "harmonic", count, f"{mean:.1f}"])
         for run, spectrum in zip(analysed.runs, part.spectra, strict=True):
@@ -258,16 +315,18 @@ def as_json(analysed: Analysed) -> str:
         {
             "window": analysed.window, "longest_lag_fs": analysed.longest_lag_fs, "resolution_per_cm": analysed.resolution,
             "harmonic_wavenumbers_per_cm": analysed.wavenumbers.tolist(),
+            **({"harmonic_intensities_km_mol": analysed.weights.tolist()} if analysed.quantity is INFRARED else {}),
             "runs": [
                 {
                     "folder": str(run.folder), "dynamics": run.label, "beads": run.n_beads, "temperature_K": run.temperature_K,
-                    "trajectories": len(run.velocities), "degrees_of_freedom": spectrum.freedom()._asdict(),
+                    "trajectories": len(run.velocities), analysed.quantity.keys[0]: spectrum.freedom()._asdict(),
                     "mean_wavenumber_per_cm": spectrum.position()._asdict(),
                     "wavenumber_per_cm": np.round(spectrum.wavenumbers[inside], 4).tolist(),
                     "correlation_interval_fs": run.interval_fs, "correlation": correlation.mean(axis=0).tolist(),
                     "correlation_error": (correlation.std(axis=0, ddof=1) / np.sqrt(len(correlation))).tolist()
                     if len(correlation) > 1 else None,
-                    "density_cm": spectrum.mean[inside].tolist(), "density_error_cm": spectrum.error[inside].tolist(),
+                    analysed.quantity.keys[1]: spectrum.mean[inside].tolist(),
+                    analysed.quantity.keys[1].replace("_cm", "_error_cm"): spectrum.error[inside].tolist(),
                     **({"parts": {name: _part_entry(part, k, inside) for name, part in analysed.parts.items()}}
                        if analysed.parts else {}),
                 }

@@ -50,6 +50,7 @@ class RunSettings:
         trajectories, trajectories_at_once: For 'rpmd real-time': number of trajectories, each of ``steps`` after a thermalisation
             of ``equilibration_steps``, and how many of them move as one batch.
         velocities_every_steps: Recording interval of 'rpmd real-time'.
+        dipoles: Record the molecule's dipole with the velocities of 'rpmd real-time'; the model needs a readout of it.
     """
 
     structure: str
@@ -88,6 +89,7 @@ class RunSettings:
     trajectories: int = 64
     trajectories_at_once: int = 16
     velocities_every_steps: int = 4
+    dipoles: bool = False
 
     def __post_init__(self):
         for n_beads in self.bead_counts:

@@ -14,6 +14,8 @@ FREE = FILES | {
     "max_temperature_K", "max_gyration_A",
     "max_disagreement_eV_A", "steps", "trajectories",
 }  # fmt: skip
+# Keys that came later than runs that may be resumed: at these values they change nothing, and are left out.
+_LATER = {"dipoles": False}
 
 
 def digests_of(contents: Mapping[str, bytes]) -> dict[str, str]:
@@ -24,7 +26,8 @@ def digests_of(contents: Mapping[str, bytes]) -> dict[str, str]:
 def identity(settings: RunSettings, kind: str, digests: Mapping[str, str]) -> dict:
     """Settings of one run and hashes of its files, JSON-able; trajectories in real time have a fixed number of steps."""
     free = FREE - {"steps"} if kind == REAL_TIME else FREE
-    facts = {key: value for key, value in asdict(settings).items() if key not in free}
+    settings_now = {key: value for key, value in asdict(settings).items() if _LATER.get(key) is not value}
+    facts = {key: value for key, value in settings_now.items() if key not in free}
     return facts | {"command": kind} | dict(digests)
 
 

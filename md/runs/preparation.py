@@ -17,6 +17,7 @@ from md.dynamics.stability import stability_limit, stiffest_frequency
 from md.guards.bonds import watches_bonds
 from md.guards.limits import degrees_of_freedom
 from md.potentials import (
+    Dipoles,
     Model,
     Potential,
     electronic_state,
@@ -27,7 +28,7 @@ from md.potentials import (
     set_bead_masses,
 )
 from md.runs.config import RunSettings
-from md.runs.identity import RUN, digests_of, identity
+from md.runs.identity import REAL_TIME, RUN, digests_of, identity
 from md.simulation import Dynamics
 from mlcalc.common.errors import InputError, note
 from mlcalc.structures.structure_files import read_last
@@ -64,6 +65,7 @@ class Prepared(NamedTuple):
         committee: Potentials of the committee's models.
         minimum: eV, potential energy of the relaxed start; None if the energy guard has none.
         watches_bonds: Whether the bond guard is active.
+        dipoles: Of the molecule, if they are recorded.
     """
 
     atoms: Atoms
@@ -76,6 +78,7 @@ class Prepared(NamedTuple):
     committee: tuple[Potential, ...] = ()
     minimum: float | None = None
     watches_bonds: bool = False
+    dipoles: Dipoles | None = None
 
     @property
     def indices(self) -> np.ndarray | None:
@@ -94,7 +97,7 @@ def prepare(settings: RunSettings, kind: str = RUN) -> Prepared:
     """
     models, atoms, contents = read_inputs(settings)
     model, moving = models[0], atoms[Clamped.of(atoms).moving]
-    _check_keys(settings, atoms, moving)
+    _check_keys(settings, atoms, moving, kind)
     if len(atoms) > _MANY_ATOMS:
         note(f"preparing {len(atoms)} atoms: neighbours, compiled code, stiffest vibration")
     potential, *committee = potentials_of(settings, atoms, models)
@@ -110,8 +113,9 @@ def prepare(settings: RunSettings, kind: str = RUN) -> Prepared:
     digests = digests_of(contents)
     identities = {n_beads: identity(settings.for_beads(n_beads), kind, digests) for n_beads in settings.bead_counts}
     bonds = watches_bonds(settings.bond_guard, atoms, model.domain)
+    dipoles = Dipoles(model, atoms, settings.precision) if settings.dipoles else None
     return Prepared(
-        atoms, moving, contents, identities, potential, shortest, dynamics, tuple(committee), minimum, bonds
+        atoms, moving, contents, identities, potential, shortest, dynamics, tuple(committee), minimum, bonds, dipoles
     )
 
 
@@ -161,9 +165,12 @@ def _minimum(settings: RunSettings, atoms: Atoms, model: Model, potential: Poten
         return None
 
 
-def _check_keys(settings: RunSettings, atoms: Atoms, moving: Atoms) -> None:
-    """Raise InputError if RunSettings require something that the structure does not allow."""
+def _check_keys(settings: RunSettings, atoms: Atoms, moving: Atoms, kind: str) -> None:
+    """Raise InputError if RunSettings require something that the structure, or the kind of run, does not allow."""
     held, pbc = len(atoms) - len(moving), atoms.pbc.tolist()
+    if settings.dipoles and (kind != REAL_TIME or held):
+        why = f"{held} atoms are held" if held else "'rpmd real-time' records them"
+        raise InputError(f"dipoles = true: {why}; leave it out")
     if settings.remove_rotation and any(pbc):
         raise InputError(
             "remove_rotation = true with a periodic structure: only a molecule can rotate; set remove_rotation = false"

@@ -99,7 +99,7 @@ def run_ensemble(
                 if stop.made:
                     raise Stopped
 
-            record.add_velocities(trajectories(motion, settings, show, guards.force_calls))
+            record.add_velocities(*trajectories(motion, settings, show, guards.force_calls, prepared.dipoles))
             record.set_status(force=True, trajectories=(batch + 1) * copies)
             saver.save("trajectories", batch + 1, _arrays(state))
     verdict = verdict_of_guards(outcome["seen"])
@@ -147,9 +147,10 @@ def side_by_side(generators: list[np.random.Generator], n_beads: int) -> NoiseSo
 
 
 def trajectories(
-    motion: Motion, settings: RunSettings, show: Callable[[int], None], guard: Callable = check_finite
-) -> np.ndarray:
-    """Thermalise M copies and follow them: velocities of their centroids, (M, n_frames, N, 3) float32 in Å/fs.
+    motion: Motion, settings: RunSettings, show: Callable[[int], None], guard: Callable = check_finite,
+    dipoles: Callable | None = None,
+) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
+    """Thermalise M copies and follow them.
 
     Args:
         motion: The M copies as one ring polymer, moved in place; its dynamics are the real-time ones; PILE-L with the same time
@@ -157,6 +158,10 @@ def trajectories(
         settings: Uses equilibration_steps, steps, velocities_every_steps and trajectories_at_once, M.
         show: Called with the number of steps made so far.
         guard: As in simulate.
+        dipoles: See Dipoles; None not to record them.
+
+    Returns:
+        Velocities of the centroids, (M, n_frames, N, 3) float32 in Å/fs, and the mean dipoles of the beads, (M, n_frames, 3) eÅ.
     """
     every, warm_up = settings.velocities_every_steps, settings.equilibration_steps
     state, dynamics, copies = motion.ring_polymer, motion.dynamics, settings.trajectories_at_once
@@ -168,11 +173,14 @@ def trajectories(
     free = motion._replace(dynamics=replace(dynamics, remove_com=False, remove_rotation=False))
     n_atoms = len(state.masses) // copies
     frames = np.empty((copies, settings.steps // every + 1, n_atoms, 3), dtype=np.float32)
+    moments = np.empty((copies, len(frames[0]), 3)) if dipoles else None
     for sample in simulate(*free, settings.steps, every, guard=guard):
         velocities = state.momenta.mean(axis=0) / state.masses[:, None] * units.fs
         frames[:, sample.step // every] = velocities.reshape(copies, n_atoms, 3)
+        if dipoles and moments is not None:
+            moments[:, sample.step // every] = dipoles(state.positions, copies)
         show(warm_up + sample.step)
-    return frames
+    return frames, moments
 
 
 def stop_rigid_motion(state: RingPolymer, copies: int, dynamics: Dynamics) -> None:

@@ -215,9 +215,9 @@ class RunFolder:
             sample.step, sample.time_fs, positions, sample.potential_energies, observables, state.cell
         )
 
-    def add_velocities(self, velocities: np.ndarray) -> None:
-        """Append trajectories (M, n_frames, n, 3) in Å/fs of the moving atoms."""
-        self._tables["trajectories"].append(self._clamped.among_all(velocities, axis=-2))
+    def add_velocities(self, velocities: np.ndarray, dipoles: np.ndarray | None = None) -> None:
+        """Append trajectories (M, n_frames, n, 3) in Å/fs of the moving atoms, and dipoles (M, n_frames, 3) in eÅ, if any."""
+        self._tables["trajectories"].append(self._clamped.among_all(velocities, axis=-2), dipoles)
 
     def add_breach(self, frame: Frame, atoms: Atoms, reason: str) -> None:
         """Write the beads of the frame that stopped the run as extxyz, with ``model_energy`` and ``model_forces``.

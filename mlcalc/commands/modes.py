@@ -8,7 +8,7 @@ def add_modes(commands) -> None:
     modes = commands.add_parser(
         "modes", help="vibrations of a molecule and the beads they need", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Relax a molecule with a model; its harmonic frequencies, zero-point energy, and the energy and heat\n"
-        "capacity that a ring polymer of P beads would have.",
+        "capacity that a ring polymer of P beads would have; infrared intensities if the model has a readout of dipoles.",
         epilog="example:\n  mlcalc modes inputs/c20/c20.xyz --model c20 --beads 1 8 32",
     )  # fmt: skip
     modes.add_argument("structure", metavar="STRUCTURE.xyz")
@@ -24,7 +24,7 @@ def _modes(options) -> int:
     from mlcalc.common.settings import check_range
     from mlcalc.data.engines import make_calculator, set_state
     from mlcalc.model_file import load_model
-    from mlcalc.modes import as_json, as_text, modes_by, relaxed_modes
+    from mlcalc.modes import as_json, as_text, infrared_intensities, modes_by, relaxed_modes
     from mlcalc.structures.structure_files import drop_constraints, read_last
 
     check_range("--temperature", options.temperature, 0, open_low=True)
@@ -35,8 +35,10 @@ def _modes(options) -> int:
     if options.engine:
         calculator = make_calculator(options.engine)
         set_state(options.engine, calculator, atoms, options.structure)
-        modes = modes_by(calculator, atoms)
+        modes, intensities = modes_by(calculator, atoms), None
     else:
-        modes = relaxed_modes(atoms, load_model(options.model))
-    print((as_json if options.json else as_text)(modes, options.temperature, options.beads))
+        model = load_model(options.model)
+        modes = relaxed_modes(atoms, model)
+        intensities = infrared_intensities(modes, model)
+    print((as_json if options.json else as_text)(modes, options.temperature, options.beads, intensities))
     return 0

@@ -20,7 +20,7 @@ from mlcalc.common.errors import InputError
 from mlcalc.common.files import write_atomically
 from mlcalc.data.engines import make_calculator, set_state
 from mlcalc.data.journal import append, open_journal
-from mlcalc.data.workers import discard, outcomes
+from mlcalc.data.workers import KEPT, discard, outcomes
 from mlcalc.structures.electronic_state import ElectronicState, electronic_state, is_ground, state_of_results
 from mlcalc.structures.labels import read_labels
 from mlcalc.structures.structure_files import drop_constraints, read_atoms
@@ -54,7 +54,8 @@ def label_file(structures: Path, engine: str, output: Path, jobs: int = 1, subtr
     Args:
         structures: Any file that ASE reads, usually extxyz; info and arrays are kept, old labels are dropped.
         engine: See :mod:`mlcalc.data.engines`.
-        output: extxyz to write: energy (eV), forces (eV/Å) and ``info["engine"]``. Its journal and the failed
+        output: extxyz to write: energy (eV), forces (eV/Å), ``info["engine"]``, and of molecules dipole (eÅ) and charges (e) where
+            the engine gives them. Its journal and the failed
             structures lie beside it (``OUT.xyz.journal``, ``OUT.failed.xyz``).
         jobs: Worker processes; each makes its calculator once and computes on one thread.
         subtract: Write the labels of the file minus those of the engine, and ``info["correction_to"]``: what a network learns
@@ -171,7 +172,8 @@ def _labelled(
     if wanted is not None:
         energy, forces = wanted[0] - energy, wanted[1] - forces
         labelled.info |= {"engine": f"correction to {engine}", "correction_to": engine}
-    labelled.calc = SinglePointCalculator(labelled, energy=energy, forces=forces)
+    more = {name: np.array(record[name]) for name in KEPT if name in record and wanted is None}
+    labelled.calc = SinglePointCalculator(labelled, energy=energy, forces=forces, **more)
     return labelled
 
 

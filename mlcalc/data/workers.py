@@ -14,6 +14,7 @@ from ase import Atoms
 
 from mlcalc.data.engines import make_calculator, set_state
 
+KEPT = ("dipole", "charges")  # of molecules, where the engine gives them: eÅ and e
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -109,7 +110,12 @@ def _label(atoms: Atoms, calculator) -> dict[str, Any] | str:
     energy = float(atoms.get_potential_energy())
     if not (np.isfinite(energy) and np.isfinite(forces).all()):
         return "the engine returned an energy or a force that is not a finite number"
-    return {"energy": energy, "forces": forces.tolist()}
+    labels: dict[str, Any] = {"energy": energy, "forces": forces.tolist()}
+    for name in KEPT if not atoms.pbc.any() else ():
+        value = calculator.results.get(name)
+        if value is not None and np.isfinite(value).all():
+            labels[name] = np.asarray(value, dtype=np.float64).tolist()
+    return labels
 
 
 def discard(calculator) -> None:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from mlcalc.architectures import ARCHITECTURES, architecture_of
 from mlcalc.common.errors import InputError
+from mlcalc.model import Model
 from mlcalc.outputs import OUTPUTS
 
 
@@ -94,6 +95,11 @@ def outputs_of(readouts: Sequence[str], periodic: bool = False, charged: bool = 
         for name in found
         if not (periodic and not OUTPUTS[name].periodic) and not (charged and name in _OF_THE_ORIGIN)
     )
+
+
+def available(model: Model, periodic: bool) -> tuple[str, ...]:
+    """Names of the outputs that the readouts of a model have for a structure."""
+    return outputs_of(model.readouts, periodic, charged=bool(model.domain.get("charge")))
 
 
 def all_weight_shapes(config, readouts: Sequence[str]) -> dict[str, tuple[int, ...]]:

@@ -13,7 +13,7 @@ from mlcalc.model import Model
 from mlcalc.model_file import load_model, save_model
 from mlcalc.outputs import OUTPUTS
 from mlcalc.potential import build_potential
-from mlcalc.readouts import outputs_of
+from mlcalc.readouts import available
 from mlcalc.structures.labels import DEFAULT_NAMES, LabelNames
 from mlcalc.training.dataset import Dataset, read_dataset
 from mlcalc.training.domain import check_known, corrected_engine
@@ -99,7 +99,7 @@ def evaluate(
     """
     files = [Path(data)] if isinstance(data, str | Path) else [Path(name) for name in data]
     loaded = load_model(model)
-    outputs = outputs_of(loaded.readouts, charged=bool(loaded.domain.get("charge")))
+    outputs = available(loaded, periodic=False)
     dataset = read_dataset(files, [label_names] * len(files), energy_only=True, outputs=outputs, required=False)
     check_known(dataset, loaded.config.elements, loaded.domain)
     loaded = loaded.as_correction_to(corrected_engine(dataset))

@@ -7,7 +7,7 @@ import numpy as np
 from mlcalc.common.tables import aligned, with_error
 from mlcalc.model import Model
 from mlcalc.outputs import OUTPUTS
-from mlcalc.readouts.evaluation import Readouts
+from mlcalc.torch_readouts import Readouts
 from mlcalc.training.dataset import Dataset
 
 

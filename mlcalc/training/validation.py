@@ -40,7 +40,7 @@ class Deviations:
         self.weights = {name: torch.cat([torch.zeros(0), *parts]) for name, parts in weights.items()}
 
     def errors(self) -> dict[str, float]:
-        """Mean absolute (``…_mae_…``) and root-mean-square (``…_rmse_…``) errors, unweighted; NaN of energies, forces without labels."""
+        """Mean absolute (``…_mae_…``) and root-mean-square (``…_rmse_…``) errors, unweighted; NaN without labels."""
         errors = {}
         for name in dict.fromkeys(("energy", "forces", *self.of)):
             known = self.of.get(name, torch.zeros(0))

@@ -41,7 +41,7 @@ def test_velocity_autocorrelation_of_oscillators(n_beads, thermostat):
     rng = np.random.default_rng(1)
     state = thermal_ring_polymer(np.zeros((2 * copies, 3)), np.full(2 * copies, mass), n_beads, 300.0, rng)
     motion = Motion(state, Copies(Harmonic(stiffness), copies), dynamics, rng)
-    velocities = trajectories(motion, settings, nothing)
+    velocities, _ = trajectories(motion, settings, nothing)
     assert velocities.shape == (copies, 151, 2, 3)
     found = autocorrelations(velocities, np.full(2, mass), 300.0, 100)
     exact = 6.0 * np.cos(np.sqrt(stiffness / mass) * units.fs * np.arange(100))

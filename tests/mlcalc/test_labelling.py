@@ -245,6 +245,20 @@ def test_tblite_labels(tmp_path, output):
     water.calc = tblite.TBLite(method="GFN2-xTB", verbosity=0)
     # The self-consistency stops at 1e-6 Hartree.
     assert read(output).get_potential_energy() == pytest.approx(water.get_potential_energy(), abs=1e-5)
+    np.testing.assert_allclose(read(output).get_dipole_moment(), water.get_dipole_moment(), atol=1e-4)
+    np.testing.assert_allclose(read(output).get_charges(), water.get_charges(), atol=1e-4)
+
+
+def test_dipoles_and_charges_are_those_of_molecules_in_full(tmp_path, output):
+    """A crystal has no dipole to keep, and a correction to an engine corrects energies and forces alone."""
+    pytest.importorskip("tblite.ase")
+    write(tmp_path / "in.xyz", [molecule("H2O"), bulk("Si", cubic=True)])
+    label_file(tmp_path / "in.xyz", "tblite:GFN1-xTB", output)
+    kept = [set(atoms.calc.results) & {"dipole", "charges"} for atoms in read(output, ":")]
+    assert kept == [{"dipole", "charges"}, set()]
+    write(tmp_path / "water.xyz", read(output, "0"), format="extxyz")
+    label_file(tmp_path / "water.xyz", "tblite:GFN2-xTB", tmp_path / "correction.xyz", subtract=True)
+    assert not set(read(tmp_path / "correction.xyz").calc.results) & {"dipole", "charges"}
 
 
 def labels_of(path) -> list:

@@ -19,8 +19,8 @@ from mlcalc.cli import main
 from mlcalc.common.settings import build_settings, toml_value
 from mlcalc.model_file import save_model
 from mlcalc.readouts import READOUTS, outputs_of
-from mlcalc.readouts.evaluation import Readouts
 from mlcalc.torch_potential import model_of, new_network
+from mlcalc.torch_readouts import Readouts
 from mlcalc.training.dataset import read_dataset
 from mlcalc.training.loss import batch_loss, predicted
 from mlcalc.training.padding import Largest, padded

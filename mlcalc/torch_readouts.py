@@ -6,16 +6,11 @@ import torch
 from mlcalc.geometry.pairs import half_pairs
 from mlcalc.model import Model
 from mlcalc.outputs import OUTPUTS
-from mlcalc.readouts import outputs_of
+from mlcalc.readouts import available
 from mlcalc.readouts.networks import Structures
 from mlcalc.torch_potential import network_of
 
 _ATOMS_AT_ONCE = 2048  # keeps the arrays of a batch within the caches
-
-
-def available(model: Model, periodic: bool) -> tuple[str, ...]:
-    """Names of the outputs that the readouts of a model have for a structure."""
-    return outputs_of(model.readouts, periodic, charged=bool(model.domain.get("charge")))
 
 
 class Readouts:
