@@ -53,9 +53,9 @@ def compiled(loss: Loss) -> Loss:
 
 def _difference(one: Loss, other: Loss, parameters: dict[str, Tensor], batch: Batch) -> float:
     """Norm of the difference of the gradients of two losses, relative to that of the second; infinite for a NaN."""
-    gradients = []
+    gradients, learnt = [], [parameter for parameter in parameters.values() if parameter.requires_grad]
     for loss in (one, other):
-        found = torch.autograd.grad(loss(parameters, batch), list(parameters.values()), allow_unused=True)
+        found = torch.autograd.grad(loss(parameters, batch), learnt, allow_unused=True)
         gradients.append(torch.cat([torch.zeros(1) if g is None else g.flatten().cpu() for g in found]))
     difference = (gradients[0] - gradients[1]).norm() / gradients[1].norm().clamp(min=1e-30)
     return float(difference) if difference.isfinite() else float("inf")

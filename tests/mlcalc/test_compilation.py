@@ -50,3 +50,14 @@ def test_a_compiler_that_rounds_is_used(tmp_path, capsys, monkeypatch):
         loss(trainer.parameters, batch)
     assert len(seen) == 4  # once more for the check of the first
     assert not capsys.readouterr().err
+
+
+def test_a_compiler_is_checked_where_only_readouts_learn(tmp_path, capsys, monkeypatch):
+    """Weights that are kept have no gradient to compare."""
+    monkeypatch.setattr(torch, "compile", lambda loss, **_: loss)
+    trainer = trainer_of(tmp_path, MOLECULES, "painn", compile=True, n_interactions=1)
+    loss, batch = trainer._loss_function(), trainer.batches.make(np.arange(3))
+    for name, parameter in trainer.parameters.items():
+        parameter.requires_grad_(name.startswith("readout"))
+    loss(trainer.parameters, batch)
+    assert not capsys.readouterr().err
