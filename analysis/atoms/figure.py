@@ -18,6 +18,8 @@ from analysis.structure.picture import draw_molecule, view_along_thinnest
 MOST_BOXES = 24  # environments, those of most atoms
 _COLOURS = "RdBu_r"
 _SMALLEST = 1e-6  # eV, of the colours where all energies are equal
+_MOST_LABELS = 60  # atoms
+_PALE = 0.3  # from the middle of the colours: these carry black letters
 _BOX = 0.8  # width of the boxes of one group, of their distance
 
 
@@ -63,6 +65,11 @@ def _draw_structure(figure: Figure, axes: Axes, atoms: Atoms, values: np.ndarray
     norm = CenteredNorm(halfrange=max(float(np.abs(values).max()), _SMALLEST))
     draw_molecule(axes, atoms, view, matplotlib.colormaps[_COLOURS](norm(values)))
     projected = atoms.positions @ view.T
+    if len(atoms) <= _MOST_LABELS:
+        for (x, y, _), symbol, value in zip(projected, atoms.symbols, norm(values), strict=True):
+            if symbol != "H":
+                pale = abs(value - 0.5) < _PALE
+                axes.annotate(symbol, (x, y), ha="center", va="center", fontsize=7, color="black" if pale else "white")
     low, high = projected.min(axis=0) - 1.0, projected.max(axis=0) + 1.0
     axes.set(
         aspect="equal", xticks=[], yticks=[], title=atoms.get_chemical_formula(), xlim=(low[0], high[0]),

@@ -13,6 +13,8 @@ from mlcalc.common.tables import aligned
 
 CLASSES = {"group": group, "period": period}  # what is tested: name, and the class of an atomic number
 
+_TESTS = ("model", "same", "pairs of one", "their distance", "of others", "p", "arrangements", "nearest alike")
+
 
 class Compared(NamedTuple):
     """Vectors of a model, by class the result of the test, and the correlation of their distances with those of the first model.
@@ -62,6 +64,15 @@ def nearest(vectors: Vectors) -> dict[str, tuple[str, float]]:
     return {symbol: (symbols[row.argmin()], float(row.min())) for symbol, row in zip(symbols, distances, strict=True)}
 
 
+def nearest_alike(vectors: Vectors, name: str) -> tuple[int, int, float]:
+    """Number of elements whose nearest element is of the same class (a name of CLASSES), of all, and expected by chance."""
+    labels = np.array([CLASSES[name](z) for z in vectors.numbers])
+    distances, n = vectors.distances(), len(labels)
+    np.fill_diagonal(distances, np.inf)
+    alike = int((labels[distances.argmin(axis=1)] == labels).sum())
+    return alike, n, float((np.equal.outer(labels, labels).sum() - n) / (n - 1))
+
+
 def as_text(found: list[Compared]) -> str:
     """Three tables: models with their principal components, tests, and nearest elements."""
     models = [
@@ -73,13 +84,18 @@ def as_text(found: list[Compared]) -> str:
         ]
         for item in found
     ]  # fmt: skip
-    tests = [[item.vectors.title, name, *_test_row(test)] for item in found for name, test in item.tests.items()]
+    tests = [
+        [item.vectors.title, name, *_test_row(test), "{} of {} ({:.1f})".format(*nearest_alike(item.vectors, name))]
+        for item in found
+        for name, test in item.tests.items()
+    ]
     return "\n".join([
         aligned(["model", "elements", "features", "component 1", "2", "mean distance", "correlation"], models, left=1),
         "Components: shares of the variance. Distances: Euclidean, in all features. Correlation: of the distances of pairs of "
         "elements with those in the first model.\n",
-        aligned(["model", "same", "pairs of one", "their distance", "of others", "p", "arrangements"], tests, left=2),
-        "p: share of arrangements of the labels on the elements that bring elements of one class as near, or nearer.\n",
+        aligned([*_TESTS], tests, left=2),
+        "p: share of arrangements of the labels on the elements that bring elements of one class as near, or nearer.",
+        "Nearest alike: elements whose nearest element is of the same class; in brackets, how many would be by chance.\n",
         _nearest_table(found),
     ])  # fmt: skip
 
@@ -88,7 +104,7 @@ def _test_row(test: Separation | None) -> list[str]:
     if test is None:
         return ["–", "–", "–", "–", "none to compare"]
     how = f"all {test.arrangements}" if test.exact else f"{test.arrangements} random"
-    return [str(test.pairs), f"{test.same:.3f}", f"{test.other:.3f}", f"{test.p:.4f}", how]
+    return [str(test.pairs), f"{test.same:.3f}", f"{test.other:.3f}", f"{test.p:.2g}", how]
 
 
 def _nearest_table(found: list[Compared]) -> str:
@@ -114,6 +130,9 @@ def _numbers(item: Compared) -> dict:
     return {
         "model": vectors.title, "features": vectors.vectors.shape[1], "explained": vectors.explained.tolist(),
         "correlation_with_first": item.correlation,
+        "nearest_alike": {
+            name: dict(zip(("elements", "of", "by_chance"), nearest_alike(vectors, name), strict=True)) for name in CLASSES
+        },
         "tests": {
             name: None if test is None else {
                 "pairs": test.pairs, "distance_same": test.same, "distance_other": test.other, "statistic": test.statistic,

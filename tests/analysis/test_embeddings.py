@@ -12,7 +12,7 @@ from ase.data import atomic_numbers
 from analysis.__main__ import main
 from analysis.embeddings.periodic_table import F_BLOCK, group, period
 from analysis.embeddings.permutation import all_arrangements, count_arrangements, separation
-from analysis.embeddings.report import compare
+from analysis.embeddings.report import compare, nearest_alike
 from analysis.embeddings.vectors import element_vectors, principal_components
 from analysis.model_names import model_names
 from mlcalc.architectures import architecture_of
@@ -108,6 +108,17 @@ def test_a_class_that_is_there_is_found(name, other):
     assert found[name].p == 1 / 1000
     assert found[name].statistic < 0 < found[other].p
     assert found[other].p > 0.2
+
+
+def test_nearest_elements_of_the_same_class():
+    """All of four elements in two periods by hand; by chance each finds one of its class among three."""
+    model = with_vectors(np.array([[0.0, 0.0], [1.0, 0.0], [9.0, 0.0], [3.0, 0.0]]), [3, 4, 11, 12])
+    vectors = element_vectors(model, "net")  # Li Be Na Mg
+    assert nearest_alike(vectors, "period") == (3, 4, pytest.approx(4 / 3))  # Mg is nearer to Be than to Na
+    assert nearest_alike(vectors, "group") == (1, 4, pytest.approx(4 / 3))
+    loose = element_vectors(with_vectors(by_class(group, 0.05, 1)), "net")
+    counts = Counter(group(z) for z in ELEMENTS)
+    assert nearest_alike(loose, "group")[0] == sum(count for count in counts.values() if count > 1)
 
 
 def test_random_vectors_give_uniform_p():
