@@ -73,7 +73,8 @@ def atom_energies(models: dict[str, Model], frames: list[Atoms], source: str) ->
 
 def _energies(name: str, model: Model, frames: list[Atoms], source: str) -> np.ndarray:
     constants = dict(zip(model.config.elements, model.weights["energy_shift"].tolist(), strict=True))
-    found, before = [], None
+    found: list[np.ndarray] = []
+    before: Any = None  # composition and cell of the structure before
     potential: Any = None
     for number, atoms in enumerate(frames, start=1):
         cell, pbc = (atoms.cell.array, atoms.pbc) if atoms.pbc.any() else (None, None)

@@ -56,7 +56,8 @@ class Environment(NamedTuple):
 
 def by_environment(found: AtomEnergies) -> dict[str, Environment]:
     """Environments by name: elements by atomic number, within an element the lowest mean deviation first."""
-    deviations, result = found.deviations(), {}
+    deviations = found.deviations()
+    result: dict[str, Environment] = {}
     for z in elements_of(found):
         of_element = {}
         for name in np.unique(found.environments[found.numbers == z]):
@@ -71,7 +72,8 @@ def by_environment(found: AtomEnergies) -> dict[str, Environment]:
 
 def by_element(found: AtomEnergies) -> dict[str, Partition]:
     """Elements by symbol, in the order of their atomic numbers."""
-    deviations, result = found.deviations(), {}
+    deviations = found.deviations()
+    result: dict[str, Partition] = {}
     for z, symbol in elements_of(found).items():
         rows = found.numbers == z
         delta = deviations[:, rows]

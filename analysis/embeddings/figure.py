@@ -28,10 +28,10 @@ def embeddings_figure(found: list[Compared]) -> Figure:
     rows = -(-len(found) // columns)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(3.5 * columns + 0.2, 3.4 * rows + 0.5), layout="constrained")
-        panels = figure.subplots(rows, columns, squeeze=False).flat
+        panels = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes, item in zip(panels, found, strict=False):
             _draw(axes, item)
-        for axes in list(panels)[len(found) :]:
+        for axes in panels[len(found) :]:
             axes.set_visible(False)
         figure.legend(
             handles=_legend(found), loc="outside lower center", ncols=9, title="group", handletextpad=0.0,
