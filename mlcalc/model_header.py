@@ -15,7 +15,7 @@ from mlcalc.common.errors import InputError
 from mlcalc.common.settings import build_settings, check_range
 
 HEAVIEST = len(chemical_symbols) - 1  # atomic number
-_LONGEST = 8000  # characters of an architecture or a domain
+_LONGEST = 8000  # characters of an architecture, or of a domain without its distances by pair
 _FARTHEST_A, _HEAVIEST_U, _MOST_CHARGE = 1e4, 1e6, 1000
 
 
@@ -76,7 +76,7 @@ def check_metadata(metadata: dict[str, Any], source: str) -> None:
             near = difflib.get_close_matches(name, _ENTRIES, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known entries: {', '.join(_ENTRIES)}"
             raise InputError(f"{source}: unknown entry {name[:40]!r} of the header; {hint}")
-        check_table(name, entry, source, _LONGEST if name == "domain" else 1 << 32)
+        check_table(name, _without_pairs(entry), source, _LONGEST if name == "domain" else 1 << 32)
         try:
             _ENTRIES[name](entry)
         except InputError as error:
@@ -91,6 +91,13 @@ def check_table(name: str, entry: Any, source: str, most: int = _LONGEST) -> Non
         raise InputError(
             f"{source}: {name} = {text[:60]!r}…: a table of {len(text)} characters, expected at most {most}"
         )
+
+
+def _without_pairs(entry: Any) -> Any:
+    """An entry without its distances by pair: no message quotes them, and 100 elements have thousands."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("min_distances_A"), dict):
+        return entry
+    return {key: value for key, value in entry.items() if key != "min_distances_A"}
 
 
 def _check_domain(domain: dict[str, Any]) -> None:

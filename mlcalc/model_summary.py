@@ -12,6 +12,8 @@ from mlcalc.model import Model
 from mlcalc.outputs import OF_READOUTS, OUTPUTS
 from mlcalc.readouts import outputs_of
 
+_MOST_PAIRS = 12  # of elements, in one screen
+
 
 def describe(model: Model) -> str:
     """One line about the architecture."""
@@ -52,7 +54,9 @@ def _domain(domain: dict) -> str:
     known += [f"nearest neighbours up to {farthest:.2f} Å"] if farthest else []
     lone = ", ".join(chemical_symbols[z] for z in domain.get("lone_elements", ()))
     free = ", ".join(chemical_symbols[z] for z in domain.get("free_elements", ()))
-    pairs = ", ".join(f"{pair} {distance:.2f}" for pair, distance in domain.get("min_distances_A", {}).items())
+    of_pairs = domain.get("min_distances_A", {})
+    pairs = ", ".join(f"{pair} {distance:.2f}" for pair, distance in list(of_pairs.items())[:_MOST_PAIRS])
+    pairs += f" … (--json lists all {len(of_pairs)})" if len(of_pairs) > _MOST_PAIRS else ""
     known += [f"shortest by pair {pairs} Å"] if "," in pairs else []
     masses = ", ".join(f"{symbol} {mass:g} u" for symbol, mass in domain.get("bead_masses_u", {}).items())
     parts = ["distances in training: " + ", ".join(known) if known else "distances not recorded: none will be refused"]

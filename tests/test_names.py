@@ -57,6 +57,9 @@ analysis transfer NAME
 analysis relevance NAME
 analysis relevance c20.xyz --model NAME
 analysis liquid NAME -o out.png
+analysis embeddings NAME -o out.png
+analysis atoms NAME --model c20 -o out.png
+analysis atoms c20.xyz --model NAME -o out.png
 analysis spectrum NAME
 analysis from-ipi NAME -o out
 mlcalc label c20.xyz --engine schnet:c20 -o NAME/out.xyz

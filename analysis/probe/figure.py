@@ -2,21 +2,17 @@
 
 import matplotlib
 import numpy as np
-from ase import Atoms
-from ase.data import covalent_radii
-from ase.data.colors import jmol_colors
 from matplotlib.axes import Axes
-from matplotlib.collections import EllipseCollection, LineCollection, PolyCollection
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
 from analysis.figures import STYLE
 from analysis.probe.report import LocalPotential
-from analysis.structure.molecules import bonded_pairs
+from analysis.structure.picture import draw_molecule, view_along_thinnest
 
 COLOURS = "viridis"
 _EXTREMES = 0.5  # %, of the area at either end that share the colour of the end
-_TILT = np.radians(25.0)
 _DARKEST = 0.6  # of a face that is seen edge on
 
 
@@ -27,7 +23,7 @@ def probe_figure(found: LocalPotential) -> Figure:
         figure = Figure(figsize=(7.2, 2.9), layout="constrained")
         panels = figure.subplots(1, 3)
         front, back = (view_along_thinnest(found.atoms.positions, turned) for turned in (False, True))
-        _draw_molecule(panels[0], found.atoms, front)
+        draw_molecule(panels[0], found.atoms, front)
         for axes, view in zip(panels[1:], (front, back), strict=True):
             _draw_surface(axes, found, view, norm, colours)
         limits = _limits(found.surface.points, [front, back])
@@ -50,20 +46,6 @@ def colour_scale(found: LocalPotential) -> Normalize:
     return Normalize(low, high if high > low else low + 1e-6)
 
 
-def view_along_thinnest(positions: np.ndarray, turned: bool) -> np.ndarray:
-    """(3, 3) rotation into the picture: right, up, towards the reader. The thinnest direction points to the reader, then tilted.
-
-    ``turned``: seen from behind, that is turned by 180° about the upward direction.
-    """
-    _, _, axes = np.linalg.svd(positions - positions.mean(axis=0), full_matrices=True)
-    axes = axes * np.sign(axes[np.arange(3), np.abs(axes).argmax(axis=1)])[:, None]
-    axes[2] *= np.sign(np.linalg.det(axes))
-    if turned:
-        axes = axes * np.array([[-1.0], [1.0], [-1.0]])
-    cosine, sine = np.cos(_TILT), np.sin(_TILT)
-    return np.array([[1.0, 0.0, 0.0], [0.0, cosine, -sine], [0.0, sine, cosine]]) @ axes
-
-
 def _draw_surface(axes: Axes, found: LocalPotential, view: np.ndarray, norm: Normalize, colours: Colormap) -> None:
     """The faces towards the reader, the farthest first; those at a slant are darker."""
     points, triangles = found.surface.points @ view.T, found.surface.triangles
@@ -76,19 +58,6 @@ def _draw_surface(axes: Axes, found: LocalPotential, view: np.ndarray, norm: Nor
     collection = PolyCollection(points[triangles[seen], :2], facecolors=faces, edgecolors=faces, linewidths=0.3)
     collection.set_rasterized(True)
     axes.add_collection(collection)
-
-
-def _draw_molecule(axes: Axes, atoms: Atoms, view: np.ndarray) -> None:
-    """Balls and sticks, the farthest first."""
-    positions = atoms.positions @ view.T
-    bonds = bonded_pairs(atoms)
-    axes.add_collection(LineCollection(positions[bonds][:, :, :2], colors="0.55", linewidths=2.0, zorder=1))
-    order = np.argsort(positions[:, 2])
-    sizes = 0.9 * covalent_radii[atoms.numbers[order]]
-    axes.add_collection(EllipseCollection(
-        sizes, sizes, np.zeros(len(sizes)), units="xy", offsets=positions[order, :2], offset_transform=axes.transData,
-        facecolors=jmol_colors[atoms.numbers[order]], edgecolors="0.3", linewidths=0.6, zorder=2,
-    ))  # fmt: skip
 
 
 def _draw_scale(axes: Axes, limits: dict) -> None:

@@ -8,7 +8,7 @@ from scipy.stats import norm
 
 from mlcalc.architectures.schnet.kernel import SchNetKernel
 from mlcalc.common.errors import InputError
-from mlcalc.geometry.domain import check_structure, pair_limits, shortest_allowed
+from mlcalc.geometry.domain import check_structure, pair_limits, pair_name, shortest_allowed
 from mlcalc.model_file import load_model, save_model
 from mlcalc.torch_potential import TorchPotential
 from tests.conftest import SCHNETPACK_DIALECT, random_model
@@ -120,6 +120,19 @@ def test_files_keep_them_and_refuse_others(tmp_path):
     for bad in ([1.0], {"C-C": -1.0}, {"C-C": "1"}):
         with pytest.raises(InputError, match="unreadable domain.*min_distances_A"):
             save_model(random_model(SCHNETPACK_DIALECT, domain=DOMAIN | {"min_distances_A": bad}), path)
+
+
+def test_files_keep_those_of_every_pair_of_elements(tmp_path):
+    """7 021 pairs of 118 elements; the rest of the domain may not be as long."""
+    names = sorted({pair_name(a, b) for a in range(1, 119) for b in range(1, a + 1)})
+    domain = DOMAIN | {"min_distances_A": {name: 1.0 + 0.1 / 3 * k for k, name in enumerate(names)}}
+    path = tmp_path / "net.safetensors"
+    save_model(random_model(SCHNETPACK_DIALECT, domain=domain), path)
+    assert load_model(path).domain == domain
+    with pytest.raises(InputError, match="expected at most 8000"):
+        save_model(random_model(SCHNETPACK_DIALECT, domain=domain | {"correction_to": "x" * 8000}), path)
+    with pytest.raises(InputError, match="expected at most 8000"):
+        save_model(random_model(SCHNETPACK_DIALECT, domain=domain | {"min_distances_A": ["x"] * 8000}), path)
 
 
 def test_a_folder_of_a_training_is_a_model(tmp_path):

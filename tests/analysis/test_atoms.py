@@ -1,0 +1,195 @@
+"""Energies of atoms: environments, agreement of models by closed forms, the command."""
+
+import json
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.io import write
+
+from analysis.__main__ import main
+from analysis.atoms.energies import AtomEnergies, atom_energies, environments
+from analysis.atoms.partition import by_element, by_environment
+from analysis.probe.energies import ProbedMolecule
+from mlcalc.architectures.painn import PaiNNConfig
+from mlcalc.model_file import save_model
+from mlcalc.potential import make_potential
+from mlcalc.priors import Repulsion
+from tests.conftest import SCHNETPACK_DIALECT, random_model
+
+
+def painn(seed: int = 3, **metadata):
+    config = PaiNNConfig(elements=(6, 1), n_features=8, n_interactions=1, n_rbf=8, readout_hidden=4, cutoff=4.0)
+    return random_model(config, seed, np.float64, {"repulsion": Repulsion(1.2)}, **metadata)
+
+
+def made(energies, environments, numbers=None) -> AtomEnergies:
+    """Energies (n_models, n) of atoms in environments (n,), of one element unless numbers (n,) say otherwise."""
+    energies = np.array(energies, dtype=float)
+    n = energies.shape[1]
+    numbers = np.full(n, 6) if numbers is None else np.array(numbers)
+    names = [f"net{k}" for k in range(len(energies))]
+    return AtomEnergies(names, energies, np.zeros(n, int), np.arange(n), numbers, np.array(environments))
+
+
+@pytest.mark.parametrize(
+    "atoms, expected",
+    [
+        (molecule("CH3CH2OH"), ["C(C,H,H,O)", "C(C,H,H,H)", "O(C,H)", "H(O)", *["H(C)"] * 5]),
+        (molecule("C2H2"), ["C(C,H)", "C(C,H)", "H(C)", "H(C)"]),
+        (Atoms("He"), ["He"]),
+        (bulk("C"), ["C(C,C,C,C)"] * 2),  # bonds to images count
+    ],
+    ids=["ethanol", "acetylene", "atom", "diamond"],
+)
+def test_environments(atoms, expected):
+    found = environments(atoms)
+    assert found == expected or sorted(found) == sorted(expected)
+
+
+def test_energies_of_atoms_add_up_and_are_those_of_the_probe():
+    """Sum and constants give the energy; the last atom, as a probe of one block, has the same energy without its constant."""
+    model, frames = painn(), [molecule("C2H2"), molecule("CH4"), molecule("CH4")]
+    frames[2].rattle(0.05, seed=1)
+    found = atom_energies({"net": model}, frames, "a.xyz")
+    assert found.frames.tolist() == [0] * 4 + [1] * 5 + [2] * 5
+    assert found.atoms[4:9].tolist() == [0, 1, 2, 3, 4]
+    constants = dict(zip(model.config.elements, model.weights["energy_shift"], strict=True))
+    for k, atoms in enumerate(frames):
+        energy = make_potential(model, atoms, "float64", "torch")(atoms.positions[None])[0][0]
+        total = found.energies[0, found.frames == k].sum() + sum(constants[z] for z in atoms.numbers)
+        assert total == pytest.approx(energy, abs=1e-9)
+    without_last = frames[2][:-1]
+    as_probe = ProbedMolecule(model, without_last).energies(1, frames[2].positions[-1:])
+    assert found.energies[0, -1] == pytest.approx(as_probe[0], abs=1e-9)
+
+
+def test_periodic_structures():
+    """A cell and its double: the same energies."""
+    model, cell = painn(), bulk("C", cubic=True)
+    found = atom_energies({"net": model}, [cell, cell.repeat((2, 1, 1))], "a.xyz")
+    np.testing.assert_allclose(found.energies, found.energies[0, 0], atol=1e-9)
+    assert set(found.environments) == {"C(C,C,C,C)"}
+
+
+def test_two_environments_by_hand():
+    """Energies 1, 1, 4 in one model and 2, 4, 6 in another."""
+    found = made([[1, 1, 4], [2, 4, 6]], ["a", "a", "b"])
+    item = by_element(found)["C"]
+    np.testing.assert_allclose(item.means, [2, 4])
+    # δ: −1 −1 2, and −2 0 2; means of a: −1 in both.
+    assert item.over_environments == pytest.approx(np.sqrt((2 * 1 + 4) / 3))
+    assert item.over_models == pytest.approx(np.sqrt((0.5 + 0.5 + 0) / 3))
+    assert item.correlation == item.lowest == pytest.approx((2 + 4) / np.sqrt(6 * 8))
+    assert item.ratio == pytest.approx(np.sqrt((1 / 3) / 2))
+    environment = by_environment(found)["a"]
+    assert environment.atoms == 2
+    np.testing.assert_allclose(environment.means, [1, 3])
+    np.testing.assert_allclose(environment.stds, [0, 1])
+    np.testing.assert_allclose(environment.deviations, [-1, -1])
+    assert list(by_environment(found)) == ["a", "b"]
+
+
+def test_models_that_agree_and_models_that_do_not():
+    """Energies of environments of variance A, and of every model and environment of variance B: S_env² = A + B, S_models² = B,
+    r = A/(A + B), within four standard errors."""
+    rng, n, size = np.random.default_rng(4), 2000, 3  # environments; atoms in each
+    names = np.repeat([f"e{k:04d}" for k in range(n)], size)
+    shared = rng.normal(0.0, 1.0, n)
+    for b in (0.0, 0.25, 1e8):
+        energies = np.repeat(shared + rng.normal(0.0, np.sqrt(b), (4, n)) + [[0.0], [5.0], [-3.0], [1.0]], size, axis=1)
+        item = by_element(made(energies, names))["C"]
+        error = 4 * np.sqrt(2 / n)  # relative, of a variance; of a correlation it is smaller
+        assert item.over_environments**2 == pytest.approx(1 + b, rel=error)
+        assert item.over_models**2 == pytest.approx(b, rel=error, abs=1e-12)
+        assert item.correlation == pytest.approx(1 / (1 + b), abs=error)
+        assert item.lowest <= item.correlation + 1e-12
+        assert item.ratio == pytest.approx(np.sqrt(b / (1 + b)), rel=error, abs=1e-6)
+
+
+def test_constants_of_elements_do_not_matter():
+    """A model that gives every atom of an element more by a constant agrees perfectly."""
+    rng, numbers = np.random.default_rng(0), np.repeat([1, 6], 10)
+    one, names = rng.normal(size=20), np.repeat(["H(C)", "H(H)", "C(H)", "C(C)"], 5)
+    found = by_element(made([one, one + np.where(numbers == 1, 0.7, -0.3)], names, numbers))
+    assert list(found) == ["H", "C"]
+    for item in found.values():
+        assert item.over_models == pytest.approx(0.0, abs=1e-12)
+        assert item.correlation == pytest.approx(1.0)
+
+
+def test_one_model_or_one_kind_of_atom():
+    item = by_element(made([[1, 2, 4]], ["a", "a", "b"]))["C"]
+    assert item.over_environments > 0
+    assert np.isnan([item.over_models, item.ratio, item.correlation, item.lowest]).all()
+    alike = by_element(made([[1, 1], [2, 2]], ["a", "a"]))["C"]
+    assert (alike.over_models, alike.over_environments) == (0.0, 0.0)
+    assert np.isnan([alike.ratio, alike.correlation]).all()
+
+
+# The command
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_model(painn(), "one.safetensors")
+    save_model(painn(4), "two.safetensors")
+    save_model(painn(domain={"correction_to": "tblite:GFN2-xTB"}), "correction.safetensors")
+    save_model(random_model(SCHNETPACK_DIALECT), "schnet.safetensors")
+    write("some.xyz", [molecule("C2H6"), molecule("C2H4"), molecule("CH4")], format="extxyz")
+    write("atom.xyz", Atoms("H"), format="extxyz")
+    write("water.xyz", [molecule("CH4"), molecule("H2O")], format="extxyz")
+    (tmp_path / "empty.xyz").touch()
+    return tmp_path
+
+
+def atoms(source: str, *models: str) -> int:
+    return main(["atoms", source, *(word for model in models for word in ("--model", model)), "-o", "out.png"])
+
+
+def test_files_hold_the_same_numbers(folder, capsys):
+    models = ("one.safetensors", "two.safetensors", "schnet.safetensors")
+    assert main(["atoms", "some.xyz", *(f"--model={m}" for m in models), "-o", "out.png", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert json.loads((folder / "out.json").read_text()) == printed
+    assert printed["models"] == ["one", "two", "schnet"]
+    assert (printed["structures"], printed["atoms"]) == (3, 19)
+    assert list(printed["elements"]) == ["H", "C"]
+    with np.load("out.npz") as arrays:
+        energies, numbers, names = arrays["energies_eV"], arrays["numbers"], arrays["environments"]
+    np.testing.assert_allclose(printed["elements"]["H"]["mean_eV"], energies[:, numbers == 1].mean(axis=1))
+    for name, item in printed["environments"].items():
+        assert item["atoms"] == (names == name).sum()
+        np.testing.assert_allclose(item["mean_eV"], energies[:, names == name].mean(axis=1))
+    np.testing.assert_allclose(printed["first_structure"]["energies_eV"], energies[:, :8])
+    text = (folder / "out.txt").read_text()
+    assert "C(C,H,H,H)" in text
+    assert f"{printed['elements']['C']['correlation']:.2f}" in text
+    assert [(folder / "out").with_suffix(f".{kind}").exists() for kind in ("png", "svg")] == [True, True]
+
+
+def test_one_model_and_one_atom(folder, capsys):
+    assert atoms("atom.xyz", "one.safetensors") == 0
+    assert "compare models of other seeds" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "source, models, message",
+    [
+        ("water.xyz", ["one.safetensors"], "water.xyz: structure 2 with the model one: element O: this model knows"),
+        ("some.xyz", ["one.safetensors", "one.safetensors"], "one.safetensors: given 2 times"),
+        ("some.xyz", ["correction.safetensors"], "the model is a correction to tblite:GFN2-xTB"),
+        ("some.xyz", ["none"], "none"),
+        ("none.xyz", ["one.safetensors"], "none.xyz: no such file"),
+        ("empty.xyz", ["one.safetensors"], "empty.xyz"),
+    ],
+)
+def test_refusals(folder, capsys, source, models, message):
+    before = sorted(folder.iterdir())
+    assert atoms(source, *models) == 2
+    complaint = capsys.readouterr().err
+    assert message in complaint
+    assert complaint.count("\n") == 1
+    assert sorted(folder.iterdir()) == before
