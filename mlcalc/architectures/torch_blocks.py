@@ -1,7 +1,7 @@
 """Pieces that networks share, in torch."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -45,6 +45,13 @@ class Network(nn.Module):
         self.register_buffer("energy_shift", torch.zeros(len(config.elements), dtype=torch.float64))
         self.register_buffer("atomic_numbers", torch.tensor(config.elements, dtype=torch.float64), persistent=False)
 
+    def measure(self, graphs: Iterable[tuple[Tensor, Tensor, Tensor, Tensor]]) -> None:
+        """Set the weights that are measured on the training data before the first step, not learnt; most networks have none.
+
+        Args:
+            graphs: Arguments of ``forward`` for the training data, a batch each.
+        """
+
 
 class GaussianBasis(nn.Module):
     """exp(−a_k (r − μ_k)²), with centres μ (Å) and coefficients a (Å⁻²) read from the model, never recomputed."""
@@ -52,10 +59,10 @@ class GaussianBasis(nn.Module):
     centers: Tensor
     coefficients: Tensor
 
-    def __init__(self, n_rbf: int, cutoff: float):
+    def __init__(self, n_rbf: int, last: float, first: float = 0.0):
         super().__init__()
-        centers = torch.linspace(0.0, cutoff, n_rbf)
-        spacing = cutoff / max(n_rbf - 1, 1)
+        centers = torch.linspace(first, last, n_rbf)
+        spacing = (last - first) / max(n_rbf - 1, 1)
         self.register_buffer("centers", centers)
         self.register_buffer("coefficients", torch.full((n_rbf,), 0.5 / spacing**2))
 
