@@ -8,7 +8,9 @@ from mlcalc.common.errors import InputError
 from mlcalc.common.settings import check_distance
 from mlcalc.model_header import check_atomic_numbers
 
-_MOST = {"n_features": 4096, "n_interactions": 64, "n_rbf": 1024, "readout_hidden": 4096, "n_factors": 4096}
+_MOST = {
+    "n_features": 4096, "n_interactions": 64, "n_rbf": 1024, "readout_hidden": 4096, "n_factors": 4096, "n_angular": 1024,
+}  # fmt: skip
 _MOST_WEIGHTS = 1 << 26
 
 
