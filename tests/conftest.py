@@ -71,9 +71,26 @@ def random_model(config, seed: int = 0, dtype=np.float32, priors: dict | None = 
     weights["radial_basis.centers"] = np.linspace(0.0, reach, config.n_rbf, dtype=dtype)
     spacing = reach / (config.n_rbf - 1)
     weights["radial_basis.coefficients"] = np.full(config.n_rbf, 0.5 / spacing**2, dtype=dtype)
+    if "angular_basis.centers" in weights:
+        weights |= _symmetry_functions(config, rng, dtype)
     weights["energy_scale"] = np.float64(0.7)[()] * np.ones(())
     weights["energy_shift"] = np.array([-13.6, -1029.0])[: len(config.elements)]
     return Model(config, weights, metadata, priors)
+
+
+def _symmetry_functions(config, rng, dtype) -> dict[str, np.ndarray]:
+    """Constants of symmetry functions of H and C, of the size that training data give; radial ones go with Z, angular with Z²."""
+    n_angular, last = config.n_angular, config.cutoff - 0.5
+    typical = np.repeat([2.0, 10.0], [config.n_rbf, 2 * n_angular]).astype(dtype)
+    spread = rng.uniform(0.5, 1.5, (2, len(config.elements), len(typical))).astype(dtype)
+    return {
+        "radial_basis.centers": np.linspace(0.5, last, config.n_rbf, dtype=dtype),
+        "radial_basis.coefficients": np.full(config.n_rbf, 0.5 * ((config.n_rbf - 1) / (last - 0.5)) ** 2, dtype=dtype),
+        "angular_basis.centers": np.zeros(n_angular, dtype=dtype),
+        "angular_basis.coefficients": 0.5 / np.linspace(1.0, last, n_angular, dtype=dtype) ** 2,
+        "mean": spread[0] * typical,
+        "deviation": spread[1] * typical,
+    }
 
 
 @pytest.fixture(params=[SCHNETPACK_DIALECT, ORIGINAL_DIALECT], ids=["schnetpack", "original"])

@@ -89,7 +89,7 @@ def all_arrangements(counts: list[int]) -> Iterator[np.ndarray]:
             return iter([row])
         free = np.flatnonzero(row < 0)
         return chain.from_iterable(
-            fill(_with(row, list(places), label), label + 1) for places in combinations(free, counts[label])
+            fill(_with(row, list(places), label), label + 1) for places in combinations(free.tolist(), counts[label])
         )
 
     return fill(np.full(sum(counts), -1), 0)

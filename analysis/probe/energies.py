@@ -30,8 +30,11 @@ from mlcalc.potential import check_fits
 from mlcalc.priors import prior_energies
 from mlcalc.torch_potential import network_of
 
-# By architecture, the list of modules in which atoms exchange messages; all others act on single atoms or on single pairs.
-EXCHANGES = {name: "interactions" for name in ("schnet", "painn", "so3net", "dtnn")}
+# By architecture, the list of modules in which atoms exchange messages; all others act on single atoms or on single pairs. None:
+# no atom learns what another one feels, so that the energy of a probe is that of an atom at its place.
+EXCHANGES: dict[str, str | None] = {
+    "schnet": "interactions", "painn": "interactions", "so3net": "interactions", "dtnn": "interactions", "wacsf": None,
+}  # fmt: skip
 
 _PAIRS_AT_ONCE = 8192  # keeps the arrays of a batch around 100 MB
 _ON_A_NUCLEUS = 1e-6  # Å, where the direction to the atom is undefined
@@ -55,7 +58,8 @@ class ProbedMolecule:
         self._species = self._rows(atoms.numbers)
         self._features: list[Any] = []  # of the molecule alone, by call: passes of a DTNN may share a module
         self._in_turn = iter(self._features)
-        blocks: Any = self._network.get_submodule(EXCHANGES[name_of(model.config)])
+        exchange = EXCHANGES[name_of(model.config)]
+        blocks: Any = self._network.get_submodule(exchange) if exchange else ()
         keeping = [block.register_forward_hook(self._keep) for block in blocks]
         pairs = half_pairs(atoms.positions, model.config.cutoff)
         vectors = atoms.positions[pairs.second] - atoms.positions[pairs.first]

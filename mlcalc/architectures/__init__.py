@@ -1,6 +1,6 @@
 """The table of network architectures: a folder each, and a row here. Callers read the table and name none of them."""
 
-from mlcalc.architectures import dtnn, painn, schnet, so3net
+from mlcalc.architectures import dtnn, painn, schnet, so3net, wacsf
 from mlcalc.architectures.architecture import Architecture
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -8,6 +8,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "painn": painn.ARCHITECTURE,
     "so3net": so3net.ARCHITECTURE,
     "dtnn": dtnn.ARCHITECTURE,
+    "wacsf": wacsf.ARCHITECTURE,
 }
 
 

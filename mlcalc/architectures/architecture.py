@@ -8,7 +8,9 @@ from mlcalc.common.errors import InputError
 from mlcalc.common.settings import check_distance
 from mlcalc.model_header import check_atomic_numbers
 
-_MOST = {"n_features": 4096, "n_interactions": 64, "n_rbf": 1024, "readout_hidden": 4096, "n_factors": 4096}
+_MOST = {
+    "n_features": 4096, "n_interactions": 64, "n_rbf": 1024, "readout_hidden": 4096, "n_factors": 4096, "n_angular": 1024,
+}  # fmt: skip
 _MOST_WEIGHTS = 1 << 26
 
 
@@ -26,7 +28,7 @@ class Architecture(NamedTuple):
         kernel: Its compiled twin, called with (model, numbers, dtype, threads, cell, pbc), a mlcalc.potential.Potential; loads
             Numba. None: torch evaluates the network.
         describe: Configuration to a short text on its size.
-        vectors: Whether atoms have vector features, which some readouts need.
+        features: What its readouts may read of each atom, fields of torch_blocks.Features.
     """
 
     title: str
@@ -35,7 +37,7 @@ class Architecture(NamedTuple):
     network: Callable[[Any], Any]
     kernel: Callable[..., Any] | None
     describe: Callable[[Any], str]
-    vectors: bool = False
+    features: tuple[str, ...] = ("scalars",)
 
 
 def check_network(config, sizes: tuple[str, ...]) -> None:

@@ -1,7 +1,7 @@
 """Pieces that networks share, in torch."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -33,7 +33,8 @@ class Features(NamedTuple):
 class Network(nn.Module):
     """What the networks of all architectures have besides their layers.
 
-    An architecture brings ``features``, a ``readout`` of two dense layers and its ``readout_activation``.
+    An architecture brings ``features``, a ``readout`` of two dense layers and its ``readout_activation``; one without features that
+    all its atoms share brings a ``forward`` of its own.
 
     Attributes:
         config: The configuration.
@@ -84,6 +85,13 @@ class Network(nn.Module):
                 outputs |= readout(features, structures)
         return outputs
 
+    def measure(self, graphs: Iterable[tuple[Tensor, Tensor, Tensor, Tensor]]) -> None:
+        """Set the weights that are measured on the training data before the first step, not learnt; most networks have none.
+
+        Args:
+            graphs: Arguments of ``forward`` for the training data, a batch each.
+        """
+
 
 class GaussianBasis(nn.Module):
     """exp(−a_k (r − μ_k)²), with centres μ (Å) and coefficients a (Å⁻²) read from the model, never recomputed."""
@@ -91,10 +99,10 @@ class GaussianBasis(nn.Module):
     centers: Tensor
     coefficients: Tensor
 
-    def __init__(self, n_rbf: int, cutoff: float):
+    def __init__(self, n_rbf: int, last: float, first: float = 0.0):
         super().__init__()
-        centers = torch.linspace(0.0, cutoff, n_rbf)
-        spacing = cutoff / max(n_rbf - 1, 1)
+        centers = torch.linspace(first, last, n_rbf)
+        spacing = (last - first) / max(n_rbf - 1, 1)
         self.register_buffer("centers", centers)
         self.register_buffer("coefficients", torch.full((n_rbf,), 0.5 / spacing**2))
 

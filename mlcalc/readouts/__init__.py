@@ -14,13 +14,13 @@ class Readout(NamedTuple):
 
     Attributes:
         outputs: Its outputs, names in mlcalc.outputs.OUTPUTS.
-        vectors: Whether it needs vector features.
+        needs: The features that it reads, a field of torch_blocks.Features.
         weight_shapes: Number of features F and of hidden ones H to name and shape of every weight.
         network: (F, H) to a torch module, called with features and structures (networks.py): outputs by name. Loads torch.
     """
 
     outputs: tuple[str, ...]
-    vectors: bool
+    needs: str
     weight_shapes: Callable[[int, int], dict[str, tuple[int, ...]]]
     network: Callable[[int, int], Any]
 
@@ -61,9 +61,9 @@ def _polarizability(*sizes: int):
 _OF_THE_ORIGIN = ("dipole", "dipole_moment")  # for ions
 _DIPOLES = ("charges", *_OF_THE_ORIGIN)
 READOUTS = {
-    "charges": Readout(_DIPOLES, False, _of_scalars, _charges),
-    "dipole": Readout(_DIPOLES, True, _of_vectors, _dipole),
-    "polarizability": Readout(("polarizability",), True, _of_vectors, _polarizability),
+    "charges": Readout(_DIPOLES, "scalars", _of_scalars, _charges),
+    "dipole": Readout(_DIPOLES, "vectors", _of_vectors, _dipole),
+    "polarizability": Readout(("polarizability",), "vectors", _of_vectors, _polarizability),
 }
 
 
@@ -74,9 +74,10 @@ def check_readouts(config, readouts: Sequence[str]) -> None:
     for name in readouts:
         if name not in READOUTS:
             raise InputError(f"readout {str(name)[:40]!r}: expected one of {', '.join(READOUTS)}")
-        if READOUTS[name].vectors and not architecture_of(config).vectors:
-            able = ", ".join(row.title for row in ARCHITECTURES.values() if row.vectors)
-            raise InputError(f"readout {name!r} needs vector features, which a {title} does not have: expected {able}")
+        needs = READOUTS[name].needs
+        if needs not in architecture_of(config).features:
+            able = ", ".join(row.title for row in ARCHITECTURES.values() if needs in row.features)
+            raise InputError(f"readout {name!r} reads features ({needs}) that a {title} does not have: expected {able}")
         if twice := set(given) & set(READOUTS[name].outputs):
             raise InputError(
                 f"readouts {', '.join(readouts)}: more than one of {', '.join(sorted(twice))}: leave one out"

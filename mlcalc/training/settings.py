@@ -15,9 +15,10 @@ from mlcalc.readouts import READOUTS, outputs_of
 from mlcalc.structures.labels import LabelNames
 from mlcalc.structures.unit_names import ENERGY_UNITS
 
-# Those of a configuration by the same names; not every architecture has those that are not set.
-_SPECIAL_KEYS = ("lmax", "n_factors", "shared_weights", "activation")
-_NETWORK_KEYS = ("n_features", "n_interactions", "n_rbf", *_SPECIAL_KEYS)
+# Those of a configuration by the same names; not every architecture has all of them.
+_NETWORK_KEYS = (
+    "n_features", "n_interactions", "n_rbf", "lmax", "n_factors", "shared_weights", "activation", "n_angular",
+)  # fmt: skip
 _HUBER = 1e-6, 1e6  # least and largest threshold: their squares are float32
 _MOST_HELD_OUT = 1 / 3  # of the frames, where the groups are so few that the fractions cannot be met
 
@@ -39,6 +40,7 @@ class TrainingSettings:
         n_features … cutoff_A: Its configuration; readout_hidden: 0 for half of n_features.
         lmax: Largest degree of the spherical harmonics of an SO3net; without it that of its configuration.
         n_factors, shared_weights, activation: Of a DTNN, see mlcalc/architectures/dtnn/config.py; likewise.
+        n_angular, activation: Of a wACSF network, which has no n_interactions, see mlcalc/architectures/wacsf/config.py; likewise.
         angle_strength_eV … angle_cutoff_A: Angular prior, see mlcalc/priors/angular.py; all or none.
         repulsion_cutoff_A: ``"auto"`` for molecules with energies is the smallest distance that the model accepts, so that the
             repulsion acts only below it, otherwise none; 0 or ``"none"`` for none. A training that is resumed, or starts
@@ -80,6 +82,7 @@ class TrainingSettings:
     n_factors: int | None = None
     shared_weights: bool | None = None
     activation: str | None = None
+    n_angular: int | None = None
     repulsion_cutoff_A: float | str = "auto"
     angle_strength_eV: float | None = None
     angle_cosine: float | None = None
@@ -149,8 +152,8 @@ class TrainingSettings:
         check_choice("energy_zeros", self.energy_zeros, ("one", "engine", "file", "shared"))
         check_choice("architecture", self.architecture, ARCHITECTURES)
         known = get_type_hints(ARCHITECTURES[self.architecture].config)
-        for name in _SPECIAL_KEYS:
-            if (value := getattr(self, name)) is not None and name not in known:
+        for name in _NETWORK_KEYS:
+            if (value := getattr(self, name)) != getattr(TrainingSettings, name) and name not in known:
                 raise InputError(
                     f"{name} = {value!r} beside architecture = {self.architecture!r}, which has none; leave it out"
                 )

@@ -82,6 +82,7 @@ class Trainer:
         network = new_network(network_config, self.dtype, settings.readouts)
         if init is None:
             network.energy_scale.fill_(self._typical_force())
+            self._measure(network)
         else:
             _set_weights(network, init)
         self.network = network.to(self.device)
@@ -205,6 +206,15 @@ class Trainer:
             return float(np.sqrt(np.mean(forces[finite] ** 2)))
         weights = np.repeat(self.weights[self.split.train], self.dataset.counts[self.split.train])
         return float(np.sqrt(np.average(forces[finite] ** 2, weights=np.repeat(weights, 3)[finite.ravel()])))
+
+    def _measure(self, network: Network) -> None:
+        """Let a new network measure on the training frames what it does not learn, in float64."""
+        nothing, frames, size = np.zeros(len(self.dataset)), self.split.train, self.settings.batch_size
+        elements, cutoff, levels = network.config.elements, network.config.cutoff, self.levels.of_frame
+        batches = Batches(self.dataset, elements, cutoff, levels, nothing, torch.float64)
+        precise = network_of(model_of(network), torch.float64)
+        precise.measure(batches.make(frames[k : k + size])[:4] for k in range(0, len(frames), size))
+        network.load_state_dict(precise.state_dict())
 
     def _fit_energy_zeros(self) -> np.ndarray:
         """Zeros of energy with which the present network fits each level on average, (n_levels, n_elements) eV."""

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from mlcalc.architectures.painn.config import EPSILON
 from mlcalc.architectures.schnet import SchNetConfig
 from mlcalc.architectures.so3net import SO3netConfig
 from mlcalc.architectures.so3net.harmonics import clebsch_gordan, degrees, harmonics
+from mlcalc.architectures.wacsf import WACSFConfig
 from mlcalc.model_file import save_model
 from mlcalc.potential import build_potential
 from mlcalc.priors import AngularPrior, Repulsion
@@ -30,13 +32,16 @@ from tests.conftest import ORIGINAL_DIALECT, SCHNETPACK_DIALECT, random_model
 
 PRIORS = {"repulsion": Repulsion(2.0), "angular": AngularPrior(strength=4.0, cosine=-0.4, decay=0.8, cutoff=2.6)}
 CUTOFF = 4.0
-CONFIGS = {"schnet": SchNetConfig, "painn": PaiNNConfig, "so3net": SO3netConfig, "dtnn": DTNNConfig}
+CONFIGS = {
+    "schnet": SchNetConfig, "painn": PaiNNConfig, "so3net": SO3netConfig, "dtnn": DTNNConfig, "wacsf": WACSFConfig,
+}  # fmt: skip
 POINTS = np.random.default_rng(5).uniform(-2.5, 2.5, (12, 3))
 
 
 def network(name: str, blocks: int, priors: dict | None = None):
     """A random network of an architecture for C and H, and a molecule for it."""
     sizes = {"n_features": 8, "n_interactions": blocks, "n_rbf": 8, "readout_hidden": 4, "cutoff": CUTOFF}
+    sizes = {key: value for key, value in sizes.items() if key in get_type_hints(CONFIGS[name])}
     return random_model(CONFIGS[name](elements=(6, 1), **sizes), 3, np.float64, priors or {})
 
 
@@ -70,7 +75,11 @@ class Twin:
         self.basis = np.exp(-w["radial_basis.coefficients"] * (self.r[:, :, None] - w["radial_basis.centers"]) ** 2)
         ending = 0.5 * (np.cos(np.pi * self.r / CUTOFF) + 1.0) * (self.r < CUTOFF)
         self.heard = (heard * ending)[:, :, None]
-        self.x = w["embedding.weight"][[model.config.elements.index(z) for z in numbers]]
+        self.numbers, self.rows = np.asarray(numbers), [model.config.elements.index(z) for z in numbers]
+
+    @property
+    def x(self):
+        return self.w["embedding.weight"][self.rows]
 
     def dense(self, name, x):
         y = x @ self.w[f"{name}.weight"].T
@@ -133,7 +142,23 @@ def dtnn_twin(t: Twin):
     return t.dense("readout.1", np.tanh(t.dense("readout.0", x)))[:, 0] * t.w["energy_scale"]
 
 
-TWINS = {"schnet": schnet_twin, "painn": painn_twin, "so3net": so3net_twin, "dtnn": dtnn_twin}
+def wacsf_twin(t: Twin):
+    """Nothing passes on: an atom that is not heard is no neighbour. Ordered pairs of neighbours, each counted half."""
+    z = t.heard[:, :, 0] * t.numbers
+    share = z[:, :, None] * np.exp(-t.w["angular_basis.coefficients"] * (t.r**2)[:, :, None])
+    cosine = np.einsum("ijx,ikx->ijk", t.unit, t.unit)
+    triples = 0.5 * share[:, :, None] * share[:, None] * (1.0 - np.eye(len(z)))[None, :, :, None]
+    angular = [np.einsum("ijka,ijk->ia", triples, 1.0 + sign * cosine) for sign in (-1.0, 1.0)]
+    functions = np.concatenate([np.einsum("ij,ijk->ik", z, t.basis), *angular], axis=1)
+    x, energies = (functions - t.w["mean"][t.rows]) / t.w["deviation"][t.rows], []
+    for row, of_atom in zip(t.rows, x, strict=True):
+        for layer in range(2):
+            of_atom = ssp(t.dense(f"networks.{row}.{layer}", of_atom))
+        energies.append(t.dense(f"networks.{row}.2", of_atom)[0])
+    return np.array(energies) * t.w["energy_scale"]
+
+
+TWINS = {"schnet": schnet_twin, "painn": painn_twin, "so3net": so3net_twin, "dtnn": dtnn_twin, "wacsf": wacsf_twin}
 
 
 def test_every_architecture_has_a_twin():
@@ -320,7 +345,9 @@ def test_refusals(folder, capsys, source, options, keys, message):
 def test_an_architecture_without_a_row(folder, capsys, monkeypatch):
     monkeypatch.delitem(EXCHANGES, "schnet")
     assert probe("one.xyz") == 2
-    assert "no probe atoms for a SchNet: expected a model of PaiNN or SO3net or DTNN" in capsys.readouterr().err
+    assert (
+        "no probe atoms for a SchNet: expected a model of PaiNN or SO3net or DTNN or wACSF" in capsys.readouterr().err
+    )
 
 
 def test_a_point_on_a_nucleus(atoms):

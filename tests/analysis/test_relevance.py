@@ -25,9 +25,11 @@ from analysis.relevance.rules import RULES
 from analysis.relevance.trace import Rules, trace
 from analysis.relevance.walks import count_walks, walk_relevances
 from mlcalc import InputError, SchNetCalculator, load_model
+from mlcalc.architectures import architecture_of
 from mlcalc.architectures.dtnn.config import DTNNConfig
 from mlcalc.architectures.painn.config import PaiNNConfig
 from mlcalc.architectures.so3net.config import SO3netConfig
+from mlcalc.architectures.wacsf.config import WACSFConfig
 from mlcalc.importers.schnet_tf import import_schnet_tf
 from mlcalc.model_file import save_model
 from mlcalc.priors import AngularPrior, Repulsion
@@ -245,10 +247,12 @@ def test_structures_that_the_model_does_not_serve():
 
 
 def test_what_there_are_no_rules_for():
-    with pytest.raises(
-        InputError, match="^no relevance rules for a DTNN: expected a model of SchNet or PaiNN or SO3net$"
-    ):
-        trace(random_model(DTNNConfig(elements=(6, 8))), molecule("CO"))
+    for config in (DTNNConfig(elements=(6, 8)), WACSFConfig(elements=(6, 8))):
+        title = architecture_of(config).title
+        with pytest.raises(
+            InputError, match=f"^no relevance rules for a {title}: expected a model of SchNet or PaiNN or SO3net$"
+        ):
+            trace(random_model(config), molecule("CO"))
     unknown = random_model(SCHNETPACK_DIALECT, priors={"tethers": Repulsion(1.2)})
     with pytest.raises(InputError, match="^no relevance rules for the prior tethers: expected repulsion or angular$"):
         trace(unknown, molecule("C2H6"))

@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import get_type_hints
 
 import numpy as np
 from ase import Atoms
@@ -67,12 +68,18 @@ def _random_model(name: str, elements: tuple[int, ...]) -> Model:
     if architecture not in ARCHITECTURES or not re.fullmatch(r"\d+,\d+", sizes):
         raise InputError(f"model {name!r}: expected {' or '.join(ARCHITECTURES)}, then a size as in :64,3")
     n_features, n_interactions = map(int, sizes.split(","))
+    config = ARCHITECTURES[architecture].config
+    depth = {"n_interactions": n_interactions} if "n_interactions" in get_type_hints(config) else {}
+    if not depth and n_interactions:
+        raise InputError(
+            f"model {name!r}: this architecture has no interactions: expected {architecture}:{n_features},0"
+        )
     torch.manual_seed(0)
-    config = ARCHITECTURES[architecture].config(
-        elements, n_features=n_features, n_interactions=n_interactions, n_rbf=RANDOM_GAUSSIANS, cutoff=RANDOM_CUTOFF_A,
-        readout_hidden=max(n_features // 2, 1),
+    made = config(
+        elements, n_features=n_features, n_rbf=RANDOM_GAUSSIANS, cutoff=RANDOM_CUTOFF_A,
+        readout_hidden=max(n_features // 2, 1), **depth,
     )  # fmt: skip
-    return model_of(new_network(config))
+    return model_of(new_network(made))
 
 
 def _deeper(model: Model, more: int) -> Model:
@@ -80,6 +87,8 @@ def _deeper(model: Model, more: int) -> Model:
         raise InputError(
             f"+{more} interactions of shared weights, which would change the energy: expected a model alone"
         )
+    if name_of(model.config) not in _IDLE:
+        raise InputError(f"+{more} interactions of a network without any: expected a model alone")
     old, weights, idle = model.config.n_interactions, dict(model.weights), _IDLE[name_of(model.config)]
     for key, array in model.weights.items():
         if parts := re.fullmatch(r"(interactions|mixing)\.0\.(.*)\.(\w+)", key):

@@ -33,5 +33,5 @@ def _torch(script: str) -> dict[str, Peer]:
 
 
 PEERS = {name: OURS | _torch(f"torch_{name}.py") | OTHERS for name in ("schnet", "painn")}
-PEERS["dtnn"] = OURS
+PEERS["dtnn"] = PEERS["wacsf"] = OURS
 PEERS["so3net"] = OURS | {name: peer for name, peer in OTHERS.items() if name.startswith("SchNetPack")}

@@ -46,7 +46,7 @@ def test_every_architecture_has_peers_that_exist():
     assert all((PEERS_FOLDER / peer.script).is_file() for peers in PEERS.values() for peer in peers.values())
 
 
-@pytest.mark.parametrize("problem", [*SMALL, "dtnn:8,2"], indirect=True)
+@pytest.mark.parametrize("problem", [*SMALL, "dtnn:8,2", "wacsf:8,0"], indirect=True)
 def test_our_step_is_measured(problem):
     """In its process, as the commands start it."""
     found = run_peer("mlcalc", "mlcalc_rpmd.py", None, None, 1, [str(problem), "2", "1", "--seconds", "0.01"])
@@ -88,9 +88,12 @@ def test_idle_interactions_change_no_force(name, tmp_path):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
 
 
-def test_a_network_of_shared_weights_has_no_idle_interactions(tmp_path):
-    save_model(benchmark_model("dtnn:8,2"), tmp_path / "small.safetensors")
-    with pytest.raises(InputError, match="interactions of shared weights"):
+@pytest.mark.parametrize(
+    ("name", "message"), [("dtnn:8,2", "interactions of shared weights"), ("wacsf:8,0", "of a network without any")]
+)
+def test_networks_that_have_no_idle_interactions(name, message, tmp_path):
+    save_model(benchmark_model(name), tmp_path / "small.safetensors")
+    with pytest.raises(InputError, match=message):
         benchmark_model(f"{tmp_path / 'small.safetensors'}+2")
 
 
@@ -100,7 +103,7 @@ def test_atoms_of_random_networks_are_heavy(tmp_path):
     assert benchmark_case("c20", tmp_path / "c5.xyz")[1].get_masses().max() < 13
 
 
-@pytest.mark.parametrize("name", ["painn:8", "mlp:8,2", "painn:8,2,1"])
+@pytest.mark.parametrize("name", ["painn:8", "mlp:8,2", "painn:8,2,1", "wacsf:8,2"])
 def test_unknown_networks_are_refused(name):
     with pytest.raises(InputError, match=name):
         benchmark_model(name)

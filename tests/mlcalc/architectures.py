@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 from ase import Atoms
@@ -19,6 +19,7 @@ from mlcalc.architectures.dtnn import DTNNConfig
 from mlcalc.architectures.painn import PaiNNConfig
 from mlcalc.architectures.schnet import SchNetConfig
 from mlcalc.architectures.so3net import SO3netConfig
+from mlcalc.architectures.wacsf import WACSFConfig
 from mlcalc.model import Model
 from mlcalc.model_file import FORMAT_VERSION, save_model
 from mlcalc.potential import build_potential
@@ -63,8 +64,9 @@ def _maker(
     """``doubled``: parts of names of weights that need twice the usual size, for forces of some eV/Å."""
 
     def make(elements: tuple[int, ...], cutoff: float, seed: int) -> Model:
-        sizes = {"cutoff": cutoff, "n_features": 8, "n_interactions": 2, "n_rbf": 8, "readout_hidden": 4}
-        model = random_model(config(elements=elements, **(sizes | options)), seed, np.float64, priors or {})
+        sizes = {"cutoff": cutoff, "n_features": 8, "n_interactions": 2, "n_rbf": 8, "readout_hidden": 4} | options
+        sizes = {name: value for name, value in sizes.items() if name in get_type_hints(config)}
+        model = random_model(config(elements=elements, **sizes), seed, np.float64, priors or {})
         for name in [name for name in model.weights if any(part in name for part in doubled)]:
             model.weights[name] = 2.0 * model.weights[name]
         model.weights["energy_shift"] = np.array([ATOM_ENERGIES[z] for z in elements])
@@ -90,6 +92,7 @@ _REPULSION, _ANGLE = Repulsion(REPULSION_END), AngularPrior(strength=4.0, cosine
 _TRAINING = {"n_features": 8, "n_interactions": 2, "n_rbf": 8, "cutoff_A": CUTOFF, "repulsion_cutoff_A": "none"}
 _ANGLE_KEYS = {"angle_strength_eV": 4.0, "angle_cosine": -0.4, "angle_decay_A": 0.8, "angle_cutoff_A": ANGLE_END}
 _BLOCKS = {"n_factors": 10, "shared_weights": False, "activation": "ssp"}
+_WACSF = {name: value for name, value in _TRAINING.items() if name != "n_interactions"} | {"architecture": "wacsf"}
 _RULES = {"relevance": _relevance, "is_bias": _takes_relevance}
 _DTNN_DOUBLED = ("distance_layer.weight", "readout.1.weight")  # tanh of many neighbours levels off
 _SO3NET_DOUBLED = ("filter_net.weight", "mixings")  # its scalars see directions through products of degree two alone
@@ -130,6 +133,12 @@ ROWS = (
         training=_TRAINING | _ANGLE_KEYS | _BLOCKS | {"architecture": "dtnn", "repulsion_cutoff_A": REPULSION_END},
     ),
     Row("dtnn-original", _maker(DTNNConfig, n_factors=10, cutoff=None, n_rbf=20), backends=("torch",), ends=()),
+    Row("wacsf", _maker(WACSFConfig), backends=("torch",), training=_WACSF),
+    Row(
+        "wacsf-priors", _maker(WACSFConfig, {"repulsion": _REPULSION, "angular": _ANGLE}, n_angular=3, activation="tanh"),
+        backends=("torch",), ends=(CUTOFF, REPULSION_END, ANGLE_END),
+        training=_WACSF | _ANGLE_KEYS | {"n_angular": 3, "activation": "tanh", "repulsion_cutoff_A": REPULSION_END},
+    ),
 )  # fmt: skip
 BY_NAME = {row.name: row for row in ROWS}
 

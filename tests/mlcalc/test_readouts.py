@@ -32,7 +32,7 @@ CASES = [
     (architecture, readout)
     for architecture, row in ARCHITECTURES.items()
     for readout, of in READOUTS.items()
-    if row.vectors or not of.vectors
+    if of.needs in row.features
 ]
 every_case = pytest.mark.parametrize(("architecture", "readout"), CASES)
 CHARGES = {1: 0.12, 6: -0.1, 8: -0.4}  # e, of free atoms; a molecule's are shifted so that they add up to zero
@@ -295,7 +295,10 @@ def test_a_molecule_without_a_dipole_has_a_gradient(tmp_path):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"architecture": "schnet", "readouts": ("dipole",), "dipole_weight": 1.0}, "SchNet does not have: expected PaiNN, SO3net"),
+        (
+            {"architecture": "schnet", "readouts": ("dipole",), "dipole_weight": 1.0},
+            "a SchNet does not have: expected PaiNN, SO3net",
+        ),
         ({"readouts": ("dipole",)}, "dipole learns nothing; set charges_weight or dipole_weight or dipole_moment_weight"),
         ({"dipole_weight": 1.0}, "dipole_weight without a readout of it: add charges or dipole"),
         ({"readouts": ("colour",)}, "readouts"),
@@ -333,7 +336,7 @@ def test_refused_labels(tmp_path, capsys, change, message):
 
 def test_refused_models(tmp_path, capsys):
     model = model_with("painn", "dipole")
-    with pytest.raises(InputError, match="needs vector features, which a SchNet does not have"):
+    with pytest.raises(InputError, match="that a SchNet does not have"):
         save_model(replace(model_with("schnet"), readouts=("dipole",)), tmp_path / "net.safetensors")
     save_model(model, tmp_path / "net.safetensors")
     content = (tmp_path / "net.safetensors").read_bytes()

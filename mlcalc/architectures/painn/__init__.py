@@ -16,4 +16,4 @@ def _kernel(model, numbers, dtype, threads, cell, pbc):
     return PaiNNKernel(model, numbers, dtype, threads, cell, pbc)
 
 
-ARCHITECTURE = Architecture("PaiNN", PaiNNConfig, weight_shapes, _network, _kernel, describe, vectors=True)
+ARCHITECTURE = Architecture("PaiNN", PaiNNConfig, weight_shapes, _network, _kernel, describe, ("scalars", "vectors"))

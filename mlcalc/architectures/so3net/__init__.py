@@ -16,4 +16,4 @@ def _kernel(model, numbers, dtype, threads, cell, pbc):
     return SO3netKernel(model, numbers, dtype, threads, cell, pbc)
 
 
-ARCHITECTURE = Architecture("SO3net", SO3netConfig, weight_shapes, _network, _kernel, describe, vectors=True)
+ARCHITECTURE = Architecture("SO3net", SO3netConfig, weight_shapes, _network, _kernel, describe, ("scalars", "vectors"))
