@@ -21,7 +21,8 @@ def plot_learning_curve(log_path: str | Path, png_path: str | Path) -> None:
     upper, lower = figure.subplots(2, 1, sharex=True)
     for key, label, color in (("mae", "MAE", _BLUE), ("rmse", "RMSE", _ORANGE)):
         forces = np.array([record[f"validation_force_{key}_eV_per_A"] for record in records], dtype=float)
-        upper.plot(steps, 1e3 * forces, color=color, label=f"{label} (validation)")
+        # Where forces of free atoms alone are known, errors are zero, which a logarithmic axis cannot show.
+        upper.plot(steps, 1e3 * np.where(forces > 0.0, forces, np.nan), color=color, label=f"{label} (validation)")
     upper.set(yscale="log", ylabel="force error / meV Å$^{-1}$")
     upper.legend(frameon=False)
     lower.plot(steps, [record["loss"] for record in records], color=_GREY)
