@@ -18,24 +18,27 @@ def plot_learning_curve(log_path: str | Path, png_path: str | Path) -> None:
     """Validation errors and the loss against the step, from the JSON-lines log of a training."""
     records = [json.loads(line) for line in Path(log_path).read_text(encoding="utf-8").splitlines()]
     steps = [record["step"] for record in records]
-    shown = [row for row in OUTPUTS.values() if row.error and _validated(records, row, "mae").any()]
+    shown = [row for row in OUTPUTS.values() if row.error and np.isfinite(_validated(records, row, "mae")).any()]
     figure = Figure(figsize=(5.2, 1.0 + 1.8 * (len(shown) + 1)), layout="constrained")
     *upper, lower = figure.subplots(len(shown) + 1, 1, sharex=True)
     for axes, row in zip(upper, shown, strict=True):
         for key, label, color in (("mae", "MAE", _BLUE), ("rmse", "RMSE", _ORANGE)):
             axes.plot(steps, _validated(records, row, key), color=color, label=f"{label} (validation)")
         axes.set(yscale="log", ylabel=f"{row.error[0].replace('_', ' ')} error / m{row.unit}")
-    upper[0].legend(frameon=False)
+        axes.legend(frameon=False)
     lower.plot(steps, [record["loss"] for record in records], color=_GREY)
     lower.set(yscale="log", xlabel="step", ylabel="training loss")
     _save(figure, png_path)
 
 
 def _validated(records: list[dict], row: Output, kind: str) -> np.ndarray:
-    """Errors of an output by record, in thousandths of its unit; empty if no record has a number."""
+    """Errors of an output by record, in thousandths of its unit, NaN without labels.
+
+    NaN, too, where forces of free atoms alone are known: errors of zero, which a logarithmic axis cannot show.
+    """
     what, unit = row.error or ("", "")
     errors = np.array([record.get(f"validation_{what}_{kind}_{unit}") for record in records], dtype=float)
-    return 1e3 * errors if np.isfinite(errors).any() else np.zeros(0)
+    return np.where(errors > 0.0, 1e3 * errors, np.nan)
 
 
 def plot_parity(energies: np.ndarray, forces: np.ndarray, title: str, png_path: str | Path) -> None:

@@ -17,6 +17,7 @@ from mlcalc.model_file import load_model
 from mlcalc.training.dataset import read_dataset
 from mlcalc.training.domain import distance_range
 from mlcalc.training.evaluation import evaluate
+from mlcalc.training.plots import plot_learning_curve
 from mlcalc.training.settings import TrainingSettings, split_frames
 from mlcalc.training.trainer import Trainer
 from mlcalc.training.validation import Deviations
@@ -80,6 +81,15 @@ def test_forces_are_learnt(folder):
     assert [record["step"] for record in records] == [100, 200, 300]
     assert records[-1]["loss"] < records[0]["loss"]
     assert (folder / "net" / "learning_curve.png").stat().st_size > 5_000
+
+
+@pytest.mark.parametrize("error", [0.0, None], ids=["free atoms", "none"])
+def test_a_learning_curve_without_force_errors(tmp_path, error):
+    """Of energies alone: no warning, whether the forces of free atoms are known or none."""
+    keys = {f"validation_force_{kind}_eV_per_A": error for kind in ("mae", "rmse")}
+    (tmp_path / "log.jsonl").write_text(json.dumps({"step": 1, "loss": 0.1} | keys) + "\n")
+    plot_learning_curve(tmp_path / "log.jsonl", tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").stat().st_size > 5_000
 
 
 def test_model_file_says_where_it_comes_from(folder):
