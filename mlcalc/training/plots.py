@@ -20,7 +20,7 @@ def plot_learning_curve(log_path: str | Path, png_path: str | Path) -> None:
     steps = [record["step"] for record in records]
     shown = [row for row in OUTPUTS.values() if row.error and np.isfinite(_validated(records, row, "mae")).any()]
     figure = Figure(figsize=(5.2, 1.0 + 1.8 * (len(shown) + 1)), layout="constrained")
-    *upper, lower = figure.subplots(len(shown) + 1, 1, sharex=True)
+    *upper, lower = figure.subplots(len(shown) + 1, 1, sharex=True, squeeze=False)[:, 0]
     for axes, row in zip(upper, shown, strict=True):
         for key, label, color in (("mae", "MAE", _BLUE), ("rmse", "RMSE", _ORANGE)):
             axes.plot(steps, _validated(records, row, key), color=color, label=f"{label} (validation)")
