@@ -141,7 +141,8 @@ class Trainer:
         maes = []
         for name in self._terms:
             what, unit = OUTPUTS[name].error
-            maes.append(f"{what.replace('_', ' ')} MAE {1e3 * errors[f'{what}_mae_{unit}']:.1f} m{OUTPUTS[name].unit}")
+            if math.isfinite(mae := errors[f"{what}_mae_{unit}"]):
+                maes.append(f"{what.replace('_', ' ')} MAE {1e3 * mae:.1f} m{OUTPUTS[name].unit}")
         bar.set_postfix_str(", ".join(maes))
         if bar.disable:
             left = (self.settings.steps - self.step) * seconds / steps / 60

@@ -53,7 +53,7 @@ class Deviations:
         """The loss, each output as a mean over the rows that have labels; outputs without any do not count."""
         score = 0.0
         for name, term in terms.items():
-            if self.of[name].numel():
+            if name in self.of and self.of[name].numel():
                 rows = term.of_rows(self.of[name], OUTPUTS[name].rank)
                 score += term.weight * float((self.weights[name] * rows).mean())
         return score

@@ -96,13 +96,15 @@ def test_ipi_output(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_liquids(tmp_path, monkeypatch):
-    for name in ("methane", "water"):
+    models = ("methane-cg", "methane-painn", "water-cg", "water-painn", "water-so3net")
+    for name, network in (model.split("-") for model in models):
         short = ["--steps", "250", "--set", "equilibration_steps=0", "--set", "trajectory_every_steps=10"]
-        short += ["--output", str(tmp_path / f"{name}-cg"), "--no-figure", "--threads", "1"]
-        assert rpmd(["run", str(ROOT / "inputs" / name / "md.toml"), *short]) == 0
+        short += ["--model", f"{name}-{network}", "--output", str(tmp_path / f"{name}-{network}")]
+        assert rpmd(["run", str(ROOT / "inputs" / name / "md.toml"), *short, "--no-figure", "--threads", "1"]) == 0
     outputs = executed("liquids", monkeypatch, MLCALC_RUNS=str(tmp_path), MLCALC_FRAMES="4", MLCALC_GAMMAS="0.1")
-    assert pictures(outputs) == 4
+    assert pictures(outputs) == 6
     assert printed(outputs).count("γ = 0.1; 4 frames of") == 2
+    assert "4 frames of each run" in printed(outputs)
 
 
 @pytest.mark.parametrize("atoms", [molecule("C2H6"), bulk("C", "diamond", 3.567)], ids=["molecule", "crystal"])
