@@ -7,6 +7,7 @@ import pytest
 from ase.io import read
 
 from md.runs.config import read_settings
+from md.runs.real_time import check_real_time
 from mlcalc import NetworkCalculator, load_model
 from mlcalc.common.settings import build_settings, read_toml
 from mlcalc.structures.structure_files import read_atoms
@@ -67,10 +68,11 @@ def moved(atoms, positions):
 
 def test_example_inputs_are_valid():
     for path in sorted(ACAC.glob("*.toml")):
-        if path.name != "rpmd.toml":
+        if path.name not in ("rpmd.toml", "infrared.toml"):
             build_settings(TrainingSettings, read_toml(path), path)
     settings = read_settings(ACAC / "rpmd.toml", {})
     assert (settings.beads, settings.model) == ((32, 1), "acac")
+    check_real_time(read_settings(ACAC / "infrared.toml", {}))
 
 
 def test_deuterium_replaces_the_proton_between_the_oxygens():

@@ -206,29 +206,34 @@ def mean(values: np.ndarray) -> str:
 
 
 def draw(found: list[Deletion], distances: np.ndarray, potential: np.ndarray) -> Figure:
-    """2-body curves beside the potential of pairs, and the deletion curves of the first γ of each network."""
+    """2-body curves beside the potential of pairs, a color for each network, a style for each γ; deletions of the first γ."""
     figure = Figure(figsize=(10.0, 4.0), layout="constrained")
     left, right = figure.subplots(1, 2)
+    styles = ("-", "--", "-.", ":")
+    colors = dict(zip(dict.fromkeys(item.network for item in found), cycle(OKABE_ITO), strict=False))
+    of_gamma = dict(zip(dict.fromkeys(item.gamma for item in found), cycle(styles), strict=False))
     seen = binned(found[0], distances)[0] >= FEWEST
-    left.plot(distances[seen], potential[seen] - potential[seen][-1], color="k", ls="--", label="pairs alone")
-    colors = dict(zip((item.label for item in found), cycle(OKABE_ITO), strict=False))
+    left.plot(distances[seen], potential[seen] - potential[seen][-1], color="0.6", lw=3.0, label="pairs alone")
     for item in found:
         counts, relevance = binned(item, distances)
         drawn = counts >= FEWEST
-        left.plot(distances[drawn], relevance[drawn], color=colors[item.label], label=item.label)
+        style = of_gamma[item.gamma]
+        left.plot(distances[drawn], relevance[drawn], color=colors[item.network], ls=style, label=item.label)
     left.axhline(0.0, color="0.3", lw=0.6)
     left.set(xlabel="distance r / Å", ylabel="2-body relevance, potential of pairs / eV")
-    left.legend(frameon=False)
-    styles = dict(zip(found[0].curves, ("-", "--", "-.", ":"), strict=True))
+    left.legend(frameon=False, fontsize="small")
+    of_order = dict(zip(found[0].curves, styles, strict=True))
     for item in {item.network: item for item in reversed(found)}.values():
         for name, curve in item.curves.items():
             value, error = 1e3 * curve.mean(axis=0), 1e3 * curve.std(axis=0, ddof=1) / np.sqrt(len(curve))
-            right.errorbar(100 * FRACTIONS, value, error, color=colors[item.label], ls=styles[name], lw=1.2)
-    for name, style in styles.items():
+            right.errorbar(100 * FRACTIONS, value, error, color=colors[item.network], ls=of_order[name], lw=1.2)
+    for network, color in colors.items():
+        right.plot([], [], color=color, label=network)
+    for name, style in of_order.items():
         right.plot([], [], color="0.3", ls=style, label=f"{name} first" if name != "random" else "at random")
     right.axhline(0.0, color="0.3", lw=0.6)
-    right.set(xlabel="pairs removed / %", ylabel="change of the energy / meV a bead")
-    right.legend(frameon=False)
+    right.set(xlabel="pairs removed / %", ylabel=f"change of the energy / meV a bead (γ = {found[0].gamma:g})")
+    right.legend(frameon=False, fontsize="small")
     return figure
 
 
