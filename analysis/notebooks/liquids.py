@@ -168,5 +168,5 @@ triples_figure(found)
 print(networks_text(found))
 
 # %% [markdown]
-# The last table counts signs over networks and γ: what is "in all" is what these networks agree on, and what may be told as a
-# property of the liquid. The rest belongs to a network, or to a choice of γ. `docs/relevance.md` tests claims by removing pairs.
+# The last table counts signs over networks and γ. Where all networks agree for every γ, the sign may be reported as a property of
+# the liquid; the other signs depend on the network or on γ. `docs/relevance.md` tests explanations by removing pairs.

@@ -33,11 +33,12 @@ class Features(NamedTuple):
 class Network(nn.Module):
     """What the networks of all architectures have besides their layers.
 
-    An architecture brings ``features``, a ``readout`` of two dense layers and its ``readout_activation``; one without features that
-    all its atoms share brings a ``forward`` of its own.
+    An architecture brings ``features``, a ``readout`` of two dense layers and its ``readout_activation``; one whose atoms share no
+    features brings a ``forward`` of its own.
 
     Attributes:
         config: The configuration.
+        features: Those of atoms after the last block; called with the arguments of forward but for the last one.
         readouts: Those beside the energy, by their names in mlcalc.readouts.READOUTS.
         energy_scale: () and ``energy_shift`` (n_elements,), eV: weights that are not trained. They stay float64 whatever the
             precision of the rest (mlcalc/torch_potential.py): total energies of thousands of eV must not pass through float32.
@@ -45,6 +46,7 @@ class Network(nn.Module):
     """
 
     config: Any
+    features: Callable[[Tensor, Tensor, Tensor, Tensor], Features]
     readout: Any
     readout_activation: Callable[[Tensor], Tensor]
     energy_scale: Tensor
@@ -58,10 +60,6 @@ class Network(nn.Module):
         self.register_buffer("energy_scale", torch.ones((), dtype=torch.float64))
         self.register_buffer("energy_shift", torch.zeros(len(config.elements), dtype=torch.float64))
         self.register_buffer("atomic_numbers", torch.tensor(config.elements, dtype=torch.float64), persistent=False)
-
-    def features(self, species: Tensor, first: Tensor, second: Tensor, vectors: Tensor) -> Features:
-        """Features of atoms after the last block; arguments as in forward."""
-        raise NotImplementedError
 
     def forward(
         self, species: Tensor, first: Tensor, second: Tensor, vectors: Tensor, structures=None

@@ -64,7 +64,7 @@ class DTNN(Network):
         initialise(self)
 
     def features(self, species: Tensor, first: Tensor, second: Tensor, vectors: Tensor) -> Features:
-        """See Network.features."""
+        """Features of atoms after the last block, see Network."""
         distance = torch.linalg.vector_norm(vectors, dim=1)
         of_distances = self.distance_layer(self.radial_basis(distance))
         if self.config.cutoff is not None:

@@ -83,7 +83,7 @@ class PaiNN(Network):
         initialise(self)
 
     def features(self, species: Tensor, first: Tensor, second: Tensor, vectors: Tensor) -> Features:
-        """See Network.features."""
+        """Features of atoms after the last block, see Network."""
         distance = torch.linalg.vector_norm(vectors, dim=1)
         unit = vectors / distance[:, None]
         filters = self.filter_net(self.radial_basis(distance)) * cosine_cutoff(distance, self.config.cutoff)[:, None]

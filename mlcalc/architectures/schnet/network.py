@@ -79,7 +79,7 @@ class SchNet(Network):
         initialise(self)
 
     def features(self, species: Tensor, first: Tensor, second: Tensor, vectors: Tensor) -> Features:
-        """See Network.features."""
+        """Features of atoms after the last block, see Network."""
         distance = torch.linalg.vector_norm(vectors, dim=1)
         basis = self.radial_basis(distance)
         cutoff_value = self.cutoff_value(distance)

@@ -104,7 +104,7 @@ class SO3net(Network):
         initialise(self)
 
     def features(self, species: Tensor, first: Tensor, second: Tensor, vectors: Tensor) -> Features:
-        """See Network.features."""
+        """Features of atoms after the last block, see Network."""
         distance = torch.linalg.vector_norm(vectors, dim=1)
         couplings = self.product.couplings(vectors / distance[:, None])
         radial, ending = self.radial_basis(distance), cosine_cutoff(distance, self.config.cutoff)[:, None]
