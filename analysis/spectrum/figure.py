@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures import OKABE_ITO, STYLE, write_beside
-from analysis.spectrum.report import Analysed, RealTimeRun, as_json, as_text, edge
+from analysis.spectrum.real_time_run import RealTimeRun
+from analysis.spectrum.report import Analysed, as_json, as_text, edge
 from analysis.spectrum.spectra import Spectrum
 
 
