@@ -15,12 +15,11 @@ from mlcalc.outputs import OUTPUTS
 from mlcalc.potential import build_potential
 from mlcalc.readouts import available
 from mlcalc.structures.labels import DEFAULT_NAMES, LabelNames
+from mlcalc.training.alike_frames import alike_frames
 from mlcalc.training.dataset import Dataset, read_dataset
 from mlcalc.training.domain import check_known, corrected_engine
 from mlcalc.training.readout_errors import ReadoutErrors, readout_errors
 from mlcalc.training.readout_errors import as_text as readouts_text
-
-_REPLICAS = 64  # structures per call of the kernel
 
 
 @dataclass(frozen=True)
@@ -146,23 +145,12 @@ def record(evaluation: Evaluation, path: str | Path) -> None:
 
 def predict(model: Model, dataset: Dataset, precision: str = "float32") -> tuple[np.ndarray, np.ndarray]:
     """Energies (n_frames,) eV and forces (n_atoms, 3) eV/Å of every frame; successive frames of one molecule form a batch."""
-    energies, forces = np.empty(len(dataset)), np.empty_like(dataset.forces)
-    key, frame = None, 0
-    while frame < len(dataset):
-        numbers = dataset.numbers[dataset.atoms_of(frame)]
-        periodic = dataset.pbc[frame].any()
-        if (numbers.tobytes(), dataset.pbc[frame].tobytes()) != key:
-            key = numbers.tobytes(), dataset.pbc[frame].tobytes()
-            potential = build_potential(model, numbers, precision, pbc=dataset.pbc[frame] if periodic else None)
-        end = frame + 1
-        if not periodic:
-            while end < min(len(dataset), frame + _REPLICAS) and _same_molecule(dataset, frame, end):
-                end += 1
-        atoms = slice(dataset.offsets[frame], dataset.offsets[end])
-        cell = dataset.cells[frame] if periodic else None
-        energies[frame:end], replica_forces = potential(dataset.positions[atoms].reshape(end - frame, -1, 3), cell)
-        forces[atoms] = replica_forces.reshape(-1, 3)
-        frame = end
+    energies, forces, key = np.empty(len(dataset)), np.empty_like(dataset.forces), None
+    for alike in alike_frames(dataset):
+        if alike.key != key:
+            key, potential = alike.key, build_potential(model, alike.numbers, precision, pbc=alike.pbc)
+        energies[alike.frames], replica_forces = potential(alike.positions, alike.cell)
+        forces[alike.atoms] = replica_forces.reshape(-1, 3)
     return energies, forces
 
 
@@ -211,12 +199,6 @@ def _relative_energy_mae(dataset: Dataset, difference: np.ndarray) -> float:
         total += float(((2 * np.arange(n) - n + 1) * ordered).sum())  # Σ |x_i − x_j| over pairs of ordered numbers
         pairs += n * (n - 1) // 2
     return 1e3 * total / pairs if pairs else float("nan")
-
-
-def _same_molecule(dataset: Dataset, first: int, second: int) -> bool:
-    return not dataset.pbc[second].any() and np.array_equal(
-        dataset.numbers[dataset.atoms_of(first)], dataset.numbers[dataset.atoms_of(second)]
-    )
 
 
 def _group_name(info: dict, keys: tuple[str, ...]) -> str:

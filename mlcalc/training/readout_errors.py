@@ -8,6 +8,7 @@ from mlcalc.common.tables import aligned, with_error
 from mlcalc.model import Model
 from mlcalc.outputs import OUTPUTS
 from mlcalc.torch_readouts import Readouts
+from mlcalc.training.alike_frames import alike_frames
 from mlcalc.training.dataset import Dataset
 
 
@@ -37,14 +38,12 @@ def readout_errors(model: Model, dataset: Dataset, precision: str = "float32") -
         return []
     predicted: dict[str, list[np.ndarray]] = {name: [] for name in wanted}
     key = None
-    for frame in range(len(dataset)):
-        atoms, pbc = dataset.atoms_of(frame), dataset.pbc[frame]
-        numbers = dataset.numbers[atoms]
-        if (numbers.tobytes(), pbc.tobytes()) != key:
-            key, readouts = (numbers.tobytes(), pbc.tobytes()), Readouts(model, numbers, precision, pbc)
-        found = readouts(dataset.positions[atoms][None], dataset.cells[frame] if pbc.any() else None)
+    for alike in alike_frames(dataset):
+        if alike.key != key:
+            key, readouts = alike.key, Readouts(model, alike.numbers, precision, alike.pbc)
+        found = readouts(alike.positions, alike.cell)
         for name in wanted:
-            predicted[name].append(found[OUTPUTS[name].evaluated][0])
+            predicted[name] += list(found[OUTPUTS[name].evaluated])
     return [_errors(name, predicted[name], dataset) for name in wanted]
 
 

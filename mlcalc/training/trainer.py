@@ -57,12 +57,13 @@ class Trainer:
         self.dtype = getattr(torch, settings.precision)
         self.split = split_frames(dataset, settings)
         self.weights = frame_weights(dataset, settings.weight_key) if settings.weight_key else None
-        self.domain = domain_of(dataset, self.split.train, settings.cutoff_A)
         # Features, energies and forces stay those of the model to start from; so does what is known of them.
         self._origin = origin if settings.only_readouts else None
         if self._origin:
             check_known(dataset, self._origin.config.elements, self._origin.domain)
             self.domain = self._origin.domain
+        else:
+            self.domain = domain_of(dataset, self.split.train, settings.cutoff_A)
         self.levels = energy_levels(dataset, settings.energy_zeros, settings.data)
         elements = self._origin.config.elements if self._origin else sorted({int(z) for z in dataset.numbers})
         if origin is None:
@@ -88,7 +89,8 @@ class Trainer:
         self.network = network.to(self.device)
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(name.startswith("readouts.") or not settings.only_readouts)
-        self.zeros = self._fit_energy_zeros()
+        self.zeros = self._energy_zeros()
+        self.batches = self._make_batches()
         # What the fit leaves of the constant of each level is learnt with the weights.
         self.offsets = torch.nn.Parameter(torch.zeros(len(self.zeros), dtype=self.dtype, device=self.device))
         self.average: Any = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
@@ -217,10 +219,25 @@ class Trainer:
         precise.measure(batches.make(frames[k : k + size])[:4] for k in range(0, len(frames), size))
         network.load_state_dict(precise.state_dict())
 
+    def _energy_zeros(self) -> np.ndarray:
+        """Zeros of energy of each level, (n_levels, n_elements) eV: fitted, or those of a network that stays as it is."""
+        if self.settings.only_readouts:
+            return np.tile(self.network.energy_shift.numpy(force=True), (len(self.levels.names), 1))
+        zeros = self._fit_energy_zeros()
+        self.network.energy_shift.copy_(torch.as_tensor(zeros[0]))
+        return zeros
+
+    def _make_batches(self) -> Batches:
+        """Batches of the dataset, energies relative to the zeros."""
+        dataset, elements, levels = self.dataset, self.network.config.elements, self.levels.of_frame
+        reference = (composition(dataset, np.arange(len(dataset)), elements) * self.zeros[levels]).sum(axis=1)
+        batches = Batches(dataset, elements, self.network.config.cutoff, levels, reference, self.dtype, self.device)
+        batches.weights = self.weights
+        return batches
+
     def _fit_energy_zeros(self) -> np.ndarray:
         """Zeros of energy with which the present network fits each level on average, (n_levels, n_elements) eV."""
         dataset, network = self.dataset, self.network
-        fitted = not self.settings.only_readouts
         elements, cutoff, levels = network.config.elements, network.config.cutoff, self.levels.of_frame
         precise = network_of(model_of(network), torch.float64).to(self.device)
         batches = Batches(dataset, elements, cutoff, levels, np.zeros(len(dataset)), torch.float64, self.device)
@@ -231,15 +248,7 @@ class Trainer:
                 batch = batches.make(frames)
                 return predicted(precise, self.priors, parameters, batch, ("energy",))["energy"].cpu().numpy()
 
-        if fitted:
-            zeros = fit_zeros(dataset, self.levels, self.split.train, elements, predict, self.weights)
-            network.energy_shift.copy_(torch.as_tensor(zeros[0]))
-        else:
-            zeros = np.tile(network.energy_shift.numpy(force=True), (len(self.levels.names), 1))
-        reference = (composition(dataset, np.arange(len(dataset)), elements) * zeros[levels]).sum(axis=1)
-        self.batches = Batches(dataset, elements, cutoff, levels, reference, self.dtype, self.device)
-        self.batches.weights = self.weights
-        return zeros
+        return fit_zeros(dataset, self.levels, self.split.train, elements, predict, self.weights)
 
     def _validate_and_save(self, output: Path, mean_loss: float, seconds: float) -> dict[str, float]:
         deviations = self._deviations(self.average.module, self.split.validation)
