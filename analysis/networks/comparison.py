@@ -31,11 +31,12 @@ class Explained(NamedTuple):
     """A run.
 
     Attributes:
-        liquid: Its name; network: That of the architecture, and its angular prior.
+        liquid: Its name; architecture: Of its network; network: That, and its angular prior.
         by_gamma: The run's relevances, one for each γ.
     """
 
     liquid: str
+    architecture: str
     network: str
     by_gamma: tuple[RunRelevance, ...]
 
@@ -70,27 +71,29 @@ def compare(
         InputError: As there; or two runs of one liquid with the same network, or with other beads.
     """
     opened = [(liquid, open_run(folder)) for liquid, folder in runs]
-    names = [(liquid, network_name(load_model(run.model))) for liquid, run in opened]
+    networks = [_network(load_model(run.model)) for _, run in opened]
+    names = [(liquid, network) for (liquid, _), (_, network) in zip(opened, networks, strict=True)]
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(
             f"{twice[0][0]} with {twice[0][1]}: {names.count(twice[0])} runs: expected one of every network"
         )
     shells, found = {name: item.shell for name, item in atoms.items()}, []
     beads: dict[str, list] = {}
-    for (liquid, network), (_, run) in zip(names, opened, strict=True):
+    for (liquid, run), (architecture, network) in zip(opened, networks, strict=True):
         if sorted(run.structure.numbers) != beads.setdefault(liquid, sorted(run.structure.numbers)):
             raise InputError(f"{run}: its beads are not those of the first run of {liquid}")
         by_gamma = []
         for gamma in gammas:
             by_gamma.append(analyse(run, gamma, shell=shells.get(liquid), rdf=True, **options))
             shells.setdefault(liquid, by_gamma[0].shell)
-        found.append(Explained(liquid, network, tuple(by_gamma)))
+        found.append(Explained(liquid, architecture, network, tuple(by_gamma)))
     return found
 
 
-def network_name(model: Model) -> str:
-    """Such as "SchNet, angular prior"."""
-    return architecture_of(model.config).title + (", angular prior" if "angular" in model.priors else "")
+def _network(model: Model) -> tuple[str, str]:
+    """The architecture and the network, such as "SchNet" and "SchNet, angular prior"."""
+    title = architecture_of(model.config).title
+    return title, title + (", angular prior" if "angular" in model.priors else "")
 
 
 def at(binned: Binned, place: float) -> tuple[float, float]:

@@ -85,7 +85,7 @@ def as_json(found: list[Explained]) -> str:
 
 
 def pairs_figure(found: list[Explained], atoms: dict[str, AtomsStructure]) -> Figure:
-    """g(r) of atoms and beads with 2-body relevance: rows are networks, columns liquids."""
+    """g(r) of atoms and beads with 2-body relevance: rows are architectures, columns liquids."""
 
     def draw(axes: Axes, item: Explained) -> None:
         densities = [(item.by_gamma[0].distances["beads"], "beads", "-")]
@@ -107,14 +107,15 @@ def triples_figure(found: list[Explained]) -> Figure:
 
 
 def _grid(found: list[Explained], draw, x: str, y: str) -> Figure:
-    networks, liquids = (list(dict.fromkeys(getattr(item, name) for item in found)) for name in ("network", "liquid"))
+    by = _rows_by(found)
+    rows, liquids = (list(dict.fromkeys(getattr(item, name) for item in found)) for name in (by, "liquid"))
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(3.6 * len(liquids) + 0.4, 2.3 * len(networks) + 0.6), layout="constrained")
-        panels = figure.subplots(len(networks), len(liquids), squeeze=False)
+        figure = Figure(figsize=(3.6 * len(liquids) + 0.4, 2.3 * len(rows) + 0.6), layout="constrained")
+        panels = figure.subplots(len(rows), len(liquids), squeeze=False)
         for axes in panels.flat:
             axes.set_visible(False)
         for item in found:
-            axes = panels[networks.index(item.network), liquids.index(item.liquid)]
+            axes = panels[rows.index(getattr(item, by)), liquids.index(item.liquid)]
             axes.set_visible(True)
             draw(axes, item)
             axes.set_title(f"{item.liquid}, {item.network}")
@@ -128,6 +129,12 @@ def _grid(found: list[Explained], draw, x: str, y: str) -> Figure:
             ncols=5,
         )
     return figure
+
+
+def _rows_by(found: list[Explained]) -> str:
+    """Architectures have a row each, unless a liquid has two networks of one, with and without a prior."""
+    places = [(item.liquid, item.architecture) for item in found]
+    return "architecture" if len(set(places)) == len(places) else "network"
 
 
 def _draw(axes: Axes, item: Explained, curves: list, densities: list[tuple[Density, str, str]], name: str) -> None:

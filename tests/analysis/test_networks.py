@@ -7,7 +7,8 @@ import pytest
 from ase import Atoms
 
 from analysis.__main__ import main
-from analysis.networks.comparison import at
+from analysis.networks.comparison import at, compare
+from analysis.networks.report import pairs_figure
 from analysis.relevance.along_run import Binned, analyse
 from analysis.runs.universe import open_run
 from mlcalc import save_model
@@ -27,9 +28,10 @@ def folder(tmp_path_factory):
     """Runs of one liquid with two networks, of another with one, and the first liquid in atoms."""
     folder = tmp_path_factory.mktemp("networks")
     save_model(random_model(SchNetConfig(**SIZE), priors=ANGLES), folder / "schnet.safetensors")
+    save_model(random_model(SchNetConfig(**SIZE), priors={}), folder / "plain.safetensors")
     save_model(random_model(PaiNNConfig(**SIZE), priors={}), folder / "painn.safetensors")
     sites = np.stack(np.meshgrid(*[np.arange(3)] * 3), axis=-1).reshape(-1, 3)
-    for name, edge, models in (("dense", 3.4, ("schnet", "painn")), ("thin", 3.8, ("schnet",))):
+    for name, edge, models in (("dense", 3.4, ("schnet", "painn")), ("thin", 3.8, ("schnet", "plain"))):
         atoms = Atoms("C27", edge * sites, cell=3 * [3 * edge], pbc=True)
         positions = atoms.positions + np.random.default_rng(1).normal(0.0, 0.2, (6, 1, 27, 3))
         for model in models:
@@ -101,6 +103,16 @@ def test_signs_that_all_agree_on(folder, tmp_path, capsys):
     assert main(["networks", run, *options]) == 0
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("57°"))
     assert line.split()[1:] == ["+", "in", "all", "2"]
+
+
+@pytest.mark.parametrize("more, rows", [(["thin-plain"], 2), (["thin-plain", "thin-schnet"], 3)])
+def test_architectures_have_a_row_each(more, rows, folder):
+    """A SchNet with a prior stands beside one without, in the other liquid; two of one liquid have a row each."""
+    runs = [(name.partition("-")[0], folder / name) for name in ["dense-schnet", "dense-painn", *more]]
+    found = compare(runs, {}, [0.0], frames=4, discard=0.0, workers=1)
+    panels = [axes for axes in pairs_figure(found, {}).axes if axes.get_title(loc="left") and axes.get_visible()]
+    assert len(panels) == len(runs)
+    assert panels[0].get_gridspec().nrows == rows
 
 
 def test_a_bin_is_found_by_its_place():
