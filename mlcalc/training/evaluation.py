@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from mlcalc.common.errors import one_line
 from mlcalc.common.tables import aligned, with_error
@@ -15,11 +16,17 @@ from mlcalc.outputs import OUTPUTS
 from mlcalc.potential import build_potential
 from mlcalc.readouts import available
 from mlcalc.structures.labels import DEFAULT_NAMES, LabelNames
+from mlcalc.torch_potential import network_of
 from mlcalc.training.alike_frames import alike_frames
-from mlcalc.training.dataset import Dataset, read_dataset
+from mlcalc.training.dataset import Batches, Dataset, read_dataset
 from mlcalc.training.domain import check_known, corrected_engine
+from mlcalc.training.energy_zero import composition
+from mlcalc.training.loss import predicted
 from mlcalc.training.readout_errors import ReadoutErrors, readout_errors
 from mlcalc.training.readout_errors import as_text as readouts_text
+from mlcalc.training.validation import in_chunks
+
+_MOST_POTENTIALS, _FEW_FRAMES = 20, 4  # beyond so many molecules in turn, with fewer frames each: PyTorch
 
 
 @dataclass(frozen=True)
@@ -144,13 +151,38 @@ def record(evaluation: Evaluation, path: str | Path) -> None:
 
 
 def predict(model: Model, dataset: Dataset, precision: str = "float32") -> tuple[np.ndarray, np.ndarray]:
-    """Energies (n_frames,) eV and forces (n_atoms, 3) eV/Å of every frame; successive frames of one molecule form a batch."""
+    """Energies (n_frames,) eV and forces (n_atoms, 3) eV/Å of every frame; forces are NaN where the dataset has none at all.
+
+    Successive frames of one molecule form a batch for its potential. Where hardly any follow each other, making potentials would
+    take longer than evaluating them, and PyTorch evaluates batches of different molecules.
+    """
+    alike = list(alike_frames(dataset))
+    if len(alike) > _MOST_POTENTIALS and len(dataset) < _FEW_FRAMES * len(alike) and not dataset.pbc.any():
+        return _predict_in_batches(model, dataset, precision)
     energies, forces, key = np.empty(len(dataset)), np.empty_like(dataset.forces), None
-    for alike in alike_frames(dataset):
-        if alike.key != key:
-            key, potential = alike.key, build_potential(model, alike.numbers, precision, pbc=alike.pbc)
-        energies[alike.frames], replica_forces = potential(alike.positions, alike.cell)
-        forces[alike.atoms] = replica_forces.reshape(-1, 3)
+    for frames in alike:
+        if frames.key != key:
+            key, potential = frames.key, build_potential(model, frames.numbers, precision, pbc=frames.pbc)
+        energies[frames.frames], replica_forces = potential(frames.positions, frames.cell)
+        forces[frames.atoms] = replica_forces.reshape(-1, 3)
+    return energies, forces
+
+
+def _predict_in_batches(model: Model, dataset: Dataset, precision: str) -> tuple[np.ndarray, np.ndarray]:
+    dtype, elements = getattr(torch, precision), model.config.elements
+    network = network_of(model, dtype).requires_grad_(False)
+    everything = np.arange(len(dataset))
+    zeros = composition(dataset, everything, elements) @ network.energy_shift.numpy()
+    levels = np.zeros(len(dataset), dtype=int)
+    batches = Batches(dataset, elements, model.config.cutoff, levels, np.zeros(len(dataset)), dtype)
+    energies, forces = zeros.copy(), np.full_like(dataset.forces, np.nan)
+    wanted = ("energy", "forces") if np.isfinite(dataset.forces).any() else ("energy",)
+    for frames, batch in in_chunks(batches, everything):
+        found = predicted(network, model.priors, dict(network.named_parameters()), batch, wanted)
+        energies[frames] += found["energy"].detach().double().numpy()
+        if "forces" in wanted:
+            rows = np.concatenate([np.arange(dataset.offsets[k], dataset.offsets[k + 1]) for k in frames])
+            forces[rows] = found["forces"].detach().double().numpy()
     return energies, forces
 
 

@@ -27,7 +27,7 @@ class Deviations:
     ):  # fmt: skip
         of: dict[str, list[Tensor]] = {name: [] for name in outputs}
         weights: dict[str, list[Tensor]] = {name: [] for name in outputs}
-        for batch in _chunks(batches, frames):
+        for _, batch in in_chunks(batches, frames):
             with torch.no_grad():
                 found = predict(batch)
             for name in outputs:
@@ -59,8 +59,9 @@ class Deviations:
         return score
 
 
-def _chunks(batches: Batches, frames: np.ndarray) -> Iterator[Batch]:
+def in_chunks(batches: Batches, frames: np.ndarray) -> Iterator[tuple[np.ndarray, Batch]]:
+    """Frames to evaluate, in batches that fit into memory: their indices, and the batch."""
     if len(frames):
         size = max(1, min(_FRAMES, _ATOMS // int(batches.dataset.counts[frames].max())))
         for chunk in np.array_split(frames, math.ceil(len(frames) / size)):
-            yield batches.make(chunk)
+            yield chunk, batches.make(chunk)

@@ -12,7 +12,9 @@ from ase.io import read, write
 from mlcalc.architectures.schnet.kernel import SchNetKernel
 from mlcalc.cli import main
 from mlcalc.model_file import load_model, save_model
-from mlcalc.training.evaluation import as_text, evaluate
+from mlcalc.structures.labels import DEFAULT_NAMES
+from mlcalc.training.dataset import read_dataset
+from mlcalc.training.evaluation import as_text, evaluate, predict
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
 NETWORK = random_model(SCHNETPACK_DIALECT, domain={"elements": [1, 6]})
@@ -163,3 +165,24 @@ def test_info(files, capsys, monkeypatch):
     assert main(["info", "net.safetensors"]) == 0
     mae = f"{1e3 * found['test_errors']['data.xyz']['force_mae_eV_per_A']:.1f}"
     assert f"errors on data.xyz  forces {mae} ± " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("precision, atol", [("float64", 1e-6), ("float32", 5e-5)])
+def test_many_different_molecules_are_evaluated_together(precision, atol, tmp_path):
+    """Forty molecules in turn, of energies of thousands of eV, each beside a potential of its own; forces only where labels are."""
+    names = ["CH4", "C2H2", "C2H6", "C6H6"]
+    frames = [molecule(names[k % 4]) for k in range(40)]
+    rng, expected = np.random.default_rng(3), []
+    for atoms in frames:
+        atoms.positions += rng.normal(0.0, 0.05, atoms.positions.shape)
+        energies, forces = SchNetKernel(NETWORK, atoms.numbers, "float64")(atoms.positions[None])
+        expected.append((energies[0], forces[0]))
+        atoms.calc = SinglePointCalculator(atoms, energy=float(energies[0]), forces=forces[0])
+    write(tmp_path / "data.xyz", frames, format="extxyz")
+    dataset = read_dataset([tmp_path / "data.xyz"], [DEFAULT_NAMES])
+    energies, forces = predict(NETWORK, dataset, precision)
+    assert energies == pytest.approx(np.array([energy for energy, _ in expected]), abs=atol)
+    np.testing.assert_allclose(forces, np.concatenate([forces for _, forces in expected]), atol=atol)
+    dataset.labels["forces"][:] = np.nan
+    again, none = predict(NETWORK, dataset, precision)
+    assert np.array_equal(again, energies) and np.isnan(none).all()
