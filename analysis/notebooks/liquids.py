@@ -23,7 +23,7 @@
 # pip install -e '.[notebooks]'
 # rpmd run inputs/methane/md.toml --no-figure         # 1.2 ns of 125 beads: runs/methane-cg
 # rpmd run inputs/water/md.toml --no-figure           # 1.2 ns of 216 beads: runs/water-cg
-# for model in methane-painn water-painn water-so3net; do                   # 1 ns each
+# for model in methane-painn methane-so3net water-painn water-so3net; do    # 1 ns each
 #   rpmd run inputs/${model%-*}/md.toml --model $model --output runs/$model --set steps=200000 --no-figure
 # done
 # jupytext --to ipynb --execute analysis/notebooks/liquids.py
@@ -69,7 +69,7 @@ gammas = [float(text) for text in os.environ.get("MLCALC_GAMMAS", "0,0.1,0.5").s
 # of a PaiNN and of an SO3net.
 
 # %%
-networks = {"cg": "SchNet", "painn": "PaiNN", "so3net": "SO3net"}  # for methane the first two
+networks = {"cg": "SchNet", "painn": "PaiNN", "so3net": "SO3net"}
 
 
 def folders_of(liquid: str) -> dict[str, Path]:

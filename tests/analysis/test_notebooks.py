@@ -96,7 +96,7 @@ def test_ipi_output(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_liquids(tmp_path, monkeypatch):
-    models = ("methane-cg", "methane-painn", "water-cg", "water-painn", "water-so3net")
+    models = ("methane-cg", "methane-painn", "methane-so3net", "water-cg", "water-painn", "water-so3net")
     for name, network in (model.split("-") for model in models):
         short = ["--steps", "250", "--set", "equilibration_steps=0", "--set", "trajectory_every_steps=10"]
         short += ["--model", f"{name}-{network}", "--output", str(tmp_path / f"{name}-{network}")]
