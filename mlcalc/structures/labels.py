@@ -159,6 +159,7 @@ def _energies(frames: list, path, key: str) -> tuple[np.ndarray, str]:
 def _forces(frames: list, path, key: str, with_energy, energy_only: bool) -> tuple[list[np.ndarray], int]:
     """Forces of each structure, and how many have them; structures ``with_energy`` may lack them if ``energy_only``."""
     found, count = [], 0
+    others: tuple[str, ...] | None = None  # looked for once, in all structures
     for number, (atoms, has_energy) in enumerate(zip(frames, with_energy, strict=True), start=1):
         forces = find_label(atoms, key) if key else _results(atoms).get("forces")
         if forces is not None:
@@ -167,7 +168,8 @@ def _forces(frames: list, path, key: str, with_energy, energy_only: bool) -> tup
         elif len(atoms) == 1:
             found.append(np.zeros((1, 3)))
         else:
-            others = tuple(name for name in force_names(frames) if name != (key or "forces"))
+            if others is None:
+                others = tuple(name for name in force_names(frames) if name != (key or "forces"))
             if others or not (has_energy and energy_only):
                 missing = f"no forces ({key})" if key else "no forces"
                 raise InputError(f"{path}: structure {number} has {missing}; {_hint(others, has_energy)}")

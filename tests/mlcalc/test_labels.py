@@ -11,6 +11,7 @@ from ase.db import connect
 from ase.io import write
 
 from mlcalc.common.errors import InputError
+from mlcalc.structures import labels
 from mlcalc.structures.labels import LabelNames
 from mlcalc.training.dataset import read_dataset
 
@@ -215,3 +216,16 @@ def test_what_was_found_is_said(tmp_path, frames):
         "a.xyz: 5 structures of 9 atoms, energies in all (energy), forces in all (forces), charge 0 and 1, masses in 1, "
         "constraints in 1, dropped"
     )
+
+
+def test_energies_alone_are_read_in_linear_time(tmp_path, monkeypatch):
+    """Whether something looks like forces is asked once for a file, not once for each of its structures."""
+    looked = []
+    monkeypatch.setattr(labels, "force_names", lambda frames: looked.append(len(frames)) or ())
+    frames = [molecule("H2O") for _ in range(20)]
+    for k, atoms in enumerate(frames):
+        atoms.calc = SinglePointCalculator(atoms, energy=float(k))
+    write(tmp_path / "energies.xyz", frames, format="extxyz")
+    dataset = read_dataset([tmp_path / "energies.xyz"], [LabelNames()], energy_only=True)
+    assert dataset.energies == pytest.approx(np.arange(20.0))
+    assert len(looked) <= 2
