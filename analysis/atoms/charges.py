@@ -22,6 +22,7 @@ from mlcalc.model import Model
 from mlcalc.structures.readout_labels import read_readout_labels
 
 _OUTPUT = "charges"
+_FEWEST = 3  # atoms of a correlation: that of two is ±1
 _SAME_E = 1e-9  # charges that differ by less do not vary
 
 
@@ -156,7 +157,7 @@ def mean_over_molecules(values: np.ndarray, molecules: np.ndarray) -> tuple[floa
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:
-    if len(one) < 2 or min(one.std(), other.std()) < _SAME_E:
+    if len(one) < _FEWEST or min(one.std(), other.std()) < _SAME_E:
         return np.nan
     return float(np.corrcoef(one, other)[0, 1])
 

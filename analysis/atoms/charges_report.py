@@ -3,7 +3,7 @@
 import numpy as np
 
 from analysis.atoms.charges import AtomCharges, Comparison, by_element, by_environment
-from mlcalc.common.tables import aligned, with_error
+from mlcalc.common.tables import aligned
 
 
 def charges_as_text(found: AtomCharges) -> str:
@@ -57,7 +57,7 @@ def _mean(mean: float, error: float, spread: float) -> str:
 
 
 def _error(value: float, error: float) -> str:
-    return shown(value, 4) if np.isnan(error) else with_error(value, error)
+    return shown(value, 4) if np.isnan(error) else f"{value:.4f} ± {error:.4f}"
 
 
 def shown(value: float, decimals: int) -> str:

@@ -6,7 +6,9 @@ import matplotlib
 import numpy as np
 from ase import Atoms
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from analysis.atoms import charges as of_charges
 from analysis.atoms.charges import AtomCharges
@@ -16,6 +18,7 @@ from analysis.atoms.values import AtomValues, elements_of
 from analysis.figures import OKABE_ITO, STYLE
 
 _WIDTH, _HEIGHT = 7.2, 6.2  # inch, of one quantity
+_PAD = 0.12  # inch: labels of ticks that appear only once the panels have their size stay in the figure
 
 
 def atoms_figure(energies: AtomValues, charges: AtomCharges | None, first: Atoms) -> Figure:
@@ -25,44 +28,48 @@ def atoms_figure(energies: AtomValues, charges: AtomCharges | None, first: Atoms
     environment.
     """
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(_WIDTH, _HEIGHT * (1 if charges is None else 2)), layout="constrained")
-        parts = figure.subfigures(1 if charges is None else 2, 1, squeeze=False)[:, 0]
-        _draw_energies(parts[0], energies, first)
+        figure = Figure(
+            figsize=(_WIDTH, _HEIGHT * (1 if charges is None else 2)), layout=ConstrainedLayoutEngine(w_pad=_PAD)
+        )
+        grid = figure.add_gridspec(2 if charges is None else 4, 2, width_ratios=[1.0, 1.3])
+        _draw_energies(_panels(figure, grid, 0), energies, first)
         if charges is not None:
-            _draw_charges(parts[1], charges, first, energies.models)
+            _draw_charges(_panels(figure, grid, 2), charges, first, energies.models)
     return figure
 
 
-def _panels(figure: FigureBase) -> tuple[Axes, Axes, Axes]:
-    grid = figure.add_gridspec(2, 2, width_ratios=[1.0, 1.3])
-    return figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1]), figure.add_subplot(grid[1, :])
+def _panels(figure: Figure, grid: GridSpec, row: int) -> tuple[Axes, Axes, Axes]:
+    """Two side by side in a row, one below."""
+    places = grid[row, 0], grid[row, 1], grid[row + 1, :]
+    picture, beside, below = map(figure.add_subplot, places)
+    return picture, beside, below
 
 
-def _draw_energies(figure: FigureBase, found: AtomValues, first: Atoms) -> None:
+def _draw_energies(panels: tuple[Axes, Axes, Axes], found: AtomValues, first: Atoms) -> None:
     """Energies of the picture and of environments are relative to the mean of the element."""
-    picture, elements, below = _panels(figure)
+    picture, elements, below = panels
     deviations = found.deviations()
     symbols = np.array([elements_of(found)[z] for z in found.numbers.tolist()])
     of_first = deviations[:, found.frames == found.frames[0]].mean(axis=0)
-    draw_structure(figure, picture, first, of_first, "energy − mean of the element / eV")
+    draw_structure(picture, first, of_first, "energy − mean of the element / eV")
     draw_boxes(elements, found.values, symbols, list(elements_of(found).values()))
     elements.set(title="by element", ylabel="energy / eV")
     names, left = chosen(by_environment(found))
     draw_boxes(below, deviations, found.environments, names)
-    below.set(title=_by_environment(left), ylabel="energy − mean of the element / eV")
+    below.set(title=f"{_by_environment(left)}, from the mean of the element", ylabel="energy / eV")
     below.axhline(0.0, color="0.3", lw=0.6, zorder=0)
     if len(found.models) > 1:
         legend(elements, found.models)
 
 
-def _draw_charges(figure: FigureBase, found: AtomCharges, first: Atoms, models: list[str]) -> None:
+def _draw_charges(panels: tuple[Axes, Axes, Axes], found: AtomCharges, first: Atoms, models: list[str]) -> None:
     """Models keep the colours that they have for energies; models: all of these."""
-    picture, beside, below = _panels(figure)
+    picture, beside, below = panels
     values, origin = found.networks, ", ".join(found.origins)
     colour_of = dict(zip(models, islice(cycle(OKABE_ITO), len(models)), strict=True))
     colours = [colour_of[name] for name in values.models]
     of_first = values.values[:, values.frames == values.frames[0]].mean(axis=0)
-    draw_structure(figure, picture, first, of_first, "charge / e")
+    draw_structure(picture, first, of_first, "charge / e")
     rows, names = values.values, values.models
     if found.compared:
         _draw_against(beside, found, colours, origin)

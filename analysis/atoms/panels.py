@@ -7,7 +7,6 @@ import numpy as np
 from ase import Atoms
 from matplotlib.axes import Axes
 from matplotlib.colors import CenteredNorm, to_rgba
-from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 
 from analysis.figures import OKABE_ITO
@@ -28,7 +27,7 @@ def chosen(table: dict) -> tuple[list[str], int]:
     return [name for name in table if name in most], len(table) - len(most)
 
 
-def draw_structure(figure: FigureBase, axes: Axes, atoms: Atoms, values: np.ndarray, label: str) -> None:
+def draw_structure(axes: Axes, atoms: Atoms, values: np.ndarray, label: str) -> None:
     """A structure, its atoms in the colours of values (N,), with a bar of this label."""
     view = view_along_thinnest(atoms.positions)
     norm = CenteredNorm(halfrange=max(float(np.abs(values).max()), _SMALLEST))
@@ -46,7 +45,7 @@ def draw_structure(figure: FigureBase, axes: Axes, atoms: Atoms, values: np.ndar
     )  # fmt: skip
     axes.spines[:].set_visible(False)
     mappable = matplotlib.cm.ScalarMappable(norm, _COLOURS)
-    figure.colorbar(mappable, ax=axes, orientation="horizontal", shrink=0.8, label=label)
+    axes.figure.colorbar(mappable, ax=axes, orientation="horizontal", shrink=0.8, label=label)
 
 
 def draw_boxes(
@@ -70,7 +69,7 @@ def draw_boxes(
         )  # fmt: skip
     axes.set_xticks(np.arange(len(names)), names)
     axes.set_xlim(-0.5, len(names) - 0.5)
-    axes.tick_params(axis="x", rotation=90 if len(names) > 4 else 0)
+    axes.tick_params(axis="x", rotation=90 if len(names) > 4 and max(map(len, names)) > 2 else 0)
 
 
 def legend(axes: Axes, names: list[str], colours: list[str] | None = None) -> None:
