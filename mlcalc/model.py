@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mlcalc.common.errors import InputError
+from mlcalc.outputs import Scalar
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class Model:
     Attributes:
         config: The architecture: an instance of the ``config`` of a row of mlcalc.architectures.ARCHITECTURES.
         weights: Arrays named as in the torch module's ``state_dict``; eV and Å.
-        metadata: JSON-able ``domain``, ``test_errors``, ``provenance`` of the file header.
+        metadata: JSON-able ``domain``, ``scalar``, ``test_errors``, ``provenance`` of the file header.
         priors: Physical terms added to the network, by their names in mlcalc.priors.PRIORS.
         readouts: What the network says beside the energy, names in mlcalc.readouts.READOUTS.
 
@@ -40,6 +41,11 @@ class Model:
     def domain(self) -> dict[str, Any]:
         """The recorded domain of the training set, see mlcalc/training/domain.py."""
         return self.metadata.get("domain", {})
+
+    @property
+    def scalar(self) -> Scalar | None:
+        """What the scalar of the readout of this name is; None without one."""
+        return Scalar(**self.metadata["scalar"]) if "scalar" in self.metadata else None
 
     def check_complete(self) -> None:
         """Raise InputError if the energies of the network are corrections to those of an engine: alone they mean nothing."""

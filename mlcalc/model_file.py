@@ -7,6 +7,7 @@ The header of the safetensors file carries one entry, ``mlcalc``, whose value is
      "architecture": "schnet", "config": {...},  # a row of mlcalc/architectures, and its configuration
      "priors": {"repulsion": {...}},             # rows of mlcalc/priors
      "outputs": ["energy"],                      # and rows of mlcalc/readouts that the network has
+     "scalar": {"name": "ZPVE", "unit": "eV"},   # of a network with the readout "scalar"
      "domain": {...},                            # elements, distances, charge of the training set: mlcalc/training/domain.py
      "test_errors": {...}, "provenance": {...}}
 
@@ -41,7 +42,7 @@ FILE_IN_FOLDER = "model.safetensors"  # of a training, or of a run
 MAX_FILE_BYTES = 1 << 30  # a model is a few MB; anything near this is not one
 _MOST_HEADER_BYTES = 1 << 22
 _LARGEST_WEIGHT = 1e12
-_ENERGY = "energy"  # the output that all networks have
+_ENERGY, _SCALAR = "energy", "scalar"  # the output that all networks have, and the readout that needs a name
 _ARCHITECTURE = ("format", "format_version", "units", "architecture", "config", "priors", "outputs")
 # Keys of a configuration of version 1 that are priors now.
 _PRIORS_1 = {
@@ -92,7 +93,7 @@ def save_model(model: Model, path: str | Path) -> None:
         **model.metadata,
     }
     text = to_json(header)
-    check_metadata(_metadata(from_json(text)), "model")
+    _check_entries(_metadata(from_json(text)), model.readouts, "model")
     weights = {name: np.asarray(array, order="C") for name, array in model.weights.items()}
     write_atomically(path, save(weights, metadata={"mlcalc": text}))
 
@@ -113,11 +114,19 @@ def read_model(name: str | Path) -> tuple[Model, bytes]:
     header, config, weights, content = _read_safetensors(path)
     readouts = _readouts(header)
     check_weights(config, weights, str(path), readouts)
-    check_metadata(_metadata(header), str(path))
+    _check_entries(_metadata(header), readouts, str(path))
     try:
         return Model(config, weights, _metadata(header), _priors(header, path), readouts), content
     except InputError as error:
         raise InputError(f"{path}: unreadable architecture: {error}") from error
+
+
+def _check_entries(metadata: dict[str, Any], readouts: Sequence[str], source: str) -> None:
+    """Raise InputError for entries that check_metadata refuses, and unless the scalar of a readout, and no other, has its name."""
+    check_metadata(metadata, source)
+    if (_SCALAR in metadata) != (_SCALAR in readouts):
+        what = "no entry that names it" if _SCALAR in readouts else "an entry that names one, but no readout of it"
+        raise InputError(f"{source}: {_SCALAR}: {what}: expected both or neither")
 
 
 def _metadata(header: dict[str, Any]) -> dict[str, Any]:

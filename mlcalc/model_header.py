@@ -1,7 +1,7 @@
 """Entries of a model file's header besides the architecture: each by name, of one type, within bounds.
 
-``domain``, ``validation_errors``, ``test_errors`` and ``provenance`` may come from foreign files. They are checked when a file
-is read and when it is written, so code that uses them need not check them.
+``domain``, ``scalar``, ``validation_errors``, ``test_errors`` and ``provenance`` may come from foreign files. They are checked when
+a file is read and when it is written, so code that uses them need not check them.
 """
 
 import difflib
@@ -13,6 +13,7 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from mlcalc.common.errors import InputError
 from mlcalc.common.settings import build_settings, check_range
+from mlcalc.outputs import scalar_of
 
 HEAVIEST = len(chemical_symbols) - 1  # atomic number
 _LONGEST = 8000  # characters of an architecture, or of a domain without its distances by pair
@@ -141,8 +142,16 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _check_scalar(scalar: dict[str, Any]) -> None:
+    """Name and unit, of which the key of its labels consists."""
+    texts = set(scalar) == {"name", "unit"} and all(isinstance(text, str) for text in scalar.values())
+    if not texts or scalar_of(f"{scalar['name']}_{scalar['unit']}")._asdict() != scalar:
+        raise InputError(f"{str(scalar)[:60]}: expected its name and its unit, as {{'name': 'ZPVE', 'unit': 'eV'}}")
+
+
 _ENTRIES = {
     "domain": _check_domain,
+    "scalar": _check_scalar,
     "validation_errors": _check_errors,
     "test_errors": _check_tests,
     "provenance": _check_provenance,

@@ -9,7 +9,7 @@ from mlcalc.architectures import architecture_of, name_of
 from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned, with_error
 from mlcalc.model import Model
-from mlcalc.outputs import OF_READOUTS, OUTPUTS
+from mlcalc.outputs import OF_READOUTS, Output, outputs_with
 from mlcalc.readouts import outputs_of
 
 _MOST_PAIRS = 12  # of elements, in one screen
@@ -23,7 +23,11 @@ def describe(model: Model) -> str:
     architecture = architecture_of(config)
     priors = "".join(f", {prior}" for prior in model.priors.values())
     corrected = f"; a correction to {engine}" if (engine := model.domain.get("correction_to")) else ""
-    said = f"; beside energies: {', '.join(outputs)}" if (outputs := outputs_of(model.readouts)) else ""
+    names = [
+        f"{name} {' in '.join(model.scalar)}" if model.scalar and name == "scalar" else name
+        for name in outputs_of(model.readouts)
+    ]
+    said = f"; beside energies: {', '.join(names)}" if names else ""
     network = f"{architecture.title} {architecture.describe(config)}, {reach}"
     return f"{network}, elements {elements}{priors}{said}{corrected}"
 
@@ -41,7 +45,7 @@ def as_text(name: str, path: Path, model: Model) -> str:
         ["made from", _origin(metadata.get("provenance", {}))],
     ]
     for data, errors in (metadata.get("test_errors") or {}).items():
-        rows.append([f"errors on {data}", _errors(errors)])
+        rows.append([f"errors on {data}", _errors(errors, outputs_with(model.scalar))])
     if not metadata.get("test_errors"):
         rows.append(["errors", "none recorded; mlcalc evaluate --record"])
     card = path.with_suffix(".md")
@@ -76,7 +80,7 @@ def _origin(provenance: dict) -> str:
     return f"{provenance['training_frames']} frames of {files}; {provenance.get('steps', '?')} steps"
 
 
-def _errors(errors: dict) -> str:
+def _errors(errors: dict, outputs: dict[str, Output]) -> str:
     mae, error = errors.get("force_mae_eV_per_A"), errors.get("force_mae_error_eV_per_A")
     parts = []
     if mae is not None:
@@ -84,9 +88,9 @@ def _errors(errors: dict) -> str:
     if (energy := errors.get("energy_mae_meV_per_atom")) is not None:
         parts.append(f"energies {energy:.2f} meV/atom")
     for name in OF_READOUTS:
-        what, unit = OUTPUTS[name].error or ("", "")
+        what, unit = outputs[name].error or ("", "")
         if (value := errors.get(f"{what}_mae_{unit}")) is not None:
-            parts.append(f"{name.replace('_', ' ')} {1e3 * value:.3g} m{OUTPUTS[name].unit}")
+            parts.append(f"{outputs[name].title(name)} {1e3 * value:.3g} {outputs[name].thousandth()}")
     if not parts:
         return "none"
     return f"{', '.join(parts)} (MAE" + (f", {errors['frames']} frames)" if "frames" in errors else ")")

@@ -13,7 +13,9 @@ from mlcalc.geometry.domain import ClosestPair
 from mlcalc.geometry.pairs import half_pairs
 from mlcalc.model import Model
 from mlcalc.priors import prior_energies
-from mlcalc.readouts import READOUTS
+from mlcalc.readouts import READOUTS, sizes
+
+_FLOAT64 = ("energy_scale", "energy_shift", "scale", "shift")  # of networks and of readouts
 
 
 def network_of(model: Model, dtype: torch.dtype = torch.float32) -> Network:
@@ -24,14 +26,16 @@ def network_of(model: Model, dtype: torch.dtype = torch.float32) -> Network:
 
 
 def new_network(config, dtype: torch.dtype = torch.float32, readouts: Sequence[str] = ()) -> Network:
-    """A torch module with random weights of torch's generator; its energy constants are always float64."""
+    """A torch module with random weights of torch's generator; constants of energies and scalars are always float64."""
     network = architecture_of(config).network(config)
     for name in readouts:
-        network.readouts[name] = READOUTS[name].network(config.n_features, config.readout_hidden)
+        network.readouts[name] = READOUTS[name].network(*sizes(config))
     initialise(network.readouts)
     network = network.to(dtype)
-    for name in ("energy_scale", "energy_shift"):
-        setattr(network, name, getattr(network, name).to(torch.float64))
+    for module in (network, *network.readouts.values()):
+        for name, buffer in module.named_buffers(recurse=False):
+            if name in _FLOAT64:
+                setattr(module, name, buffer.to(torch.float64))
     return network
 
 

@@ -48,12 +48,12 @@ class Readouts:
                 for frame, pairs in zip(positions, lists, strict=True)
             ]
         )
+        species = self._species.repeat(number)
         centred = positions - positions.mean(axis=1, keepdims=True)
         structures = Structures(
             torch.from_numpy(centred.reshape(-1, 3)).to(self._dtype),
-            torch.arange(number).repeat_interleave(n_atoms), number, self._charge,
+            torch.arange(number).repeat_interleave(n_atoms), number, self._charge, species,
         )  # fmt: skip
-        species = self._species.repeat(number)
         found = self._network(species, first, second, torch.from_numpy(vectors).to(self._dtype), structures)
         arrays = {}
         for name in self.outputs:

@@ -11,10 +11,11 @@ from mlcalc.common.files import check_regular
 def add_atoms(commands) -> None:
     """Add the command to the sub-parsers."""
     command = commands.add_parser(
-        "atoms", help="energies that networks give to single atoms, and how far networks agree on them",
+        "atoms", help="energies and charges that networks give to single atoms, and how far networks agree on them",
         description="Split energies into those of atoms: each atom's share of the network and of its priors, without the constant "
         "of its element; by element and by environment (an atom and its bonded neighbours). A partition is not unique: with "
-        "several models, of other seeds, the command says how much of it depends on the model.",
+        "several models, of other seeds, the command says how much of it depends on the model. Of models with a readout of "
+        "charges, the same for these, beside the charges that the file carries.",
         epilog="example:  python -m analysis atoms molecules.xyz --model net1/model.safetensors --model net2/model.safetensors "
         "-o atoms.png",
     )  # fmt: skip
@@ -34,6 +35,7 @@ def _atoms(options: argparse.Namespace) -> None:
     path = figure_path([], options.output, "atoms.png")
     check_regular(options.structures)
     from analysis.atoms import report
+    from analysis.atoms.charges import atom_charges
     from analysis.atoms.energies import atom_energies
     from analysis.atoms.figure import atoms_figure
     from analysis.figures import write_beside
@@ -45,6 +47,8 @@ def _atoms(options: argparse.Namespace) -> None:
     models = {name: load_model(model) for name, model in zip(names, options.model, strict=True)}
     frames = read_atoms(options.structures)
     found = atom_energies(models, frames, str(options.structures))
-    text, numbers = report.as_text(found), report.as_json(found)
-    paths = write_beside(path, atoms_figure(found, frames[0]), text, numbers, npz=report.as_npz(found))
+    charges = atom_charges(models, frames, str(options.structures))
+    text, numbers = report.as_text(found, charges), report.as_json(found, charges)
+    figure, arrays = atoms_figure(found, charges, frames[0]), report.as_npz(found, charges)
+    paths = write_beside(path, figure, text, numbers, npz=arrays)
     show(numbers if options.json else text, paths, options.json)

@@ -1,96 +1,102 @@
-"""Energies of atoms as pictures: the first structure, and boxes by element and by environment."""
+"""Energies and charges of atoms as pictures: the first structure, and boxes by element and by environment."""
 
-from itertools import cycle
+from itertools import cycle, islice
 
 import matplotlib
 import numpy as np
 from ase import Atoms
 from matplotlib.axes import Axes
-from matplotlib.colors import CenteredNorm, to_rgba
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from matplotlib.gridspec import GridSpec
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from analysis.atoms.energies import AtomEnergies, elements_of
+from analysis.atoms import charges as of_charges
+from analysis.atoms.charges import AtomCharges
+from analysis.atoms.panels import FILE_COLOUR, chosen, draw_boxes, draw_structure, legend
 from analysis.atoms.partition import by_environment
+from analysis.atoms.values import AtomValues, elements_of
 from analysis.figures import OKABE_ITO, STYLE
-from analysis.structure.picture import draw_molecule, view_along_thinnest
 
-MOST_BOXES = 24  # environments, those of most atoms
-_COLOURS = "RdBu_r"
-_SMALLEST = 1e-6  # eV, of the colours where all energies are equal
-_MOST_LABELS = 60  # atoms
-_PALE = 0.3  # from the middle of the colours: these carry black letters
-_BOX = 0.8  # width of the boxes of one group, of their distance
+_WIDTH, _HEIGHT = 7.2, 6.2  # inch, of one quantity
+_PAD = 0.12  # inch: labels of ticks that appear only once the panels have their size stay in the figure
 
 
-def atoms_figure(found: AtomEnergies, first: Atoms) -> Figure:
-    """Above the first structure and boxes by element, below boxes by environment; a colour for each model.
+def atoms_figure(energies: AtomValues, charges: AtomCharges | None, first: Atoms) -> Figure:
+    """Energies and, below, charges if there are any; a colour for each model.
 
-    Energies of the picture (mean over models) and of environments are relative to the mean of the element.
+    Of each: the first structure in colours of the means over models; values by element, or against those of the file; boxes by
+    environment.
     """
-    deviations = found.deviations()
-    symbols = np.array([elements_of(found)[z] for z in found.numbers.tolist()])
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 6.2), layout="constrained")
-        grid = figure.add_gridspec(2, 2, width_ratios=[1.0, 1.3])
-        picture, elements = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
-        below = figure.add_subplot(grid[1, :])
-        _draw_structure(figure, picture, first, deviations[:, found.frames == found.frames[0]].mean(axis=0))
-        _draw_boxes(elements, found.energies, symbols, list(elements_of(found).values()))
-        elements.set(title="by element", ylabel="energy / eV")
-        chosen, left = _chosen(found)
-        _draw_boxes(below, deviations, found.environments, chosen)
-        note = f" ({left} with fewer atoms left out)" if left else ""
-        below.set(title=f"by environment{note}", ylabel="energy − mean of the element / eV")
-        below.axhline(0.0, color="0.3", lw=0.6, zorder=0)
-        below.tick_params(axis="x", rotation=90 if len(chosen) > 4 else 0)
-        if len(found.models) > 1:
-            handles = [
-                Line2D([], [], color=colour, lw=5, alpha=0.6, label=name)
-                for name, colour in zip(found.models, cycle(OKABE_ITO), strict=False)
-            ]
-            elements.legend(handles=handles, loc="best")
+        figure = Figure(
+            figsize=(_WIDTH, _HEIGHT * (1 if charges is None else 2)), layout=ConstrainedLayoutEngine(w_pad=_PAD)
+        )
+        grid = figure.add_gridspec(2 if charges is None else 4, 2, width_ratios=[1.0, 1.3])
+        _draw_energies(_panels(figure, grid, 0), energies, first)
+        if charges is not None:
+            _draw_charges(_panels(figure, grid, 2), charges, first, energies.models)
     return figure
 
 
-def _chosen(found: AtomEnergies) -> tuple[list[str], int]:
-    """Environments to draw, in the order of the table, and how many others there are."""
-    table = by_environment(found)
-    most = set(sorted(table, key=lambda name: -table[name].atoms)[:MOST_BOXES])
-    return [name for name in table if name in most], len(table) - len(most)
+def _panels(figure: Figure, grid: GridSpec, row: int) -> tuple[Axes, Axes, Axes]:
+    """Two side by side in a row, one below."""
+    places = grid[row, 0], grid[row, 1], grid[row + 1, :]
+    picture, beside, below = map(figure.add_subplot, places)
+    return picture, beside, below
 
 
-def _draw_structure(figure: Figure, axes: Axes, atoms: Atoms, values: np.ndarray) -> None:
-    view = view_along_thinnest(atoms.positions)
-    norm = CenteredNorm(halfrange=max(float(np.abs(values).max()), _SMALLEST))
-    draw_molecule(axes, atoms, view, matplotlib.colormaps[_COLOURS](norm(values)))
-    projected = atoms.positions @ view.T
-    if len(atoms) <= _MOST_LABELS:
-        for (x, y, _), symbol, value in zip(projected, atoms.symbols, norm(values), strict=True):
-            if symbol != "H":
-                pale = abs(value - 0.5) < _PALE
-                axes.annotate(symbol, (x, y), ha="center", va="center", fontsize=7, color="black" if pale else "white")
-    low, high = projected.min(axis=0) - 1.0, projected.max(axis=0) + 1.0
+def _draw_energies(panels: tuple[Axes, Axes, Axes], found: AtomValues, first: Atoms) -> None:
+    """Energies of the picture and of environments are relative to the mean of the element."""
+    picture, elements, below = panels
+    deviations = found.deviations()
+    symbols = np.array([elements_of(found)[z] for z in found.numbers.tolist()])
+    of_first = deviations[:, found.frames == found.frames[0]].mean(axis=0)
+    draw_structure(picture, first, of_first, "energy − mean of the element / eV")
+    draw_boxes(elements, found.values, symbols, list(elements_of(found).values()))
+    elements.set(title="by element", ylabel="energy / eV")
+    names, left = chosen(by_environment(found))
+    draw_boxes(below, deviations, found.environments, names)
+    below.set(title=f"{_by_environment(left)}, from the mean of the element", ylabel="energy / eV")
+    below.axhline(0.0, color="0.3", lw=0.6, zorder=0)
+    if len(found.models) > 1:
+        legend(elements, found.models)
+
+
+def _draw_charges(panels: tuple[Axes, Axes, Axes], found: AtomCharges, first: Atoms, models: list[str]) -> None:
+    """Models keep the colours that they have for energies; models: all of these."""
+    picture, beside, below = panels
+    values, origin = found.networks, ", ".join(found.origins)
+    colour_of = dict(zip(models, islice(cycle(OKABE_ITO), len(models)), strict=True))
+    colours = [colour_of[name] for name in values.models]
+    of_first = values.values[:, values.frames == values.frames[0]].mean(axis=0)
+    draw_structure(picture, first, of_first, "charge / e")
+    rows, names = values.values, values.models
+    if found.compared:
+        _draw_against(beside, found, colours, origin)
+        rows, names, colours = np.vstack([found.labels, rows]), [f"file ({origin})", *names], [FILE_COLOUR, *colours]
+    else:
+        symbols = np.array([elements_of(values)[z] for z in values.numbers.tolist()])
+        draw_boxes(beside, rows, symbols, list(elements_of(values).values()), colours)
+        beside.set(title="by element", ylabel="charge / e")
+    shown, left = chosen(of_charges.by_environment(found))
+    draw_boxes(below, rows, values.environments, shown, colours)
+    below.set(title=_by_environment(left), ylabel="charge / e")
+    below.axhline(0.0, color="0.3", lw=0.6, zorder=0)
+    if len(names) > 1:
+        legend(below, names, colours)
+
+
+def _draw_against(axes: Axes, found: AtomCharges, colours: list[str], origin: str) -> None:
+    known = np.isfinite(found.labels)
+    labels, values = found.labels[known], found.networks.values[:, known]
+    ends = [min(labels.min(), values.min()), max(labels.max(), values.max())]
+    axes.plot(ends, ends, color="0.6", lw=0.8, zorder=0)
+    for of_model, colour in zip(values, colours, strict=True):
+        axes.plot(labels, of_model, ".", color=colour, ms=3, alpha=0.5, rasterized=True)
     axes.set(
-        aspect="equal", xticks=[], yticks=[], title=atoms.get_chemical_formula(), xlim=(low[0], high[0]),
-        ylim=(low[1], high[1]),
-    )  # fmt: skip
-    axes.spines[:].set_visible(False)
-    mappable = matplotlib.cm.ScalarMappable(norm, _COLOURS)
-    figure.colorbar(mappable, ax=axes, orientation="horizontal", shrink=0.8, label="energy − mean of the element / eV")
+        title="of the networks, against the file's", xlabel=f"charge of the file ({origin}) / e", ylabel="charge / e"
+    )
 
 
-def _draw_boxes(axes: Axes, values: np.ndarray, labels: np.ndarray, names: list[str]) -> None:
-    """A group of boxes for each name, a box for each model: quartiles, whiskers to 1.5 times their distance, outliers as points."""
-    width = _BOX / len(values)
-    for place, (of_model, colour) in enumerate(zip(values, cycle(OKABE_ITO), strict=False)):
-        left = np.arange(len(names)) + (place + 0.5) * width - 0.5 * _BOX
-        axes.boxplot(
-            [of_model[labels == name] for name in names], positions=left, widths=0.85 * width, patch_artist=True,
-            boxprops={"facecolor": to_rgba(colour, 0.45), "edgecolor": colour, "linewidth": 0.8},
-            medianprops={"color": colour, "linewidth": 1.2}, whiskerprops={"color": colour, "linewidth": 0.8},
-            capprops={"color": colour, "linewidth": 0.8},
-            flierprops={"marker": ".", "markersize": 2, "markeredgecolor": colour},
-        )  # fmt: skip
-    axes.set_xticks(np.arange(len(names)), names)
-    axes.set_xlim(-0.5, len(names) - 0.5)
+def _by_environment(left: int) -> str:
+    return "by environment" + (f" ({left} with fewer atoms left out)" if left else "")

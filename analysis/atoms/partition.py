@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.atoms.energies import AtomEnergies, elements_of
+from analysis.atoms.values import AtomValues, elements_of
 
 
 class Partition(NamedTuple):
@@ -54,7 +54,7 @@ class Environment(NamedTuple):
     deviations: np.ndarray
 
 
-def by_environment(found: AtomEnergies) -> dict[str, Environment]:
+def by_environment(found: AtomValues) -> dict[str, Environment]:
     """Environments by name: elements by atomic number, within an element the lowest mean deviation first."""
     deviations = found.deviations()
     result: dict[str, Environment] = {}
@@ -62,7 +62,7 @@ def by_environment(found: AtomEnergies) -> dict[str, Environment]:
         of_element = {}
         for name in np.unique(found.environments[found.numbers == z]):
             rows = found.environments == name
-            energies = found.energies[:, rows]
+            energies = found.values[:, rows]
             of_element[str(name)] = Environment(
                 int(rows.sum()), energies.mean(axis=1), energies.std(axis=1), deviations[:, rows].mean(axis=1)
             )
@@ -70,7 +70,7 @@ def by_environment(found: AtomEnergies) -> dict[str, Environment]:
     return result
 
 
-def by_element(found: AtomEnergies) -> dict[str, Partition]:
+def by_element(found: AtomValues) -> dict[str, Partition]:
     """Elements by symbol, in the order of their atomic numbers."""
     deviations = found.deviations()
     result: dict[str, Partition] = {}
@@ -84,7 +84,7 @@ def by_element(found: AtomEnergies) -> dict[str, Partition]:
         result[symbol] = Partition(
             atoms=int(rows.sum()),
             environments=len(names),
-            means=found.energies[:, rows].mean(axis=1),
+            means=found.values[:, rows].mean(axis=1),
             over_environments=float(np.sqrt((sums**2 / counts).sum(axis=1).mean() / rows.sum())),
             over_models=float(np.sqrt(delta.var(axis=0, ddof=1).mean())) if len(delta) > 1 else np.nan,
             correlation=float(np.mean(correlations)) if correlations else np.nan,

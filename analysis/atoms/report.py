@@ -1,19 +1,22 @@
-"""Energies of atoms as tables and numbers."""
+"""Energies and charges of atoms as tables and numbers."""
 
 import io
+from typing import Any
 
 import numpy as np
 
-from analysis.atoms.energies import AtomEnergies
+from analysis.atoms.charges import AtomCharges
+from analysis.atoms.charges_report import charges_as_dict, charges_as_text, shown
 from analysis.atoms.partition import by_element, by_environment
+from analysis.atoms.values import AtomValues
 from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned
 
 MOST_ATOMS = 100  # of the first structure that are listed in the text
 
 
-def as_text(found: AtomEnergies) -> str:
-    """Elements with the agreement of the models, environments, atoms of the first structure."""
+def as_text(found: AtomValues, charges: AtomCharges | None) -> str:
+    """Elements with the agreement of the models, environments, atoms of the first structure; of energies, then of charges."""
     several = len(found.models) > 1
     parts = [
         _element_table(found),
@@ -27,10 +30,11 @@ def as_text(found: AtomEnergies) -> str:
         ]
     else:
         parts.append("A partition into atoms is not unique: compare models of other seeds (--model again).")
-    return "\n".join([*parts, "", _environment_table(found), "", _atom_table(found)])
+    parts += ["", _environment_table(found), "", _atom_table(found)]
+    return "\n".join(parts if charges is None else [*parts, "", charges_as_text(charges)])
 
 
-def _element_table(found: AtomEnergies) -> str:
+def _element_table(found: AtomValues) -> str:
     header = ["element", "atoms", "environments", *(f"mean, {name}" for name in found.models), "over environments"]
     header += ["over models", "ratio", "correlation", "lowest"] if len(found.models) > 1 else []
     rows = []
@@ -38,16 +42,12 @@ def _element_table(found: AtomEnergies) -> str:
         row = [symbol, str(item.atoms), str(item.environments), *(f"{mean:.4f}" for mean in item.means)]
         row.append(f"{item.over_environments:.4f}")
         if len(found.models) > 1:
-            row += [_shown(item.over_models, 4), *(_shown(x, 2) for x in (item.ratio, item.correlation, item.lowest))]
+            row += [shown(item.over_models, 4), *(shown(x, 2) for x in (item.ratio, item.correlation, item.lowest))]
         rows.append(row)
     return aligned(header, rows, left=1)
 
 
-def _shown(value: float, decimals: int) -> str:
-    return f"{value:.{decimals}f}" if np.isfinite(value) else "–"
-
-
-def _environment_table(found: AtomEnergies) -> str:
+def _environment_table(found: AtomValues) -> str:
     """Means over atoms with standard deviations, and the deviation from the element with its standard deviation over models."""
     several = len(found.models) > 1
     header = ["environment", "atoms", *found.models, "from the element's mean"]
@@ -61,17 +61,17 @@ def _environment_table(found: AtomEnergies) -> str:
     return aligned(header, rows, left=1) + "\n" + note
 
 
-def _atom_table(found: AtomEnergies) -> str:
+def _atom_table(found: AtomValues) -> str:
     rows = np.flatnonzero(found.frames == found.frames[0])
     listed = [
-        [str(found.atoms[row]), str(found.environments[row]), *(f"{energy:.4f}" for energy in found.energies[:, row])]
+        [str(found.atoms[row]), str(found.environments[row]), *(f"{energy:.4f}" for energy in found.values[:, row])]
         for row in rows[:MOST_ATOMS]
     ]
     left = f"\n… and {len(rows) - MOST_ATOMS} more (in the NPZ file)" if len(rows) > MOST_ATOMS else ""
     return aligned(["first structure", "environment", *found.models], listed, left=2) + left
 
 
-def as_json(found: AtomEnergies) -> str:
+def as_json(found: AtomValues, charges: AtomCharges | None) -> str:
     """The numbers of the tables; those of all atoms of the first structure."""
     first = np.flatnonzero(found.frames == found.frames[0])
     return to_json({
@@ -92,16 +92,23 @@ def as_json(found: AtomEnergies) -> str:
             for name, item in by_environment(found).items()
         },
         "first_structure": {
-            "environments": found.environments[first].tolist(), "energies_eV": found.energies[:, first].tolist(),
+            "environments": found.environments[first].tolist(), "energies_eV": found.values[:, first].tolist(),
         },
+        **({} if charges is None else {"charges": charges_as_dict(charges)}),
     }, indent=1)  # fmt: skip
 
 
-def as_npz(found: AtomEnergies) -> bytes:
-    """The energies of all atoms."""
+def as_npz(found: AtomValues, charges: AtomCharges | None) -> bytes:
+    """The energies and charges of all atoms."""
+    arrays: dict[str, Any] = {
+        "energies_eV": found.values, "structure": found.frames, "atom": found.atoms, "numbers": found.numbers,
+        "environments": found.environments, "models": np.array(found.models),
+    }  # fmt: skip
+    if charges is not None:
+        arrays |= {
+            "charges_e": charges.networks.values, "file_charges_e": charges.labels,
+            "charges_models": np.array(charges.networks.models),
+        }  # fmt: skip
     stream = io.BytesIO()
-    np.savez_compressed(
-        stream, energies_eV=found.energies, structure=found.frames, atom=found.atoms, numbers=found.numbers,
-        environments=found.environments, models=np.array(found.models),
-    )  # fmt: skip
+    np.savez_compressed(stream, **arrays)
     return stream.getvalue()

@@ -15,24 +15,28 @@ class Readout(NamedTuple):
     Attributes:
         outputs: Its outputs, names in mlcalc.outputs.OUTPUTS.
         needs: The features that it reads, a field of torch_blocks.Features.
-        weight_shapes: Number of features F and of hidden ones H to name and shape of every weight.
-        network: (F, H) to a torch module, called with features and structures (networks.py): outputs by name. Loads torch.
+        weight_shapes: Numbers of features F, of hidden ones H and of elements to name and shape of every weight.
+        network: The same to a torch module, called with features and structures (networks.py): outputs by name. Loads torch.
     """
 
     outputs: tuple[str, ...]
     needs: str
-    weight_shapes: Callable[[int, int], dict[str, tuple[int, ...]]]
-    network: Callable[[int, int], Any]
+    weight_shapes: Callable[[int, int, int], dict[str, tuple[int, ...]]]
+    network: Callable[[int, int, int], Any]
 
 
-def _of_scalars(n_features: int, hidden: int) -> dict[str, tuple[int, ...]]:
+def _of_scalars(n_features: int, hidden: int, _: int) -> dict[str, tuple[int, ...]]:
     return {
         "layers.0.weight": (hidden, n_features), "layers.0.bias": (hidden,),
         "layers.1.weight": (1, hidden), "layers.1.bias": (1,),
     }  # fmt: skip
 
 
-def _of_vectors(n_features: int, hidden: int) -> dict[str, tuple[int, ...]]:
+def _with_shifts(n_features: int, hidden: int, n_elements: int) -> dict[str, tuple[int, ...]]:
+    return _of_scalars(n_features, hidden, n_elements) | {"scale": (), "shift": (n_elements,)}
+
+
+def _of_vectors(n_features: int, hidden: int, _: int) -> dict[str, tuple[int, ...]]:
     return {
         "mix.weight": (2 * hidden, n_features),
         "layers.0.weight": (hidden, n_features + hidden), "layers.0.bias": (hidden,),
@@ -58,12 +62,19 @@ def _polarizability(*sizes: int):
     return Polarizability(*sizes)
 
 
+def _scalar(*sizes: int):
+    from mlcalc.readouts.networks import ScalarSum
+
+    return ScalarSum(*sizes)
+
+
 _OF_THE_ORIGIN = ("dipole", "dipole_moment")  # for ions
 _DIPOLES = ("charges", *_OF_THE_ORIGIN)
 READOUTS = {
     "charges": Readout(_DIPOLES, "scalars", _of_scalars, _charges),
     "dipole": Readout(_DIPOLES, "vectors", _of_vectors, _dipole),
     "polarizability": Readout(("polarizability",), "vectors", _of_vectors, _polarizability),
+    "scalar": Readout(("scalar",), "scalars", _with_shifts, _scalar),
 }
 
 
@@ -103,10 +114,15 @@ def available(model: Model, periodic: bool) -> tuple[str, ...]:
     return outputs_of(model.readouts, periodic, charged=bool(model.domain.get("charge")))
 
 
+def sizes(config) -> tuple[int, int, int]:
+    """Numbers of features F, of hidden ones H and of elements, on which the readouts of a network depend."""
+    return config.n_features, config.readout_hidden, len(config.elements)
+
+
 def all_weight_shapes(config, readouts: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """Name and shape of every weight of a model: those of its architecture, and of its readouts."""
     shapes = architecture_of(config).weight_shapes(config)
     for name in readouts:
-        of_readout = READOUTS[name].weight_shapes(config.n_features, config.readout_hidden)
+        of_readout = READOUTS[name].weight_shapes(*sizes(config))
         shapes = shapes | {f"readouts.{name}.{weight}": shape for weight, shape in of_readout.items()}
     return shapes

@@ -10,6 +10,7 @@ q_i = c_i − (Σ_j c_j − Q)/N                charges: what the network says, 
 d_i = Σ_h w_h U_h                          dipole of an atom                                                    (3,), eÅ
 p = Σ_i q_i (r_i − r̄) [+ d_i]              dipole of the structure; r̄ is the mean position                      (3,), eÅ
 α = Σ_i c_i 1 + Σ_h w_h (U Vᵀ + V Uᵀ)_h    polarizability                                                       (3, 3), Å³
+s = Σ_i a c_i + b_Z(i)                     a scalar, with a scale a and a shift b of each element, not learnt   its own unit
 =========================================  ===================================================================  ======
 
 The dipole from charges, with atomic dipoles, is that of PaiNN (Schütt, Unke, Gastegger, ICML 2021, arXiv:2102.03150); its
@@ -31,12 +32,14 @@ class Structures(NamedTuple):
 
     Attributes:
         positions: (N, 3) Å; frame: (N,) structure of each atom, from 0; number: of structures; charge: total charge of each, e.
+        species: (N,) row of each atom's element in the configuration.
     """
 
     positions: Tensor
     frame: Tensor
     number: int
     charge: float
+    species: Tensor
 
     def sums(self, of_atoms: Tensor) -> Tensor:
         """Sums over the atoms of each structure: (N, …) → (number, …)."""
@@ -56,24 +59,52 @@ class Structures(NamedTuple):
         return self.sums(torch.ones_like(self.positions[:, 0])).clamp(min=1.0)
 
 
-class Charges(nn.Module):
-    """Charges of atoms from their scalar features, and the dipole that they make."""
+class _OfScalars(nn.Module):
+    """Layers of readouts that need scalar features alone."""
 
-    def __init__(self, n_features: int, hidden: int):
+    def __init__(self, n_features: int, hidden: int, n_elements: int):
         super().__init__()
         self.layers = nn.ModuleList([nn.Linear(n_features, hidden), nn.Linear(hidden, 1)])
 
+    def said(self, features: Features) -> Tensor:
+        """A number for each atom, (N,)."""
+        return self.layers[1](nn.functional.silu(self.layers[0](features.scalars))).squeeze(-1)
+
+
+class Charges(_OfScalars):
+    """Charges of atoms from their scalar features, and the dipole that they make."""
+
     def forward(self, features: Features, structures: Structures) -> dict[str, Tensor]:
         """See Readout.network."""
-        said = self.layers[1](nn.functional.silu(self.layers[0](features.scalars))).squeeze(-1)
-        charges = structures.balanced(said)
+        charges = structures.balanced(self.said(features))
         return {"charges": charges} | _dipoles(structures.sums(charges[:, None] * structures.centred()))
+
+
+class ScalarSum(_OfScalars):
+    """A scalar of the structure, a sum over atoms.
+
+    Like those of energies its scale and shifts stay float64 whatever the precision of the rest, and so do its outputs: a
+    scalar may be large, and what a network has to tell apart small.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, n_features: int, hidden: int, n_elements: int):
+        super().__init__(n_features, hidden, n_elements)
+        self.register_buffer("scale", torch.ones((), dtype=torch.float64))
+        self.register_buffer("shift", torch.zeros(n_elements, dtype=torch.float64))
+
+    def forward(self, features: Features, structures: Structures) -> dict[str, Tensor]:
+        """See Readout.network."""
+        of_atoms = self.said(features).double() * self.scale + self.shift.index_select(0, structures.species)
+        return {"scalar": structures.sums(of_atoms)}
 
 
 class _OfVectors(nn.Module):
     """Layers of readouts that need vector features."""
 
-    def __init__(self, n_features: int, hidden: int):
+    def __init__(self, n_features: int, hidden: int, n_elements: int):
         super().__init__()
         self.mix = nn.Linear(n_features, 2 * hidden, bias=False)
         self.layers = nn.ModuleList([nn.Linear(n_features + hidden, hidden), nn.Linear(hidden, 1 + hidden)])

@@ -24,11 +24,13 @@ class LabelNames(NamedTuple):
         energy: Key of the energies in the comment line; empty for ``free_energy`` or ``energy``.
         forces: Name of the columns of the forces; empty for ``forces``.
         unit: Unit of the energies, a key of ENERGY_UNITS, forces in that unit per Å; empty for the one that the file states, or eV.
+        scalar: Key of the scalar (mlcalc.outputs.Scalar), if that of a readout is asked for.
     """
 
     energy: str = ""
     forces: str = ""
     unit: str = ""
+    scalar: str = ""
 
 
 DEFAULT_NAMES = LabelNames()
@@ -42,7 +44,7 @@ class Contents(NamedTuple):
         energies, forces: Number of structures that have them, and their name; unit: of both in the file.
         others: Names that look like energies or forces and were not used.
         charges: Total charges that structures give; constrained, weighed: structures with constraints (dropped) and with masses.
-        readouts: Number of structures with labels of readouts, by output.
+        readouts: Number of structures with labels of readouts, by output; of a scalar by its key.
     """
 
     name: str

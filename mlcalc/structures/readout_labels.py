@@ -1,4 +1,4 @@
-"""Labels of readouts: charges, dipoles and polarizabilities of structures, under their names in mlcalc.outputs.OUTPUTS."""
+"""Labels of readouts: charges, dipoles, polarizabilities and scalars of structures, as mlcalc.outputs.OUTPUTS names them."""
 
 from collections.abc import Sequence
 
@@ -6,50 +6,74 @@ import numpy as np
 from ase import Atoms
 
 from mlcalc.common.errors import InputError
-from mlcalc.outputs import OF_READOUTS, OUTPUTS
+from mlcalc.outputs import OF_READOUTS, OUTPUTS, Output, outputs_with, scalar_of
 from mlcalc.structures.electronic_state import electronic_state
-from mlcalc.structures.labels import find_label
+from mlcalc.structures.labels import find_label, tables_of
 
 _EXCESS_E = 0.02  # that charges of atoms may add up to beside the total charge: rounding of many atoms
 _ROWS, _COLUMNS = [0, 0, 1, 0, 1, 2], [0, 1, 1, 2, 2, 2]  # of xx, xy, yy, xz, yz, zz
 
 
 def read_readout_labels(
-    frames: list[Atoms], path, wanted: Sequence[str], required: bool = True
+    frames: list[Atoms], path, wanted: Sequence[str], required: bool = True, scalar_key: str = ""
 ) -> tuple[dict[str, np.ndarray], dict[str, int]]:
     """Labels by output, NaN where a structure has none, and the number of structures that have each.
 
     Args:
         wanted: Names of outputs of readouts.
-        required: Whether each has to be in some structure.
+        required: Whether each has to be in some structure, and a scalar in all.
+        scalar_key: Label of the scalar, if it is wanted.
 
     Returns:
-        Arrays (n_frames, …), or (n_atoms, …) of outputs per atom, in the units of OUTPUTS.
+        Arrays (n_frames, …), or (n_atoms, …) of outputs per atom, in the units of OUTPUTS; and numbers of structures by output, of
+        a scalar by its key.
 
     Raises:
-        InputError: A label that no structure has; one that is not numbers of its shape; charges that do not add up to the charge of
-            the structure; a dipole of an ion or of a periodic structure, where it depends on a choice of origin.
+        InputError: A label that no structure has, or a scalar that some have not; one that is not numbers of its shape; charges
+            that do not add up to the charge of the structure; a dipole of an ion or of a periodic structure, where it depends on a
+            choice of origin.
     """
     labels, counts = {}, {}
+    rows = outputs_with(scalar_of(scalar_key) if scalar_key else None)
     for name in wanted:
-        found = [_label(atoms, name, f"{path}: structure {k}") for k, atoms in enumerate(frames, start=1)]
-        counts[name] = sum(bool(np.isfinite(label).all()) for label in found)
-        if required and not counts[name]:
-            there = [other for other in OF_READOUTS if any(_has(atoms, other) for atoms in frames)]
-            names = ", ".join(str(OUTPUTS[other].label) for other in there) or "nothing that networks can learn"
+        row = rows[name]
+        found = [_label(atoms, name, row, f"{path}: structure {k}") for k, atoms in enumerate(frames, start=1)]
+        known = [bool(np.isfinite(label).all()) for label in found]
+        counts[scalar_key if name == "scalar" else name] = sum(known)
+        if required and not any(known):
+            there = _scalars(frames) if name == "scalar" else _there(frames)
+            names = ", ".join(map(str, there)) or "nothing that networks can learn"
+            raise InputError(f"{path}: no structure has {row.label}, from which {name} is learnt; found {names}")
+        if required and name == "scalar" and not all(known):
             raise InputError(
-                f"{path}: no structure has {OUTPUTS[name].label}, from which {name} is learnt; found {names}"
+                f"{path}: structure {known.index(False) + 1} has no {row.label}, {sum(known)} of {len(frames)} structures have: "
+                "expected it in all"
             )
-        labels[name] = np.concatenate(found) if OUTPUTS[name].per_atom else np.array(found)
+        labels[name] = np.concatenate(found) if row.per_atom else np.array(found)
     return labels, counts
 
 
-def _has(atoms: Atoms, name: str) -> bool:
-    return find_label(atoms, str(OUTPUTS[name].label)) is not None
+def _there(frames: list[Atoms]) -> list[str]:
+    """Labels of readouts but scalars."""
+    labels = [str(OUTPUTS[name].label) for name in OF_READOUTS]
+    return [label for label in labels if any(find_label(atoms, label) is not None for atoms in frames)]
 
 
-def _label(atoms: Atoms, name: str, where: str) -> np.ndarray:
-    row = OUTPUTS[name]
+def _scalars(frames: list[Atoms]) -> list[str]:
+    """Keys of single numbers that could be scalars."""
+    tables = [table for atoms in frames for table in tables_of(atoms.info)]
+    numbers = {str(key) for table in tables for key, value in table.items() if np.asarray(value).dtype.kind in "fi"}
+    return sorted(filter(_is_scalar, numbers))
+
+
+def _is_scalar(key: str) -> bool:
+    try:
+        return bool(scalar_of(key))
+    except InputError:
+        return False
+
+
+def _label(atoms: Atoms, name: str, row: Output, where: str) -> np.ndarray:
     shape = (len(atoms),) * row.per_atom + (3,) * row.rank
     value = find_label(atoms, str(row.label))
     if value is None:

@@ -94,8 +94,9 @@ def read_dataset(
     frames, sources, files, labels, others = [], [], {}, [], []
     for source, path in enumerate(map(Path, paths)):
         read = read_atoms(path)
-        labels.append(read_labels(read, path, names[source] if names else LabelNames(), energy_only))
-        others.append(read_readout_labels(read, path, outputs, required))
+        its = names[source] if names else LabelNames()
+        labels.append(read_labels(read, path, its, energy_only))
+        others.append(read_readout_labels(read, path, outputs, required, its.scalar))
         drop_constraints(read, path, "labels")
         files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
         frames += read
@@ -203,8 +204,8 @@ class Batches:
 
         frame = np.repeat(np.arange(len(frames)), counts)
 
-        def real(array):
-            return torch.as_tensor(array, dtype=self.dtype, device=self.device)
+        def real(array, dtype=self.dtype):
+            return torch.as_tensor(array, dtype=dtype, device=self.device)
 
         def whole(array):
             return torch.as_tensor(array, dtype=torch.int64, device=self.device)
@@ -212,7 +213,11 @@ class Batches:
         return Batch(
             whole(self.species[rows]), whole(first), whole(second), real(vectors),
             whole(frame),
-            {name: real(labels[rows if OUTPUTS[name].per_atom else frames]) for name, labels in self._labels.items()},
+            {
+                # A scalar, as ScalarSum gives it: unlike that of an energy its label has no reference subtracted.
+                name: real(of[rows if OUTPUTS[name].per_atom else frames], torch.float64 if name == "scalar" else self.dtype)
+                for name, of in self._labels.items()
+            },
             whole(self.levels[frames]), real(positions - np.repeat(positions[starts], counts, axis=0)),
             None if self.weights is None else self._shares(self.weights[frames], frame, real),
         )  # fmt: skip

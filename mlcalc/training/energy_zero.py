@@ -1,4 +1,4 @@
-"""Zeros of energy: one for each level of theory in a training set, not one for each file.
+"""Zeros of energy and shifts of scalars by element. Zeros: one for each level of theory in a training set, not one for each file.
 
 Energies of two levels differ by a constant or, where compositions differ, by one for each element. A superfluous free
 constant would absorb energy differences between conformers, which the forces do not determine.
@@ -12,6 +12,7 @@ from ase.data import chemical_symbols
 from mlcalc.common.errors import InputError, one_line
 from mlcalc.training.dataset import Dataset
 
+_LEAST_REST = 1e-6
 _FRAMES = 500  # of each level, spread over all, are enough to fit a constant
 
 
@@ -75,9 +76,40 @@ def fit_zeros(
             continue
         counts = composition(dataset, mine, elements)
         residual = dataset.energies[mine] - predict(mine) - counts @ zeros[0]
-        root = np.ones(len(mine)) if weights is None else np.sqrt(weights[mine])
-        zeros[level] += np.linalg.lstsq(root[:, None] * counts, root * residual, rcond=None)[0]
+        zeros[level] += _least_squares(counts, residual, None if weights is None else weights[mine])
     return zeros
+
+
+def fit_shifts(
+    dataset: Dataset, frames: np.ndarray, elements, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, float]:
+    """Shifts of the scalar, (n_elements,) in its unit, that its labels have on average, and the scale of the rest per atom.
+
+    The scale is the root-mean-square of what the shifts leave of a structure over √N of its atoms: independent contributions of one
+    unit each would add up to it.
+
+    Args:
+        frames, elements, weights: As for fit_zeros.
+
+    Raises:
+        InputError: An element that no structure has: nothing would tell its shift.
+    """
+    counts, labels = composition(dataset, frames, elements), dataset.labels["scalar"][frames]
+    if (absent := np.flatnonzero(counts.sum(axis=0) == 0)).size:
+        symbols = ", ".join(chemical_symbols[elements[k]] for k in absent)
+        raise InputError(
+            f"the network knows {symbols}, of which no structure to train on says the scalar: add structures with these elements"
+        )
+    its = None if weights is None else weights[frames]
+    shifts = _least_squares(counts, labels, its)
+    rest = np.average(np.square(labels - counts @ shifts) / counts.sum(axis=1), weights=its)
+    least = _LEAST_REST * np.sqrt(np.mean(labels**2))  # an exact fit leaves the rounding of numbers
+    return shifts, float(max(np.sqrt(rest), least) or 1.0)
+
+
+def _least_squares(counts: np.ndarray, values: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    root = np.ones(len(values)) if weights is None else np.sqrt(weights)
+    return np.linalg.lstsq(root[:, None] * counts, root * values, rcond=None)[0]
 
 
 def composition(dataset: Dataset, frames: np.ndarray, elements) -> np.ndarray:

@@ -12,7 +12,7 @@ from mlcalc.common.errors import one_line
 from mlcalc.common.tables import aligned, with_error
 from mlcalc.model import Model
 from mlcalc.model_file import load_model, save_model
-from mlcalc.outputs import OUTPUTS
+from mlcalc.outputs import outputs_with
 from mlcalc.potential import build_potential
 from mlcalc.readouts import available
 from mlcalc.structures.labels import DEFAULT_NAMES, LabelNames
@@ -106,6 +106,7 @@ def evaluate(
     files = [Path(data)] if isinstance(data, str | Path) else [Path(name) for name in data]
     loaded = load_model(model)
     outputs = available(loaded, periodic=False)
+    label_names = label_names._replace(scalar=loaded.scalar.key if loaded.scalar else "")
     dataset = read_dataset(files, [label_names] * len(files), energy_only=True, outputs=outputs, required=False)
     check_known(dataset, loaded.config.elements, loaded.domain)
     loaded = loaded.as_correction_to(corrected_engine(dataset))
@@ -142,9 +143,9 @@ def evaluate(
 def record(evaluation: Evaluation, path: str | Path) -> None:
     """Write the errors to the ``test_errors`` of the model file at ``path``, under the name of the data file."""
     model = load_model(path)
-    errors = asdict(evaluation.total)
+    errors, rows = asdict(evaluation.total), outputs_with(model.scalar)
     for found in evaluation.readouts:
-        what, unit = OUTPUTS[found.output].error
+        what, unit = rows[found.output].error or (found.output, "")
         errors |= {f"{what}_mae_{unit}": found.mae, f"{what}_rmse_{unit}": found.rmse}
     tests = model.metadata.get("test_errors", {}) | {Path(evaluation.data).name: errors}
     save_model(replace(model, metadata=model.metadata | {"test_errors": tests}), path)

@@ -60,7 +60,9 @@ def predicted(
     """
     numbers = network.atomic_numbers[batch.species]
     beside_energy = set(wanted) - {"energy", "forces"}
-    structures = Structures(batch.positions, batch.frame, len(batch.levels), charge) if beside_energy else None
+    structures: Structures | None = None
+    if beside_energy:
+        structures = Structures(batch.positions, batch.frame, len(batch.levels), charge, batch.species)
 
     def energy(vectors: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         graph = batch.species, batch.first, batch.second, vectors

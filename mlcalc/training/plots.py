@@ -14,17 +14,17 @@ _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "0.6"  # Okabe and Ito's, distinct
 _PARITY_POINTS = 20_000  # drawn at most; more only make the file larger
 
 
-def plot_learning_curve(log_path: str | Path, png_path: str | Path) -> None:
-    """Validation errors and the loss against the step, from the JSON-lines log of a training."""
+def plot_learning_curve(log_path: str | Path, png_path: str | Path, outputs: dict[str, Output] = OUTPUTS) -> None:
+    """Validation errors of these outputs and the loss against the step, from the JSON-lines log of a training."""
     records = [json.loads(line) for line in Path(log_path).read_text(encoding="utf-8").splitlines()]
     steps = [record["step"] for record in records]
-    shown = [row for row in OUTPUTS.values() if row.error and np.isfinite(_validated(records, row, "mae")).any()]
+    shown = [row for row in outputs.values() if row.error and np.isfinite(_validated(records, row, "mae")).any()]
     figure = Figure(figsize=(5.2, 1.0 + 1.8 * (len(shown) + 1)), layout="constrained")
     *upper, lower = figure.subplots(len(shown) + 1, 1, sharex=True, squeeze=False)[:, 0]
     for axes, row in zip(upper, shown, strict=True):
         for key, label, color in (("mae", "MAE", _BLUE), ("rmse", "RMSE", _ORANGE)):
             axes.plot(steps, _validated(records, row, key), color=color, label=f"{label} (validation)")
-        axes.set(yscale="log", ylabel=f"{row.error[0].replace('_', ' ')} error / m{row.unit}")
+        axes.set(yscale="log", ylabel=f"{row.error[0].replace('_', ' ')} error / {row.thousandth()}")
         axes.legend(frameon=False)
     lower.plot(steps, [record["loss"] for record in records], color=_GREY)
     lower.set(yscale="log", xlabel="step", ylabel="training loss")

@@ -6,7 +6,7 @@ import numpy as np
 
 from mlcalc.common.tables import aligned, with_error
 from mlcalc.model import Model
-from mlcalc.outputs import OUTPUTS
+from mlcalc.outputs import OF_READOUTS, OUTPUTS, Output, outputs_with
 from mlcalc.torch_readouts import Readouts
 from mlcalc.training.alike_frames import alike_frames
 from mlcalc.training.dataset import Dataset
@@ -17,12 +17,13 @@ class ReadoutErrors:
     """Errors of one output, of components of vectors and tensors.
 
     Attributes:
-        output: Its name; unit: of the numbers; frames: structures with a label.
+        output: Its name; title: that of a scalar, or the same; unit: of the numbers; frames: structures with a label.
         mae, rmse: Mean absolute and root-mean-square error; mae_error: standard error of the first over structures.
         spread: Root-mean-square deviation of the labels from their mean: what a constant would reach.
     """
 
     output: str
+    title: str
     unit: str
     frames: int
     mae: float
@@ -33,7 +34,7 @@ class ReadoutErrors:
 
 def readout_errors(model: Model, dataset: Dataset, precision: str = "float32") -> list[ReadoutErrors]:
     """Errors of each output that has labels, in the order of the dataset's labels."""
-    wanted = [name for name, labels in dataset.labels.items() if OUTPUTS[name].label and np.isfinite(labels).any()]
+    wanted = [name for name, labels in dataset.labels.items() if name in OF_READOUTS and np.isfinite(labels).any()]
     if not wanted:
         return []
     predicted: dict[str, list[np.ndarray]] = {name: [] for name in wanted}
@@ -44,13 +45,14 @@ def readout_errors(model: Model, dataset: Dataset, precision: str = "float32") -
         found = readouts(alike.positions, alike.cell)
         for name in wanted:
             predicted[name] += list(found[OUTPUTS[name].evaluated])
-    return [_errors(name, predicted[name], dataset) for name in wanted]
+    rows = outputs_with(model.scalar)
+    return [_errors(name, rows[name], predicted[name], dataset) for name in wanted]
 
 
-def _errors(name: str, predicted: list[np.ndarray], dataset: Dataset) -> ReadoutErrors:
+def _errors(name: str, row: Output, predicted: list[np.ndarray], dataset: Dataset) -> ReadoutErrors:
     of_frames, labels, deviations = [], [], []
     for frame, value in enumerate(predicted):
-        label = dataset.labels[name][dataset.atoms_of(frame) if OUTPUTS[name].per_atom else frame]
+        label = dataset.labels[name][dataset.atoms_of(frame) if row.per_atom else frame]
         if np.isfinite(label).all():
             labels.append(np.atleast_1d(label))
             deviations.append(np.atleast_1d(value - label))
@@ -58,7 +60,7 @@ def _errors(name: str, predicted: list[np.ndarray], dataset: Dataset) -> Readout
     everything, all_labels = (np.concatenate([x.ravel() for x in parts]) for parts in (deviations, labels))
     n = len(of_frames)
     return ReadoutErrors(
-        name, OUTPUTS[name].unit, n, float(np.abs(everything).mean()),
+        name, row.title(name), row.unit, n, float(np.abs(everything).mean()),
         float(np.std(of_frames, ddof=1) / np.sqrt(n)) if n > 1 else float("nan"),
         float(np.sqrt(np.mean(everything**2))), float(all_labels.std()),
     )  # fmt: skip
@@ -68,7 +70,7 @@ def as_text(errors: list[ReadoutErrors]) -> str:
     """A table; ± is one standard error."""
     header = ["output", "structures", "MAE", "RMSE", "spread of the labels", "unit"]
     rows = [
-        [e.output.replace("_", " "), str(e.frames), with_error(e.mae, e.mae_error) if e.frames > 1 else f"{e.mae:.4g}",
+        [e.title, str(e.frames), with_error(e.mae, e.mae_error) if e.frames > 1 else f"{e.mae:.4g}",
          f"{e.rmse:.4g}", f"{e.spread:.4g}", e.unit]
         for e in errors
     ]  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from mlcalc.architectures import ARCHITECTURES
 from mlcalc.common.errors import InputError
 from mlcalc.common.settings import check_choice, check_range
-from mlcalc.outputs import OF_READOUTS
+from mlcalc.outputs import OF_READOUTS, Scalar, scalar_of
 from mlcalc.priors import AngularPrior, Repulsion
 from mlcalc.readouts import READOUTS, outputs_of
 from mlcalc.structures.labels import LabelNames
@@ -48,7 +48,8 @@ class TrainingSettings:
         optimizer: ``"muon"`` (mlcalc/training/muon.py) for the weight matrices and AdamW for the rest, or ``"adamw"`` for all.
         energy_weight: ρ in eV⁻² per (eV/Å)⁻².
         readouts: What the network says beside the energy, names in mlcalc.readouts.READOUTS.
-        charges_weight … polarizability_weight: Of their outputs in the loss, per squared unit (mlcalc/outputs.py).
+        charges_weight … scalar_weight: Of their outputs in the loss, per squared unit (mlcalc/outputs.py).
+        scalar_key: Label of the readout ``"scalar"``, a number in each structure's ``info`` under a name that ends in its unit.
         only_readouts: Whether the weights of a model to start from stay as they are, and only its readouts are learnt.
         force_huber_eV_per_A, energy_huber_eV: Beyond this deviation |ΔF| of an atom or |ΔE| of a structure the loss grows
             linearly, so that a few structures of many eV/Å do not rule it; 0 for squares throughout.
@@ -101,6 +102,8 @@ class TrainingSettings:
     dipole_weight: float = 0.0
     dipole_moment_weight: float = 0.0
     polarizability_weight: float = 0.0
+    scalar_weight: float = 0.0
+    scalar_key: str = ""
     only_readouts: bool = False
     force_huber_eV_per_A: float = 0.0
     energy_huber_eV: float = 0.0
@@ -187,6 +190,9 @@ class TrainingSettings:
             if name not in given:
                 able = " or ".join(readout for readout, row in READOUTS.items() if name in row.outputs)
                 raise InputError(f"{name}_weight without a readout of it: add {able} to readouts")
+        if bool(self.scalar) != ("scalar" in self.readouts):
+            hint = "add scalar to readouts" if self.scalar else "name the label of scalar, as ZPVE_eV"
+            raise InputError(f"scalar_key = {self.scalar_key!r} beside readouts = {list(self.readouts)}: {hint}")
         if self.only_readouts and not self.readouts:
             raise InputError("only_readouts = true without readouts: nothing is left to learn; set readouts")
 
@@ -197,12 +203,16 @@ class TrainingSettings:
         return {name: weight for name, weight in weights.items() if weight}
 
     @property
+    def scalar(self) -> Scalar | None:
+        """What the readout of this name learns; None without one."""
+        return scalar_of(self.scalar_key) if self.scalar_key else None
+
+    @property
     def label_names(self) -> list[LabelNames]:
         """Where the labels of each file are, those of data first."""
         n_files = len(self.data) + len(self.test_data)
-        lists = (
-            (x,) * n_files if isinstance(x, str) else x for x in (self.energy_key, self.forces_key, self.energy_unit)
-        )
+        keys = self.energy_key, self.forces_key, self.energy_unit, self.scalar_key
+        lists = ((x,) * n_files if isinstance(x, str) else x for x in keys)
         return [LabelNames(*names) for names in zip(*lists, strict=True)]
 
     @property

@@ -18,13 +18,13 @@ from mlcalc.common.errors import InputError
 from mlcalc.common.json_text import to_json
 from mlcalc.model import Model
 from mlcalc.model_file import load_model, save_model
-from mlcalc.outputs import OUTPUTS
+from mlcalc.outputs import outputs_with
 from mlcalc.readouts import check_readouts
 from mlcalc.torch_potential import model_of, network_of, new_network
 from mlcalc.training.compilation import compiled
 from mlcalc.training.dataset import Batch, Batches, Dataset, frame_weights
 from mlcalc.training.domain import automatic_repulsion, check_known, domain_of
-from mlcalc.training.energy_zero import composition, describe, energy_levels, fit_zeros
+from mlcalc.training.energy_zero import composition, describe, energy_levels, fit_shifts, fit_zeros
 from mlcalc.training.loss import Term, batch_loss, predicted
 from mlcalc.training.muon import make_optimizers
 from mlcalc.training.padding import Largest, padded
@@ -79,6 +79,8 @@ class Trainer:
         check_readouts(network_config, settings.readouts)
         if init is not None and (more := set(init.readouts) - set(settings.readouts)):
             raise InputError(f"--init: the model has the readouts {', '.join(sorted(more))}: add them to readouts")
+        self._check_scalar(origin if init is None else init)
+        self.outputs = outputs_with(settings.scalar)
         self.charge = float(self.domain.get("charge", 0))
         network = new_network(network_config, self.dtype, settings.readouts)
         if init is None:
@@ -86,6 +88,10 @@ class Trainer:
             self._measure(network)
         else:
             _set_weights(network, init)
+        if settings.scalar and (init is None or init.scalar is None):
+            shifts, scale = fit_shifts(dataset, self.split.train, elements, self.weights)
+            network.readouts["scalar"].shift.copy_(torch.as_tensor(shifts))
+            network.readouts["scalar"].scale.fill_(scale)
         self.network = network.to(self.device)
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(name.startswith("readouts.") or not settings.only_readouts)
@@ -102,6 +108,12 @@ class Trainer:
             self._compared = list(self._terms)
         self.step, self.best, self.since_best = 0, math.inf, 0
         self.parameters = {**dict(self.network.named_parameters()), "offsets": self.offsets}
+
+    def _check_scalar(self, model: Model | None) -> None:
+        if model and model.scalar and model.scalar != self.settings.scalar:
+            raise InputError(
+                f"scalar_key = {self.settings.scalar_key!r}: the model to start from or to resume learnt {model.scalar.key}"
+            )
 
     def describe(self) -> str:
         """The split of the frames, and the zeros of energy that were fitted."""
@@ -142,9 +154,9 @@ class Trainer:
         """The latest validation beside the bar, or on a line of its own where there is no terminal."""
         maes = []
         for name in self._terms:
-            what, unit = OUTPUTS[name].error
+            what, unit = self.outputs[name].error or (name, "")
             if math.isfinite(mae := errors[f"{what}_mae_{unit}"]):
-                maes.append(f"{what.replace('_', ' ')} MAE {1e3 * mae:.1f} m{OUTPUTS[name].unit}")
+                maes.append(f"{what.replace('_', ' ')} MAE {1e3 * mae:.1f} {self.outputs[name].thousandth()}")
         bar.set_postfix_str(", ".join(maes))
         if bar.disable:
             left = (self.settings.steps - self.step) * seconds / steps / 60
@@ -155,7 +167,7 @@ class Trainer:
 
         Energies are those of frames, compared up to the fitted offset of further levels; forces are compared by component.
         """
-        return self._deviations(network, frames).errors()
+        return self._deviations(network, frames).errors(self.outputs)
 
     def _deviations(self, network: Network, frames: np.ndarray) -> Deviations:
         parameters = dict(network.named_parameters())
@@ -252,7 +264,7 @@ class Trainer:
 
     def _validate_and_save(self, output: Path, mean_loss: float, seconds: float) -> dict[str, float]:
         deviations = self._deviations(self.average.module, self.split.validation)
-        errors, score = deviations.errors(), deviations.score(self._terms)
+        errors, score = deviations.errors(self.outputs), deviations.score(self._terms)
         self.since_best += 1
         improved = score < self.best
         if improved:
@@ -270,7 +282,7 @@ class Trainer:
         save_state(self, output / STATE_FILE)
         from mlcalc.training.plots import plot_learning_curve
 
-        plot_learning_curve(output / LOG_FILE, output / "learning_curve.png")
+        plot_learning_curve(output / LOG_FILE, output / "learning_curve.png", self.outputs)
         return errors
 
     def _make_terms(self) -> dict[str, Term]:
@@ -300,6 +312,8 @@ class Trainer:
         if self._origin:
             known = self._origin.metadata
             provenance = known.get("provenance", {}) | {"readouts": provenance}
+        if self.settings.scalar:
+            known = known | {"scalar": self.settings.scalar._asdict()}
         return known | {"domain": self.domain, "validation_errors": validation, "provenance": provenance}
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlcalc.outputs import OUTPUTS
+from mlcalc.outputs import OUTPUTS, Output
 from mlcalc.training.dataset import Batch, Batches
 from mlcalc.training.loss import Term
 
@@ -39,12 +39,16 @@ class Deviations:
         self.of = {name: torch.cat([torch.zeros(0), *parts]) for name, parts in of.items()}
         self.weights = {name: torch.cat([torch.zeros(0), *parts]) for name, parts in weights.items()}
 
-    def errors(self) -> dict[str, float]:
-        """Mean absolute (``…_mae_…``) and root-mean-square (``…_rmse_…``) errors, unweighted; NaN without labels."""
+    def errors(self, rows: dict[str, Output] = OUTPUTS) -> dict[str, float]:
+        """Mean absolute (``…_mae_…``) and root-mean-square (``…_rmse_…``) errors, unweighted; NaN without labels.
+
+        Args:
+            rows: OUTPUTS, or those with the scalar of a training.
+        """
         errors = {}
         for name in dict.fromkeys(("energy", "forces", *self.of)):
             known = self.of.get(name, torch.zeros(0))
-            what, unit = OUTPUTS[name].error
+            what, unit = rows[name].error or (name, "")
             errors[f"{what}_mae_{unit}"] = float(known.abs().mean()) if known.numel() else math.nan
             errors[f"{what}_rmse_{unit}"] = float(known.square().mean().sqrt()) if known.numel() else math.nan
         return errors

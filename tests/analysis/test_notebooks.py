@@ -1,19 +1,24 @@
 """Notebooks run from top to bottom on short data, each cell without an error, in the kernel of a reader."""
 
+import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jupytext
 import numpy as np
 import pytest
 from ase.build import bulk, molecule
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
 from nbclient import NotebookClient
 
 from analysis.relevance.explain import explain
 from analysis.relevance.view import LOWERS, RAISES, pair_cylinders
 from md.cli import main as rpmd
+from mlcalc.model_file import save_model
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
 ROOT = Path(__file__).parents[2]
@@ -105,6 +110,37 @@ def test_liquids(tmp_path, monkeypatch):
     assert pictures(outputs) == 6
     assert printed(outputs).count("γ = 0.1; 4 frames of") == 2
     assert "4 frames of each run" in printed(outputs)
+
+
+@pytest.mark.slow
+def test_atoms(tmp_path, monkeypatch):
+    """On six molecules, shaken, with charges that add up to zero, and a table of errors; a network of many elements."""
+    frames, rng = [], np.random.default_rng(1)
+    for name in 10 * ["CH3CH2OH", "CH4", "H2O", "CH3OH", "C2H6", "H2CO"]:
+        atoms = molecule(name)
+        atoms.rattle(0.05, rng=rng)
+        charges = np.array([{1: 0.1, 6: -0.1, 8: -0.4}[z] for z in atoms.numbers.tolist()])
+        atoms.info["engine"] = "made up"
+        atoms.calc = SinglePointCalculator(atoms, energy=0.1 * rng.normal(), charges=charges - charges.mean())
+        frames.append(atoms)
+    write(tmp_path / "qm9.xyz", frames, format="extxyz")
+    (tmp_path / "errors").mkdir()
+    for size in (1000, 5000):
+        row = {"network": "schnet-3", "molecules": size, "mae_meV": 1e5 / size, "mae_error_meV": 1.0}
+        (tmp_path / "errors" / f"schnet-3_{size}.json").write_text(json.dumps(row))
+    config = replace(SCHNETPACK_DIALECT, elements=(1, 3, 6, 7, 8, 9, 11, 14, 15, 16, 17, 19))
+    model = random_model(config)
+    model.weights["energy_shift"] = np.zeros(12)
+    save_model(model, tmp_path / "elements.safetensors")
+    outputs = executed(
+        "atoms", monkeypatch, MLCALC_RUNS=str(tmp_path), MLCALC_STEPS="20", MLCALC_ERRORS=str(tmp_path / "errors"),
+        MLCALC_ELEMENTS=str(tmp_path / "elements.safetensors"),
+    )  # fmt: skip
+    assert pictures(outputs) == 5
+    said = printed(outputs)
+    assert "Those of the file (made up)" in said
+    assert said.count("C–H of ") == 7 and "O–H of 1.06 Å: minimum at 1.0" in said
+    assert "arrangements" in said
 
 
 @pytest.mark.parametrize("atoms", [molecule("C2H6"), bulk("C", "diamond", 3.567)], ids=["molecule", "crystal"])

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import get_type_hints
 
 import numpy as np
@@ -14,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from scipy.special import expit
 
 from analysis.__main__ import main
+from analysis.atoms.energies import atom_energies
 from analysis.probe.energies import EXCHANGES, ProbedMolecule
 from analysis.probe.report import local_potential
 from analysis.probe.surface import isosurface, nearness
@@ -25,11 +27,13 @@ from mlcalc.architectures.schnet import SchNetConfig
 from mlcalc.architectures.so3net import SO3netConfig
 from mlcalc.architectures.so3net.harmonics import clebsch_gordan, degrees, harmonics
 from mlcalc.architectures.wacsf import WACSFConfig
-from mlcalc.model_file import save_model
+from mlcalc.geometry.bonds import find_bonds
+from mlcalc.model_file import load_model, save_model
 from mlcalc.potential import build_potential
 from mlcalc.priors import AngularPrior, Repulsion
 from tests.conftest import ORIGINAL_DIALECT, SCHNETPACK_DIALECT, random_model
 
+ROOT = Path(__file__).parents[2]
 PRIORS = {"repulsion": Repulsion(2.0), "angular": AngularPrior(strength=4.0, cosine=-0.4, decay=0.8, cutoff=2.6)}
 CUTOFF = 4.0
 CONFIGS = {
@@ -348,6 +352,27 @@ def test_an_architecture_without_a_row(folder, capsys, monkeypatch):
     assert (
         "no probe atoms for a SchNet: expected a model of PaiNN or SO3net or DTNN or wACSF" in capsys.readouterr().err
     )
+
+
+def test_a_trained_network_knows_where_a_hydrogen_is_missing():
+    """Acetylacetone without one of its eight hydrogens, whose network has never seen one missing: a probe H has a minimum within
+    0.2 Å of the vacancy, lower than all around at twice the distance and than elsewhere along the broken bond, at its energy."""
+    model, whole = load_model("acac"), read(ROOT / "inputs" / "acac" / "acac.xyz")
+    energies = atom_energies({"acac": model}, [whole], "acac.xyz").values[0]
+    bonds, sphere = find_bonds(whole), np.random.default_rng(0).normal(size=(100, 3))
+    sphere /= np.linalg.norm(sphere, axis=1)[:, None]
+    hydrogens = np.flatnonzero(whole.numbers == 1)
+    assert len(hydrogens) == 8
+    for k in hydrogens.tolist():
+        rest, vacancy = ProbedMolecule(model, whole[np.arange(len(whole)) != k]), whole.positions[k]
+        at = rest.energies(1, vacancy[None])[0]
+        near, around = (rest.energies(1, vacancy + radius * sphere).min() for radius in (0.2, 0.4))
+        assert min(at, near) < around
+        assert at == pytest.approx(energies[k], abs=0.2)
+        bond = next(i + j - k for i, j in zip(bonds.first.tolist(), bonds.second.tolist(), strict=True) if k in (i, j))
+        lengths, direction = np.linspace(0.5, 3.0, 51), vacancy - whole.positions[bond]
+        line = whole.positions[bond] + lengths[:, None] * direction / np.linalg.norm(direction)
+        assert lengths[rest.energies(1, line).argmin()] == pytest.approx(np.linalg.norm(direction), abs=0.1)
 
 
 def test_a_point_on_a_nucleus(atoms):

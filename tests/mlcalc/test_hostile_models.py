@@ -103,6 +103,10 @@ METADATA = {
         "abc", [], {"imported_from": 1}, {"imported_from": {}}, {"training_frames": "5"}, {"training_files_sha256": [1]},
         {"steps": True}, {"settings": "x"}, {"x": "\ud800"},
     ],
+    "scalar": [
+        None, "ZPVE", {}, {"name": "ZPVE"}, {"name": "ZPVE", "unit": 1}, {"name": "ZPVE", "unit": "parsec"},
+        {"name": "ZPVE_eV", "unit": "K"}, {"name": "Z" * 100, "unit": "eV"}, {"name": "ZPVE", "unit": "eV"},
+    ],
     "domian": [{}],
     "format": ["mlcalc-model-3", None, 2],
     "format_version": [True, 1, 2.0, "2", 3, 99, None],

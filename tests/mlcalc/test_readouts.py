@@ -18,10 +18,13 @@ from mlcalc.architectures import ARCHITECTURES
 from mlcalc.cli import main
 from mlcalc.common.settings import build_settings, toml_value
 from mlcalc.model_file import save_model
+from mlcalc.outputs import scalar_of
 from mlcalc.readouts import READOUTS, outputs_of
+from mlcalc.structures.labels import LabelNames
 from mlcalc.torch_potential import model_of, new_network
 from mlcalc.torch_readouts import Readouts
 from mlcalc.training.dataset import read_dataset
+from mlcalc.training.energy_zero import fit_shifts
 from mlcalc.training.loss import batch_loss, predicted
 from mlcalc.training.padding import Largest, padded
 from mlcalc.training.settings import TrainingSettings
@@ -35,12 +38,14 @@ CASES = [
     if of.needs in row.features
 ]
 every_case = pytest.mark.parametrize(("architecture", "readout"), CASES)
+ZPVE = {"name": "ZPVE", "unit": "eV"}
 CHARGES = {1: 0.12, 6: -0.1, 8: -0.4}  # e, of free atoms; a molecule's are shifted so that they add up to zero
 
 
 def model_with(architecture: str, *readouts: str, **metadata):
     """A network at the start of a training."""
     torch.manual_seed(3)
+    metadata |= {"scalar": ZPVE} if "scalar" in readouts else {}
     return model_of(new_network(ARCHITECTURES[architecture].config(**SIZES), torch.float64, readouts), metadata)
 
 
@@ -98,13 +103,34 @@ def test_the_dipole_of_charges_is_their_first_moment():
     np.testing.assert_allclose(found["dipole_moments"][0], np.linalg.norm(found["dipoles"][0]), rtol=1e-9)
 
 
-def test_polarizabilities_are_symmetric_and_additive():
-    """Two molecules far apart have the sum of theirs."""
-    model, one, other = model_with("painn", "polarizability"), shaken(), shaken("CH4", 2)
+@pytest.mark.parametrize(
+    ("architecture", "readout"),
+    [case for case in CASES if case[0] != "dtnn" and case[1] in ("polarizability", "scalar")],
+)
+def test_sums_over_atoms_are_additive(architecture, readout):
+    """Two molecules far apart have the sum of theirs, where atoms far apart are no neighbours."""
+    model, one, other = model_with(architecture, readout), shaken(), shaken("CH4", 2)
     other.positions += [60.0, 20.0, 0.0]
-    parts = [evaluated(model, atoms)["polarizabilities"] for atoms in (one, other)]
-    np.testing.assert_allclose(evaluated(model, one + other)["polarizabilities"], sum(parts), atol=1e-11)
-    np.testing.assert_array_equal(parts[0], parts[0].transpose(0, 2, 1))
+    together, *parts = (evaluated(model, atoms)[_plural(readout)] for atoms in (one + other, one, other))
+    np.testing.assert_allclose(together, sum(parts), atol=1e-11)
+
+
+def test_polarizabilities_are_symmetric():
+    found = evaluated(model_with("painn", "polarizability"), shaken())["polarizabilities"]
+    np.testing.assert_array_equal(found, found.transpose(0, 2, 1))
+
+
+def test_scalars_have_a_scale_and_a_shift_of_each_element():
+    """s = Σ a c_i + b_Z(i), also where the shifts are beyond the seven digits of float32."""
+    model, atoms = model_with("schnet", "scalar"), shaken()
+    shifts = {1: -13.6, 6: -1035.25, 8: -2042.5}
+    plain = evaluated(model, atoms)["scalars"]
+    model.weights["readouts.scalar.scale"][...] = 1e-3
+    model.weights["readouts.scalar.shift"][:] = [shifts[z] for z in model.config.elements]
+    expected = 1e-3 * plain + sum(shifts[z] for z in atoms.numbers.tolist())
+    np.testing.assert_allclose(evaluated(model, atoms)["scalars"], expected, rtol=0, atol=1e-11)
+    single = Readouts(model, atoms.numbers, "float32")(atoms.positions[None])["scalars"]
+    np.testing.assert_allclose(single, expected, rtol=0, atol=1e-8)
 
 
 def test_replicas_are_evaluated_one_by_one():
@@ -176,8 +202,14 @@ KEYS = {"architecture": "painn", "n_features": 16, "n_interactions": 1, "n_rbf":
         "learning_rate": 5e-3, "warmup_steps": 10, "ema_decay": 0.95, "compile": False}  # fmt: skip
 
 
+SHIFTS = {1: 0.2, 6: -1000.0, 8: 30.0}  # eV
+
+
 def labelled(n: int = 60, forces: bool = True, **more) -> list[Atoms]:
-    """Molecules with the charges CHARGES, shifted, and the dipole that these make; energies of springs between all atoms."""
+    """Molecules with the charges CHARGES, shifted, and the dipole that these make; energies of springs between all atoms.
+
+    Their ZPVE is that energy, and a constant of each element.
+    """
     frames = []
     for k in range(n):
         atoms = shaken(NAMES[k % len(NAMES)], seed=k)
@@ -187,6 +219,7 @@ def labelled(n: int = 60, forces: bool = True, **more) -> list[Atoms]:
         results = {"energy": 0.05 * (vectors**2).sum(), "charges": charges, "dipole": charges @ atoms.positions}
         results |= {"forces": -0.1 * vectors} if forces else {}
         atoms.info["dipole_moment_eA"] = float(np.linalg.norm(results["dipole"]))
+        atoms.info["ZPVE_eV"] = sum(SHIFTS[z] for z in atoms.numbers.tolist()) + results["energy"]
         atoms.calc = SinglePointCalculator(atoms, **(results | more))
         frames.append(atoms)
     return frames
@@ -227,11 +260,62 @@ def test_readouts_are_learnt_beside_forces(tmp_path, capsys, monkeypatch, keys):
     assert f"beside energies: {', '.join(outputs_of(keys['readouts']))}" in capsys.readouterr().out
 
 
+SCALAR = {"readouts": ("scalar",), "scalar_key": "ZPVE_eV", "scalar_weight": 10.0}
+
+
+def test_a_scalar_is_learnt_beside_forces(tmp_path, capsys, monkeypatch):
+    """To a third of what shifts by element leave, whatever these are; its name and unit are those of the label."""
+    monkeypatch.chdir(tmp_path)
+    assert train(tmp_path, SCALAR | {"architecture": "schnet"}) == 0
+    assert "ZPVE_eV in all" in capsys.readouterr().out
+    test = labelled(90)[60:]
+    write(tmp_path / "test.xyz", test, format="extxyz")
+    counts = np.array([[np.sum(atoms.numbers == z) for z in (1, 6, 8)] for atoms in test])
+    energies = np.array([atoms.get_potential_energy() for atoms in test])
+    rest = energies - counts @ np.linalg.lstsq(counts, energies, rcond=None)[0]
+    assert main(["evaluate", str(tmp_path / "net"), str(tmp_path / "test.xyz"), "--record"]) == 0
+    table = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("scalar ZPVE"))
+    assert table.endswith("eV")
+    model = load_model(tmp_path / "net")
+    recorded = model.metadata["test_errors"]["test.xyz"]
+    assert recorded["scalar_ZPVE_rmse_eV"] < rest.std() / 3.0
+    assert tuple(model.scalar) == ("ZPVE", "eV")
+    assert "validation_scalar_ZPVE_mae_eV" in (tmp_path / "net" / "log.jsonl").read_text()
+    assert main(["info", str(tmp_path / "net")]) == 0
+    shown = capsys.readouterr().out
+    assert "beside energies: scalar ZPVE in eV" in shown
+    assert f"scalar ZPVE {1e3 * recorded['scalar_ZPVE_mae_eV']:.3g} meV" in shown
+
+
+def test_shifts_and_scale_of_a_scalar_are_fitted(tmp_path):
+    """Three compositions of three elements, each with ±2 eV per √N: shifts exact, scale 2."""
+    frames = []
+    for name in ("CH4", "H2O", "CO", "CH4"):
+        for sign in (1.0, -1.0):
+            atoms = molecule(name)
+            rest = sign * 2.0 * np.sqrt(len(atoms))
+            atoms.info["ZPVE_eV"] = sum(SHIFTS[z] for z in atoms.numbers.tolist()) + rest
+            atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=np.zeros((len(atoms), 3)))
+            frames.append(atoms)
+    write(tmp_path / "train.xyz", frames, format="extxyz")
+    data = read_dataset([tmp_path / "train.xyz"], [LabelNames(scalar="ZPVE_eV")], outputs=("scalar",))
+    shifts, scale = fit_shifts(data, np.arange(len(data)), [1, 6, 8])
+    np.testing.assert_allclose(shifts, [SHIFTS[z] for z in (1, 6, 8)], rtol=1e-6)
+    assert scale == pytest.approx(2.0, rel=1e-6)
+    with pytest.raises(InputError, match="the network knows N, of which no structure to train on says the scalar"):
+        fit_shifts(data, np.arange(len(data)), [1, 6, 7, 8])
+
+
 def test_readouts_on_finished_features_leave_the_rest_as_it_is(tmp_path, capsys):
     """Energies, their zero and the domain are those of the model to start from; a training that is resumed gives the same bits."""
     assert train(tmp_path, {"steps": 100}) == 0
     begun = (tmp_path / "net").rename(tmp_path / "begun")
-    keys = {"readouts": ("dipole",), "dipole_weight": 10.0, "only_readouts": True, "energy_zeros": "shared"}
+    keys = SCALAR | {
+        "readouts": ("dipole", "scalar"),
+        "dipole_weight": 10.0,
+        "only_readouts": True,
+        "energy_zeros": "shared",
+    }
     frames = labelled(forces=False, energy=7.0)
     assert train(tmp_path, keys | {"energy_only": True}, "--init", str(begun), frames=frames) == 0
     before, after = load_model(begun), load_model(tmp_path / "net")
@@ -240,12 +324,13 @@ def test_readouts_on_finished_features_leave_the_rest_as_it_is(tmp_path, capsys)
     assert after.metadata["provenance"]["settings"] == before.metadata["provenance"]["settings"]
     assert after.metadata["provenance"]["readouts"]["steps"] == 300
     assert after.metadata["validation_errors"]["dipole_rmse_eA"] < 0.05
+    assert after.metadata["validation_errors"]["scalar_ZPVE_rmse_eV"] < 0.11  # 0.15 by shifts alone
     capsys.readouterr()
     (tmp_path / "net").rename(tmp_path / "whole")
     half = keys | {"energy_only": True, "steps": 300, "patience": 1, "validation_every_steps": 300}
     assert train(tmp_path, half, "--init", str(begun), frames=frames) == 0
     assert main(["train", str(tmp_path / "train.toml"), "-o", str(tmp_path / "net"), "--resume"]) == 0
-    assert load_model(tmp_path / "net").readouts == ("dipole",)
+    assert load_model(tmp_path / "net").readouts == ("dipole", "scalar")
 
 
 def trainer_of(folder, keys: dict, frames: list[Atoms]) -> Trainer:
@@ -306,6 +391,11 @@ def test_a_molecule_without_a_dipole_has_a_gradient(tmp_path):
         ({"only_readouts": True}, "nothing is left to learn"),
         ({"readouts": ("dipole",), "dipole_weight": 1.0, "only_readouts": True}, "expected --init MODEL"),
         ({"readouts": ("polarizability",), "polarizability_weight": 1.0}, "no structure has polarizability_xx_xy_yy_xz_yz_zz_A3"),
+        (SCALAR | {"scalar_key": ""}, "scalar_key = '' beside readouts = ['scalar']: name the label of scalar, as ZPVE_eV"),
+        (SCALAR | {"scalar_weight": 0.0}, "scalar learns nothing; set scalar_weight"),
+        ({"scalar_key": "ZPVE_eV"}, "scalar_key = 'ZPVE_eV' beside readouts = []: add scalar to readouts"),
+        (SCALAR | {"scalar_key": "ZPVE"}, "scalar 'ZPVE': expected a name that ends in its unit, as ZPVE_eV or Cv_eV_K"),
+        (SCALAR | {"scalar_key": "Cv_eV_K"}, "no structure has Cv_eV_K, from which scalar is learnt; found ZPVE_eV"),
     ],
 )  # fmt: skip
 def test_refused_trainings(tmp_path, capsys, keys, message):
@@ -332,6 +422,63 @@ def test_refused_labels(tmp_path, capsys, change, message):
     keys = {"readouts": ("dipole",), "dipole_weight": 1.0, "charges_weight": 1.0}
     assert train(tmp_path, keys, frames=frames) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, "structure 3 has no ZPVE_eV, 11 of 12 structures have: expected it in all"),
+        ("much", "structure 3: ZPVE_eV = much: expected one finite number(s)"),
+        (float("nan"), "structure 3: ZPVE_eV = nan: expected one finite number(s)"),
+        ([1.0, 2.0], "structure 3: ZPVE_eV = [1. 2.]: expected one finite number(s)"),
+    ],
+)
+def test_refused_scalars(tmp_path, capsys, value, message):
+    frames = labelled(12)
+    frames[2].info |= {"ZPVE_eV": value}
+    if value is None:
+        del frames[2].info["ZPVE_eV"]
+    assert train(tmp_path, SCALAR, frames=frames) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "net").exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "unit"),
+    [("ZPVE_eV", "ZPVE", "eV"), ("Cv_eV_K", "Cv", "eV_K"), ("R2_A2", "R2", "A2"), ("x_y_kcal_per_mol", "x_y", "kcal_per_mol")],
+)  # fmt: skip
+def test_units_are_the_ends_of_keys(key, name, unit):
+    assert tuple(scalar_of(key)) == (name, unit)
+    assert scalar_of(key).key == key
+
+
+@pytest.mark.parametrize(
+    "key", ["", "eV", "_eV", "ZPVE", "ZPVE_parsec", "eV_ZPVE", "Z PVE_eV", "Z\nPVE_eV", "x" * 70 + "_eV"]
+)
+def test_keys_without_a_unit(key):
+    with pytest.raises(InputError, match="expected a name that ends in its unit"):
+        scalar_of(key)
+
+
+def test_models_of_other_scalars(tmp_path, capsys):
+    """Weights of one scalar are no start for another; a file names its scalar, and nothing else."""
+    model = model_with("painn", "scalar")
+    save_model(model, tmp_path / "net.safetensors")
+    keys = {"n_features": 8, "n_interactions": 2, "readout_hidden": 6, "repulsion_cutoff_A": "none"}
+    frames = labelled(12)
+    for atoms in frames:
+        atoms.info["H_eV"] = 1.0
+    assert (
+        train(
+            tmp_path, keys | SCALAR | {"scalar_key": "H_eV"}, "--init", str(tmp_path / "net.safetensors"), frames=frames
+        )
+        == 2
+    )
+    assert "scalar_key = 'H_eV': the model to start from or to resume learnt ZPVE_eV" in capsys.readouterr().err
+    with pytest.raises(InputError, match="scalar: no entry that names it"):
+        save_model(replace(model, metadata={}), tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match="scalar: an entry that names one, but no readout of it"):
+        save_model(model_with("painn", scalar=ZPVE), tmp_path / "other.safetensors")
 
 
 def test_refused_models(tmp_path, capsys):
