@@ -1,6 +1,7 @@
 """The command line ``mlcalc``. Heavy imports wait for their command."""
 
 import argparse
+import sys
 
 from mlcalc.commands.coarse_grain import add_coarse_grain
 from mlcalc.commands.data import add_data
@@ -35,3 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     for add in _COMMANDS:
         add(commands)
     return add_completion(parser)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
