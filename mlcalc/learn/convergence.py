@@ -17,8 +17,10 @@ def unmet(settings: LearnSettings, records: list[dict]) -> list[str]:
     width as in the round before, within three standard errors.
     """
     last, texts = records[-1], []
-    if not last["errors"]:
-        texts.append("guards stopped all explorations before there were structures of equilibrium to measure errors on")
+    known = {group["kind"] for group in last["errors"]}
+    for beads in settings.bead_counts:
+        if f"beads {beads}" not in known:
+            texts.append(f"no errors of fresh structures (beads {beads}): guards stopped all runs in their first fifth")
     for group in last["errors"]:
         error = group["mae_error"]
         if error is None or math.isnan(error) or not group["mae"] + error <= settings.target_meV_A:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,9 +11,12 @@ import numpy as np
 from ase import Atoms
 
 from mlcalc.committee import force_disagreement
+from mlcalc.common.errors import InputError
 from mlcalc.common.files import make_folder, write_atomically
 from mlcalc.common.json_text import from_json, to_json
+from mlcalc.data.distortions import turn
 from mlcalc.data.labelling import write_frames
+from mlcalc.data.sampling import sample_normal_modes
 from mlcalc.learn.calibration import calibrate
 from mlcalc.learn.committee import choose, predict, train_committee
 from mlcalc.learn.explore import at_equilibrium, collect, explore, findings, runs_of
@@ -21,13 +24,12 @@ from mlcalc.learn.labels import count_labels, label_stage, read_frames
 from mlcalc.learn.observables import observables
 from mlcalc.learn.progress import Progress
 from mlcalc.learn.settings import LearnSettings
-from mlcalc.learn.start import MINIMUM, Start
+from mlcalc.learn.start import Start, sampling_modes
 from mlcalc.training.evaluation import Evaluation, evaluate
 
 COLD, CHOSEN, FRESH, VISITED = "cold.xyz", "chosen.xyz", "fresh.xyz", "visited.xyz"
 RECORD, PARITY = "round.json", "parity.png"
 _OF_P = 2 / 3  # of the fresh structures: those of P beads; the others are classical
-_HOTTEST = 1.5  # of the mean energy above the minimum of draws: where explorations may start
 
 
 class Work(NamedTuple):
@@ -150,20 +152,24 @@ def _explored(work: Work, number: int, models: list[Path]) -> list[Atoms]:
 
 
 def _starts(work: Work, seed: int) -> list[Atoms]:
-    """The minimum, and thermal structures of the cold start with energies that are not out of the ordinary."""
-    rng = np.random.default_rng(seed)
-    cold = [
-        atoms
-        for atoms in read_frames(data_of(work, 0)[0])
-        if np.isclose(atoms.info["temperature_K"], work.settings.temperature_K)
-        and "pushed" not in atoms.info["sampling"]
-    ]
-    energies = np.array([atoms.get_potential_energy() for atoms in cold])
-    (minimum,) = read_frames(work.folder / MINIMUM)
-    above = energies - minimum.get_potential_energy()
-    usual = np.flatnonzero(above <= _HOTTEST * np.median(above))
-    chosen = rng.choice(usual, min(work.settings.starts - 1, len(usual)), replace=False)
-    return [work.start.atoms, *(_bare(cold[k]) for k in chosen)]
+    """The minimum, and classical thermal structures, every other one turned about bonds where the molecule allows that.
+
+    Classical, because the beads spread out from the start: about a bead of a quantum distribution they would spread twice as far.
+    """
+    settings, rng = work.settings, np.random.default_rng(seed)
+    count = settings.starts - 1
+    if not count:
+        return [work.start.atoms]
+    if work.start.modes is None:
+        cold = [atoms for atoms in read_frames(data_of(work, 0)[0]) if "pushed" not in atoms.info["sampling"]]
+        drawn = [_bare(cold[k]) for k in rng.choice(len(cold), count)]
+    else:
+        drawn = sample_normal_modes(
+            work.start.atoms, sampling_modes(work.start.modes), settings.temperature_K, 1, count, rng
+        )
+        with suppress(InputError):  # no bond to turn about
+            drawn[::2] = turn(drawn[::2], rng)
+    return [work.start.atoms, *drawn]
 
 
 def _bare(atoms: Atoms) -> Atoms:
@@ -206,22 +212,28 @@ def _measured(work: Work, number: int, models: list[Path], visited: list[Atoms],
         labelled = read_frames(measured)
         record["failed"] = len(read_frames(folder / FRESH)) - len(labelled)
     if labelled:
-        record["errors"] = _errors(evaluate(models[0], measured, ("beads",), folder / PARITY))
+        record["errors"] = _errors(evaluate(models[0], measured, ("beads",), folder / PARITY), labelled)
         forces = predict(models, labelled)[1]
         reference = np.array([atoms.get_forces() for atoms in labelled])
         wrong = np.linalg.norm(forces[0] - reference, axis=2)
         record["calibration"] = calibrate(force_disagreement(forces), wrong)._asdict()
         quantum = [k for k in at_equilibrium(settings, visited) if visited[k].info["beads"] == settings.beads]
-        frames = [visited[k] for k in quantum]
-        record["observables"] = observables(frames, predict(models[:1], frames)[0][0], work.start.atoms)
+        if frames := [visited[k] for k in quantum]:
+            record["observables"] = observables(frames, predict(models[:1], frames)[0][0], work.start.atoms)
     return record | {"labels": count_labels(work.folder)}
 
 
-def _errors(evaluation: Evaluation) -> list[dict]:
-    """Errors by number of beads, meV/Å and meV."""
+def kind_of(beads: int) -> str:
+    """What errors of structures of P beads are called."""
+    return f"beads {beads}"
+
+
+def _errors(evaluation: Evaluation, labelled: list[Atoms]) -> list[dict]:
+    """Errors by number of beads, meV/Å and meV; a single group has no name of its own."""
+    only = kind_of(labelled[0].info["beads"])
     return [
         {
-            "kind": group.name, "frames": group.frames, "mae": 1e3 * group.force_mae_eV_per_A,
+            "kind": group.name if evaluation.groups else only, "frames": group.frames, "mae": 1e3 * group.force_mae_eV_per_A,
             "mae_error": 1e3 * group.force_mae_error_eV_per_A, "rmse": 1e3 * group.force_rmse_eV_per_A,
             "energy_mae_meV_per_atom": group.energy_mae_meV_per_atom,
         }

@@ -10,8 +10,10 @@ from mlcalc.common.files import write_atomically
 from mlcalc.common.settings import as_toml, build_settings, check_choice, check_distance, check_range, read_toml
 
 PLAN_FILE, BEGUN, STRUCTURE = "learn.toml", ".begun.toml", "structure.xyz"
-# Keys that a folder in which learning has begun may change: budgets, the bar, and what numbers do not depend on.
-FREE = {"labels", "hours", "rounds", "target_meV_A", "spot_check", "jobs"}
+# Keys that a folder in which learning has begun may change: budgets, the bar, and what only rounds to come depend on.
+FREE = {
+    "labels", "hours", "rounds", "target_meV_A", "spot_check", "jobs", "later_steps", "explore_ps", "stop_error_eV_A",
+}  # fmt: skip
 _BY = "# begun by: "
 _FEWEST = 5  # fresh structures of a round: with fewer their error has no standard error worth the name
 _COLD, _FRESH = 0.4, 0.4  # share of the cold start in the budget, and of fresh structures in the labels of a round
@@ -58,7 +60,7 @@ class LearnSettings:
     starts: int = 2
     hot: float = 1.3
     explore_ps: float = 5.0
-    stop_error_eV_A: float = 1.0
+    stop_error_eV_A: float = 3.0
     max_label_force_eV_A: float = 50.0
     spot_check: int = 20
     architecture: str = "painn"

@@ -140,9 +140,13 @@ def test_observables_of_a_gaussian_bond():
     assert observables([], np.zeros(0), minimum) == {}
 
 
-def a_round(mae=5.0, error=0.5, guard=None, potential=1.0, failed=0, temperature=300.0) -> dict:
+def a_round(
+    mae=5.0, error=0.5, guard=None, potential=1.0, failed=0, temperature=300.0, kinds=("beads 4", "beads 1")
+) -> dict:
+    """The record of a round; the error is that of the first kind of structures."""
+    errors = [(mae, error), (1.0, 0.1)]
     return {
-        "errors": [{"kind": "beads 4", "mae": mae, "mae_error": error}], "failed": failed,
+        "errors": [{"kind": kind, "mae": m, "mae_error": e} for kind, (m, e) in zip(kinds, errors, strict=False)], "failed": failed,
         "runs": [{"run": "300K-1/P4", "guard": guard, "temperature_K": temperature}],
         "observables": {"potential_eV": [potential, 0.01], "bond_width_A": [0.05, 0.001]},
     }  # fmt: skip
@@ -159,7 +163,7 @@ def a_round(mae=5.0, error=0.5, guard=None, potential=1.0, failed=0, temperature
         ([a_round(), a_round(guard="step 3: too hot", temperature=390.0)], None),  # the hotter ones only explore
         ([a_round(), a_round(potential=1.05)], "potential_eV changed by +0.05"),
         ([a_round(), a_round(failed=2)], "could not compute 2"),
-        ([a_round(), a_round() | {"errors": []}], "guards stopped all explorations"),
+        ([a_round(), a_round(kinds=("beads 1",))], "no errors of fresh structures (beads 4)"),
         ([a_round(), a_round() | {"observables": {}}], "not known"),
     ],
 )
