@@ -16,7 +16,7 @@ from mlcalc.learn.cold import cold_structures
 from mlcalc.learn.convergence import unmet
 from mlcalc.learn.labels import count_labels, quarantined
 from mlcalc.learn.progress import LOCK, Progress, alone
-from mlcalc.learn.result import bounds_of, read_result, write_result
+from mlcalc.learn.result import RESULT, bounds_of, read_result, write_result
 from mlcalc.learn.rounds import COLD, Work, make_round, read_record
 from mlcalc.learn.settings import BEGUN, PLAN_FILE, STRUCTURE, LearnSettings, changed_plan, read_plan, write_plan
 from mlcalc.learn.start import MINIMUM, MODES, completed, describe, find_start, read_molecule, read_start, with_budget
@@ -90,8 +90,9 @@ def _go_on(settings: LearnSettings, folder: Path) -> dict:
     start = read_start(folder)
     print(describe(settings, start), flush=True)
     result = read_result(folder)
-    if result is not None and (result["converged"] or result["bounds"] == bounds_of(settings)):
+    if result is not None and result["bounds"] == bounds_of(settings):
         return result
+    (folder / RESULT).unlink(missing_ok=True)
     work = Work(settings, folder, start, Progress(folder))
     _cold(work)
     records, reasons = _rounds(work)
@@ -128,6 +129,8 @@ def _rounds(work: Work) -> tuple[list[dict], list[str]]:
                     f"another round of about {needed / 60:.0f} min would exceed hours = {settings.hours:g}",
                 ]
         records.append(make_round(work, number))
+        if number < settings.rounds and read_record(work, number + 1) is not None:
+            continue  # of an earlier command with other bounds
         reasons = unmet(settings, records)
         _report(work, records)
         if not reasons:

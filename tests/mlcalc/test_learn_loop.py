@@ -1,6 +1,7 @@
 """The whole loop on a cluster of copper with EMT: killed, resumed, ended by its budget, and taken up again."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
 from ase.io import read, write
 
 import md.cli
@@ -46,8 +48,6 @@ def place(tmp_path_factory) -> Path:
 
 
 def _environment() -> dict:
-    import os
-
     return os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
 
 
@@ -114,3 +114,18 @@ def test_another_structure_is_another_folder(place, monkeypatch, capsys):
     write("other.xyz", Atoms("Cu4", GOOD.positions * np.array([1.0, 1.0, 1.2])))
     assert main(["learn", "other.xyz", *COMMAND[2:]]) == 2
     assert "began with another structure" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_periodic_cell_is_learnt(tmp_path, monkeypatch, capsys):
+    """Four atoms in a cell that is smaller than the cutoff, without vibrations to plan from."""
+    monkeypatch.chdir(tmp_path)
+    write("start.xyz", bulk("Cu", cubic=True))
+    assert main([*COMMAND, "--set", "rounds=1"]) == 3
+    assert "assumed: periodic structures have no normal modes" in capsys.readouterr().out
+    card = (tmp_path / "learned" / "model_card.md").read_text()
+    assert "only one round" in card
+    assert "a periodic structure has no normal modes here" in card
+    labels = read("learned/labels.xyz", ":")
+    assert all(atoms.pbc.all() for atoms in labels)
+    assert {atoms.info["stage"] for atoms in labels} == {"cold", "round-1 fresh"}
