@@ -14,7 +14,7 @@ from mlcalc.data.labelling import read_structures, write_frames
 from mlcalc.data.workers import discard
 from mlcalc.learn.cold import cold_structures
 from mlcalc.learn.convergence import unmet
-from mlcalc.learn.labels import count_labels, quarantined
+from mlcalc.learn.labels import count_labels, quarantined, read_frames
 from mlcalc.learn.progress import LOCK, Progress, alone
 from mlcalc.learn.result import RESULT, bounds_of, read_result, write_result
 from mlcalc.learn.rounds import COLD, Work, make_round, read_record
@@ -109,7 +109,7 @@ def _cold(work: Work) -> None:
             write_frames(cold_structures(settings, work.start, calculator), path)
         finally:
             discard(calculator)
-    work.progress.say(f"labelling {settings.cold_labels} structures of the cold start")
+    work.progress.say(f"labelling {len(read_frames(path))} structures of the cold start")
     if not work.label(path).stat().st_size:
         reason = next(iter(quarantined(work.folder)), "no reason given")
         raise InputError(f"{path}: {settings.engine} gave no label that could be learnt: {reason}")
