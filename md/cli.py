@@ -103,11 +103,11 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     estimators.set_defaults(command=_estimators)
     frames = commands.add_parser(
-        "frames", help="bead snapshots of a run as extxyz",
-        description="Write bead snapshots of a run as structures, for 'mlcalc label'.",
+        "frames", help="bead snapshots of runs as extxyz",
+        description="Write bead snapshots of one run, or of several one after the other, as structures, for 'mlcalc label'.",
         epilog="example:\n  rpmd frames runs/c20/P8 --every 5 --beads-per-frame 2 -o frames.xyz", formatter_class=raw,
     )  # fmt: skip
-    frames.add_argument("run", metavar="RUN")
+    frames.add_argument("runs", metavar="RUN", nargs="+", type=Path)
     frames.add_argument("-o", "--output", required=True, metavar="FRAMES.xyz")
     frames.add_argument("--skip", type=int, default=0, help="number of frames to skip at the start")
     frames.add_argument("--every", type=int, default=1, help="take every n-th frame")
@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     frames.add_argument(
         "--most", type=int, metavar="N",
-        help="upper limit on the number of beads; the most different ones are kept (default: 100 with --disagreement, else all)",
+        help="upper limit on the beads of a run; the most different ones are kept (default: 100 with --disagreement, else all)",
     )  # fmt: skip
     frames.set_defaults(command=_frames)
     return add_completion(parser)
@@ -164,9 +164,12 @@ def _frames(options) -> int:
     choice = Choice(
         options.skip, options.every, options.beads_per_frame, options.seed, options.disagreement, options.most
     )
-    structures, found = bead_structures(Path(options.run), choice)
+    structures = []
+    for run in options.runs:
+        of_run, found = bead_structures(run, choice)
+        structures += of_run
+        print(found if len(options.runs) == 1 else f"{run}: {found}")
     write_frames(structures, Path(options.output))
-    print(found)
     print(f"{len(structures)} structures written to {options.output}")
     return 0
 

@@ -1,6 +1,7 @@
 """The command line ``mlcalc``. Heavy imports wait for their command."""
 
 import argparse
+import sys
 
 from mlcalc.commands.coarse_grain import add_coarse_grain
 from mlcalc.commands.data import add_data
@@ -8,6 +9,7 @@ from mlcalc.commands.evaluate import add_evaluate
 from mlcalc.commands.import_model import add_import
 from mlcalc.commands.info import add_info
 from mlcalc.commands.label import add_label
+from mlcalc.commands.learn import add_learn
 from mlcalc.commands.modes import add_modes
 from mlcalc.commands.relax import add_relax
 from mlcalc.commands.sample import add_sample
@@ -17,12 +19,13 @@ from mlcalc.common.errors import run_command
 
 # In the order of the help.
 _COMMANDS = (
-    add_data, add_label, add_sample, add_coarse_grain, add_train, add_evaluate, add_modes, add_relax, add_import, add_info,
+    add_learn, add_data, add_label, add_sample, add_coarse_grain, add_train, add_evaluate, add_modes, add_relax, add_import,
+    add_info,
 )  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code (0 done, 1 some structures failed, 2 bad input, 130 interrupted)."""
+    """Entry point; returns the exit code (0 done, 1 some structures failed, 2 bad input, 3 not converged, 130 interrupted)."""
     options = _parser().parse_args(arguments)
     return run_command("mlcalc", lambda: options.command(options))
 
@@ -35,3 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     for add in _COMMANDS:
         add(commands)
     return add_completion(parser)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

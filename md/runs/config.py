@@ -1,5 +1,6 @@
 """The input of a run: a flat TOML table with units in the keys, overrides from the command line, all validated."""
 
+import os
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ class RunSettings:
 
     Attributes:
         structure: Start geometry (any format ASE reads), relative to the TOML; Å.
-        model: Shipped model name or path of a model file.
+        model: Shipped model name or path of a model file, relative to the TOML, or to the current folder if there is none.
         beads: Number of replicas P, or a list: each P then gets its own sub-folder.
         output: Folder to write, relative to the current folder.
         temperature_K, timestep_fs: T and Δt.
@@ -38,7 +39,7 @@ class RunSettings:
         per_atom: Record kinetic energy, radius of gyration and isotope derivative of every atom with every frame.
         properties_every_steps, trajectory_every_steps: Intervals of recording.
         checkpoint_every_steps: Interval between the states that 'rpmd resume' starts from.
-        committee: Further models, evaluated at every record to record their disagreement on forces.
+        committee: Further models (paths as for model), evaluated at every record to record their disagreement on forces.
         max_disagreement_eV_A: A run stops if its committee disagrees more on any bead of an atom; 0 to only record.
         domain_guard: Action if atoms come closer than the model is reliable: stop, warn or record.
         energy_guard: Action if a bead of a molecule lies below the minimum that its start relaxes to: stop, warn, record or
@@ -154,7 +155,18 @@ def read_settings(path: str | Path, overrides: dict[str, Any]) -> RunSettings:
     for key in ("structure", "gle_file"):
         if key not in overrides and isinstance(values.get(key), str) and values[key]:
             values[key] = str(path.parent / values[key])
+    if "model" not in overrides and "model" in values:
+        values["model"] = _beside(path, values["model"])
+    if "committee" not in overrides and isinstance(values.get("committee"), list):
+        values["committee"] = [_beside(path, name) for name in values["committee"]]
     return build_settings(RunSettings, values, path)
+
+
+def _beside(path: Path, model: Any) -> Any:
+    """The path of a model file that lies where a TOML says, seen from the TOML; anything else as it is."""
+    if isinstance(model, str) and os.path.isfile(path.parent / model):
+        return str(path.parent / model)
+    return model
 
 
 def describe_keys() -> str:

@@ -67,6 +67,44 @@ def turn(frames: list[Atoms], rng: np.random.Generator) -> list[Atoms]:
     return [_turn_one(atoms, rng) for atoms in frames]
 
 
+def shift_molecules(frames: list[Atoms], scales: tuple[float, float], rng: np.random.Generator) -> list[Atoms]:
+    """Copies of clusters in which one molecule is shifted along its shortest distance to the others.
+
+    That distance is multiplied by a factor drawn uniformly from ``scales``: contacts that are closer and wider than in motion.
+
+    Raises:
+        InputError: Unless 0 < smallest ≤ largest scale; a periodic structure, or one molecule only.
+    """
+    low, high = scales
+    if not 0 < low <= high < np.inf:
+        raise InputError(f"scales = {low!r}, {high!r}: expected two positive factors, the smaller first")
+    return [_shift_one(atoms, rng.uniform(low, high), rng) for atoms in frames]
+
+
+def molecules_of(atoms: Atoms) -> np.ndarray:
+    """(N,) number of the molecule of each atom, joined by bonds as geometry.bonds.find_bonds sees them."""
+    bonds = find_bonds(atoms)
+    graph = coo_array((np.ones(len(bonds.first)), (bonds.first, bonds.second)), 2 * (len(atoms),))
+    return connected_components(graph, directed=False)[1]
+
+
+class Contact(NamedTuple):
+    """The closest pair of atoms, and its distance relative to the sum of their covalent radii."""
+
+    first: int
+    second: int
+    relative: float
+
+
+def closest_contact(atoms: Atoms) -> Contact:
+    """The closest pair of at least two atoms, relative to their covalent radii; of nearest images if periodic."""
+    radii = covalent_radii[atoms.numbers]
+    relative = atoms.get_all_distances(mic=bool(atoms.pbc.any())) / (radii[:, None] + radii)
+    np.fill_diagonal(relative, np.inf)
+    first, second = np.unravel_index(relative.argmin(), relative.shape)
+    return Contact(int(first), int(second), float(relative[first, second]))
+
+
 def displaced(atoms: Atoms, positions: np.ndarray, info: dict) -> Atoms:
     """A structure of the same atoms, with the same masses, charge and multiplicity where they are given."""
     frame = Atoms(atoms.numbers, positions, masses=atoms.arrays.get("masses"), cell=atoms.cell, pbc=atoms.pbc)
@@ -77,20 +115,34 @@ def displaced(atoms: Atoms, positions: np.ndarray, info: dict) -> Atoms:
 
 
 def _push_one(atoms: Atoms, low: float, high: float, rng: np.random.Generator) -> Atoms:
-    radii = covalent_radii[atoms.numbers]
-    closest = _CLOSEST * (radii[:, None] + radii)
-    np.fill_diagonal(closest, -np.inf)
     for _ in range(1000):
         pushed = atoms.copy()
         chosen = rng.choice(len(atoms), min(int(rng.integers(1, _MOST_PUSHED + 1)), len(atoms)), replace=False)
         directions = rng.standard_normal((len(chosen), 3))
         lengths = rng.uniform(low, high, (len(chosen), 1))
         pushed.positions[chosen] += lengths * directions / np.linalg.norm(directions, axis=1, keepdims=True)
-        if (pushed.get_all_distances(mic=bool(atoms.pbc.any())) > closest).all():
+        if len(atoms) == 1 or closest_contact(pushed).relative > _CLOSEST:
             source = atoms.info.get("sampling", "given structures")
             info = atoms.info | {"sampling": f"1 to {_MOST_PUSHED} atoms pushed by {low:g} to {high:g} Å: {source}"}
             return displaced(atoms, pushed.positions, info)
     raise InputError(f"push_A = {low!r}, {high!r}: every push brings atoms too close together; expected smaller ones")
+
+
+def _shift_one(atoms: Atoms, scale: float, rng: np.random.Generator) -> Atoms:
+    part = molecules_of(atoms)
+    if atoms.pbc.any() or not part.any():
+        raise InputError(
+            f"{atoms.get_chemical_formula()}: expected an isolated cluster of several molecules whose distances can change"
+        )
+    mine = np.flatnonzero(part == rng.integers(part.max() + 1))
+    others = np.setdiff1d(np.arange(len(atoms)), mine)
+    apart = atoms.positions[mine][:, None] - atoms.positions[others]
+    distances = np.linalg.norm(apart, axis=2)
+    nearest = np.unravel_index(distances.argmin(), distances.shape)
+    shifted = atoms.positions.copy()
+    shifted[mine] += (scale - 1.0) * apart[nearest]
+    source = atoms.info.get("sampling", "given structures")
+    return displaced(atoms, shifted, atoms.info | {"sampling": f"a molecule shifted: {source}", "scale": float(scale)})
 
 
 class _Axis(NamedTuple):

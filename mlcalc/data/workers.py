@@ -15,7 +15,7 @@ from ase import Atoms
 from mlcalc.data.engines import make_calculator, set_state
 
 KEPT = ("dipole", "charges")  # of molecules, where the engine gives them: eÅ and e
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 def outcomes(
@@ -66,8 +66,8 @@ def _start_worker(engine: str):
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, engine), daemon=True)
     # Thread counts are read when the numerical libraries load, so the environment holds them when the process starts.
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     try:
         process.start()
     finally:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from mlcalc.common.files import write_atomically
 from mlcalc.outputs import OUTPUTS, Output
 
-_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "0.6"  # Okabe and Ito's, distinct for all kinds of colour vision
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "0.6"  # Okabe and Ito's, distinct for all kinds of colour vision
 _PARITY_POINTS = 20_000  # drawn at most; more only make the file larger
 
 
@@ -22,13 +22,13 @@ def plot_learning_curve(log_path: str | Path, png_path: str | Path, outputs: dic
     figure = Figure(figsize=(5.2, 1.0 + 1.8 * (len(shown) + 1)), layout="constrained")
     *upper, lower = figure.subplots(len(shown) + 1, 1, sharex=True, squeeze=False)[:, 0]
     for axes, row in zip(upper, shown, strict=True):
-        for key, label, color in (("mae", "MAE", _BLUE), ("rmse", "RMSE", _ORANGE)):
+        for key, label, color in (("mae", "MAE", BLUE), ("rmse", "RMSE", ORANGE)):
             axes.plot(steps, _validated(records, row, key), color=color, label=f"{label} (validation)")
         axes.set(yscale="log", ylabel=f"{row.error[0].replace('_', ' ')} error / {row.thousandth()}")
         axes.legend(frameon=False)
-    lower.plot(steps, [record["loss"] for record in records], color=_GREY)
+    lower.plot(steps, [record["loss"] for record in records], color=GREY)
     lower.set(yscale="log", xlabel="step", ylabel="training loss")
-    _save(figure, png_path)
+    save_figure(figure, png_path)
 
 
 def _validated(records: list[dict], row: Output, kind: str) -> np.ndarray:
@@ -57,13 +57,14 @@ def plot_parity(energies: np.ndarray, forces: np.ndarray, title: str, png_path: 
             continue
         shown = pairs[:: max(1, len(pairs) // _PARITY_POINTS)]
         ends = [pairs.min(), pairs.max()]
-        axes.plot(ends, ends, color=_GREY, lw=0.8, zorder=0)
-        axes.plot(shown[:, 0], shown[:, 1], ".", color=_BLUE, ms=2, alpha=0.4, rasterized=True)
+        axes.plot(ends, ends, color=GREY, lw=0.8, zorder=0)
+        axes.plot(shown[:, 0], shown[:, 1], ".", color=BLUE, ms=2, alpha=0.4, rasterized=True)
         axes.set(xlabel=f"reference {name} / {unit}", ylabel=f"predicted {name} / {unit}", aspect="equal")
-    _save(figure, png_path)
+    save_figure(figure, png_path)
 
 
-def _save(figure: Figure, path: str | Path) -> None:
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure as PNG, atomically."""
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=160)
     write_atomically(path, image.getvalue())

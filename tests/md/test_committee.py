@@ -121,3 +121,12 @@ def test_refusals(case, capsys):
     assert rpmd_run(case, "--set", 'committee=["none.safetensors"]') == 2
     assert "none.safetensors" in capsys.readouterr().err
     assert not (case / "out").exists()
+
+
+def test_frames_of_several_runs_are_those_of_each(case):
+    for seed, name in enumerate(("one", "two")):
+        assert rpmd_run(case, "--output", str(case / name), "--seed", str(seed)) == 0
+        assert main(["frames", str(case / name), "-o", str(case / f"{name}.xyz")]) == 0
+    assert main(["frames", str(case / "one"), str(case / "two"), "-o", str(case / "both.xyz")]) == 0
+    apart = (case / "one.xyz").read_text() + (case / "two.xyz").read_text()
+    assert (case / "both.xyz").read_text() == apart

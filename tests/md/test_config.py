@@ -24,6 +24,15 @@ def test_structure_is_relative_to_the_input(toml, tmp_path):
     assert read_settings(toml(), {"structure": "b.xyz"}).structure == "b.xyz"
 
 
+def test_models_beside_the_input_are_found_from_anywhere(toml, tmp_path):
+    """Other names stay as they are: shipped models, and files seen from the current folder."""
+    (tmp_path / "net.safetensors").write_bytes(b"")
+    text = 'structure = "a.xyz"\nmodel = "net.safetensors"\ncommittee = ["c20", "net.safetensors", "no/such.safetensors"]\n'
+    found, beside = read_settings(toml(text), {}), str(tmp_path / "net.safetensors")
+    assert (found.model, found.committee) == (beside, ("c20", beside, "no/such.safetensors"))
+    assert read_settings(toml(text), {"model": "net.safetensors"}).model == "net.safetensors"
+
+
 def test_used_input_reads_back(toml, tmp_path):
     settings = read_settings(toml('structure = "a b\\\\c.xyz"\nbeads = [8, 1]\ntimestep_fs = 1\n'), {"seed": 3})
     again = tmp_path / "again.toml"

@@ -9,6 +9,7 @@ from ase.calculators.emt import EMT
 from ase.io import read, write
 
 from mlcalc.common.errors import InputError
+from mlcalc.data.distortions import closest_contact, shift_molecules
 from mlcalc.data.sampling import (
     LangevinSettings,
     SampleSettings,
@@ -159,3 +160,24 @@ def test_what_was_computed_is_kept(tmp_path):
     sample_to_file("normal-modes", "ase:emt", tmp_path / "start.xyz", tmp_path / "modes.xyz", few)
     assert read(tmp_path / "modes.xyz").calc is None
     assert np.linalg.norm(read(tmp_path / "modes.minimum.xyz").get_forces(), axis=1).max() < 0.005
+
+
+def test_a_shifted_molecule_keeps_its_shape():
+    dimer, other = molecule("H2O"), molecule("H2O")[[2, 0, 1]]
+    other.translate([0.0, 0.3, 3.0])
+    dimer += other
+    apart = dimer.get_all_distances()[:3, 3:].min()
+    for shifted in shift_molecules([dimer] * 20, (0.7, 1.5), np.random.default_rng(0)):
+        for part in (slice(0, 3), slice(3, 6)):
+            np.testing.assert_allclose(shifted[part].get_all_distances(), dimer[part].get_all_distances(), atol=1e-12)
+        closest = np.unravel_index(dimer.get_all_distances()[:3, 3:].argmin(), (3, 3))
+        assert shifted.get_all_distances()[:3, 3:][closest] == pytest.approx(shifted.info["scale"] * apart)
+    with pytest.raises(InputError, match="expected an isolated cluster"):
+        shift_molecules([molecule("H2O")], (0.7, 1.5), np.random.default_rng(0))
+
+
+def test_the_closest_contact_is_relative_to_the_radii():
+    """O–H 0.969 Å over 0.66 + 0.31 Å, though H–H is what a periodic cell of 2 Å brings near."""
+    assert closest_contact(molecule("H2O")).relative == pytest.approx(0.969 / 0.97, abs=1e-3)
+    chain = Atoms("H2", [[0, 0, 0], [0, 0, 1.5]], cell=[9, 9, 2.0], pbc=[False, False, True])
+    assert closest_contact(chain) == (0, 1, pytest.approx(0.5 / 0.62))

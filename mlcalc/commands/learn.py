@@ -1,0 +1,75 @@
+"""The command ``mlcalc learn``."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from mlcalc.commands.engine_help import ENGINES
+from mlcalc.common.errors import InputError
+
+EXIT_NOT_CONVERGED = 3
+
+
+def add_learn(commands) -> None:
+    """Add the command to the sub-parsers of ``mlcalc``."""
+    learn = commands.add_parser(
+        "learn", help="learn a molecule by itself, from its geometry to a committee for ring polymers",
+        formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False,
+        description="Label, train, explore with ring polymers and label again, until the error on structures that training never\n"
+        "saw is small. Stopped at any time, the same command goes on. Exit code 3: a budget ended before that.",
+        epilog=f"{ENGINES}\n\nexample:\n  mlcalc learn malonaldehyde.xyz --engine tblite:GFN2-xTB -o learned\n"
+        "  mlcalc learn --status learned\n  rpmd run learned/rpmd.toml",
+    )  # fmt: skip
+    learn.add_argument("-h", "--help", action=_HelpWithKeys, help="show this help message and exit")
+    learn.add_argument("input", metavar="MOLECULE.xyz | learn.toml", nargs="?", help="a structure, or a plan")
+    learn.add_argument("--engine", help="level of theory, see below")
+    learn.add_argument("-o", "--output", metavar="FOLDER", help="default: learned, or the folder that holds learn.toml")
+    learn.add_argument("--temperature", type=float, metavar="K", dest="temperature_K", help="default: 300")
+    learn.add_argument("--beads", type=int, metavar="P", help="default: what the vibrations need")
+    learn.add_argument(
+        "--labels", type=int, metavar="N", help="most calculations with the engine (default: 100 per atom)"
+    )
+    learn.add_argument("--hours", type=float, metavar="H", help="most wall time (default: 2)")
+    learn.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="any key")
+    learn.add_argument("--status", metavar="FOLDER", type=Path, help="show how far a folder has come, and do nothing")
+    learn.set_defaults(command=_learn)
+
+
+class _HelpWithKeys(argparse._HelpAction):
+    """Help with the keys of learn.toml."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        from mlcalc.common.settings import describe_keys
+        from mlcalc.learn.settings import LearnSettings
+
+        parser.epilog += f"\n\nkeys of learn.toml (not set: chosen from the molecule):\n{describe_keys(LearnSettings)}"
+        super().__call__(parser, namespace, values, option_string)
+
+
+def _learn(options) -> int:
+    if options.status is not None:
+        from mlcalc.learn.status import status
+
+        print(status(options.status))
+        return 0
+    if options.input is None:
+        raise InputError("expected MOLECULE.xyz or learn.toml, or --status FOLDER")
+    from mlcalc.common.settings import parse_assignment
+    from mlcalc.learn.loop import learn
+    from mlcalc.learn.result import CARD
+
+    path = Path(options.input)
+    named = ("engine", "temperature_K", "beads", "labels", "hours")
+    values = dict(parse_assignment(text) for text in options.assignments)
+    values |= {key: getattr(options, key) for key in named if getattr(options, key) is not None}
+    is_plan = path.suffix == ".toml"
+    folder = Path(options.output or (path.parent if is_plan and path.name == "learn.toml" else "learned"))
+    words = ["mlcalc", *(sys.argv[1:] if sys.argv[1:2] == ["learn"] else ["learn", options.input])]
+    result = learn(path, values, folder, shlex.join(words))
+    for reason in result["reasons"]:
+        print(f"not converged: {reason}")
+    print(
+        f"{'converged' if result['converged'] else 'not converged'}: {folder / CARD}; next: rpmd run {folder / 'rpmd.toml'}"
+    )
+    return 0 if result["converged"] else EXIT_NOT_CONVERGED
