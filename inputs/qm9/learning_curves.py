@@ -37,6 +37,7 @@ HERE = Path(__file__).parent
 DATA, ERRORS = HERE / "data", HERE / "reference" / "errors"
 TEST_MOLECULES, VALIDATION = 10_000, 0.1  # molecules for validation per molecule to train on
 STEPS = {1_000: 4_000, 5_000: 10_000, 10_000: 15_000, 25_000: 25_000}  # of training, by molecules to train on
+_TICKS = (5, 7, 10, 15, 20, 30, 40, 50, 70, 100, 150, 200, 300, 500)  # meV
 CHEMICAL_ACCURACY = 1e3 * units.kcal / units.mol  # meV
 
 
@@ -159,6 +160,8 @@ def _figure(of: dict, shown: list[str]) -> Figure:
             ylabel="MAE of U0 / meV (bars: 2 standard errors)",
         )
         axes.set_xticks(ticks, [f"{size:,}".replace(",", " ") for size in ticks])
+        axes.set_yticks([y for y in _TICKS if axes.get_ylim()[0] <= y <= axes.get_ylim()[1]])
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.minorticks_off()
         axes.legend(fontsize=8)
     return figure
