@@ -69,7 +69,7 @@ def test_a_network_is_trained_and_tested_once(network, data, curves, capsys):
     assert "done" in capsys.readouterr().out
 
 
-def test_an_interrupted_training_goes_on(data, curves, capsys):
+def test_an_interrupted_training_is_resumed(data, curves, capsys):
     keys = {"data": [str(data / "train_20.xyz")], **curves.NETWORKS["schnet-1"][2], **SMALL, "steps": 2}
     output = data / "networks" / "schnet-1_20"
     curves.train(curves.HERE / "train.toml", output, None, False, keys)

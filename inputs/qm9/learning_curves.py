@@ -5,8 +5,8 @@
     python inputs/qm9/learning_curves.py train --networks schnet-3 painn --sizes 1000 5000
     python inputs/qm9/learning_curves.py report
 
-All networks see the same sets, each within the next larger one. Give a command again after it was interrupted: a training goes on,
-and one that is finished is skipped. Two commands with other --networks can run side by side. The networks stay in data/networks,
+All networks see the same sets, each within the next larger one. Give an interrupted command again: it resumes the training and
+skips those that are finished. Two commands with other --networks can run side by side. The networks stay in data/networks,
 their errors go to reference/errors, from where the report draws.
 """
 

@@ -17,7 +17,7 @@ def add_learn(commands) -> None:
         "learn", help="learn a molecule by itself, from its geometry to a committee for ring polymers",
         formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False,
         description="Label, train, explore with ring polymers and label again, until the error on structures that training never\n"
-        "saw is small. Stopped at any time, the same command goes on. Exit code 3: a budget ended before that.",
+        "saw is small. Stopped at any time, the same command resumes it. Exit code 3: a budget ended before that.",
         epilog=f"{ENGINES}\n\nexample:\n  mlcalc learn malonaldehyde.xyz --engine tblite:GFN2-xTB -o learned\n"
         "  mlcalc learn --status learned\n  rpmd run learned/rpmd.toml",
     )  # fmt: skip

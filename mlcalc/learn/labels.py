@@ -21,7 +21,7 @@ def label_stage(structures: Path, engine: str, jobs: int, max_force_eV_A: float)
         return kept
     report = label_file(structures, engine, everything, jobs)
     labelled = read_frames(everything) if report.labelled else []
-    strongest = np.array([np.linalg.norm(atoms.get_forces(), axis=1).max() for atoms in labelled])
+    strongest = np.array([np.linalg.norm(atoms.get_forces(apply_constraint=False), axis=1).max() for atoms in labelled])
     good = strongest <= max_force_eV_A
     refused = [atoms for atoms, fine in zip(labelled, good, strict=True) if not fine]
     for atoms, force in zip(refused, strongest[~good], strict=True):

@@ -1,4 +1,4 @@
-"""Learning from beginning to end, in a folder that holds every finished stage: the same command goes on where it was stopped."""
+"""Learning from beginning to end, in a folder that holds every finished stage: the same command resumes it."""
 
 import os
 from pathlib import Path
@@ -23,7 +23,7 @@ from mlcalc.learn.start import MINIMUM, MODES, completed, describe, find_start, 
 
 
 def learn(source: Path, values: dict[str, Any], folder: Path, command: str) -> dict:
-    """Learn, or go on with it, and return the result: see result.write_result.
+    """Learn a structure, or resume its learning, and return the result: see result.write_result.
 
     Args:
         source: A structure, or a TOML of LearnSettings.
@@ -40,7 +40,7 @@ def learn(source: Path, values: dict[str, Any], folder: Path, command: str) -> d
         settings = _resumed(source, values, folder)
         with alone(folder):
             write_plan(settings, folder, command)
-            return _go_on(settings, folder)
+            return _finish(settings, folder)
     given = _given(source, values)
     known = {STRUCTURE, BEGUN, MINIMUM, MODES, LOCK} | ({PLAN_FILE} if source == folder / PLAN_FILE else set())
     if folder.is_dir() and {path.name for path in folder.iterdir()} - known and source.parent != folder:
@@ -58,7 +58,7 @@ def learn(source: Path, values: dict[str, Any], folder: Path, command: str) -> d
         settings = completed(given, start)
         write_frames([atoms], folder / STRUCTURE)
         write_plan(settings, folder, command)
-        return _go_on(settings, folder)
+        return _finish(settings, folder)
 
 
 def _given(source: Path, values: dict[str, Any]) -> LearnSettings:
@@ -86,7 +86,7 @@ def _resumed(source: Path, values: dict[str, Any], folder: Path) -> LearnSetting
     return changed_plan(folder, values)
 
 
-def _go_on(settings: LearnSettings, folder: Path) -> dict:
+def _finish(settings: LearnSettings, folder: Path) -> dict:
     start = read_start(folder)
     print(describe(settings, start), flush=True)
     result = read_result(folder)

@@ -60,7 +60,7 @@ def write_result(work: Work, records: list[dict], reasons: list[str]) -> dict:
 
 
 def bounds_of(settings: LearnSettings) -> list[float]:
-    """What ends learning that has not converged: with other bounds it goes on."""
+    """What ends learning that has not converged: with other bounds it is resumed."""
     return [settings.labels, settings.hours, settings.rounds, settings.target_meV_A]
 
 
@@ -90,7 +90,8 @@ def _spot_check(work: Work, labels: list[Atoms]) -> float | None:
     if report.failures:
         return float("inf")
     pairs = zip(read(path, ":"), read(again, ":"), strict=True)
-    return float(max(np.abs(a.get_forces() - b.get_forces()).max() for a, b in pairs))
+    forces = ([atoms.get_forces(apply_constraint=False) for atoms in pair] for pair in pairs)
+    return float(max(np.abs(one - other).max() for one, other in forces))
 
 
 def compared_vibrations(work: Work, model: Path) -> str:

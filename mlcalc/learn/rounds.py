@@ -214,7 +214,7 @@ def _measured(work: Work, number: int, models: list[Path], visited: list[Atoms],
     if labelled:
         record["errors"] = _errors(evaluate(models[0], measured, ("beads",), folder / PARITY), labelled)
         forces = predict(models, labelled)[1]
-        reference = np.array([atoms.get_forces() for atoms in labelled])
+        reference = np.array([atoms.get_forces(apply_constraint=False) for atoms in labelled])
         wrong = np.linalg.norm(forces[0] - reference, axis=2)
         record["calibration"] = calibrate(force_disagreement(forces), wrong)._asdict()
         quantum = [k for k in at_equilibrium(settings, visited) if visited[k].info["beads"] == settings.beads]

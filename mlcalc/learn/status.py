@@ -23,7 +23,7 @@ def status(folder: Path) -> str:
             f"{folder}: holds no {PLAN_FILE}: not a folder of 'mlcalc learn', or stopped before its plan was made"
         )
     settings, now, result = read_plan(folder / PLAN_FILE), read_progress(folder), read_result(folder)
-    state = "running" if is_running(folder) else "stopped; the same command goes on"
+    state = "running" if is_running(folder) else "stopped; the same command resumes it"
     if result is not None and not is_running(folder):
         state = "converged" if result["converged"] else "not converged"
     rows = []
