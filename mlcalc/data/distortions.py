@@ -84,7 +84,12 @@ def shift_molecules(frames: list[Atoms], scales: tuple[float, float], rng: np.ra
 def molecules_of(atoms: Atoms) -> np.ndarray:
     """(N,) number of the molecule of each atom, joined by bonds as geometry.bonds.find_bonds sees them."""
     bonds = find_bonds(atoms)
-    graph = coo_array((np.ones(len(bonds.first)), (bonds.first, bonds.second)), 2 * (len(atoms),))
+    return _joined(bonds.first, bonds.second, len(atoms))
+
+
+def _joined(first: np.ndarray, second: np.ndarray, n_atoms: int) -> np.ndarray:
+    """(n_atoms,) number of the part that each atom belongs to, where these pairs are joined."""
+    graph = coo_array((np.ones(len(first)), (first, second)), 2 * (n_atoms,))
     return connected_components(graph, directed=False)[1]
 
 
@@ -174,8 +179,7 @@ def _axes(atoms: Atoms) -> list[_Axis]:
     bonds, axes = find_bonds(atoms), []
     for k, (first, second) in enumerate(zip(bonds.first, bonds.second, strict=True)):
         others = np.arange(len(bonds.first)) != k
-        graph = coo_array((np.ones(others.sum()), (bonds.first[others], bonds.second[others])), 2 * (len(atoms),))
-        part = connected_components(graph, directed=False)[1]
+        part = _joined(bonds.first[others], bonds.second[others], len(atoms))
         if part[first] == part[second]:
             continue  # in a ring
         ends = sorted(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 
 from mlcalc.common.errors import InputError
 from mlcalc.common.files import make_folder
@@ -20,6 +21,7 @@ from mlcalc.learn.result import RESULT, bounds_of, read_result, write_result
 from mlcalc.learn.rounds import COLD, Work, make_round, read_record
 from mlcalc.learn.settings import BEGUN, PLAN_FILE, STRUCTURE, LearnSettings, changed_plan, read_plan, write_plan
 from mlcalc.learn.start import MINIMUM, MODES, completed, describe, find_start, read_molecule, read_start, with_budget
+from mlcalc.structures.electronic_state import electronic_state
 
 
 def learn(source: Path, values: dict[str, Any], folder: Path, command: str) -> dict:
@@ -77,13 +79,17 @@ def _resumed(source: Path, values: dict[str, Any], folder: Path) -> LearnSetting
         source = source.parent / str(values.pop("structure", ""))
     if source.suffix != ".toml":
         ours, theirs = (read_structures(path, "learning")[0] for path in (folder / STRUCTURE, source))
-        if (
-            len(ours) != len(theirs)
-            or (ours.numbers != theirs.numbers).any()
-            or not np.allclose(ours.get_all_distances(), theirs.get_all_distances(), atol=1e-6)
-        ):
+        if not _same(ours, theirs):
             raise InputError(f"{folder}: learning began with another structure than {source}; choose another --output")
     return changed_plan(folder, values)
+
+
+def _same(one: Atoms, other: Atoms) -> bool:
+    """Whether two structures are equal to the digits of a file: atoms, masses, positions, cell, charge and multiplicity."""
+    if one.numbers.tolist() != other.numbers.tolist() or electronic_state(one) != electronic_state(other):
+        return False
+    arrays = ((atoms.get_masses(), atoms.positions, atoms.cell.array, atoms.pbc) for atoms in (one, other))
+    return all(np.allclose(ours, theirs, rtol=0.0, atol=1e-6) for ours, theirs in zip(*arrays, strict=True))
 
 
 def _finish(settings: LearnSettings, folder: Path) -> dict:

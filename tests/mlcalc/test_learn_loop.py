@@ -109,9 +109,19 @@ def test_the_input_for_ring_polymers_runs(place, monkeypatch):
     assert md.cli.main(["run", f"{place.name}/learned/rpmd.toml", *options]) == 0
 
 
-def test_another_structure_is_another_folder(place, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "other",
+    [
+        Atoms("Cu4", GOOD.positions * np.array([1.0, 1.0, 1.2])),
+        Atoms("Cu4", GOOD.positions, info={"charge": 2}),
+        Atoms("Cu4", GOOD.positions, masses=4 * [65.0]),
+        Atoms("Cu4", GOOD.positions, cell=3 * [9.0], pbc=True),
+    ],
+    ids=["positions", "charge", "masses", "cell"],
+)
+def test_another_structure_is_another_folder(other, place, monkeypatch, capsys):
     monkeypatch.chdir(place)
-    write("other.xyz", Atoms("Cu4", GOOD.positions * np.array([1.0, 1.0, 1.2])))
+    write("other.xyz", other)
     assert main(["learn", "other.xyz", *COMMAND[2:]]) == 2
     assert "began with another structure" in capsys.readouterr().err
 
