@@ -20,11 +20,12 @@ from mlcalc.model import Model
 from mlcalc.model_file import load_model, save_model
 from mlcalc.outputs import outputs_with
 from mlcalc.readouts import check_readouts
-from mlcalc.torch_potential import model_of, network_of, new_network
+from mlcalc.torch_potential import model_of, network_of
 from mlcalc.training.compilation import compiled
 from mlcalc.training.dataset import Batch, Batches, Dataset, frame_weights
 from mlcalc.training.domain import automatic_repulsion, check_known, domain_of
-from mlcalc.training.energy_zero import composition, describe, energy_levels, fit_shifts, fit_zeros
+from mlcalc.training.energy_zero import composition, describe, energy_levels, fit_zeros
+from mlcalc.training.first_network import first_network
 from mlcalc.training.loss import Term, batch_loss, predicted
 from mlcalc.training.muon import make_optimizers
 from mlcalc.training.padding import Largest, padded
@@ -82,16 +83,9 @@ class Trainer:
         self._check_scalar(origin if init is None else init)
         self.outputs = outputs_with(settings.scalar)
         self.charge = float(self.domain.get("charge", 0))
-        network = new_network(network_config, self.dtype, settings.readouts)
-        if init is None:
-            network.energy_scale.fill_(self._typical_force())
-            self._measure(network)
-        else:
-            _set_weights(network, init)
-        if settings.scalar and (init is None or init.scalar is None):
-            shifts, scale = fit_shifts(dataset, self.split.train, elements, self.weights)
-            network.readouts["scalar"].shift.copy_(torch.as_tensor(shifts))
-            network.readouts["scalar"].scale.fill_(scale)
+        network = first_network(
+            settings, network_config, dataset, self.split.train, self.weights, self.levels.of_frame, init
+        )
         self.network = network.to(self.device)
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(name.startswith("readouts.") or not settings.only_readouts)
@@ -211,26 +205,6 @@ class Trainer:
         largest = Largest(*self.batches.largest(self.split.train, size))
         return lambda parameters, batch: fast(parameters, padded(batch, largest.shape_of(batch), cutoff))
 
-    def _typical_force(self) -> float:
-        """Root mean square of the components of training forces, eV/Å, frames by their weights; 1 where all are zero."""
-        rows = np.concatenate([np.arange(*self.dataset.offsets[k : k + 2]) for k in self.split.train])
-        forces, finite = self.dataset.forces[rows], np.isfinite(self.dataset.forces[rows])
-        if not forces[finite].any():
-            return 1.0
-        if self.weights is None:
-            return float(np.sqrt(np.mean(forces[finite] ** 2)))
-        weights = np.repeat(self.weights[self.split.train], self.dataset.counts[self.split.train])
-        return float(np.sqrt(np.average(forces[finite] ** 2, weights=np.repeat(weights, 3)[finite.ravel()])))
-
-    def _measure(self, network: Network) -> None:
-        """Let a new network measure on the training frames what it does not learn, in float64."""
-        nothing, frames, size = np.zeros(len(self.dataset)), self.split.train, self.settings.batch_size
-        elements, cutoff, levels = network.config.elements, network.config.cutoff, self.levels.of_frame
-        batches = Batches(self.dataset, elements, cutoff, levels, nothing, torch.float64)
-        precise = network_of(model_of(network), torch.float64)
-        precise.measure(batches.make(frames[k : k + size])[:4] for k in range(0, len(frames), size))
-        network.load_state_dict(precise.state_dict())
-
     def _energy_zeros(self) -> np.ndarray:
         """Zeros of energy of each level, (n_levels, n_elements) eV: fitted, or those of a network that stays as it is."""
         if self.settings.only_readouts:
@@ -315,12 +289,6 @@ class Trainer:
         if self.settings.scalar:
             known = known | {"scalar": self.settings.scalar._asdict()}
         return known | {"domain": self.domain, "validation_errors": validation, "provenance": provenance}
-
-
-def _set_weights(network: Network, model: Model) -> None:
-    """Give a network the weights of a model; readouts that the model has not stay as they are."""
-    state = network.state_dict() | {name: torch.as_tensor(np.asarray(w)) for name, w in model.weights.items()}
-    network.load_state_dict(state)
 
 
 def _shown(config, priors: dict[str, Any]) -> str:
