@@ -25,8 +25,8 @@ def probe_figure(found: LocalPotential) -> Figure:
         front, back = (view_along_thinnest(found.atoms.positions, turned) for turned in (False, True))
         draw_molecule(panels[0], found.atoms, front)
         for axes, view in zip(panels[1:], (front, back), strict=True):
-            _draw_surface(axes, found, view, norm, colours)
-        limits = _limits(found.surface.points, [front, back])
+            draw_surface(axes, found, view, norm, colours)
+        limits = picture_limits(found.surface.points, [front, back])
         titles = (found.formula, "front", "from behind")
         for axes, title in zip(panels, titles, strict=True):
             axes.set(aspect="equal", xticks=[], yticks=[], title=title, **limits)
@@ -37,17 +37,18 @@ def probe_figure(found: LocalPotential) -> Figure:
     return figure
 
 
-def colour_scale(found: LocalPotential) -> Normalize:
+def colour_scale(*of: LocalPotential) -> Normalize:
     """From the lowest to the highest energies, but for the last half per cent of the area at either end."""
-    areas, values = found.surface.areas, found.energies[found.surface.triangles].mean(axis=1)
+    areas = np.concatenate([found.surface.areas for found in of])
+    values = np.concatenate([found.energies[found.surface.triangles].mean(axis=1) for found in of])
     order = np.argsort(values)
     share = 100 * np.cumsum(areas[order]) / areas.sum()
     low, high = np.interp([_EXTREMES, 100 - _EXTREMES], share, values[order])
     return Normalize(low, high if high > low else low + 1e-6)
 
 
-def _draw_surface(axes: Axes, found: LocalPotential, view: np.ndarray, norm: Normalize, colours: Colormap) -> None:
-    """The faces towards the reader, the farthest first; those at a slant are darker."""
+def draw_surface(axes: Axes, found: LocalPotential, view: np.ndarray, norm: Normalize, colours: Colormap) -> None:
+    """Draw the faces towards the reader in a rotated view (3, 3), the farthest first; those at a slant are darker."""
     points, triangles = found.surface.points @ view.T, found.surface.triangles
     normals = found.surface.normals @ view.T
     slant = normals[:, 2] / np.linalg.norm(normals, axis=1).clip(1e-12)
@@ -66,7 +67,8 @@ def _draw_scale(axes: Axes, limits: dict) -> None:
     axes.annotate("1 Å", (left + 0.5, bottom), (0, 3), textcoords="offset points", ha="center")
 
 
-def _limits(points: np.ndarray, views: list[np.ndarray]) -> dict[str, tuple[float, float]]:
+def picture_limits(points: np.ndarray, views: list[np.ndarray]) -> dict[str, tuple[float, float]]:
+    """Limits of axes that hold points (n, 3) Å in all these views."""
     projected = np.concatenate([points @ view.T for view in views])
     low, high = projected.min(axis=0) - 0.1, projected.max(axis=0) + 0.1
     return {"xlim": (low[0], high[0]), "ylim": (low[1], high[1])}

@@ -17,7 +17,7 @@ from mlcalc.common.errors import InputError
 from mlcalc.common.json_text import to_json
 from mlcalc.common.settings import check_range
 from mlcalc.common.tables import aligned
-from mlcalc.geometry.domain import pair_limits
+from mlcalc.geometry.domain import COINCIDENT, pair_limits
 from mlcalc.model import Model
 from mlcalc.structures.structure_files import read_atoms
 
@@ -33,7 +33,8 @@ class LocalPotential(NamedTuple):
         surface: Its points and triangles; energies: (n,) eV at the points.
         nearest: (n,) index of the atom nearest to each point; distances: (n,) Å to it.
         alone: eV, of a probe without neighbours.
-        too_near: Share of the surface where an atom is nearer to the probe than the model's training allows.
+        too_near: Share of the surface where an atom is nearer to the probe than the model's training allows; NaN where the model
+            does not record distances.
     """
 
     molecule: ProbedMolecule
@@ -98,7 +99,9 @@ def local_potential(
     limits = pair_limits(model.domain, elements)[
         elements.index(element), [elements.index(z) for z in atoms.numbers.tolist()]
     ]
-    too_near = surface.mean((distances < limits).any(axis=1).astype(float))
+    too_near = (
+        surface.mean((distances < limits).any(axis=1).astype(float)) if (limits > COINCIDENT).any() else float("nan")
+    )
     return LocalPotential(
         molecule, f"{name} ({architecture_of(model.config).title})".strip(), element, level, surface, energies,
         distances.argmin(axis=1), distances.min(axis=1), molecule.alone(element), too_near,
@@ -129,7 +132,10 @@ def as_text(found: LocalPotential) -> str:
         "Ω: without the constant of the element. The molecule does not feel the probe.",
         f"Surface: {found.surface.areas.sum():.1f} Å², {len(found.energies)} points, {low:.2f} to {high:.2f} Å from the nearest "
         "atom.",
-        f"On {100 * found.too_near:.0f} % of it an atom is nearer to the probe than distances in training allow: extrapolation.",
+        "The model does not record distances of its training: how much of this is extrapolation is unknown."
+        if np.isnan(found.too_near)
+        else f"On {100 * found.too_near:.0f} % of it an atom is nearer to the probe than distances in training allow: "
+        "extrapolation.",
     ])  # fmt: skip
 
 

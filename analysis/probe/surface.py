@@ -42,9 +42,15 @@ class Surface(NamedTuple):
         """(m,) Å²."""
         return 0.5 * np.linalg.norm(self.normals, axis=1)
 
+    @property
+    def shares(self) -> np.ndarray:
+        """(n,) share of each point in the area; their sum is 1."""
+        areas = np.bincount(self.triangles.ravel(), np.repeat(self.areas, 3), minlength=len(self.points))
+        return areas / areas.sum()
+
     def mean(self, values: np.ndarray) -> float:
         """Mean over the area of values (n,) at the points."""
-        return float(np.average(values[self.triangles].mean(axis=1), weights=self.areas))
+        return float(self.shares @ values)
 
 
 def isosurface(positions: np.ndarray, level: float, spacing: float) -> Surface:

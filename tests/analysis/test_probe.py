@@ -271,8 +271,10 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def probe(source: str, *arguments: str, atom: str = "H", model: str = "net.safetensors") -> int:
-    return main(["probe", source, "--model", model, "--atom", atom, "-o", "out.png", "--spacing", "0.3", *arguments])
+def probe(sources: str, *arguments: str, atom: str = "H", model: str = "net.safetensors") -> int:
+    return main(
+        ["probe", *sources.split(), "--model", model, "--atom", atom, "-o", "out.png", "--spacing", "0.3", *arguments]
+    )
 
 
 def test_files_hold_the_same_numbers(folder, capsys):
@@ -378,3 +380,28 @@ def test_a_trained_network_knows_where_a_hydrogen_is_missing():
 def test_a_point_on_a_nucleus(atoms):
     with pytest.raises(ValueError, match="lies on atom 2: move it"):
         ProbedMolecule(network("painn", 1), atoms).energies(1, atoms.positions[2:3])
+
+
+def test_several_molecules_and_models_are_compared(folder, capsys):
+    other = random_model(SCHNETPACK_DIALECT, seed=4)
+    save_model(other, "other.safetensors")
+    write("methane.xyz", molecule("CH4"), format="extxyz")
+    assert probe("one.xyz methane.xyz", "--model", "other.safetensors", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["molecule"], row["network"]) for row in rows] == [
+        ("one", "net"), ("one", "other"), ("methane", "net"), ("methane", "other"),
+    ]  # fmt: skip
+    found = local_potential(other, read("one.xyz"), "H", 3.7, 0.3)
+    assert rows[1]["minimum_eV"] == pytest.approx(found.energies.min())
+    # The parts of the surface near each element make up the whole: deviations from its mean, weighted by area, cancel.
+    shares = [found.surface.shares[found.atoms.numbers[found.nearest] == z].sum() for z in (1, 6)]
+    near = rows[1]["near_elements_relative_to_mean_eV"]
+    assert shares[0] * near["H"] + shares[1] * near["C"] == pytest.approx(0.0, abs=1e-9)
+    assert sum(shares) == pytest.approx(1.0)
+    assert rows[0]["correlation_with_first_network"] == pytest.approx(1.0)
+    assert abs(rows[1]["correlation_with_first_network"]) < 1.0
+    assert rows[1]["share_nearer_than_training"] is None
+    assert "unknown" in (folder / "out.txt").read_text()
+    assert (folder / "out.png").read_bytes()[1:4] == b"PNG"
+    assert probe("one.xyz methane.xyz", "--html") == 2
+    assert "for one molecule and one model" in capsys.readouterr().err
