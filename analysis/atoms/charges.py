@@ -72,11 +72,12 @@ class Comparison(NamedTuple):
     over_models: float
 
 
-def atom_charges(models: dict[str, Model], frames: list[Atoms], source: str) -> AtomCharges | None:
+def atom_charges(models: dict[str, Model], frames: list[Atoms], source: str, shells: int = 1) -> AtomCharges | None:
     """Charges of all atoms by each model that has a readout of them, in float64; None if none has.
 
     Args:
         models: By name, models that serve the structures (atom_energies checks); source: What they are called in messages.
+        shells: Of neighbours in environments.
 
     Raises:
         InputError: Charges in the file that are no numbers, or do not add up to the charge of their structure.
@@ -88,9 +89,8 @@ def atom_charges(models: dict[str, Model], frames: list[Atoms], source: str) -> 
     known = np.isfinite(labels)
     rows = np.repeat(np.arange(len(frames)), [len(atoms) for atoms in frames])
     origins = sorted({_origin(frames[k]) for k in np.unique(rows[known]).tolist()})
-    return AtomCharges(
-        values_of(list(able), [_charges(model, frames) for model in able.values()], frames), labels, origins
-    )
+    values = values_of(list(able), [_charges(model, frames) for model in able.values()], frames, shells)
+    return AtomCharges(values, labels, origins)
 
 
 def _has_charges(model: Model) -> bool:

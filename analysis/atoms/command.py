@@ -24,6 +24,10 @@ def add_atoms(commands) -> None:
         "--model", action="append", required=True, help="shipped model name or model file; again for several"
     )
     command.add_argument(
+        "--shells", type=int, choices=(1, 2), default=1,
+        help="of bonded neighbours in an environment; 2 tells functional groups apart: O(C(C,H)) in an aldehyde (default: 1)",
+    )  # fmt: skip
+    command.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT.png",
         help="figure; tables and numbers go beside it, those of all atoms to OUT.npz",
     )  # fmt: skip
@@ -46,8 +50,8 @@ def _atoms(options: argparse.Namespace) -> None:
     names = model_names(options.model)
     models = {name: load_model(model) for name, model in zip(names, options.model, strict=True)}
     frames = read_atoms(options.structures)
-    found = atom_energies(models, frames, str(options.structures))
-    charges = atom_charges(models, frames, str(options.structures))
+    found = atom_energies(models, frames, str(options.structures), options.shells)
+    charges = atom_charges(models, frames, str(options.structures), options.shells)
     text, numbers = report.as_text(found, charges), report.as_json(found, charges)
     figure, arrays = atoms_figure(found, charges, frames[0]), report.as_npz(found, charges)
     paths = write_beside(path, figure, text, numbers, npz=arrays)

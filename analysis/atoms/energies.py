@@ -11,16 +11,17 @@ from mlcalc.model import Model
 from mlcalc.potential import build_potential, check_fits
 
 
-def atom_energies(models: dict[str, Model], frames: list[Atoms], source: str) -> AtomValues:
+def atom_energies(models: dict[str, Model], frames: list[Atoms], source: str, shells: int = 1) -> AtomValues:
     """Energies of all atoms of structures by each model, eV, in float64.
 
     Args:
-        models: By name; source: What the structures are called in messages.
+        models: By name; source: What the structures are called in messages; shells: of neighbours in environments.
 
     Raises:
         InputError: A model that does not support a structure, or is a correction to an engine.
     """
-    return values_of(list(models), [_energies(name, model, frames, source) for name, model in models.items()], frames)
+    energies = [_energies(name, model, frames, source) for name, model in models.items()]
+    return values_of(list(models), energies, frames, shells)
 
 
 def _energies(name: str, model: Model, frames: list[Atoms], source: str) -> np.ndarray:

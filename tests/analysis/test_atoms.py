@@ -56,6 +56,23 @@ def test_environments(atoms, expected):
     assert found == expected or sorted(found) == sorted(expected)
 
 
+@pytest.mark.parametrize(
+    "atoms, atom, expected",
+    [
+        (molecule("CH3CHO"), "O", "O(C(C,H))"),  # an aldehyde
+        (molecule("HCOOH"), "O", "O(C(H,O))"),  # an acid, and its hydroxyl
+        (molecule("HCOOH"), "H", "H(C(O,O))"),
+        (molecule("CH3CH2OH"), "O", "O(C(C,H,H),H)"),
+        (molecule("H2"), "H", "H(H)"),
+        (bulk("C"), "C", "C(C(C,C,C),C(C,C,C),C(C,C,C),C(C,C,C))"),
+    ],
+    ids=["aldehyde", "acid", "formyl", "alcohol", "hydrogen", "diamond"],
+)
+def test_two_shells_tell_functional_groups_apart(atoms, atom, expected):
+    found = environments(atoms, shells=2)
+    assert expected in [name for name, symbol in zip(found, atoms.symbols, strict=True) if symbol == atom]
+
+
 def test_energies_of_atoms_add_up_and_are_those_of_the_probe():
     """Sum and constants give the energy; the last atom, as a probe of one block, has the same energy without its constant."""
     model, frames = painn(), [molecule("C2H2"), molecule("CH4"), molecule("CH4")]
