@@ -178,12 +178,12 @@ class Dipoles:
             raise InputError(f"dipoles = true: {why}")
         from mlcalc.torch_readouts import Readouts
 
-        self._readouts = Readouts(model, atoms.numbers, precision)
+        self._readouts, self._numbers = Readouts(model, precision), atoms.numbers
 
     def __call__(self, positions: np.ndarray, copies: int) -> np.ndarray:
         """Positions (P, M·N, 3) Å to (M, 3) eÅ."""
         n_beads = len(positions)
-        found = self._readouts(positions.reshape(n_beads * copies, -1, 3))["dipoles"]
+        found = self._readouts(self._numbers, positions.reshape(n_beads * copies, -1, 3))["dipoles"]
         return found.reshape(n_beads, copies, 3).mean(axis=0)
 
 

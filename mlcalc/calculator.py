@@ -185,10 +185,9 @@ class NetworkCalculator(Calculator):
         if self._readouts is None:
             from mlcalc.torch_readouts import Readouts
 
-            pbc = self.atoms.pbc.copy() if self.atoms.pbc.any() else None
-            self._readouts = Readouts(self.model, self.atoms.numbers, self.parameters["precision"], pbc)
-        cell = self.atoms.cell.array if self.atoms.pbc.any() else None
-        return self._readouts(self.atoms.positions[None], cell)
+            self._readouts = Readouts(self.model, self.parameters["precision"])
+        box = (self.atoms.cell.array, self.atoms.pbc) if self.atoms.pbc.any() else (None, None)
+        return self._readouts(self.atoms.numbers, self.atoms.positions[None], *box)
 
     @property
     def _has_volume(self) -> bool:
@@ -228,7 +227,7 @@ class NetworkCalculator(Calculator):
             self._potential = build_potential(
                 self.model, atoms.numbers, settings["precision"], settings["backend"], settings["threads"], pbc=pbc
             )
-            self._potential_key, self._readouts = key, None
+            self._potential_key = key
         return self._potential
 
     def _check_architecture(self, model: Model) -> None:

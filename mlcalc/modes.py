@@ -61,8 +61,8 @@ def infrared_intensities(modes: NormalModes, model: Model) -> np.ndarray | None:
     along = modes.displacements
     steps = _STEP_A / np.linalg.norm(along, axis=2).max(axis=1)
     shifts = steps[:, None, None] * along
-    readouts = Readouts(model, modes.atoms.numbers, "float64")
-    above, below = (readouts(modes.atoms.positions + sign * shifts)["dipoles"] for sign in (1.0, -1.0))
+    readouts, atoms = Readouts(model, "float64"), modes.atoms
+    above, below = (readouts(atoms.numbers, atoms.positions + sign * shifts)["dipoles"] for sign in (1.0, -1.0))
     return KM_PER_MOL * np.square((above - below) / (2.0 * steps[:, None])).sum(axis=1)
 
 

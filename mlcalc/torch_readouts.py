@@ -14,30 +14,34 @@ _ATOMS_AT_ONCE = 2048  # keeps the arrays of a batch within the caches
 
 
 class Readouts:
-    """The readouts of a model for one composition.
+    """The readouts of a model.
 
     Args:
-        model: The model; numbers: (N,) atomic numbers; precision: ``"float32"`` or ``"float64"``.
-        pbc: Three booleans, or None for a molecule.
+        model: The model; precision: ``"float32"`` or ``"float64"``.
     """
 
-    def __init__(self, model: Model, numbers: np.ndarray, precision: str = "float32", pbc=None):
-        self._dtype, self._pbc = getattr(torch, precision), pbc
+    def __init__(self, model: Model, precision: str = "float32"):
+        self._model, self._dtype = model, getattr(torch, precision)
         self._network = network_of(model, self._dtype).requires_grad_(False)
-        order = {z: row for row, z in enumerate(model.config.elements)}
-        self._species = torch.tensor([order[z] for z in numbers.tolist()])
+        self._rows = {z: row for row, z in enumerate(model.config.elements)}
         self._charge = float(model.domain.get("charge", 0))
-        self.outputs = available(model, pbc is not None and bool(np.any(pbc)))
 
-    def __call__(self, positions: np.ndarray, cell=None) -> dict[str, np.ndarray]:
-        """Outputs of structures at positions (P, N, 3) Å, by Output.evaluated: (P, …), or (P, N, …) of outputs per atom."""
+    def __call__(self, numbers: np.ndarray, positions: np.ndarray, cell=None, pbc=None) -> dict[str, np.ndarray]:
+        """Outputs of structures of one composition, by Output.evaluated: (P, …), or (P, N, …) of outputs per atom.
+
+        Args:
+            numbers: (N,) atomic numbers, of elements of the model; positions: (P, N, 3) Å.
+            cell: (3, 3) Å and pbc: three booleans; None for a molecule.
+        """
+        species = torch.tensor([self._rows[z] for z in numbers.tolist()])
         size = max(1, _ATOMS_AT_ONCE // positions.shape[1])
-        parts = [self._batch(positions[begin : begin + size], cell) for begin in range(0, len(positions), size)]
+        starts = range(0, len(positions), size)
+        parts = [self._batch(species, positions[begin : begin + size], cell, pbc) for begin in starts]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _batch(self, positions: np.ndarray, cell) -> dict[str, np.ndarray]:
+    def _batch(self, species: torch.Tensor, positions: np.ndarray, cell, pbc) -> dict[str, np.ndarray]:
         number, n_atoms = positions.shape[:2]
-        lists = [half_pairs(frame, self._network.config.cutoff, cell, self._pbc) for frame in positions]
+        lists = [half_pairs(frame, self._network.config.cutoff, cell, pbc) for frame in positions]
         first, second = (
             torch.from_numpy(np.concatenate([getattr(pairs, end) + k * n_atoms for k, pairs in enumerate(lists)]))
             for end in ("first", "second")
@@ -48,7 +52,7 @@ class Readouts:
                 for frame, pairs in zip(positions, lists, strict=True)
             ]
         )
-        species = self._species.repeat(number)
+        species = species.repeat(number)
         centred = positions - positions.mean(axis=1, keepdims=True)
         structures = Structures(
             torch.from_numpy(centred.reshape(-1, 3)).to(self._dtype),
@@ -56,7 +60,7 @@ class Readouts:
         )  # fmt: skip
         found = self._network(species, first, second, torch.from_numpy(vectors).to(self._dtype), structures)
         arrays = {}
-        for name in self.outputs:
+        for name in available(self._model, pbc is not None and bool(np.any(pbc))):
             array = found[name].double().numpy()
             arrays[OUTPUTS[name].evaluated] = array.reshape(number, n_atoms) if OUTPUTS[name].per_atom else array
         return arrays

@@ -11,12 +11,11 @@ the atoms i of molecule m (Cochran, Sampling Techniques, 3rd ed., Wiley 1977, ch
     SE² = M/(M − 1) Σ_m (Σ_i (x_i − x̄))² / n²
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
 
-from analysis.atoms.energies import kind_of
 from analysis.atoms.values import AtomValues, elements_of, values_of
 from mlcalc.model import Model
 from mlcalc.structures.readout_labels import read_readout_labels
@@ -108,14 +107,10 @@ def _origin(atoms: Atoms) -> str:
 def _charges(model: Model, frames: list[Atoms]) -> np.ndarray:
     from mlcalc.torch_readouts import Readouts
 
-    found, before = [], None
-    readouts: Any = None
+    readouts, found = Readouts(model, "float64"), []
     for atoms in frames:
-        periodic = atoms.pbc.any()
-        if kind_of(atoms) != before:
-            before = kind_of(atoms)
-            readouts = Readouts(model, atoms.numbers, "float64", atoms.pbc if periodic else None)
-        found.append(readouts(atoms.positions[None], atoms.cell.array if periodic else None)["charges"][0])
+        box = (atoms.cell.array, atoms.pbc) if atoms.pbc.any() else (None, None)
+        found.append(readouts(atoms.numbers, atoms.positions[None], *box)["charges"][0])
     return np.concatenate(found)
 
 

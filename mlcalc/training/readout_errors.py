@@ -38,11 +38,9 @@ def readout_errors(model: Model, dataset: Dataset, precision: str = "float32") -
     if not wanted:
         return []
     predicted: dict[str, list[np.ndarray]] = {name: [] for name in wanted}
-    key = None
+    readouts = Readouts(model, precision)
     for alike in alike_frames(dataset):
-        if alike.key != key:
-            key, readouts = alike.key, Readouts(model, alike.numbers, precision, alike.pbc)
-        found = readouts(alike.positions, alike.cell)
+        found = readouts(alike.numbers, alike.positions, alike.cell, alike.pbc)
         for name in wanted:
             predicted[name] += list(found[OUTPUTS[name].evaluated])
     rows = outputs_with(model.scalar)

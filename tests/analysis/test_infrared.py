@@ -59,7 +59,7 @@ def test_harmonic_intensities_of_fixed_charges():
         model.weights[f"interactions.0.{name}"] *= 0.0
     rng = np.random.default_rng(2)
     modes = modes_of_hessian(atoms, (lambda m: m @ m.T)(rng.normal(size=(9, 9))))
-    charges = Readouts(model, atoms.numbers, "float64")(atoms.positions[None])["charges"][0]
+    charges = Readouts(model, "float64")(atoms.numbers, atoms.positions[None])["charges"][0]
     derivatives = np.einsum("a,kax->kx", charges, modes.displacements)
     expected = KM_PER_MOL * np.square(derivatives).sum(axis=1)
     np.testing.assert_allclose(infrared_intensities(modes, model), expected, rtol=1e-9)
@@ -72,9 +72,11 @@ def test_dipoles_of_copies_are_means_over_beads():
     atoms = molecule("H2O")
     beads = atoms.positions + np.random.default_rng(3).normal(0, 0.05, (4, 3, 3, 3))  # P, M, N, 3
     found = Dipoles(model, atoms, "float64")(beads.reshape(4, 9, 3), 3)
-    readouts = Readouts(model, atoms.numbers, "float64")
+    readouts = Readouts(model, "float64")
     for copy in range(3):
-        np.testing.assert_allclose(found[copy], readouts(beads[:, copy])["dipoles"].mean(axis=0), atol=1e-14)
+        np.testing.assert_allclose(
+            found[copy], readouts(atoms.numbers, beads[:, copy])["dipoles"].mean(axis=0), atol=1e-14
+        )
 
 
 @pytest.fixture

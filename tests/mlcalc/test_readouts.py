@@ -50,7 +50,7 @@ def model_with(architecture: str, *readouts: str, **metadata):
 
 
 def evaluated(model, atoms: Atoms, positions=None) -> dict[str, np.ndarray]:
-    return Readouts(model, atoms.numbers, "float64")(atoms.positions[None] if positions is None else positions)
+    return Readouts(model, "float64")(atoms.numbers, atoms.positions[None] if positions is None else positions)
 
 
 def shaken(name: str = "CH3CH2OH", seed: int = 1) -> Atoms:
@@ -129,7 +129,7 @@ def test_scalars_have_a_scale_and_a_shift_of_each_element():
     model.weights["readouts.scalar.shift"][:] = [shifts[z] for z in model.config.elements]
     expected = 1e-3 * plain + sum(shifts[z] for z in atoms.numbers.tolist())
     np.testing.assert_allclose(evaluated(model, atoms)["scalars"], expected, rtol=0, atol=1e-11)
-    single = Readouts(model, atoms.numbers, "float32")(atoms.positions[None])["scalars"]
+    single = Readouts(model, "float32")(atoms.numbers, atoms.positions[None])["scalars"]
     np.testing.assert_allclose(single, expected, rtol=0, atol=1e-8)
 
 
