@@ -59,7 +59,8 @@ def _draw_energies(panels: tuple[Axes, Axes, Axes], found: AtomValues, first: At
     below.set(title=f"{_by_environment(left)}, from the mean of the element", ylabel="energy / eV")
     below.axhline(0.0, color="0.3", lw=0.6, zorder=0)
     if len(found.models) > 1:
-        legend(elements, found.models)
+        # Below the panel, where the picture beside has its bar of colours: boxes of few elements leave no room above.
+        legend(elements, found.models, loc="upper center", bbox_to_anchor=(0.5, -0.1))
 
 
 def _draw_charges(panels: tuple[Axes, Axes, Axes], found: AtomCharges, first: Atoms, models: list[str]) -> None:

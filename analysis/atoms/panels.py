@@ -72,10 +72,10 @@ def draw_boxes(
     axes.tick_params(axis="x", rotation=90 if len(names) > 4 and max(map(len, names)) > 2 else 0)
 
 
-def legend(axes: Axes, names: list[str], colours: list[str] | None = None) -> None:
-    """A legend of the boxes of these rows."""
+def legend(axes: Axes, names: list[str], colours: list[str] | None = None, **place) -> None:
+    """A legend of the boxes of these rows; place: keys of matplotlib's Axes.legend."""
     handles = [
         Line2D([], [], color=colour, lw=5, alpha=0.6, label=name)
         for name, colour in zip(names, cycle(colours or OKABE_ITO), strict=False)
     ]
-    axes.legend(handles=handles, loc="best")
+    axes.legend(handles=handles, **({"loc": "best"} | place))

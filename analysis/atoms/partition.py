@@ -40,8 +40,12 @@ class Partition(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """S_models / S_env; NaN without a spread over environments."""
-        return self.over_models / self.over_environments if self.over_environments > 0 else np.nan
+        """S_models / S_env; NaN without a spread over environments: one alone has none but for rounding."""
+        return (
+            self.over_models / self.over_environments
+            if self.environments > 1 and self.over_environments > 0
+            else np.nan
+        )
 
 
 class Environment(NamedTuple):
