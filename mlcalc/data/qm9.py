@@ -5,7 +5,9 @@ The package's tables are read; none of its code is executed. Columns become keys
 * energies in eV: ``U0``, ``U``, ``H``, ``G`` (at 0 K, and three at 298 K), ``HOMO``, ``LUMO``, ``gap``, ``ZPVE``
 * ``Cv_eV_K``, ``R2_A2``, ``dipole_moment_eA`` (its magnitude: the tables have no vector)
 * ``frequencies_cm``, ascending; one molecule has an imaginary one, written as a negative number
-* ``polarizability_A3`` and its tensor, six numbers: ``polarizability_xx_xy_yy_xz_yz_zz_A3``
+* ``polarizability_A3``, a third of the trace, and ``polarizability_principal_A3``, the three principal values of its tensor. The
+  tensors themselves are in another orientation than the geometries, which the tables do not state, and are left out: that of HCN,
+  which lies along y, has its long axis along z.
 * per atom: ``charges``, Mulliken's, in e
 
 ``energy``, the label of a training, is U0; another is chosen by ``energy_key``, such as ``H_eV``.
@@ -112,8 +114,9 @@ def _molecule(row: dict[str, str], tensor: dict[str, str] | None, where: str) ->
         info["frequencies_cm"] = _frequencies(_numbers(row["Harmonic_Freq_cmi"]), len(symbols))
         if tensor is None:
             raise ValueError(f"no polarizability of {row['XYZ_file']}")
-        components = [float(tensor[name]) for name in _TENSOR]
-        info["polarizability_xx_xy_yy_xz_yz_zz_A3"] = units.Bohr**3 * np.array(components)
+        info["polarizability_principal_A3"] = units.Bohr**3 * _principal_values(
+            [float(tensor[name]) for name in _TENSOR]
+        )
         if not all(np.isfinite(value).all() for value in (positions, charges, *info.values())):
             raise ValueError("a number that is not finite")
         atoms = Atoms(symbols, positions, info={"qm9": int(row["Index"]), "smiles": row["SMILES"], **info})
@@ -126,6 +129,13 @@ def _molecule(row: dict[str, str], tensor: dict[str, str] | None, where: str) ->
 def _numbers(text: str) -> np.ndarray:
     """(n,) of a list in brackets; Mathematica's ``*^`` is an exponent."""
     return np.array(text.translate(_NOT_NUMBERS).replace("*^", "e").split(","), dtype=float)
+
+
+def _principal_values(tensor: list[float]) -> np.ndarray:
+    """(3,) ascending; tensor: xx, xy, yy, xz, yz, zz."""
+    lower = np.zeros((3, 3))
+    lower[np.tril_indices(3)] = tensor
+    return np.linalg.eigvalsh(lower)
 
 
 def _frequencies(found: np.ndarray, n_atoms: int) -> np.ndarray:
