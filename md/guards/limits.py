@@ -187,11 +187,16 @@ class Guard:
     def _note_low(self, lowest: float, frame: Frame) -> None:
         depth, self.n_low = self._limits.minimum - lowest, self.n_low + 1
         self.lowest = max(self.lowest, depth)
+        doubt = (
+            "a lower isomer or a hole of the model; label it with the method that the model was trained on (mlcalc label) and "
+            "compare"
+            if self._limits.of_model
+            else "such as a lower isomer or conformer"
+        )
         self._speak(
             self._policy.energy, Exit.ENERGY, frame,
             f"the potential energy of a bead is {depth:.3f} eV below the minimum that the start relaxes to, which no vibration "
-            "reaches: the molecule has moved to another minimum, a lower isomer or a hole of the model; label it with the method "
-            "that the model was trained on (mlcalc label) and compare", "energy_guard",
+            f"reaches: the molecule has moved to another minimum, {doubt}", "energy_guard",
         )  # fmt: skip
 
     def _speak(self, mode: str, code: Exit, frame: Frame, finding: str, key: str) -> None:
