@@ -4,24 +4,63 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import Calculator
 
 from analysis.structure.molecules import isolated
 from md.dynamics.clamped import Clamped
+from md.potentials import FROM_PYTHON
+from mlcalc.calculator import NetworkCalculator
 from mlcalc.common.errors import InputError
-from mlcalc.model import Model
-from mlcalc.modes import relaxed_modes
+from mlcalc.data.engines import FAMILIES, make_calculator, set_state
+from mlcalc.model_file import find_model, load_model
+from mlcalc.modes import modes_by, relaxed_modes
 from mlcalc.vibrations import NormalModes, position_covariance
 
+_QUICK = "tblite:"
 
-def reference_modes(structure: Atoms, model: Model) -> NormalModes:
+
+def reference_modes(structure: Atoms, source: str) -> NormalModes:
     """Normal modes about the minimum near the start of a run, for one free molecule.
 
+    Args:
+        source: The model or the engine of the run.
+
     Raises:
-        InputError: No minimum; held atoms; several molecules, or images within the model's cutoff.
+        InputError: No minimum; held atoms; several molecules, or images within the model's cutoff; an engine that is not quick.
     """
     if held := int(Clamped.of(structure).mask.sum()):
         raise InputError(f"{held} of {len(structure)} atoms are held: the normal modes require a free molecule")
+    if is_engine(source):
+        return modes_by(reference_calculator(source, structure), isolated(structure, None))
+    model = load_model(find_model(source))
     return relaxed_modes(isolated(structure, model.config.cutoff), model)
+
+
+def reference_calculator(source: str, structure: Atoms) -> Calculator:
+    """The calculator of a run's model, or of its engine if that takes seconds and runs no code that a run folder names.
+
+    Raises:
+        InputError: Another engine; no such model.
+    """
+    if not is_engine(source):
+        return NetworkCalculator(load_model(find_model(source)), precision="float64")
+    if not source.startswith(_QUICK) or " + " in source:
+        raise InputError(
+            f"no harmonic reference for engine {source}: one is made for models and {_QUICK}METHOD only; see mlcalc modes --engine"
+        )
+    calculator = make_calculator(source)
+    set_state(source, calculator, structure)
+    return calculator
+
+
+def is_engine(source: str) -> bool:
+    """Whether the source of a run's forces is an engine, or a potential from Python, and no network."""
+    try:
+        find_model(source)
+    except InputError:
+        family, colon, _ = source.partition(":")
+        return bool(colon) and f"{family}:" in (FROM_PYTHON, *(f"{name}:" for name in FAMILIES))
+    return False
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The command line ``rpmd``: run · resume · check · info · converge · real-time · ipi-… · frames · estimators.
+"""The command line ``rpmd``: run · resume · check · check-forces · info · converge · real-time · ipi-… · frames · estimators.
 
 Heavy imports wait until they are needed.
 """
@@ -18,6 +18,7 @@ _RUN_EXAMPLE = """examples:
   rpmd run inputs/c20/rpmd.toml
   rpmd run inputs/c20/rpmd.toml --beads 32 --steps 20000 --output runs/p32
   rpmd run inputs/c20/rpmd.toml --set timestep_fs=0.25 --set integrator=BAOAB
+  rpmd run inputs/c20/rpmd.toml --engine tblite:GFN2-xTB --threads 4 --steps 200
 
 A run already in the output folder is resumed bit for bit; --steps extends it, --overwrite starts again from the beginning.
 
@@ -35,7 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     from md.guards.endings import describe_codes
     from md.runs.config import describe_keys
 
-    parser = argparse.ArgumentParser(prog="rpmd", description="Ring-polymer molecular dynamics on a SchNet potential.")
+    parser = argparse.ArgumentParser(
+        prog="rpmd", description="Ring-polymer molecular dynamics on a network or any engine."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     raw = argparse.RawDescriptionHelpFormatter
     run = commands.add_parser(
@@ -64,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     real_time.set_defaults(command=_real_time)
     for command in (run, converge, real_time):
         _add_run_options(command)
+    _add_check_forces(commands, raw)
     resume = commands.add_parser(
         "resume", help="resume a run",
         description="Resume a run, or all runs in a folder, from the last checkpoint; the result is bit for bit that of an "
@@ -74,6 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     resume.add_argument("run", metavar="RUN", type=Path)
     resume.add_argument("--steps", type=int, help="total time steps of production (default: those of the run's input)")
+    resume.add_argument(
+        "--engine", help="the run's engine, to be repeated if it names code (a dotted ase:NAME, or arguments)"
+    )
     resume.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments",
         help="a key that does not affect computed results: guards and limits, threads, checkpoints",
@@ -126,18 +133,46 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_run_options(command) -> None:
-    command.add_argument("input", metavar="INPUT.toml")
-    command.add_argument("--model", help="shipped model name or model file")
+    _add_input_options(command)
     command.add_argument("--steps", type=int, help="time steps of production")
     command.add_argument("--temperature", type=float, metavar="K", dest="temperature_K")
-    command.add_argument("--seed", type=int)
-    command.add_argument("--threads", type=int, help="threads of the compiled kernel (0: all)")
     command.add_argument("--output", metavar="FOLDER")
+    command.add_argument("--overwrite", action="store_true", help="replace a run that the output folder holds")
+    _add_end_options(command)
+
+
+def _add_input_options(command) -> None:
+    command.add_argument("input", metavar="INPUT.toml")
+    command.add_argument("--model", help="shipped model name or model file")
+    command.add_argument(
+        "--engine", help="instead of a model: tblite:GFN2-xTB, cp2k:INPUT_FILE, ase:NAME, 'ase:IMPORTABLE.NAME {JSON}'"
+    )
+    command.add_argument("--seed", type=int)
+    command.add_argument(
+        "--threads", type=int, help="threads of the compiled kernel, or worker processes of an engine (0: all)"
+    )
     command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="any other key"
     )
-    command.add_argument("--overwrite", action="store_true", help="replace a run that the output folder holds")
-    _add_end_options(command)
+
+
+def _add_check_forces(commands, raw) -> None:
+    command = commands.add_parser(
+        "check-forces", help="forces against finite differences of the energy",
+        description="Compare the forces of an input's model or engine with differences of its energy, for beads at and around the "
+        "start; the exit code is 1 if they disagree. Writes nothing.",
+        epilog="example:\n  rpmd check-forces inputs/c20/rpmd.toml --engine tblite:GFN2-xTB --coordinates 6", formatter_class=raw,
+    )  # fmt: skip
+    _add_input_options(command)
+    for name, kind, default, text in (
+        ("--check-beads", int, 4, "beads to check; the first is the start"),
+        ("--displacement", float, 0.05, "standard deviation of the coordinates of the other beads, Å"),
+        ("--coordinates", int, 12, "coordinates of each bead, drawn at random; four energies each"),
+        ("--step", float, 0.01, "step of the differences, Å"),
+        ("--tolerance", float, 0.01, "largest difference allowed, eV/Å, beside 0.5 %% of the bead's largest force"),
+    ):
+        command.add_argument(name, type=kind, default=default, help=f"{text} (default: {default})")
+    command.set_defaults(command=_check_forces)
 
 
 def _add_end_options(command) -> None:
@@ -185,7 +220,7 @@ def _resume(options) -> int:
 
     overrides = dict(parse_assignment(text) for text in options.assignments)
     with StopRequest(options.max_walltime) as stop:
-        ended = resume(options.run, options.steps, stop, overrides)
+        ended = resume(options.run, options.steps, stop, overrides, options.engine)
     return _finish("distances", options, *ended)
 
 
@@ -238,17 +273,33 @@ def _estimators(options) -> int:
     return 0
 
 
+def _check_forces(options) -> int:
+    from md.runs.force_check import Trial, as_text, check_forces
+
+    trial = Trial(options.check_beads, options.displacement, options.coordinates, options.step, options.tolerance)
+    found, symbols = check_forces(_settings(options), trial)
+    print(as_text(found, symbols))
+    return 0 if all(item.good for item in found) else 1
+
+
 def _simulate(options, kind: str = "run", **keys) -> tuple[int, list[Path]]:
     from md.guards.endings import StopRequest
-    from md.runs.config import read_settings
     from md.runs.start import run
+
+    settings = _settings(options, **keys)
+    with StopRequest(options.max_walltime) as stop:
+        return run(settings, stop, options.overwrite, kind)
+
+
+def _settings(options, **keys):
+    """RunSettings of an input and of the options that override it."""
+    from md.runs.config import read_settings
     from mlcalc.common.settings import parse_assignment
 
-    named = ("model", "beads", "steps", "temperature_K", "seed", "threads", "output")
+    named = ("model", "engine", "beads", "steps", "temperature_K", "seed", "threads", "output")
     overrides = keys | dict(parse_assignment(text) for text in options.assignments)
-    overrides |= {key: getattr(options, key) for key in named if getattr(options, key) is not None}
-    with StopRequest(options.max_walltime) as stop:
-        return run(read_settings(options.input, overrides), stop, options.overwrite, kind)
+    overrides |= {key: value for key in named if (value := getattr(options, key, None)) is not None}
+    return read_settings(options.input, overrides)
 
 
 def _wall_time(text: str) -> float:

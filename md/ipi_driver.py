@@ -20,7 +20,7 @@ from ipi.pes.dummy import Dummy_driver
 
 from md.ipi.guest import Guest, GuestError
 from md.potentials import find_model, load_model
-from md.runs.preparation import read_structure
+from md.runs.structures import read_structure
 from mlcalc.common.errors import say
 
 __DRIVER_NAME__ = "mlcalc"

@@ -6,16 +6,18 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
+from ase.calculators.calculator import BaseCalculator, CalculationFailed, Calculator, all_changes
 
 from mlcalc import model_file
 from mlcalc.committee import force_disagreement
 from mlcalc.common.errors import InputError
-from mlcalc.data.engines import FAMILIES
+from mlcalc.data import engines
+from mlcalc.data.engine_potential import AseForces, EnginePotential, Measured
 from mlcalc.data.relaxation import relax
+from mlcalc.data.workers import discard
 from mlcalc.geometry.bonds import BondChange, BondWatch
 from mlcalc.geometry.diversity import farthest_first, fingerprints
-from mlcalc.geometry.domain import ClosestPair, check_structure, pair_limits, set_bead_masses
+from mlcalc.geometry.domain import ClosestPair, check_structure, pair_limits, physical_limits, set_bead_masses
 from mlcalc.model import Model
 from mlcalc.potential import Potential, make_potential
 from mlcalc.readouts import available
@@ -26,38 +28,48 @@ __all__ = [
     "BondChange",
     "BondWatch",
     "ClosestPair",
+    "FROM_PYTHON",
     "Copies",
     "Dipoles",
+    "EnginePotential",
     "Harmonic",
     "Model",
     "Morse",
     "available_threads",
     "check_structure",
     "electronic_state",
+    "end_workers",
+    "engine_name",
+    "engine_potential",
     "farthest_first",
     "find_model",
     "fingerprints",
     "force_disagreement",
+    "is_repeatable",
     "load_model",
     "make_potential",
+    "own_potential",
     "Potential",
     "pair_limits",
+    "physical_limits",
     "read_model",
     "relaxed",
+    "runs_code",
     "set_bead_masses",
     "single_threaded_blas",
 ]
 
+FROM_PYTHON = "python:"  # begins the name of a potential that is handed over in Python
 _RELAXED_EV_A, _RELAXATION_STEPS = 0.02, 500
 
 
 def find_model(name: str | Path) -> Path:
     """The file of a shipped name or a path; InputError if there is none, or if the name is that of an engine."""
     family, colon, _ = str(name).partition(":")
-    if colon and family in FAMILIES and family != "schnet":
+    if colon and family in engines.FAMILIES and family != "schnet":
         raise InputError(
-            f"model {str(name)!r} is an engine, and rpmd needs a network: sample with 'mlcalc sample md STRUCTURE.xyz --engine "
-            f"{name} …' and train one on it (mlcalc train --help)"
+            f"model {str(name)!r} is an engine, and this needs a network: 'rpmd run' takes it as engine = {str(name)!r}; to train "
+            f"a network on it, sample with 'mlcalc sample md STRUCTURE.xyz --engine {name} …' (mlcalc train --help)"
         )
     return model_file.find_model(str(name).removeprefix("schnet:"))
 
@@ -86,6 +98,90 @@ def single_threaded_blas():
     return single_threaded_blas()
 
 
+def engine_potential(engine: str, atoms: Atoms, threads: int, where: str) -> EnginePotential:
+    """An engine as the potential of a structure, on ``threads`` worker processes (0: available_threads).
+
+    Raises:
+        InputError: An engine that is unknown, not installed or cannot compute the charge or multiplicity; atoms that are too close.
+    """
+    calculator = engines.make_calculator(engine)
+    engines.set_state(engine, calculator, atoms, where)
+    discard(calculator)
+    check_apart(atoms, where)
+    return EnginePotential(engine, atoms, threads or available_threads())
+
+
+def engine_name(engine: str) -> bytes:
+    """What a resumed run compares: the engine and the fingerprint of its level of theory; the name alone for one from Python."""
+    if engine.startswith(FROM_PYTHON):
+        return engine.encode()
+    return f"{engine} sha256:{engines.engine_fingerprint(engine)}".encode()
+
+
+def is_repeatable(engine: str) -> bool:
+    """Whether equal positions give equal bits, so that a run resumes bit for bit; of a potential from Python that is not known."""
+    return not engine.startswith(FROM_PYTHON) and engines.is_repeatable(engine)
+
+
+def runs_code(engine: str) -> bool:
+    """Whether an engine string names code to run: only the user may, not a file of a folder from elsewhere."""
+    return not engine.startswith(FROM_PYTHON) and engines.runs_code(engine)
+
+
+def own_potential(potential: Any, atoms: Atoms, where: str) -> Any:
+    """A potential that was handed over in Python: an ASE calculator, or a function as mlcalc.potential.Potential."""
+    if isinstance(potential, BaseCalculator):
+        check_apart(atoms, where)
+        return AseForces(atoms, potential)
+    if not callable(potential):
+        raise InputError(
+            f"potential = {potential!r}: expected an ASE calculator, or a function of positions (P, N, 3) Å that returns energies "
+            "(P,) eV and forces (P, N, 3) eV/Å"
+        )
+    return Foreign(potential, atoms)
+
+
+def check_apart(atoms: Atoms, where: str) -> None:
+    """Raise InputError if atoms are closer than physical_limits, or positions and cell are unusable."""
+    check_structure(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, np.unique(atoms.numbers), {})
+    pair = Measured.of(atoms).closest_pair(physical_limits(np.unique(atoms.numbers)))
+    if pair.distance < pair.limit:
+        raise InputError(
+            f"{where}: atoms {pair.first} and {pair.second} are {pair.distance:.3f} Å apart, less than half the sum of their "
+            "covalent radii; expected positions in Å"
+        )
+
+
+def end_workers(potential: Any) -> None:
+    """End the worker processes of a potential, if it has any; the next call starts new ones."""
+    potential = getattr(potential, "potential", potential)
+    if isinstance(potential, EnginePotential):
+        potential.close()
+
+
+class Foreign:
+    """A function from Python as a potential; it knows no distances."""
+
+    def __init__(self, function: Any, atoms: Atoms):
+        self._function, self._cell = function, atoms.cell.array.copy() if atoms.pbc.any() else None
+
+    def __call__(self, positions: np.ndarray, cell: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """As potential.Potential.__call__; InputError for arrays of another shape."""
+        cell = self._cell if cell is None else cell
+        found = self._function(positions) if cell is None else self._function(positions, cell)
+        energies, forces = (np.ascontiguousarray(array, dtype=np.float64) for array in found)
+        if energies.shape != (len(positions),) or forces.shape != positions.shape:
+            raise InputError(
+                f"the potential returned energies {energies.shape} and forces {forces.shape}: expected {(len(positions),)} and "
+                f"{positions.shape}"
+            )
+        return energies, forces
+
+    def closest_pair(self, limits: np.ndarray) -> ClosestPair:
+        """No pair: unknown."""
+        return ClosestPair(np.inf)
+
+
 class _OfPotential(Calculator):
     """ASE calculator of one bead of a potential."""
 
@@ -111,28 +207,6 @@ def relaxed(potential, atoms: Atoms) -> Atoms:
         InputError: No minimum within 500 steps, or non-finite numbers on the way.
     """
     return relax(atoms, _OfPotential(potential), _RELAXED_EV_A, _RELAXATION_STEPS)
-
-
-class AseForces:
-    """Any ASE calculator, bead by bead; a bead with a position that is NaN or infinite has NaN for its energy and forces."""
-
-    def __init__(self, atoms, calculator):
-        self.atoms = atoms.copy()
-        self.atoms.calc = calculator
-
-    def __call__(self, positions: np.ndarray, cell=None) -> tuple[np.ndarray, np.ndarray]:
-        """As potential.Potential.__call__."""
-        energies, forces = np.empty(len(positions)), np.empty(positions.shape)
-        if cell is not None:
-            self.atoms.cell = cell
-        for bead, bead_positions in enumerate(positions):
-            if not np.isfinite(bead_positions).all():  # calculators may omit pairs at NaN and return a number
-                energies[bead], forces[bead] = np.nan, np.nan
-                continue
-            self.atoms.positions = bead_positions
-            energies[bead] = self.atoms.get_potential_energy()
-            forces[bead] = self.atoms.get_forces(apply_constraint=False)
-        return energies, forces
 
 
 class Copies:

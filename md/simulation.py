@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from ase.calculators.calculator import CalculationFailed
 
 from md.dynamics.integrators import Laws, Modes, apply_segment, in_modes, make_laws
 from md.dynamics.normal_modes import to_beads, to_modes
 from md.dynamics.ring_polymer import RingPolymer
 from md.dynamics.settings import Dynamics
-from md.guards.endings import Frame
+from md.guards.endings import Exit, Frame, SimulationError
 from md.guards.limits import check_finite
 from md.observables.estimators import Sample
 from mlcalc.common.compiled import njit
@@ -103,7 +104,7 @@ def simulate(
         guard: Checks every force call: check_finite, or a limits.Guard.
 
     Raises:
-        InputError: From integrators.make_laws. SimulationError: From the guard.
+        InputError: From integrators.make_laws. SimulationError: From the guard, or for a CalculationFailed of the potential.
     """
     laws = make_laws(dynamics, len(ring_polymer.positions))
     if begin is None:
@@ -112,7 +113,7 @@ def simulate(
         modes, first, heat = _restored(ring_polymer, laws, begin), begin.step, begin.heat
     beads, segments = ring_polymer.positions, laws.evaluations
     place = ring_polymer.configuration  # arrays that change in place
-    energies, forces = potential(*place)
+    energies, forces = _evaluate(potential, first, place)
     guard(first, beads, modes, energies, forces)
     to_modes(laws.transform, forces, modes.forces)
     source = standard_normal(rng) if isinstance(rng, np.random.Generator) else rng
@@ -122,7 +123,7 @@ def simulate(
             normals = next(noise)
             for segment in range(segments):
                 heat += apply_segment(segment, modes, laws, normals, beads, forces)
-                energies, forces = potential(*place)
+                energies, forces = _evaluate(potential, step, place)
                 guard(step, beads, modes, energies, forces)
             heat += apply_segment(segments, modes, laws, normals, beads, forces)
         if step % every == 0 or step == steps:
@@ -132,6 +133,17 @@ def simulate(
                 step, step * dynamics.timestep_fs, ring_polymer, energies, forces,
                 dynamics.temperature_K, dynamics.remove_com, heat, dynamics.remove_rotation, modes=modes,
             )  # fmt: skip
+
+
+def _evaluate(potential: Potential, step: int, place: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Energies and forces of the beads at a step, whose frame is kept if the calculation fails."""
+    try:
+        return potential(*place)
+    except CalculationFailed as error:
+        positions = place[0]
+        unknown = np.full(positions.shape, np.nan)
+        frame = Frame(step, positions, unknown[:, 0, 0], unknown, place[1] if len(place) > 1 else None)
+        raise SimulationError(f"step {step}: {error}", Exit.ENGINE, frame) from error
 
 
 def _restored(ring_polymer: RingPolymer, laws: Laws, begin: Point) -> Modes:

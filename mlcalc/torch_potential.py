@@ -9,7 +9,7 @@ import torch
 from mlcalc.architectures import architecture_of
 from mlcalc.architectures.torch_blocks import Network, initialise
 from mlcalc.common.forks import renew_after_fork
-from mlcalc.geometry.domain import ClosestPair
+from mlcalc.geometry.domain import ClosestPair, closest_of
 from mlcalc.geometry.pairs import half_pairs
 from mlcalc.model import Model
 from mlcalc.priors import prior_energies
@@ -92,16 +92,7 @@ class TorchPotential:
 
     def closest_pair(self, limits: np.ndarray) -> ClosestPair:
         """See Potential."""
-        found, lowest, species = ClosestPair(self.smallest_distance()), np.inf, self.species.numpy()
-        for replica, (first, second, distance) in enumerate(self._distances):
-            allowed = limits[species[first], species[second]]
-            ratios = distance / allowed
-            if ratios.min(initial=np.inf) < lowest:
-                pair = int(ratios.argmin())
-                lowest = ratios[pair]
-                which = float(distance[pair]), float(allowed[pair]), replica, int(first[pair]), int(second[pair])
-                found = ClosestPair(found.smallest, *which)
-        return found
+        return closest_of(self._distances, self.species.numpy(), limits)
 
     def _evaluate_one(self, positions: np.ndarray, cell) -> dict[str, Any]:
         pairs = half_pairs(positions, self.network.config.cutoff, cell, self.pbc)

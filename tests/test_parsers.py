@@ -28,7 +28,7 @@ from md.files.run_status import read_status
 from md.ipi.launch import addresses, check_wrapping
 from md.ipi.protocol import Connection, Disconnected, ProtocolError
 from md.runs.config import RunSettings, read_settings
-from md.runs.preparation import as_extxyz, read_structure
+from md.runs.structures import as_extxyz, read_structure
 from mlcalc.common.errors import InputError, one_line
 from mlcalc.common.json_text import to_json
 from mlcalc.common.settings import as_toml, parse_assignment

@@ -10,14 +10,14 @@ from matplotlib.figure import Figure
 from analysis.distances.run_distances import RunDistances, analyse
 from analysis.distances.run_pairs import PairChoice, all_bonds, choose_pairs
 from analysis.figures import OKABE_ITO, STYLE, write_beside
-from analysis.harmonic import harmonic_distances, reference_modes
+from analysis.harmonic import harmonic_distances, is_engine, reference_calculator, reference_modes
 from analysis.runs.properties import Properties, read_runs
+from analysis.runs.universe import Run
+from md.files.run_status import read_status
 from md.observables.statistics import Mean, block_average
-from mlcalc.calculator import NetworkCalculator
 from mlcalc.common.errors import InputError
 from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned, with_error
-from mlcalc.model_file import load_model
 from mlcalc.modes import needed_beads
 from mlcalc.vibrations import NormalModes, heat_capacity, vibrational_energy
 
@@ -37,16 +37,17 @@ class Convergence:
     Attributes:
         beads: (n,) numbers of beads, ascending.
         found: Quantity of QUANTITIES → a Mean for each number of beads; unrecorded quantities are missing.
-        harmonic: The same in the harmonic approximation of the same model; the last entry is the quantum limit.
+        harmonic: The same in the harmonic approximation of the same model; the last entry is the quantum limit. None for an engine
+            that is not quick.
         temperature_K: Temperature of all runs.
-        needed: βħω of the stiffest vibration.
+        needed: βħω of the stiffest vibration; None likewise.
     """
 
     beads: list[int]
     found: dict[str, list[Mean]]
-    harmonic: dict[str, list[float]]
+    harmonic: dict[str, list[float]] | None
     temperature_K: float
-    needed: float
+    needed: float | None
 
 
 def converge(folders: list[Path], discard: float) -> Convergence:
@@ -65,11 +66,7 @@ def converge(folders: list[Path], discard: float) -> Convergence:
             "model at one temperature"
         )
     run = properties[0].run
-    model = load_model(run.model)
-    modes = reference_modes(run.structure, model)
-    relaxed = modes.atoms.copy()
-    relaxed.calc = NetworkCalculator(model, precision="float64")
-    minimum = relaxed.get_potential_energy()
+    modes, minimum = _reference(run)
     found = {
         "energy_eV": [_energy(item, minimum) for item in properties],
         "bond_std_A": [item.moments["bonds", "beads"].std for item in distances if ("bonds", "beads") in item.moments],
@@ -77,10 +74,30 @@ def converge(folders: list[Path], discard: float) -> Convergence:
     }
     found = {name: values for name, values in found.items() if len(values) == len(beads)}
     rotations = _ROTATIONS if run.rotates else 0.0
+    if modes is None:
+        return Convergence(beads, found, None, run.temperature_K, None)
     return Convergence(
         beads, found, _harmonic(modes, distances, beads, run.temperature_K, rotations), run.temperature_K,
         needed_beads(modes, run.temperature_K),
     )  # fmt: skip
+
+
+def _reference(run: Run) -> tuple[NormalModes | None, float]:
+    """Normal modes and energy in eV of the minimum near the start; of an engine that is not quick, the energy that the run found.
+
+    Raises:
+        InputError: No minimum.
+    """
+    try:
+        modes = reference_modes(run.structure, run.model)
+    except InputError:
+        minimum = read_status(run.folders[0]).get("minimum_eV") if is_engine(run.model) else None
+        if minimum is None:
+            raise
+        return None, float(minimum)
+    relaxed = modes.atoms.copy()
+    relaxed.calc = reference_calculator(run.model, run.structure)
+    return modes, relaxed.get_potential_energy()
 
 
 def _all_bonds(structure: Atoms) -> PairChoice:
@@ -114,6 +131,8 @@ def _harmonic(
 def verdict(result: Convergence) -> list[str]:
     """Sentences on whether the largest number of beads suffices."""
     largest = result.beads[-1]
+    if result.harmonic is None or result.needed is None:
+        return ["No harmonic reference for this engine: compare the last rows, and see mlcalc modes --engine."]
     sentences = [
         f"P = {largest} {'resolves' if largest > result.needed else 'does NOT resolve'} the stiffest vibration: "
         f"βħω = {result.needed:.1f} at {result.temperature_K:g} K."
@@ -134,8 +153,11 @@ def as_text(result: Convergence) -> str:
     for name, means in result.found.items():
         header += [QUANTITIES[name], "harmonic"]
         digits = 4 if name != "heat_capacity_kB" else 2
-        for row, mean, harmonic in zip(rows, [*means, None], result.harmonic[name], strict=True):
-            row += [with_error(mean.value, mean.error) if mean else "–", f"{harmonic:.{digits}f}"]
+        references = (
+            [f"{value:.{digits}f}" for value in result.harmonic[name]] if result.harmonic else ["–"] * len(rows)
+        )
+        for row, mean, reference in zip(rows, [*means, None], references, strict=True):
+            row += [with_error(mean.value, mean.error) if mean else "–", reference]
     return "\n".join([aligned(header, rows), "±: one standard error. harmonic: the same model with its energy quadratic about the "
                       "minimum, and a classical top if it can rotate.", *verdict(result)])  # fmt: skip
 
@@ -146,7 +168,8 @@ def as_json(result: Convergence) -> str:
         {
             "beads": result.beads, "temperature_K": result.temperature_K, "beta_hbar_omega_max": result.needed,
             "found": {name: [mean._asdict() for mean in means] for name, means in result.found.items()},
-            "harmonic": {name: result.harmonic[name] for name in result.found}, "verdict": verdict(result),
+            "harmonic": {name: result.harmonic[name] for name in result.found} if result.harmonic else None,
+            "verdict": verdict(result),
         },
         indent=1,
     )  # fmt: skip
@@ -158,9 +181,10 @@ def convergence_figure(result: Convergence) -> Figure:
         figure = Figure(figsize=(3.1 * len(result.found), 2.8), layout="constrained")
         panels = figure.subplots(1, len(result.found), squeeze=False)[0]
         for axes, (name, means) in zip(panels, result.found.items(), strict=True):
-            *harmonic, limit = result.harmonic[name]
-            axes.axhline(limit, color="0.6", lw=1, ls=":", label="harmonic, P → ∞")
-            axes.plot(result.beads, harmonic, "--", color="0.3", lw=1, label="harmonic")
+            if result.harmonic:
+                *harmonic, limit = result.harmonic[name]
+                axes.axhline(limit, color="0.6", lw=1, ls=":", label="harmonic, P → ∞")
+                axes.plot(result.beads, harmonic, "--", color="0.3", lw=1, label="harmonic")
             axes.errorbar(
                 result.beads, [mean.value for mean in means], [mean.error for mean in means], fmt="o", ms=4, capsize=2,
                 color=OKABE_ITO[0], label="ring polymer, ±1 standard error",

@@ -25,7 +25,6 @@ from analysis.runs.universe import Run, bead_universe, model_content, open_run, 
 from analysis.structure.exchange import Exchange
 from md.observables.statistics import Mean
 from mlcalc.common.errors import InputError
-from mlcalc.model_file import load_model
 from mlcalc.vibrations import NormalModes
 
 NAMES = {"bonds": "bonds", "diameters": "cage diameters"}
@@ -133,7 +132,7 @@ def _check_length(run: Run, discard: float) -> None:
 def _modes(model_name: str, structure: Atoms, required: str | None) -> tuple[NormalModes | None, str]:
     """Normal modes of a model, or None and the reason; InputError if the user gave the model."""
     try:
-        return reference_modes(structure, load_model(model_name)), ""
+        return reference_modes(structure, model_name), ""
     except InputError as error:
         if required is not None:
             raise

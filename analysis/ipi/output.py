@@ -27,8 +27,8 @@ from md.ipi.input import (
     trajectories,
 )
 from md.runs.config import RunSettings
-from md.runs.preparation import as_extxyz
 from md.runs.run_folder import FROM_IPI
+from md.runs.structures import as_extxyz
 from mlcalc.common.errors import InputError, note
 from mlcalc.common.files import write_atomically
 from mlcalc.common.json_text import to_json
@@ -79,7 +79,7 @@ def convert(
     table = _read_properties(root, prefix, timestep_fs, report)
     interval = int(frames.steps[1] - frames.steps[0]) if len(frames.steps) > 1 else max(1, chosen.stride)
     settings = RunSettings(
-        STRUCTURE, model, n_beads, temperature_K=temperature, timestep_fs=timestep_fs, steps=int(frames.steps[-1]),
+        STRUCTURE, model, beads=n_beads, temperature_K=temperature, timestep_fs=timestep_fs, steps=int(frames.steps[-1]),
         trajectory_every_steps=interval, remove_com=(system.findtext("motion/fixcom") or "true").strip().upper() == "TRUE",
     )  # fmt: skip
     status = {

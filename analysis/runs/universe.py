@@ -279,7 +279,7 @@ def _read_settings(path: Path) -> dict[str, Any]:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
         return {
             "temperature_K": float(settings["temperature_K"]),
-            "model": str(settings["model"]),
+            "model": str(settings.get("engine") or settings["model"]),
             "rotates": not settings.get("remove_rotation", False),
             "thermostat": str(settings.get("thermostat", RunSettings.thermostat)),
         }

@@ -57,7 +57,7 @@ def open_real_time(folder: str | Path) -> RealTimeRun:
     check_files(folder)
     try:
         settings = tomllib.loads((folder / INPUT).read_text(encoding="utf-8"))
-        model, thermostat = str(settings["model"]), str(settings["thermostat"])
+        model, thermostat = str(settings.get("engine") or settings["model"]), str(settings["thermostat"])
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{folder / 'input.toml'}: not the input of 'rpmd real-time' ({error})") from error
     structure = read_atoms(folder / STRUCTURE, format="extxyz")[-1]

@@ -167,7 +167,7 @@ def _harmonic_spectrum(
 def _harmonic(run: RealTimeRun) -> NormalModes | None:
     """The harmonic vibrations; None if this is not one molecule, has no minimum near the start, or its model is missing."""
     try:
-        return reference_modes(run.structure, load_model(find_model(run.model)))
+        return reference_modes(run.structure, run.model)
     except InputError:
         return None
 

@@ -23,6 +23,7 @@ class Exit(IntEnum):
     DISAGREEMENT = 9
     ENERGY = 10
     BONDS = 11
+    ENGINE = 12
     WALLTIME = 75
 
 
@@ -39,6 +40,7 @@ MEANINGS = {
     Exit.DISAGREEMENT: "the committee disagrees by more than max_disagreement_eV_A",
     Exit.ENERGY: "energy below the minimum of the start (energy_guard)",
     Exit.BONDS: "bonds differ from those of the start (bond_guard)",
+    Exit.ENGINE: "the engine failed: a calculation, or a worker process",
     Exit.WALLTIME: "--max-walltime has passed: continue with 'rpmd resume'",
 }
 

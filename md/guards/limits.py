@@ -38,6 +38,7 @@ class Limits(NamedTuple):
         temperature: Largest kinetic temperature, K.
         gyration: (N,) Å, largest radius of gyration of each atom's ring polymer.
         minimum: eV, potential energy of the minimum; beads more than the margin below it are a finding; −∞ for none.
+        of_model: Whether the distances are those that a model is trained for; else those that no atoms reach.
     """
 
     force: float
@@ -45,6 +46,7 @@ class Limits(NamedTuple):
     temperature: float
     gyration: np.ndarray
     minimum: float = -math.inf
+    of_model: bool = True
 
 
 class Policy(NamedTuple):
@@ -77,7 +79,8 @@ def limits_of(settings, atoms, shortest: np.ndarray, minimum: float | None = Non
     free = HBAR / (2.0 * np.sqrt(masses * units.kB * T))
     widest = np.full(len(masses), settings.max_gyration_A) if settings.max_gyration_A else _WIDER * free
     lowest = -math.inf if minimum is None else minimum
-    return Limits(settings.max_force_eV_A, shortest, settings.max_temperature_K or hottest, widest, lowest)
+    hottest = settings.max_temperature_K or hottest
+    return Limits(settings.max_force_eV_A, shortest, hottest, widest, lowest, not settings.engine)
 
 
 def degrees_of_freedom(n_atoms: int, settings) -> int:
@@ -170,21 +173,30 @@ class Guard:
     def _note_close(self, pair: ClosestPair, frame: Frame) -> None:
         self.n_close += 1
         first, second = (self._symbols[atom] for atom in (pair.first, pair.second))
+        limit = (
+            f"this model can be trusted (from {pair.limit:.3f} Å for these elements); train it on such structures"
+            if self._limits.of_model
+            else f"half the sum of their covalent radii, {pair.limit:.3f} Å: too large a timestep_fs, or a hole of the potential"
+        )
         self._speak(
             self._policy.domain, Exit.DISTANCE, frame,
             f"atoms {pair.first} ({first}) and {pair.second} ({second}) of bead {pair.replica // self._copies} are "
-            f"{pair.distance:.3f} Å apart, closer than this model can be trusted (from {pair.limit:.3f} Å for these elements); "
-            "train it on such structures", "domain_guard",
+            f"{pair.distance:.3f} Å apart, closer than {limit}", "domain_guard",
         )  # fmt: skip
 
     def _note_low(self, lowest: float, frame: Frame) -> None:
         depth, self.n_low = self._limits.minimum - lowest, self.n_low + 1
         self.lowest = max(self.lowest, depth)
+        doubt = (
+            "a lower isomer or a hole of the model; label it with the method that the model was trained on (mlcalc label) and "
+            "compare"
+            if self._limits.of_model
+            else "such as a lower isomer or conformer"
+        )
         self._speak(
             self._policy.energy, Exit.ENERGY, frame,
             f"the potential energy of a bead is {depth:.3f} eV below the minimum that the start relaxes to, which no vibration "
-            "reaches: the molecule has moved to another minimum, a lower isomer or a hole of the model; label it with the method "
-            "that the model was trained on (mlcalc label) and compare", "energy_guard",
+            f"reaches: the molecule has moved to another minimum, {doubt}", "energy_guard",
         )  # fmt: skip
 
     def _speak(self, mode: str, code: Exit, frame: Frame, finding: str, key: str) -> None:

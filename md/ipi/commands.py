@@ -77,7 +77,7 @@ def _ipi_client(options) -> int:
     from md.ipi.client import Address, run_client
     from md.ipi.guest import Guest
     from md.potentials import find_model, load_model, single_threaded_blas
-    from md.runs.preparation import read_structure
+    from md.runs.structures import read_structure
     from mlcalc.common.settings import check_range
 
     check_range("--port", options.port, 1, 65535)
@@ -121,7 +121,7 @@ def _check_seconds(name: str, value: float) -> None:
 def _ipi_launch(options) -> int:
     from md.ipi.launch import Launch, addresses, check_wrapping
     from md.potentials import available_threads, find_model
-    from md.runs.preparation import read_structure
+    from md.runs.structures import read_structure
     from mlcalc.common.settings import check_range
 
     check_range("--clients", options.clients, 1, 1024)

@@ -10,6 +10,7 @@ from mlcalc.common.settings import build_settings, check_choice, check_range, re
 
 INTEGRATOR_NAMES = ("OBABO", "BAOAB", "BCOCB")
 THERMOSTAT_NAMES = ("PILE-L", "PILE-G", "T-RPMD", "centroid", "GLE", "none")
+DEFAULT_MODEL = "c20"
 NOT_CANONICAL = ("T-RPMD", "none")
 
 
@@ -19,7 +20,10 @@ class RunSettings:
 
     Attributes:
         structure: Start geometry (any format ASE reads), relative to the TOML; Å.
-        model: Shipped model name or path of a model file, relative to the TOML, or to the current folder if there is none.
+        model: Shipped model name or path of a model file, relative to the TOML, or to the current folder if there is none; c20 if
+            neither it nor an engine is given.
+        engine: In place of a model, an engine such as tblite:GFN2-xTB (mlcalc/data/engines.py; its files are relative to the
+            current folder), or python:NAME for a potential that Python hands over (md/runs/start.py).
         beads: Number of replicas P, or a list: each P then gets its own sub-folder.
         output: Folder to write, relative to the current folder.
         temperature_K, timestep_fs: T and Δt.
@@ -29,11 +33,13 @@ class RunSettings:
         centroid_time_fs: Relaxation time τ₀ of the centroid's momenta.
         friction_scale: λ; internal modes feel the friction 2λω_k (T-RPMD: λω_k).
         gle_file: Matrices of the thermostat GLE, raw format of gle4md.org (md/dynamics/gle.py), relative to the TOML.
+        momenta: Of the start. thermal: drawn at the temperature; structure: centroids have the momenta of the structure, internal
+            modes are thermal.
         remove_com: Hold the centre of mass at rest; false where a constraint of the structure (FixAtoms) holds atoms.
         remove_rotation: Hold the angular momentum of a molecule at zero.
         precision: Arithmetic of the network, float32 or float64; positions and momenta are float64 always.
         backend: numba (compiled kernel) or torch.
-        threads: Threads of the numba backend; 0 takes all.
+        threads: Threads of the numba backend, or worker processes of the engine; 0 takes all.
         heat_capacity: Record the heat capacity: two more evaluations of the network at every record.
         pressure: Record the pressure of a structure that is periodic in all three directions: one more evaluation at every record.
         per_atom: Record kinetic energy, radius of gyration and isotope derivative of every atom with every frame.
@@ -55,7 +61,8 @@ class RunSettings:
     """
 
     structure: str
-    model: str = "c20"
+    model: str = ""
+    engine: str = ""
     beads: int | tuple[int, ...] = 1
     output: str = "run"
     temperature_K: float = 300.0
@@ -68,6 +75,7 @@ class RunSettings:
     centroid_time_fs: float = 100.0
     friction_scale: float = 1.0
     gle_file: str = ""
+    momenta: str = "thermal"
     remove_com: bool = True
     remove_rotation: bool = False
     precision: str = "float32"
@@ -93,6 +101,7 @@ class RunSettings:
     dipoles: bool = False
 
     def __post_init__(self):
+        self._choose_potential()
         for n_beads in self.bead_counts:
             check_range("beads", n_beads, 1, 1024)
         if not self.bead_counts or len(set(self.bead_counts)) < len(self.bead_counts):
@@ -109,6 +118,7 @@ class RunSettings:
             check_range(name, getattr(self, name), 1)
         check_choice("integrator", self.integrator, INTEGRATOR_NAMES)
         check_choice("thermostat", self.thermostat, THERMOSTAT_NAMES)
+        check_choice("momenta", self.momenta, ("thermal", "structure"))
         check_choice("precision", self.precision, ("float32", "float64"))
         check_choice("backend", self.backend, ("numba", "torch"))
         check_choice("domain_guard", self.domain_guard, ("stop", "warn", "record"))
@@ -127,6 +137,19 @@ class RunSettings:
                 f"heat_capacity with thermostat = {self.thermostat!r}: its fluctuations are not those of the canonical ensemble; "
                 f"expected one of {', '.join(name for name in THERMOSTAT_NAMES if name not in NOT_CANONICAL)}"
             )
+
+    def _choose_potential(self) -> None:
+        """Exactly one of model and engine; what an engine does not give is refused."""
+        if not self.engine:
+            object.__setattr__(self, "model", self.model or DEFAULT_MODEL)
+            return
+        if self.model:
+            raise InputError(f"model = {self.model!r} and engine = {self.engine!r}: expected one of them")
+        for key, lacking in (("pressure", "virials"), ("dipoles", "dipoles")):
+            if getattr(self, key):
+                raise InputError(
+                    f"{key} = true with engine = {self.engine!r}: no {lacking} are taken from engines; leave it out"
+                )
 
     @property
     def bead_counts(self) -> tuple[int, ...]:
@@ -148,13 +171,16 @@ def read_settings(path: str | Path, overrides: dict[str, Any]) -> RunSettings:
     """Settings from a TOML file and overrides of its keys.
 
     Raises:
-        InputError: Missing or malformed file, unknown key (the message names the nearest), value out of range.
+        InputError: Missing or malformed file, unknown key (the message names the nearest), value out of range, model and engine.
     """
     path = Path(path)
     values = read_toml(path) | overrides
     for key in ("structure", "gle_file"):
         if key not in overrides and isinstance(values.get(key), str) and values[key]:
             values[key] = str(path.parent / values[key])
+    for one, other in (("model", "engine"), ("engine", "model")):
+        if overrides.get(one) and other not in overrides:  # the command line names another potential than the file
+            values.pop(other, None)
     if "model" not in overrides and "model" in values:
         values["model"] = _beside(path, values["model"])
     if "committee" not in overrides and isinstance(values.get("committee"), list):
@@ -171,4 +197,5 @@ def _beside(path: Path, model: Any) -> Any:
 
 def describe_keys() -> str:
     """One line per key with its default, for ``--help``."""
-    return "\n".join(f"  {f.name} = {toml_value(f.default)}" for f in fields(RunSettings) if f.name != "structure")
+    known = {f.name: f.default for f in fields(RunSettings) if f.name != "structure"} | {"model": DEFAULT_MODEL}
+    return "\n".join(f"  {name} = {toml_value(default)}" for name, default in known.items())

@@ -9,12 +9,13 @@ from ase import Atoms
 
 from md.dynamics.clamped import Clamped
 from md.dynamics.ring_polymer import configuration
-from md.files.layout import INPUT, MODEL, STRUCTURE, TRAJECTORY
+from md.files.layout import ENGINE, INPUT, MODEL, STRUCTURE, TRAJECTORY
 from md.files.trajectory import read_cells, read_frames
 from md.potentials import electronic_state, farthest_first, fingerprints, force_disagreement, load_model
 from md.runs.config import RunSettings, read_settings
-from md.runs.preparation import potentials_of, read_start, read_structure
+from md.runs.preparation import potentials_of
 from md.runs.run_folder import FROM_IPI, check_files, is_run_folder, kind_of, own_settings
+from md.runs.structures import read_start, read_structure
 from mlcalc.common.errors import InputError
 
 _MOST_UNCERTAIN = 100  # default number of beads on which a committee disagrees
@@ -53,7 +54,7 @@ def bead_structures(folder: Path, choice: Choice) -> tuple[list, str]:
         InputError: Not a run folder, a number out of range, or no beads left.
     """
     if not is_run_folder(folder):
-        raise InputError(f"{folder} is not a run folder of 'rpmd run' (no {INPUT}, {STRUCTURE} or {MODEL})")
+        raise InputError(f"{folder} is not a run folder of 'rpmd run' (no {INPUT}, {STRUCTURE} or {MODEL} or {ENGINE})")
     check_files(folder)
     if choice.most is not None and choice.most < 1:
         raise InputError(f"--most {choice.most}: expected at least 1")
@@ -91,6 +92,10 @@ def _disagreement(folder: Path, positions: np.ndarray, cells: np.ndarray) -> np.
     settings = None if kind_of(folder) == FROM_IPI else own_settings(folder)
     if settings is None or not settings.committee:
         raise InputError(f"{folder}: no disagreement recorded; run it with a committee")
+    if settings.engine:
+        raise InputError(
+            f"{folder}: --disagreement of a run with engine = {settings.engine!r}: it keeps no forces; choose frames without it"
+        )
     models = [load_model(name) for name in (settings.model, *settings.committee)]
     atoms = read_start(folder / STRUCTURE, models[0], quiet=True)
     potentials = potentials_of(settings, atoms, models)
@@ -132,7 +137,7 @@ def _thinned(
 def _facts(folder: Path, settings: RunSettings) -> dict:
     n_beads = settings.bead_counts[0]
     return {
-        "sampling": f"ring-polymer MD, model {Path(settings.model).stem}",
+        "sampling": f"ring-polymer MD, {settings.engine or f'model {Path(settings.model).stem}'}",
         "temperature_K": settings.temperature_K,
         "beads": n_beads,
         "trajectory": f"{folder.name}-T{settings.temperature_K:g}-P{n_beads}-seed{settings.seed}",

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from md.runs.config import RunSettings
 
 RUN, REAL_TIME = "run", "real-time"
-FILES = {"output", "structure", "model", "committee", "gle_file"}
+FILES = {"output", "structure", "model", "engine", "committee", "gle_file"}
 # Keys that do not affect the computed numbers: a run may be resumed with other values.
 FREE = FILES | {
     "threads", "checkpoint_every_steps", "domain_guard", "energy_guard", "bond_guard", "max_force_eV_A",
@@ -15,18 +15,20 @@ FREE = FILES | {
     "max_disagreement_eV_A", "steps", "trajectories",
 }  # fmt: skip
 # Keys that came later than runs that may be resumed: at these values they change nothing, and are left out.
-_LATER = {"dipoles": False}
+_LATER = {"dipoles": False, "momenta": "thermal"}
 
 
 def digests_of(contents: Mapping[str, bytes]) -> dict[str, str]:
-    """SHA-256 of files, by settings key."""
-    return {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+    """SHA-256 of files, by settings key; an engine by its name, which holds the hash of its files."""
+    return {
+        name: data.decode() if name == "engine" else hashlib.sha256(data).hexdigest() for name, data in contents.items()
+    }
 
 
 def identity(settings: RunSettings, kind: str, digests: Mapping[str, str]) -> dict:
     """Settings of one run and hashes of its files, JSON-able; trajectories in real time have a fixed number of steps."""
     free = FREE - {"steps"} if kind == REAL_TIME else FREE
-    settings_now = {key: value for key, value in asdict(settings).items() if _LATER.get(key) is not value}
+    settings_now = {key: value for key, value in asdict(settings).items() if key not in _LATER or value != _LATER[key]}
     facts = {key: value for key, value in settings_now.items() if key not in free}
     return facts | {"command": kind} | dict(digests)
 

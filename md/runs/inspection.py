@@ -24,8 +24,9 @@ from md.files.velocities import facts_of
 from md.runs.config import RunSettings, read_settings
 from md.runs.continuation import check_checkpoint, wrong_time
 from md.runs.identity import REAL_TIME, differences, digests_of, identity
-from md.runs.preparation import read_inputs, read_structure
+from md.runs.preparation import read_inputs
 from md.runs.run_folder import FROM_IPI, check_files, kind_of, own_settings  # fmt: skip
+from md.runs.structures import read_structure
 from mlcalc.common.errors import InputError, one_line
 
 _ROWS_AT_ONCE = 1 << 24  # bytes of a dataset
@@ -141,7 +142,9 @@ def _structure(folder: Path) -> tuple[Atoms, str]:
 def _physics(settings: RunSettings, kind: str) -> tuple[dict, str]:
     inputs = read_inputs(settings, quiet=True)
     found = identity(settings, kind, digests_of(inputs.contents))
-    return found, f"model of {len(inputs.models[0].config.elements)} elements, undamaged"
+    if inputs.model is None:
+        return found, f"engine {settings.engine}"
+    return found, f"model of {len(inputs.model.config.elements)} elements, undamaged"
 
 
 def _checkpoint(folder: Path) -> tuple[Checkpoint | None, str]:

@@ -15,9 +15,9 @@ from md.observables.averages import Ensemble, means
 from md.observables.statistics import Mean
 from md.runs.config import read_settings
 from md.runs.inspection import is_being_written
-from md.runs.preparation import read_structure
 from md.runs.progress import property_rows
 from md.runs.run_folder import FROM_IPI, check_files, kind_of, own_settings
+from md.runs.structures import read_structure
 from md.runs.verdict import as_line, verdict
 from mlcalc.common.errors import InputError
 from mlcalc.common.tables import aligned
@@ -43,7 +43,7 @@ def overview(folder: Path) -> dict[str, Any]:
         "formula": atoms.get_chemical_formula(), "atoms": len(atoms), "held": int(Clamped.of(atoms).mask.sum()),
         "cell_A": atoms.cell.lengths().round(4).tolist() if atoms.pbc.any() else None,
         "masses_u": _masses(atoms), "precision": settings.precision,
-        "model": status.get("model"), "model_sha256": status.get("model_sha256"),
+        "model": status.get("model"), "model_sha256": status.get("model_sha256"), "engine": status.get("engine"),
         "beads": settings.beads, "temperature_K": settings.temperature_K, "timestep_fs": settings.timestep_fs,
         "integrator": settings.integrator, "thermostat": settings.thermostat, "seed": settings.seed,
         "step": max(0, status.get("step", 0)), "steps": settings.steps, "ns_per_day": status.get("ns_per_day"),
@@ -136,6 +136,14 @@ def _system(found: dict[str, Any]) -> str:
     return system
 
 
+def _source(found: dict[str, Any]) -> list[str]:
+    """The row of what the forces come from."""
+    if found["engine"]:
+        name, _, digest = found["engine"].partition(" sha256:")
+        return ["engine", f"{name} ({digest[:12]})" if digest else name]
+    return ["model", f"{found['model']} ({(found['model_sha256'] or 'unknown')[:12]}), {found['precision']}"]
+
+
 def _beads(found: dict[str, Any]) -> str:
     return f"P = {found['beads']}" + (" (classical)" if found["beads"] == 1 else "")
 
@@ -147,7 +155,7 @@ def _rows(found: dict[str, Any]) -> list[list[str]]:
         ["done", f"step {found['step']} of {found['steps']}, {time_ps:g} ps"],
         ["system", _system(found)],
         _masses_row(found),
-        ["model", f"{found['model']} ({(found['model_sha256'] or 'unknown')[:12]}), {found['precision']}"],
+        _source(found),
         ["beads", _beads(found)],
         [
             "motion",

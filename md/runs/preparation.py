@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from io import StringIO
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms, units
+from ase.calculators.calculator import CalculationFailed
 
-from md.dynamics.clamped import Clamped, ClampedPotential, constraint_of
+from md.dynamics.clamped import Clamped, ClampedPotential
 from md.dynamics.gle import gle_from, read_gle_file
 from md.dynamics.integrators import SPLITTINGS
 from md.dynamics.ring_polymer import HBAR
@@ -17,23 +16,29 @@ from md.dynamics.stability import stability_limit, stiffest_frequency
 from md.guards.bonds import watches_bonds
 from md.guards.limits import degrees_of_freedom
 from md.potentials import (
+    FROM_PYTHON,
     Dipoles,
     Model,
     Potential,
-    electronic_state,
+    end_workers,
+    engine_name,
+    engine_potential,
+    is_repeatable,
     make_potential,
+    own_potential,
     pair_limits,
+    physical_limits,
     read_model,
     relaxed,
-    set_bead_masses,
 )
 from md.runs.config import RunSettings
 from md.runs.identity import REAL_TIME, RUN, digests_of, identity
+from md.runs.structures import as_extxyz, read_start
 from md.simulation import Dynamics
 from mlcalc.common.errors import InputError, note
-from mlcalc.structures.structure_files import read_last
 
 _MANY_ATOMS = 5000  # above, preparation takes more than a few seconds
+_AT_REST = 1e-6  # of the largest momentum: rounding of a file
 _MOST_RELAXED = 200  # most atoms of a start that is relaxed for the energy guard: tens of evaluations, seconds at most
 
 
@@ -41,12 +46,15 @@ class Inputs(NamedTuple):
     """The files of a run, each read once.
 
     Attributes:
-        models: The model, then the committee.
+        model: The model; None for a run with an engine.
+        committee: Models of the committee.
         atoms: The start, as stored in a run folder.
-        contents: Bytes by key of the settings: ``model``, ``gle_file``, ``committee[k]``, and the start as text, ``structure``.
+        contents: Bytes by key of the settings: ``model`` or ``engine``, ``gle_file``, ``committee[k]``, and the start as text,
+            ``structure``.
     """
 
-    models: list[Model]
+    model: Model | None
+    committee: list[Model]
     atoms: Atoms
     contents: dict[str, bytes]
 
@@ -59,8 +67,9 @@ class Prepared(NamedTuple):
         moving: The moving atoms: all others.
         contents: Contents of the files of the run, see Inputs.
         identity: The entries that must match to resume a run, for every number of beads (identity.py).
-        potential: The model's potential of the moving atoms.
-        shortest: (E, E) Å, the smallest distances at which the model is valid, by pair of its elements.
+        potential: The potential of the moving atoms.
+        shortest: (E, E) Å, the smallest distances at which the model is valid, by pair of its elements; with an engine those that
+            no atoms reach (domain.physical_limits).
         dynamics: Dynamics for every number of beads.
         committee: Potentials of the committee's models.
         minimum: eV, potential energy of the relaxed start; None if the energy guard has none.
@@ -85,22 +94,45 @@ class Prepared(NamedTuple):
         """Indices of the moving atoms in ``atoms``; None if all move."""
         return Clamped.of(self.atoms).moving if len(self.moving) < len(self.atoms) else None
 
+    def rest(self) -> None:
+        """End worker processes until the next evaluation."""
+        end_workers(self.potential)
 
-def prepare(settings: RunSettings, kind: str = RUN) -> Prepared:
+
+def prepare(settings: RunSettings, kind: str = RUN, potential: Any = None) -> Prepared:
     """Structure, models, potentials, dynamics and identities of the runs of an input.
 
     Args:
         kind: identity.RUN or identity.REAL_TIME.
+        potential: A potential from Python, see potentials.own_potential; its settings have an engine ``python:NAME``.
 
     Raises:
         InputError: A missing or unsuitable file; an unstable time step; a key that does not fit the structure.
     """
-    models, atoms, contents = read_inputs(settings)
-    model, moving = models[0], atoms[Clamped.of(atoms).moving]
+    model, members, atoms, contents = read_inputs(settings)
+    moving = atoms[Clamped.of(atoms).moving]
     _check_keys(settings, atoms, moving, kind)
     if len(atoms) > _MANY_ATOMS:
         note(f"preparing {len(atoms)} atoms: neighbours, compiled code, stiffest vibration")
-    potential, *committee = potentials_of(settings, atoms, models)
+    potential = driving_potential(settings, atoms, model, potential)
+    if settings.engine and not is_repeatable(settings.engine):
+        note(
+            f"engine {settings.engine}: the same positions may not give the same bits after other calculations: a resumed run then "
+            "differs from an uninterrupted one, at first by rounding"
+        )
+    committee = potentials_of(settings, atoms, members)
+    try:
+        return _prepared(settings, kind, Inputs(model, members, atoms, contents), moving, potential, committee)
+    except CalculationFailed as error:
+        raise InputError(f"{settings.structure}: {error}") from error
+
+
+def _prepared(
+    settings: RunSettings, kind: str, inputs: Inputs, moving: Atoms, potential: Potential, committee: list[Potential]
+) -> Prepared:
+    """The inputs of a simulation from what read them and from potentials of the moving atoms; evaluates the potential."""
+    model, _, atoms, contents = inputs
+    domain = model.domain if model else {}
     energies, forces = potential(moving.positions[None])
     if not (np.isfinite(energies).all() and np.isfinite(forces).all()):
         raise InputError(f"{settings.structure}: the model gives non-finite energy or forces for this structure")
@@ -108,12 +140,12 @@ def prepare(settings: RunSettings, kind: str = RUN) -> Prepared:
     stiffest = stiffest_frequency(potential, moving.positions, moving.get_masses())
     for n_beads, laws in dynamics.items():
         check_stable(laws, n_beads, stiffest)
-    shortest = pair_limits(model.domain, model.config.elements)
-    minimum = _minimum(settings, atoms, model, potential) if len(moving) == len(atoms) else None
+    shortest = pair_limits(domain, model.config.elements) if model else physical_limits(np.unique(atoms.numbers))
+    minimum = _minimum(settings, atoms, domain, potential) if len(moving) == len(atoms) else None
     digests = digests_of(contents)
     identities = {n_beads: identity(settings.for_beads(n_beads), kind, digests) for n_beads in settings.bead_counts}
-    bonds = watches_bonds(settings.bond_guard, atoms, model.domain)
-    dipoles = Dipoles(model, atoms, settings.precision) if settings.dipoles else None
+    bonds = watches_bonds(settings.bond_guard, atoms, domain)
+    dipoles = Dipoles(model, atoms, settings.precision) if settings.dipoles and model else None
     return Prepared(
         atoms, moving, contents, identities, potential, shortest, dynamics, tuple(committee), minimum, bonds, dipoles
     )
@@ -125,16 +157,20 @@ def read_inputs(settings: RunSettings, quiet: bool = False) -> Inputs:
     Raises:
         InputError: A file is missing or malformed.
     """
-    model, content = read_model(settings.model)
-    models, contents = [model], {"model": content}
+    model, contents = None, {}
+    if settings.engine:
+        contents["engine"] = engine_name(settings.engine)
+    else:
+        model, contents["model"] = read_model(settings.model)
     if settings.gle_file:
         contents["gle_file"] = read_gle_file(settings.gle_file)
+    committee = []
     for k, name in enumerate(settings.committee):
         member, contents[f"committee[{k}]"] = read_model(name)
-        models.append(member)
-    atoms = read_start(settings.structure, model, quiet)
+        committee.append(member)
+    atoms = read_start(settings.structure, model, quiet, settings.momenta)
     contents["structure"] = as_extxyz(atoms).encode()
-    return Inputs(models, atoms, contents)
+    return Inputs(model, committee, atoms, contents)
 
 
 def identity_of(settings: RunSettings, kind: str) -> dict:
@@ -145,16 +181,41 @@ def identity_of(settings: RunSettings, kind: str) -> dict:
 def potentials_of(settings: RunSettings, atoms: Atoms, models: list[Model]) -> list:
     """Potentials of the moving atoms for RunSettings, one per model."""
     serve = settings.precision, settings.backend, settings.threads or None
-    found = [make_potential(model, atoms, *serve) for model in models]
+    return [_of_moving(make_potential(model, atoms, *serve), atoms) for model in models]
+
+
+def driving_potential(settings: RunSettings, atoms: Atoms, model: Model | None, own: Any) -> Potential:
+    """The potential that moves the atoms: of the model, of the engine, or one from Python.
+
+    Raises:
+        InputError: The structure does not fit it; an engine that cannot be used; one from Python without its name or the reverse.
+    """
+    python = settings.engine.startswith(FROM_PYTHON)
+    if python != (own is not None):
+        raise InputError(
+            f"engine = {settings.engine!r}: it comes from Python: md.runs.start.run(settings, potential=…)" if python
+            else f"potential = … with engine = {settings.engine!r}: expected settings with engine = 'python:NAME', a name that "
+            "tells this potential from others where a run is resumed"
+        )  # fmt: skip
+    if model is not None:
+        return potentials_of(settings, atoms, [model])[0]
+    if settings.engine == FROM_PYTHON:
+        raise InputError(f"engine = {settings.engine!r}: expected python:NAME")
+    if python:
+        return _of_moving(own_potential(own, atoms, settings.structure), atoms)
+    return _of_moving(engine_potential(settings.engine, atoms, settings.threads, settings.structure), atoms)
+
+
+def _of_moving(potential: Any, atoms: Atoms) -> Any:
     clamped = Clamped.of(atoms)
-    return [ClampedPotential(potential, clamped) for potential in found] if clamped.mask.any() else found
+    return ClampedPotential(potential, clamped) if clamped.mask.any() else potential
 
 
-def _minimum(settings: RunSettings, atoms: Atoms, model: Model, potential: Potential) -> float | None:
+def _minimum(settings: RunSettings, atoms: Atoms, domain: dict, potential: Potential) -> float | None:
     """Energy of the minimum near the start of a small molecule, eV; None, with a note, if there is none."""
     if settings.energy_guard == "off" or atoms.pbc.any() or not 2 <= len(atoms) <= _MOST_RELAXED:
         return None
-    if "bead_masses_u" in model.domain:
+    if "bead_masses_u" in domain:
         return None
     try:
         return float(relaxed(potential, atoms).get_potential_energy())
@@ -171,6 +232,8 @@ def _check_keys(settings: RunSettings, atoms: Atoms, moving: Atoms, kind: str) -
     if settings.dipoles and (kind != REAL_TIME or held):
         why = f"{held} atoms are held" if held else "'rpmd real-time' records them"
         raise InputError(f"dipoles = true: {why}; leave it out")
+    if settings.momenta == "structure":
+        _check_momenta(settings, atoms, kind)
     if settings.remove_rotation and any(pbc):
         raise InputError(
             "remove_rotation = true with a periodic structure: only a molecule can rotate; set remove_rotation = false"
@@ -201,6 +264,17 @@ def _check_keys(settings: RunSettings, atoms: Atoms, moving: Atoms, kind: str) -
         )
 
 
+def _check_momenta(settings: RunSettings, atoms: Atoms, kind: str) -> None:
+    """Refuse start momenta where none are used, and say which part of them is lost."""
+    if kind == REAL_TIME:
+        raise InputError("momenta = \"structure\": trajectories of 'rpmd real-time' start thermalised; leave it out")
+    momenta = atoms.get_momenta()
+    if settings.remove_com and np.abs(momenta.sum(axis=0)).max() > _AT_REST * max(np.abs(momenta).max(), 1e-12):
+        note(f"{settings.structure}: the momentum of the centre of mass is not used (remove_com = true)")
+    if settings.remove_rotation:
+        note(f"{settings.structure}: the angular momentum, if any, is not used (remove_rotation = true)")
+
+
 def dynamics_of(settings: RunSettings, n_beads: int, contents: Mapping[str, bytes]) -> Dynamics:
     """The Dynamics of RunSettings for P beads, with the thermostat's matrices among ``contents``."""
     gle = None
@@ -224,46 +298,3 @@ def check_stable(dynamics: Dynamics, n_beads: int, stiffest: float) -> None:
         f"stable up to {limit:.3g} (stiffest vibration of the start {HBAR * stiffest / units.invcm:.0f} cm⁻¹)"
         + (f"; {' or '.join(fitting)} would be stable" if fitting else "")
     )
-
-
-def read_start(structure: str | Path, model: Model, quiet: bool = False) -> Atoms:
-    """The start of a run with a model: read_structure, with the masses of the model's beads if the file has none."""
-    atoms = _read_bare(structure, quiet)
-    set_bead_masses(atoms, model.domain, quiet)
-    return _rounded(atoms)
-
-
-def read_structure(path: str | Path, quiet: bool = False) -> Atoms:
-    """A structure in any format that ASE reads, as stored in a run folder.
-
-    Keeps elements, positions, masses, cell, held atoms, charge and multiplicity; of several structures the last, with a note unless
-    ``quiet``.
-
-    Raises:
-        InputError: The file is missing or malformed, contradicts itself, or has a constraint other than FixAtoms.
-    """
-    return _rounded(_read_bare(path, quiet))
-
-
-def _read_bare(path: str | Path, quiet: bool) -> Atoms:
-    found = read_last(path, quiet)
-    return Atoms(
-        found.numbers, found.positions, masses=found.arrays.get("masses"), cell=found.cell, pbc=found.pbc,
-        constraint=constraint_of(found, path), info=electronic_state(found, str(path)).info,
-    )  # fmt: skip
-
-
-def _rounded(atoms: Atoms) -> Atoms:
-    """The structure as read from its own text."""
-    from ase.io import iread
-
-    return next(iread(StringIO(as_extxyz(atoms)), format="extxyz")) if len(atoms) else atoms
-
-
-def as_extxyz(atoms: Atoms) -> str:
-    """Text of a structure, as stored in run folders; read_structure reproduces it unchanged."""
-    from ase.io import write
-
-    text = StringIO()
-    write(text, atoms, format="extxyz")
-    return text.getvalue()

@@ -6,6 +6,7 @@ file               content
 input.toml         the settings as used, overrides included
 structure.xyz      the start geometry
 model.safetensors  the model as used, so that the folder is self-contained; likewise committee-K.safetensors
+engine.txt         in its place for a run with an engine: its name, and the hash of its files
 gle.txt            the thermostat's matrices, if it has any
 trajectory.h5      all beads, see md/files/trajectory.py
 properties.csv     estimators against time, one header, complete lines only (older ones begin with a comment, #): means over
@@ -37,6 +38,7 @@ from md.dynamics.clamped import Clamped
 from md.files.checkpoint import NEWEST, NEXT, PREVIOUS
 from md.files.layout import (
     BREACH,
+    ENGINE,
     GLE,
     INPUT,
     LOCK,
@@ -65,7 +67,7 @@ from mlcalc.common.settings import as_toml, build_settings, read_toml
 
 FROM_IPI = "from-ipi"  # kind of a folder that 'analysis from-ipi' made from i-PI's output: no model, nothing to resume
 _FILES = {
-    INPUT, STRUCTURE, MODEL, GLE, TRAJECTORY, PROPERTIES, VELOCITIES, STATUS, LOG, BREACH, NEWEST, PREVIOUS, NEXT
+    INPUT, STRUCTURE, MODEL, ENGINE, GLE, TRAJECTORY, PROPERTIES, VELOCITIES, STATUS, LOG, BREACH, NEWEST, PREVIOUS, NEXT
 }  # fmt: skip
 _LARGEST = {INPUT: 1 << 20, STATUS: LARGEST_STATUS, GLE: 1 << 26, PROPERTIES: 1 << 32}  # bytes
 _COMMITTEE = "committee-*.safetensors"
@@ -92,7 +94,7 @@ def is_run_folder(folder: Path) -> bool:
     """Whether a run has begun in a folder (may be overwritten), or one of i-PI was converted into it (must not be)."""
     if not all(os.path.isfile(folder / name) for name in (INPUT, STRUCTURE)):
         return False
-    return os.path.isfile(folder / MODEL) or kind_of(folder) == FROM_IPI
+    return any(os.path.isfile(folder / name) for name in (MODEL, ENGINE)) or kind_of(folder) == FROM_IPI
 
 
 def committee_of(folder: Path) -> list[Path]:
@@ -147,7 +149,7 @@ class RunFolder:
             kind: identity.RUN or identity.REAL_TIME.
         """
         copies = replace(self._settings, structure=STRUCTURE, gle_file=GLE if self._settings.gle_file else "")
-        names = {"structure": STRUCTURE, "model": MODEL, "gle_file": GLE}
+        names = {"structure": STRUCTURE, "model": MODEL, "engine": ENGINE, "gle_file": GLE}
         for k in range(len(self._settings.committee)):
             names[f"committee[{k}]"] = _COMMITTEE.replace("*", f"{k:03d}")
         for name in [INPUT, *_FILES, *(path.name for path in committee_of(self.folder))]:
@@ -297,5 +299,7 @@ def own_settings(folder: Path, overrides: dict[str, Any] | None = None) -> RunSe
             raise InputError(
                 f"{folder / INPUT}: {key} = {str(value)[:80]!r}: expected {allowed[-1]!r}, the copy beside it"
             )
-    own = {"model": str(folder / MODEL), "committee": [str(path) for path in committee_of(folder)]}
+    own: dict[str, Any] = {"committee": [str(path) for path in committee_of(folder)]}
+    if not read_toml(folder / INPUT).get("engine"):
+        own["model"] = str(folder / MODEL)
     return read_settings(folder / INPUT, own | (overrides or {}))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import CalculationFailed
 
 from md.dynamics.clamped import Clamped
 from md.dynamics.integrators import make_laws
@@ -52,6 +53,8 @@ def attempt(record: RunFolder, progress: Progress, stop: StopRequest, guards: "G
         outcome.update(error=str(failure), code=failure.code)
         if failure.frame is not None:
             record.add_breach(failure.frame, atoms, failure.code.name.lower())
+    except CalculationFailed as error:  # at a record, beyond what the motion needs
+        outcome.update(error=f"step {progress.step}: {error}", code=Exit.ENGINE)
     except OSError as error:
         outcome.update(error=disk_message(error), code=Exit.DISK)
     except InputError as error:  # files that were writable when the run began no longer are
@@ -206,12 +209,14 @@ def run_one(
 
 
 def _begin(settings: RunSettings, prepared: Prepared, rng: np.random.Generator) -> Motion:
-    """The start of a run, with all beads at the same positions."""
+    """The start of a run, with all beads at the same positions, and thermal momenta or centroids with those of the structure."""
     moving, dynamics = prepared.moving, prepared.dynamics[settings.n_beads]
     state = thermal_ring_polymer(
         moving.positions, moving.get_masses(), settings.n_beads, settings.temperature_K, rng,
         make_laws(dynamics, settings.n_beads).auxiliaries, cell_of(moving),
     )  # fmt: skip
+    if settings.momenta == "structure":
+        state.momenta[:] += moving.get_momenta() - state.momenta.mean(axis=0)
     return Motion(state, prepared.potential, dynamics, rng)
 
 
@@ -257,7 +262,12 @@ def _samples(
 
 def facts(settings: RunSettings, prepared: Prepared, kind: str, step: int = 0) -> dict:
     """Provenance for status.json of a run at a step."""
-    digest = prepared.identity[settings.n_beads]["model"]
+    digests = prepared.identity[settings.n_beads]
     versions = {name: version(name) for name in ("mlcalc", "numpy", "numba", "ase")}
-    return {"kind": kind, "beads": settings.beads, "seed": settings.seed, "steps": settings.steps, "model": settings.model,
-            "model_sha256": digest, "versions": versions, "step": step, "error": None}  # fmt: skip
+    source = (
+        {"engine": digests["engine"]}
+        if settings.engine
+        else {"model": settings.model, "model_sha256": digests["model"]}
+    )
+    return {"kind": kind, "beads": settings.beads, "seed": settings.seed, "steps": settings.steps, **source,
+            "versions": versions, "step": step, "error": None}  # fmt: skip

@@ -1,6 +1,7 @@
 """The runs of an input, one for each number of beads: which begin, which are resumed, and in which order."""
 
 import os
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 from md.files.checkpoint import NEWEST, PREVIOUS, Checkpoint, read_checkpoint
 from md.files.received import check_name
 from md.guards.endings import Exit, StopRequest
-from md.potentials import single_threaded_blas
+from md.potentials import runs_code, single_threaded_blas
 from md.runs.config import RunSettings
 from md.runs.continuation import check_checkpoint
 from md.runs.identity import FILES, FREE, REAL_TIME, RUN, differences
@@ -33,7 +34,11 @@ class _Task(NamedTuple):
 
 
 def run(
-    settings: RunSettings, stop: StopRequest | None = None, overwrite: bool = False, kind: str = RUN
+    settings: RunSettings,
+    stop: StopRequest | None = None,
+    overwrite: bool = False,
+    kind: str = RUN,
+    potential: Any = None,
 ) -> tuple[int, list[Path]]:
     """Perform the run for every requested number of beads; resume those that the output folder holds.
 
@@ -42,6 +47,9 @@ def run(
         stop: The requests to stop; None for signals only.
         overwrite: Replace existing runs.
         kind: identity.RUN or identity.REAL_TIME.
+        potential: An ASE calculator, or a function of beads (P, N, 3) Å, and the cell (3, 3) Å of a crystal, that returns energies
+            (P,) eV and forces (P, N, 3) eV/Å, in place of a model or an engine. It runs in this process; the settings name it,
+            ``engine = "python:NAME"``, and a run of another name is not resumed.
 
     Returns:
         Exit code (endings.Exit) and the run folders.
@@ -55,7 +63,7 @@ def run(
     output = Path(settings.output)
     counts = settings.bead_counts
     folders = [output] if isinstance(settings.beads, int) else [output / f"P{n_beads}" for n_beads in counts]
-    prepared = prepare(settings, kind)
+    prepared = prepare(settings, kind, potential)
     tasks = [
         _task(folder, kind, settings.for_beads(n), prepared, overwrite)
         for n, folder in zip(counts, folders, strict=True)
@@ -72,20 +80,26 @@ def run(
 
 
 def resume(
-    folder: Path, steps: int | None, stop: StopRequest, overrides: dict[str, Any] | None = None
+    folder: Path,
+    steps: int | None,
+    stop: StopRequest,
+    overrides: dict[str, Any] | None = None,
+    engine: str | None = None,
 ) -> tuple[int, list[Path]]:
     """Resume a run, or all runs in the sub-folders of a folder; returns what run returns.
 
     Args:
         steps: Total time steps of production; None for those of the run's input.
         overrides: Keys that replace those of the input; only keys that do not affect computed results.
+        engine: The engine of the runs, which the user repeats if it names code: a folder may come from elsewhere.
 
     Raises:
         InputError: No run, no undamaged checkpoint, an input that changed since, or a key that must not change.
     """
     overrides = _free(overrides or {})
     tasks = []
-    for path in runs_in(folder):
+    found = runs_in(folder)
+    for path in found:
         kind, settings = kind_of(path), own_settings(path, overrides)
         if steps is not None and kind == REAL_TIME:
             raise InputError(
@@ -93,9 +107,23 @@ def resume(
                 "--set trajectories=…"
             )
         settings = settings if steps is None else replace(settings, steps=steps)
+        _check_engine(path, settings.engine, engine)
         prepared = prepare(settings, kind)
+        if len(found) > 1:
+            prepared.rest()  # the others are prepared first, and workers need memory
         tasks.append(_Task(path, kind, settings, prepared, _checkpoint_of(path, kind, settings, prepared)))
     return _in_turn(tasks, stop)
+
+
+def _check_engine(folder: Path, found: str, named: str | None) -> None:
+    """Raise InputError for a run with another engine than the user names, or one that names code and that the user does not."""
+    if named is not None and named != found:
+        raise InputError(f"--engine {named!r}: the run in {folder} has {f'engine = {found!r}' if found else 'a model'}")
+    if named is None and found and runs_code(found):
+        raise InputError(
+            f"{folder}: engine = {found!r} runs code that it names: if you trust it, repeat it: rpmd resume {folder} --engine "
+            f"{shlex.quote(found)}"
+        )
 
 
 def _free(overrides: dict[str, Any]) -> dict[str, Any]:
@@ -118,7 +146,10 @@ def _in_turn(tasks: list[_Task], stop: StopRequest) -> tuple[int, list[Path]]:
     stop.begin()
     with single_threaded_blas():
         for folder, kind, settings, prepared, checkpoint in tasks:
-            results.append(_MAKE[kind](settings, folder, prepared, stop, checkpoint))
+            try:
+                results.append(_MAKE[kind](settings, folder, prepared, stop, checkpoint))
+            finally:
+                prepared.rest()
             if results[-1]["state"] == "interrupted" or results[-1]["code"] == Exit.DISK:
                 break
     folders = [task.folder for task in tasks]

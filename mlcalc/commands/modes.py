@@ -13,7 +13,7 @@ def add_modes(commands) -> None:
     )  # fmt: skip
     modes.add_argument("structure", metavar="STRUCTURE.xyz")
     modes.add_argument("--model", default="c20")
-    modes.add_argument("--engine", help="instead of a model: tblite:GFN2-xTB, cp2k:INPUT_FILE, ase:NAME")
+    modes.add_argument("--engine", help="instead of a model: tblite:GFN2-xTB, cp2k:INPUT_FILE, 'ase:NAME {JSON}'")
     modes.add_argument("--temperature", type=float, default=300.0, metavar="K")
     modes.add_argument("--beads", type=int, nargs="+", default=[1, 4, 8, 16, 32, 64], metavar="P")
     modes.add_argument("--json", action="store_true", help="print JSON instead of the table")

@@ -4,6 +4,7 @@
     cp2k:INPUT_FILE   DFT by CP2K through ASE's shell interface; the input file is the level of theory
     schnet:MODEL      another network: the name of a shipped model, or a model file
     ase:NAME          a calculator of ASE by its registered name, with its default settings (such as ase:emt)
+    ase:NAME {JSON}   the same with arguments, or a calculator by its importable name (mlcalc/data/ase_engine.py)
     ENGINE + schnet:MODEL    an engine and a network that was trained as a correction to it (mlcalc label --subtract)
 
 A new engine is one function and one row of ``FAMILIES``.
@@ -20,6 +21,7 @@ from ase.calculators.calculator import Calculator
 from ase.calculators.mixing import SumCalculator
 
 from mlcalc.common.errors import InputError
+from mlcalc.data import ase_engine
 from mlcalc.data.cp2k import Cp2k
 from mlcalc.structures.electronic_state import ElectronicState, check_state, electronic_state
 
@@ -59,11 +61,32 @@ def engine_fingerprint(engine: str) -> str:
     of theory. Raises InputError as :func:`make_calculator` does."""
     digest = hashlib.sha256(engine.encode())
     _, family, argument, correction = _parse(engine)
-    if family.file is not None:
-        digest.update(family.file(argument).read_bytes())
-    if correction is not None:
-        digest.update(_schnet_file(correction).read_bytes())
+    try:
+        if family.file is not None:
+            digest.update(family.file(argument).read_bytes())
+        if correction is not None:
+            digest.update(_schnet_file(correction).read_bytes())
+    except OSError as error:
+        raise InputError(f"engine {engine!r}: its file cannot be read: {error.strerror}") from error
     return digest.hexdigest()
+
+
+def is_repeatable(engine: str) -> bool:
+    """Whether equal positions give equal bits, whatever was computed before, where forget_history is called between."""
+    return _parse(engine).family.forget is not None
+
+
+def forget_history(engine: str, calculator: Any) -> None:
+    """Make a calculator of an engine begin its next structure anew, if its family can."""
+    forget = _parse(engine).family.forget
+    if forget is not None:
+        forget(calculator.engine if isinstance(calculator, Corrected) else calculator)
+
+
+def runs_code(engine: str) -> bool:
+    """Whether an engine string names code to run, and so may come only from the user; InputError as make_calculator."""
+    _, family, argument, _ = _parse(engine)
+    return family.code is not None and family.code(argument)
 
 
 class Corrected(SumCalculator):
@@ -101,22 +124,20 @@ def _schnet_file(model: str) -> Path:
     return find_model(model)
 
 
-def _ase(name: str) -> Calculator:
-    from ase.calculators.calculator import get_calculator_class, names
-
-    if name not in names:
-        raise InputError(f"engine 'ase:{name}': ASE has no calculator of that name; names are emt, lj, morse …")
-    try:
-        return get_calculator_class(name)()
-    except Exception as error:  # a foreign calculator may raise anything when its program or settings are missing
-        raise InputError(f"engine 'ase:{name}': cannot be created with its default settings: {error}") from error
-
-
 def _tblite_state(calculator: Any, atoms: Atoms, state: ElectronicState, where: str) -> ElectronicState:
     said = {"charge": state.charge or 0, "multiplicity": state.multiplicity}
     if any(calculator.parameters.get(key) != value for key, value in said.items()):
         calculator.set(**said)
     return state
+
+
+def _tblite_forget(calculator: Any) -> None:
+    calculator.set(cache_api=False)  # otherwise reset keeps the charges, which are the first guess
+    calculator.reset()
+
+
+def _nothing_to_forget(calculator: Any) -> None:
+    """A network remembers nothing."""
 
 
 def _cp2k_state(calculator: Any, atoms: Atoms, state: ElectronicState, where: str) -> ElectronicState:
@@ -128,7 +149,7 @@ def _schnet_state(calculator: Any, atoms: Atoms, state: ElectronicState, where: 
 
 
 def _ground_state(calculator: Any, atoms: Atoms, state: ElectronicState, where: str) -> ElectronicState:
-    return check_state(atoms.numbers, state, {}, where, "calculators of ASE with default settings compute")
+    return check_state(atoms.numbers, state, {}, where, "calculators of ASE compute")
 
 
 class Family(NamedTuple):
@@ -139,18 +160,23 @@ class Family(NamedTuple):
         set_state: Sets a calculator to the charge and multiplicity that a structure gives; returns those of the labels, raises
             InputError where it cannot.
         file: Argument to the file (if any) whose content is the level of theory.
+        forget: Makes a calculator begin its next structure as a new one would, so that equal positions give equal bits whatever was
+            computed before; None where that is not known.
+        code: Whether an argument names code, which must not run because a file from elsewhere says so; None if none does.
     """
 
     make: Callable[[str], Calculator]
     set_state: Callable[[Any, Atoms, ElectronicState, str], ElectronicState]
     file: Callable[[str], Path] | None = None
+    forget: Callable[[Any], None] | None = None
+    code: Callable[[str], bool] | None = None
 
 
 FAMILIES = {
-    "tblite": Family(_tblite, _tblite_state),
+    "tblite": Family(_tblite, _tblite_state, forget=_tblite_forget),
     "cp2k": Family(Cp2k, _cp2k_state, Path),
-    "schnet": Family(_schnet, _schnet_state, _schnet_file),
-    "ase": Family(_ase, _ground_state),
+    "schnet": Family(_schnet, _schnet_state, _schnet_file, forget=_nothing_to_forget),
+    "ase": Family(ase_engine.make_ase_calculator, _ground_state, code=ase_engine.runs_code),
 }
 
 
@@ -169,7 +195,7 @@ def _parse(engine: str) -> _Engine:
     family, colon, argument = name.partition(":")
     if family not in FAMILIES or not colon or not argument:
         raise InputError(
-            f"engine {name!r}: expected tblite:METHOD, cp2k:INPUT_FILE, schnet:MODEL or ase:NAME "
+            f"engine {name!r}: expected tblite:METHOD, cp2k:INPUT_FILE, schnet:MODEL, ase:NAME or ase:NAME {{JSON}} "
             "(for example tblite:GFN2-xTB)"
         )
     return _Engine(name, FAMILIES[family], argument, correction)

@@ -1,4 +1,4 @@
-"""Worker processes that label structures, and that can be killed at any time."""
+"""Worker processes with a calculator of an engine each, that label structures and can be killed at any time."""
 
 import multiprocessing
 import multiprocessing.connection
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from mlcalc.data.engines import make_calculator, set_state
+from mlcalc.data.engines import forget_history, make_calculator, set_state
 
 KEPT = ("dipole", "charges")  # of molecules, where the engine gives them: eÅ and e
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -33,13 +33,13 @@ def outcomes(
         try:
             connection.send(frames[index])
         except OSError:  # the worker died while idle
-            connection, process = _start_worker(engine)
+            connection, process = start_worker(engine)
             connection.send(frames[index])
         busy[connection] = process, index
 
     try:
         for _, index in zip(range(jobs), waiting, strict=False):
-            hand_out(index, *_start_worker(engine))
+            hand_out(index, *start_worker(engine))
         while busy:
             connections: list[Any] = multiprocessing.connection.wait(list(busy))
             for connection in connections:
@@ -61,10 +61,21 @@ def outcomes(
             process.terminate()
 
 
-def _start_worker(engine: str):
+def start_worker(engine: str, forget: bool = False) -> tuple[Any, Any]:
+    """A process that answers each structure sent through the connection with its label, or with the reason of a failure.
+
+    It ends when the other end of the connection closes.
+
+    Args:
+        engine: See mlcalc/data/engines.py.
+        forget: Compute each structure as if it were the first (engines.forget_history).
+
+    Returns:
+        Connection and process.
+    """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, engine), daemon=True)
+    process = context.Process(target=_work, args=(theirs, engine, forget), daemon=True)
     # Thread counts are read when the numerical libraries load, so the environment holds them when the process starts.
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
@@ -80,7 +91,7 @@ def _start_worker(engine: str):
     return ours, process
 
 
-def _work(connection: multiprocessing.connection.Connection, engine: str) -> None:
+def _work(connection: multiprocessing.connection.Connection, engine: str, forget: bool) -> None:
     """A worker: structures in, labels or reasons out, until the other end closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends its workers
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that the calculator is closed
@@ -90,6 +101,8 @@ def _work(connection: multiprocessing.connection.Connection, engine: str) -> Non
             atoms = connection.recv()
             try:
                 calculator = calculator or make_calculator(engine)
+                if forget:
+                    forget_history(engine, calculator)
                 set_state(engine, calculator, atoms)
                 outcome = _label(atoms, calculator)
             except Exception as error:  # an engine may raise anything; the other structures continue

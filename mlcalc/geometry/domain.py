@@ -6,7 +6,7 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-from ase.data import chemical_symbols
+from ase.data import chemical_symbols, covalent_radii
 from ase.units import Bohr
 
 from mlcalc.common.errors import InputError, note
@@ -14,6 +14,7 @@ from mlcalc.geometry.cells import check_positions
 from mlcalc.geometry.pairs import half_pairs, pairs_within
 
 COINCIDENT = 0.1  # Å; no two nuclei of matter at rest come near this
+CLOSEST = 0.5  # of the sum of covalent radii
 _FEW_ATOMS = 500  # all pairs of a molecule of this size are faster than a search, which would also load torch
 # A network extrapolates a little beyond the distances of its training; the nuclear repulsion guards those far below.
 _SLACK_SHORT, _SLACK_LONG = 0.9, 1.15
@@ -39,6 +40,32 @@ class ClosestPair(NamedTuple):
     replica: int = 0
     first: int = 0
     second: int = 0
+
+
+def closest_of(distances: Sequence[tuple[np.ndarray, ...]], species: np.ndarray, limits: np.ndarray) -> ClosestPair:
+    """The ClosestPair of replicas.
+
+    Args:
+        distances: For every replica the (n,) first and second atoms of its pairs and their distances, Å.
+        species: (N,) row of each atom in the limits, (E, E) Å.
+    """
+    smallest = float(min((distance.min(initial=np.inf) for _, _, distance in distances), default=np.inf))
+    found, lowest = ClosestPair(smallest), np.inf
+    for replica, (first, second, distance) in enumerate(distances):
+        allowed = limits[species[first], species[second]]
+        ratios = distance / allowed
+        if ratios.min(initial=np.inf) < lowest:
+            pair = int(ratios.argmin())
+            lowest = ratios[pair]
+            which = float(distance[pair]), float(allowed[pair]), replica, int(first[pair]), int(second[pair])
+            found = ClosestPair(smallest, *which)
+    return found
+
+
+def physical_limits(elements: Sequence[int] | np.ndarray) -> np.ndarray:
+    """(E, E) Å, half the sum of the covalent radii (ase.data) of elements: no atoms come nearer at any temperature of interest."""
+    radii = covalent_radii[np.asarray(elements)]
+    return CLOSEST * np.add.outer(radii, radii)
 
 
 def shortest_allowed(domain) -> float:
@@ -85,7 +112,7 @@ def check_structure(numbers, positions, cell, pbc, elements, domain) -> None:
         raise InputError("the structure holds no atoms: expected at least one")
     check_positions(positions)
     check_elements(numbers, elements, domain)
-    first, second, distance = _near_pairs(positions, cell, pbc)
+    first, second, distance = near_pairs(positions, cell, pbc)
     if not len(distance):
         _check_free(numbers, domain)
         return
@@ -188,7 +215,7 @@ def set_bead_masses(atoms, domain, quiet: bool = False) -> None:
 
 def nearest_distances(positions, cell, pbc) -> tuple[np.ndarray, tuple[int, int]]:
     """(N,) Å distance of each atom to its nearest neighbour (infinite without one), and the closest pair."""
-    first, second, distance = _near_pairs(positions, cell, pbc)
+    first, second, distance = near_pairs(positions, cell, pbc)
     closest = int(distance.argmin()) if len(distance) else None
     pair = (0, 0) if closest is None else (int(first[closest]), int(second[closest]))
     return _nearest(first, second, distance, len(positions)), pair
@@ -201,7 +228,7 @@ def _nearest(first, second, distance, n_atoms: int) -> np.ndarray:
     return nearest
 
 
-def _near_pairs(positions, cell, pbc) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def near_pairs(positions, cell, pbc) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(n,) first and second atom of pairs, and their distance in Å; all pairs of few atoms, otherwise those within 5 Å."""
     periodic = pbc is not None and np.any(pbc)
     if periodic or len(positions) > _FEW_ATOMS:

@@ -14,8 +14,9 @@ from ase.calculators.calculator import Calculator
 from mlcalc.common.errors import InputError
 from mlcalc.data.distortions import closest_contact, compress, push, shift_molecules, turn
 from mlcalc.data.sampling import LangevinSettings, sample_md, sample_normal_modes
+from mlcalc.geometry.domain import CLOSEST
 from mlcalc.learn.settings import LearnSettings
-from mlcalc.learn.start import CLOSEST, Start, sampling_modes
+from mlcalc.learn.start import Start, sampling_modes
 
 _WIDE = 2.0  # of the temperature, for the wider draws
 _SCALES, _PUSH_A, _CONTACTS = (0.9, 1.1), (0.05, 0.35), (0.8, 1.8)

@@ -13,9 +13,9 @@ from mlcalc.common.json_text import from_json
 from mlcalc.common.settings import toml_value
 from mlcalc.data.distortions import closest_contact, displaced
 from mlcalc.data.labelling import write_frames
+from mlcalc.geometry.domain import CLOSEST
 from mlcalc.learn.processes import RPMD, Command, check_codes, run_all
 from mlcalc.learn.settings import LearnSettings
-from mlcalc.learn.start import CLOSEST
 
 _FRAMES = 100  # of each run
 _RECORD = 20  # steps between evaluations of the committee, at most

@@ -20,6 +20,7 @@ from mlcalc.data.labelling import read_structures, write_frames
 from mlcalc.data.relaxation import relax, with_results
 from mlcalc.data.sampling import minimum_near
 from mlcalc.data.workers import discard
+from mlcalc.geometry.domain import CLOSEST
 from mlcalc.learn.settings import LearnSettings
 from mlcalc.structures.electronic_state import electronic_state
 from mlcalc.vibrations import NormalModes, normal_modes, potential_of, vibrational_energy
@@ -28,7 +29,6 @@ MINIMUM, MODES = "minimum.xyz", "modes.json"
 SOFTEST = (
     50.0  # cm⁻¹: harmonic draws along softer modes would reach farther than motion does; they are drawn as of this one
 )
-CLOSEST = 0.5  # of the sum of covalent radii: no atoms of a molecule come nearer, at any temperature of interest
 _TIGHT = 1e-3  # eV/Å at the minimum, where the engine's precision allows it
 _TRIALS = 3  # to leave a saddle point
 _BEADS = (1, 2, 4, 8, 16, 32, 64, 128, 256)

@@ -64,7 +64,7 @@ def test_nobody_trains_on_what_the_network_said_where_it_broke(case, capsys):
 def test_an_engine_is_no_model(case, capsys):
     for options in (["--model", "tblite:GFN2-xTB"], ["--set", 'committee=["ase:emt"]']):
         assert rpmd_run(case, *options) == 2
-        assert "rpmd needs a network: sample with 'mlcalc sample md STRUCTURE.xyz --engine" in capsys.readouterr().err
+        assert "this needs a network: 'rpmd run' takes it as engine = " in capsys.readouterr().err
     assert not (case / "out").exists()
 
 

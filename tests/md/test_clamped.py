@@ -19,7 +19,8 @@ from md.observables.statistics import block_average
 from md.potentials import make_potential
 from md.runs.config import read_settings
 from md.runs.identity import RUN
-from md.runs.preparation import as_extxyz, identity_of, read_structure
+from md.runs.preparation import identity_of
+from md.runs.structures import as_extxyz, read_structure
 from md.simulation import Dynamics, simulate
 from mlcalc.calculator import SchNetCalculator
 from mlcalc.vibrations import position_variance, vibrational_energy

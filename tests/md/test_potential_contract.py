@@ -69,8 +69,8 @@ ETHYNE, DIAMOND = molecule("C2H2"), bulk("C", "diamond", 3.57)
 ARGON = Atoms("Ar4", [[0, 0, 0], [3.6, 0, 0], [0, 3.7, 0], [0, 0, 3.8]])
 TABLE = [
     *_networks(),
-    Row("committee", ETHYNE, _committee),
-    Row("ase-emt", ETHYNE, lambda atoms: AseForces(atoms, EMT())),
+    Row("committee", ETHYNE, _committee, measures=True),
+    Row("ase-emt", ETHYNE, lambda atoms: AseForces(atoms, EMT()), measures=True),
     Row("ase-lj", ARGON, lambda atoms: AseForces(atoms, LennardJones(sigma=3.4, epsilon=0.01, rc=9.0, smooth=True))),
     Row("morse", molecule("N2"), lambda _: Morse(4.0, 2.0, 1.3)),
     Row("harmonic", ETHYNE, lambda _: Harmonic(3.0), floats=False, swaps=False),

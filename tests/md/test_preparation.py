@@ -16,7 +16,7 @@ from ase.units import Bohr
 
 from md.cli import main
 from md.files.checkpoint import read_checkpoint
-from md.runs.preparation import read_start, read_structure
+from md.runs.structures import read_start, read_structure
 from mlcalc.common.errors import InputError
 from mlcalc.model_file import load_model, save_model
 from mlcalc.structures.structure_files import read_atoms

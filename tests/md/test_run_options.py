@@ -190,7 +190,7 @@ def test_a_signal_while_a_start_is_prepared(tmp_path, monkeypatch, capsys, numbe
         assert rpmd_run(tmp_path) == 0
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
-    def prepare(settings, kind):
+    def prepare(settings, kind, potential=None):
         os.kill(os.getpid(), number)
         pytest.fail("prepared")
 

@@ -327,7 +327,7 @@ def test_an_edited_charge_is_labelled_anew(tmp_path, output):
 @pytest.mark.parametrize(
     ("info", "message"),
     [
-        ({"charge": 1}, "structure 1 has charge 1, but calculators of ASE with default settings compute charge 0"),
+        ({"charge": 1}, "structure 1 has charge 1, but calculators of ASE compute charge 0"),
         ({"multiplicity": 3}, "structure 1 has multiplicity 3, but calculators of ASE"),
         ({"charge": 0.5}, "structure 1: charge = 0.5: expected a whole number"),
     ],
