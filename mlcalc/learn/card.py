@@ -18,7 +18,8 @@ def card(work: Work, records: list[dict], result: dict, vibrations: str) -> str:
         f"# {work.start.atoms.get_chemical_formula()} by {settings.engine}",
         "\n".join([verdict, *(f"- {reason}" for reason in result["reasons"])]),
         f"Made by `{result['command']}`: {result['labels']} labels, {result['rounds']} round(s), "
-        f"{result['seconds'] / 60:.0f} minutes. `learn.toml` has all settings; `rpmd run {work.folder.name}/rpmd.toml` moves it.",
+        f"{result['seconds'] / 60:.0f} minutes. `learn.toml` has all settings; `rpmd run {work.folder.name}/rpmd.toml` moves it."
+        + (f" The networks started from those in `{settings.refines}`, a cheaper level." if settings.refines else ""),
         _errors(records),
         _calibration(last["calibration"]),
         _motion(work, last),

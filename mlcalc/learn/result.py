@@ -17,10 +17,10 @@ from mlcalc.data.labelling import label_file, write_frames
 from mlcalc.learn.card import card
 from mlcalc.learn.figure import plot_learning
 from mlcalc.learn.rounds import COLD, PARITY, Work, models_of
-from mlcalc.learn.settings import LearnSettings, command_of
+from mlcalc.learn.settings import LABELS, MODELS, RESULT, LearnSettings, command_of
 from mlcalc.modes import modes_by
 
-RESULT, MODELS, CARD, LABELS, RUN = "result.json", "models", "model_card.md", "labels.xyz", "rpmd.toml"
+CARD, RUN = "model_card.md", "rpmd.toml"
 _SAME_EV_A = 1e-3  # forces of a label and of its repetition may differ by so much
 
 

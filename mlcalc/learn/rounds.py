@@ -23,6 +23,7 @@ from mlcalc.learn.explore import at_equilibrium, collect, explore, findings, run
 from mlcalc.learn.labels import count_labels, label_stage, read_frames
 from mlcalc.learn.observables import observables
 from mlcalc.learn.progress import Progress
+from mlcalc.learn.refine import networks_before
 from mlcalc.learn.settings import LearnSettings
 from mlcalc.learn.start import Start, sampling_modes
 from mlcalc.training.evaluation import Evaluation, evaluate
@@ -81,7 +82,7 @@ def make_round(work: Work, number: int) -> dict:
         return record
     folder, times = work.round_folder(number), _Times(work.round_folder(number))
     make_folder(folder)
-    before = [] if number == 1 else models_of(work, number - 1)
+    before = networks_before(work.settings, work.folder) if number == 1 else models_of(work, number - 1)
     if number > 1:
         with times.of("labels"):
             _label_chosen(work, number)

@@ -109,6 +109,52 @@ def test_the_input_for_ring_polymers_runs(place, monkeypatch):
     assert md.cli.main(["run", f"{place.name}/learned/rpmd.toml", *options]) == 0
 
 
+def test_a_better_level_is_learnt_from_the_first_one(place, monkeypatch, capsys):
+    """The second network stands in for it: forces near those of EMT, energies of another zero. Needs the result above."""
+    monkeypatch.chdir(place)
+    engine = "schnet:learned/models/model-2.safetensors"
+    command = ["learn", "learned", "--refine", engine, "--labels", "40", "--set", "later_steps=60", "--set", "rounds=1"]
+    assert main(command) == 3  # one round is no comparison
+    refined = place / "learned-refined"
+    first, labels = read("learned/labels.xyz", ":"), read(refined / "labels.xyz", ":")
+    assert {atoms.info["engine"] for atoms in labels} == {engine}
+    cold = [atoms for atoms in labels if atoms.info["stage"] == "cold"]
+    known = [atoms.positions for atoms in first]
+    assert all(any(np.allclose(atoms.positions, other, atol=1e-7) for other in known) for atoms in cold)
+    lowest = min(first, key=lambda atoms: atoms.get_potential_energy()).positions
+    assert any(np.allclose(atoms.positions, lowest, atol=1e-7) for atoms in cold)
+    assert "steps = 60" in (refined / "round-1" / "train-1.toml").read_text()  # they go on from the first networks
+    card = (refined / "model_card.md").read_text()
+    assert f"by {engine}" in card and "from those in `learned`" in card
+    errors = json.loads((refined / "round-1" / "round.json").read_text())["errors"]
+    assert all(group["mae_error"] > 0 for group in errors)
+
+    times = {path: path.stat().st_mtime_ns for path in refined.rglob("*.safetensors")}
+    for again in (command, ["learn", "learned-refined/learn.toml"]):
+        assert main(again) == 3
+    assert {path: path.stat().st_mtime_ns for path in refined.rglob("*.safetensors")} == times
+    assert main(["learn", "learned", "--refine", "ase:emt", "--labels", "40"]) == 2
+    assert "began with engine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["learned"], "expected learned/learn.toml to resume there, or --refine ENGINE"),
+        (["start.xyz", "--refine", "ase:emt"], "--refine expects the folder"),
+        (["learned", "--refine", "ase:emt", "--engine", "ase:emt"], "has the first level already"),
+        (["learned", "--refine", "ase:emt"], "--labels is missing"),
+        (["begun", "--refine", "ase:emt", "--labels", "40"], "holds no result.json"),
+        (["learned", "--refine", "ase:emt", "--labels", "4000"], "different structures, of which labels = 4000 would"),
+    ],
+)
+def test_a_refinement_that_cannot_be(words, said, place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    (place / "begun").mkdir(exist_ok=True)
+    assert main(["learn", *words, "-o", "nothing"]) == 2
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "other",
     [
