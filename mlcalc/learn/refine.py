@@ -1,23 +1,29 @@
-"""A better level of theory for a molecule that was learnt at a cheap one: which structures are labelled again, and what is kept.
+"""A better level of theory for a molecule that was learnt at a cheap one.
 
-The networks of the cheap level are trained on, from their weights, with labels of the better one (transfer). The first of these are
-of structures that the cheap level has; the rest is as in any learning: explorations on the new networks, fresh labels, a verdict.
+    labels of the cheap level ──► a subset, labelled again ──► network of the difference ──► all labels, corrected ──► committee
+
+The difference of two levels is small and smooth: a few labels teach it (Ramakrishnan et al., doi:10.1021/acs.jctc.5b00099). The
+committee of the cheap level is trained on, from its weights, with the corrected and the new labels, so that networks alone move the
+atoms. The rest is as in any learning: explorations on the new networks, fresh labels of the better level, a verdict.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlcalc.common.errors import InputError
 from mlcalc.common.files import make_folder, write_atomically
 from mlcalc.data.labelling import write_frames
 from mlcalc.geometry.diversity import farthest_first, fingerprints
+from mlcalc.learn.committee import Training, predict, train_all, training_settings
 from mlcalc.learn.labels import read_frames
 from mlcalc.learn.settings import LABELS, MODELS, PLAN_FILE, RESULT, LearnSettings, read_plan
+from mlcalc.model_file import load_model
 
 _OWN = {"structure", "engine", "refines", "labels", "hours", "rounds", "spot_check", "seed"}
 _OTHERS: dict[str, Any] = {"rounds": 2, "spot_check": 5}
@@ -26,9 +32,16 @@ BEFORE = "before"
 
 
 class Earlier(NamedTuple):
-    """What a refinement takes over: structures to label first, and model files (name → content) to train on."""
+    """What a refinement takes over.
 
-    structures: list[Atoms]
+    Attributes:
+        labels: Of the cheap level, those within the limit of forces.
+        chosen: Indices of those to label again.
+        models: Networks to train on, name → content of the file.
+    """
+
+    labels: list[Atoms]
+    chosen: list[int]
     models: dict[str, bytes]
 
 
@@ -53,8 +66,8 @@ def read_earlier(settings: LearnSettings) -> Earlier | None:
     if settings.refines is None:
         return None
     source = Path(settings.refines)
-    labels = read_frames(source / LABELS)
-    chosen = subset(labels, settings.cold_labels, settings.max_label_force_eV_A)
+    labels = [atoms for atoms in read_frames(source / LABELS) if _strongest(atoms) <= settings.max_label_force_eV_A]
+    chosen = subset(labels, settings.cold_labels)
     if len(chosen) < settings.cold_labels:
         raise InputError(
             f"{source / LABELS}: {len(chosen)} different structures, of which labels = {settings.labels} would compute "
@@ -65,15 +78,16 @@ def read_earlier(settings: LearnSettings) -> Earlier | None:
         raise InputError(
             f"{source / MODELS / missing[0]}: no such file; all {settings.members} networks are trained on"
         )
-    return Earlier([labels[k] for k in chosen], {name: (source / MODELS / name).read_bytes() for name in models})
+    return Earlier(labels, chosen, {name: (source / MODELS / name).read_bytes() for name in models})
 
 
 def take_over(earlier: Earlier, folder: Path, cold: Path) -> None:
-    """Write the structures to label first into the file ``cold``, and the networks to start from into the folder ``before``."""
+    """Write the structures to label first into the file ``cold``; all labels, and the networks, into the folder ``before``."""
     make_folder(folder / BEFORE)
     for name, content in earlier.models.items():
         write_atomically(folder / BEFORE / name, content)
-    write_frames(earlier.structures, cold)
+    write_frames(earlier.labels, folder / BEFORE / LABELS)
+    write_frames([earlier.labels[k] for k in earlier.chosen], cold)
 
 
 def networks_before(settings: LearnSettings, folder: Path) -> list[Path]:
@@ -83,17 +97,70 @@ def networks_before(settings: LearnSettings, folder: Path) -> list[Path]:
     return [folder / BEFORE / f"model-{member}.safetensors" for member in range(1, settings.members + 1)]
 
 
-def subset(labels: list[Atoms], count: int, max_force_eV_A: float) -> list[int]:
+def corrected_labels(settings: LearnSettings, folder: Path, refined: Path) -> Path:
+    """Learn the difference of the levels, once, and correct the labels of the cheap one; returns the file of the result.
+
+    Args:
+        refined: Labels of the better level for structures of the cheap one; their own labels in full stay out of the result.
+
+    Raises:
+        InputError, OSError: The training failed.
+    """
+    path = folder / BEFORE / "corrected.labels.xyz"
+    if path.is_file():
+        return path
+    new = {atoms.positions.tobytes(): atoms for atoms in read_frames(refined)}
+    labels = read_frames(folder / BEFORE / LABELS)
+    level = labels[0].info["engine"]
+    pairs = [(atoms, new[key]) for atoms in labels if (key := atoms.positions.tobytes()) in new]
+    differences = [
+        _with_labels(old, _energy_and_forces(better), _energy_and_forces(old), -1.0) for old, better in pairs
+    ]
+    for atoms in differences:
+        atoms.info |= {"engine": f"correction to {level}", "correction_to": level}
+    write_frames(differences, path.with_name("difference.xyz"))
+    trained = replace(
+        training_settings(settings, ("difference.xyz",), settings.seed, first=True), steps=settings.later_steps
+    )
+    (model,) = train_all(path.parent, [Training("difference", trained, None)], settings.jobs)
+    rest = [atoms for atoms in labels if atoms.positions.tobytes() not in new]
+    corrected = []
+    if rest:
+        energies, forces = predict([load_model(model).as_correction_to(level)], rest)
+        found = zip(rest, energies[0], forces[0], strict=True)
+        corrected = [_with_labels(atoms, _energy_and_forces(atoms), change, 1.0) for atoms, *change in found]
+    for atoms in corrected:
+        atoms.info["engine"] = f"{level} and its correction to {settings.engine}"
+    write_frames(corrected, path)
+    return path
+
+
+def _energy_and_forces(atoms: Atoms) -> tuple[float, np.ndarray]:
+    return atoms.get_potential_energy(), atoms.get_forces(apply_constraint=False)
+
+
+def _with_labels(atoms: Atoms, one, other, sign: float) -> Atoms:
+    """A copy with energies (eV) and forces (eV/Å): those of ``one``, and those of ``other`` times the sign."""
+    labelled = atoms.copy()
+    energy, forces = (a + sign * b for a, b in zip(one, other, strict=True))
+    labelled.calc = SinglePointCalculator(labelled, energy=float(energy), forces=forces)
+    return labelled
+
+
+def _strongest(atoms: Atoms) -> float:
+    """eV/Å."""
+    return float(np.linalg.norm(atoms.get_forces(apply_constraint=False), axis=1).max())
+
+
+def subset(labels: list[Atoms], count: int) -> list[int]:
     """Indices of at most ``count`` labelled structures that differ most from each other.
 
     Half of them are of the half with the lower energies, where the molecule mostly is, the lowest one among them; the others of
-    all, so that bounds of the domain are known at the new level too. Larger forces than ``max_force_eV_A`` stay out.
+    all, so that the difference and the bounds of the domain are known there too.
     """
-    forces = [np.linalg.norm(atoms.get_forces(apply_constraint=False), axis=1).max() for atoms in labels]
-    usable = [k for k, force in enumerate(forces) if force <= max_force_eV_A]
-    if not usable:
+    if not labels:
         return []
-    by_energy = sorted(usable, key=lambda k: labels[k].get_potential_energy())
+    by_energy = sorted(range(len(labels)), key=lambda k: labels[k].get_potential_energy())
     lower = by_energy[: (len(by_energy) + 1) // 2]
     chosen = list(islice(_most_different(labels, lower), (count + 1) // 2))
     others = (k for k in _most_different(labels, by_energy) if k not in set(chosen))

@@ -23,7 +23,7 @@ from mlcalc.learn.explore import at_equilibrium, collect, explore, findings, run
 from mlcalc.learn.labels import count_labels, label_stage, read_frames
 from mlcalc.learn.observables import observables
 from mlcalc.learn.progress import Progress
-from mlcalc.learn.refine import networks_before
+from mlcalc.learn.refine import corrected_labels, networks_before
 from mlcalc.learn.settings import LearnSettings
 from mlcalc.learn.start import Start, sampling_modes
 from mlcalc.training.evaluation import Evaluation, evaluate
@@ -88,7 +88,7 @@ def make_round(work: Work, number: int) -> dict:
             _label_chosen(work, number)
     work.progress.say(f"round {number}: training {work.settings.members} networks", labels=count_labels(work.folder))
     with times.of("training"):
-        models = train_committee(work.settings, folder, number, data_of(work, number), before)
+        models = train_committee(work.settings, folder, number, _data(work, number), before)
     work.progress.say(f"round {number}: ring polymers at {_listed(work.settings)}")
     with times.of("exploration"):
         visited = _explored(work, number, models)
@@ -99,6 +99,15 @@ def make_round(work: Work, number: int) -> dict:
     record |= {"seconds": times.read()}
     write_atomically(folder / RECORD, to_json(record, indent=1).encode())
     return read_record(work, number)
+
+
+def _data(work: Work, number: int) -> list[Path]:
+    """The files of data_of, and in a refinement the corrected labels of the cheap level, where there are any."""
+    files = data_of(work, number)
+    if work.settings.refines is None:
+        return files
+    corrected = corrected_labels(work.settings, work.folder, files[0])
+    return [*files, corrected] if corrected.stat().st_size else files
 
 
 def _listed(settings: LearnSettings) -> str:

@@ -18,6 +18,7 @@ from ase.io import read, write
 
 import md.cli
 from mlcalc.cli import main
+from mlcalc.data.engines import make_calculator
 from tests.mlcalc.test_learn import GOOD
 
 SMALL = {
@@ -124,6 +125,11 @@ def test_a_better_level_is_learnt_from_the_first_one(place, monkeypatch, capsys)
     lowest = min(first, key=lambda atoms: atoms.get_potential_energy()).positions
     assert any(np.allclose(atoms.positions, lowest, atol=1e-7) for atoms in cold)
     assert "steps = 60" in (refined / "round-1" / "train-1.toml").read_text()  # they go on from the first networks
+    before = read(refined / "before" / "labels.xyz", ":")
+    corrected = read(refined / "before" / "corrected.labels.xyz", ":")
+    assert len(corrected) == len(before) - len(cold)
+    off = [_apart(frames, engine) for frames in (_matching(before, corrected), corrected)]
+    assert off[1] < off[0]  # nearer to the better level than what they correct
     card = (refined / "model_card.md").read_text()
     assert f"by {engine}" in card and "from those in `learned`" in card
     errors = json.loads((refined / "round-1" / "round.json").read_text())["errors"]
@@ -135,6 +141,21 @@ def test_a_better_level_is_learnt_from_the_first_one(place, monkeypatch, capsys)
     assert {path: path.stat().st_mtime_ns for path in refined.rglob("*.safetensors")} == times
     assert main(["learn", "learned", "--refine", "ase:emt", "--labels", "40"]) == 2
     assert "began with engine" in capsys.readouterr().err
+
+
+def _matching(frames: list[Atoms], others: list[Atoms]) -> list[Atoms]:
+    """Those of the frames that have the positions of one of the others."""
+    kept = {atoms.positions.tobytes() for atoms in others}
+    return [atoms for atoms in frames if atoms.positions.tobytes() in kept]
+
+
+def _apart(frames: list[Atoms], engine: str) -> float:
+    """eV/Å, mean difference of force components of labels from those of an engine."""
+    calculator, found = make_calculator(engine), []
+    for atoms in frames:
+        forces, atoms.calc = atoms.get_forces(), calculator
+        found.append(np.abs(forces - atoms.get_forces()).mean())
+    return float(np.mean(found))
 
 
 @pytest.mark.parametrize(
