@@ -2,11 +2,14 @@
 
 import argparse
 import shlex
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mlcalc.commands.engine_help import ENGINES
-from mlcalc.common.errors import InputError
+from mlcalc.common.errors import EXIT_INTERRUPTED, InputError, say
 
 EXIT_NOT_CONVERGED = 3
 
@@ -71,7 +74,7 @@ def _learn(options) -> int:
     _check_refinement(options)
     from mlcalc.common.settings import parse_assignment
     from mlcalc.learn.loop import learn
-    from mlcalc.learn.result import CARD
+    from mlcalc.learn.result import CARD, lower_minimum_text
     from mlcalc.learn.settings import PLAN_FILE
     from mlcalc.learn.start import MINIMUM
 
@@ -84,13 +87,34 @@ def _learn(options) -> int:
         path, default = path / MINIMUM, f"{path}-refined"
     folder = Path(options.output or (path.parent if path.name == PLAN_FILE else default))
     words = ["mlcalc", *(sys.argv[1:] if sys.argv[1:2] == ["learn"] else ["learn", options.input])]
-    result = learn(path, values, folder, shlex.join(words))
+    try:
+        with _ended_by_signals():
+            result = learn(path, values, folder, shlex.join(words))
+    except KeyboardInterrupt as error:
+        say(f"mlcalc: interrupted; start the same command again to go on in {folder}")
+        return error.args[0] if error.args else EXIT_INTERRUPTED
     for reason in result["reasons"]:
         print(f"not converged: {reason}")
+    if lower := lower_minimum_text(result, folder):
+        print(lower)
     print(
         f"{'converged' if result['converged'] else 'not converged'}: {folder / CARD}; next: rpmd run {folder / 'rpmd.toml'}"
     )
     return 0 if result["converged"] else EXIT_NOT_CONVERGED
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Treat SIGTERM, which queues send, as Ctrl-C, with the exit code 143."""
+
+    def end(number, _frame):
+        raise KeyboardInterrupt(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _check_refinement(options) -> None:

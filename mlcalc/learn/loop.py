@@ -30,7 +30,17 @@ from mlcalc.learn.settings import (
     read_plan,
     write_plan,
 )
-from mlcalc.learn.start import MINIMUM, MODES, completed, describe, find_start, read_molecule, read_start, with_budget
+from mlcalc.learn.start import (
+    MINIMUM,
+    MODES,
+    completed,
+    describe,
+    engine_at_work,
+    find_start,
+    read_molecule,
+    read_start,
+    with_budget,
+)
 from mlcalc.structures.electronic_state import electronic_state
 
 
@@ -132,7 +142,9 @@ def _cold(work: Work) -> None:
         calculator = make_calculator(settings.engine)
         try:
             set_state(settings.engine, calculator, work.start.atoms)
-            write_frames(cold_structures(settings, work.start, calculator), path)
+            with engine_at_work(calculator, f"{settings.engine} failed in the dynamics of the cold start"):
+                structures = cold_structures(settings, work.start, calculator)
+            write_frames(structures, path)
         finally:
             discard(calculator)
     work.progress.say(f"labelling {len(read_frames(path))} structures of the cold start")
