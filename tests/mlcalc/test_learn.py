@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,6 +31,8 @@ from mlcalc.learn.labels import count_labels, label_stage, quarantined
 from mlcalc.learn.lower_minimum import lower_minimum
 from mlcalc.learn.observables import differing, observables
 from mlcalc.learn.processes import Command, check_codes, run_all
+from mlcalc.learn.progress import Progress
+from mlcalc.learn.rounds import Work, _more_fresh
 from mlcalc.learn.settings import PLAN_FILE, LearnSettings, changed_plan, command_of, read_plan, write_plan
 from mlcalc.learn.start import Start, completed, needed_beads
 from mlcalc.vibrations import HBAR, NormalModes
@@ -216,6 +219,36 @@ def test_fresh_structures_are_drawn_once():
     rest = draw(PLAN, visited, {4: 10, 1: 10}, known, rng)
     assert [atoms.info["beads"] for atoms in rest] == 6 * [4] + 10 * [1]  # all that are left
     assert not known & {atoms.info["visited"] for atoms in rest}
+
+
+def test_more_fresh_structures_join_those_that_are_labelled(tmp_path):
+    """Those keep their labels, and the budget holds."""
+    rng, visited = np.random.default_rng(1), []
+    for k in range(80):
+        (atoms,) = copper(2.2 + 0.5 * rng.random())
+        atoms.info.update(beads=(4, 1)[k % 2], step=10_000, sampling="run", temperature_K=300.0)
+        visited.append(atoms)
+    plan, path = replace(PLAN, rounds=2, spot_check=0), tmp_path / "round-1" / "fresh.xyz"
+    work = Work(plan, tmp_path, Start(copper(2.4)[0], None, 0.01), Progress(tmp_path))
+    path.parent.mkdir()
+    write(path, draw(plan, visited, {4: 6, 1: 4}, (), rng))
+    work.label(path)
+    before = path.with_suffix(".all.xyz.journal").read_bytes()
+    errors = [
+        {"kind": "beads 1", "mae": 5.0, "mae_error": 6.66, "frames": 4},
+        {"kind": "beads 4", "mae": 99.0, "mae_error": 5.0},
+    ]
+    errors[1]["frames"] = 6
+    assert _more_fresh(work, 1, visited, errors)
+    assert len(read(work.label(path), ":")) == 10 + 12
+    assert path.with_suffix(".all.xyz.journal").read_bytes().startswith(before)
+    assert not _more_fresh(work, 1, visited, errors[1:])
+    poor = work._replace(settings=replace(plan, labels=35))
+    assert (
+        poor.settings.fresh_labels == 6
+    )  # of the round to come: 7 of 35 are left beside these and the 22 that are spent
+    assert _more_fresh(poor, 1, visited, errors)
+    assert len(read(path, ":")) == 22 + 7
 
 
 def test_the_least_known_and_most_different_structures_are_chosen():

@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
+from ase.build import bulk, molecule
 from ase.io import read, write
 
 import md.cli
 from mlcalc.cli import main
 from mlcalc.data.engines import make_calculator
+from mlcalc.training.evaluation import evaluate
 from tests.mlcalc.test_learn import GOOD
 
 SMALL = {
@@ -206,3 +207,19 @@ def test_a_periodic_cell_is_learnt(tmp_path, monkeypatch, capsys):
     labels = read("learned/labels.xyz", ":")
     assert all(atoms.pbc.all() for atoms in labels)
     assert {atoms.info["stage"] for atoms in labels} == {"cold", "round-1 fresh"}
+
+
+@pytest.mark.slow
+def test_a_refinement_nears_the_better_level(tmp_path, monkeypatch, capsys):
+    """Water, from GFN1-xTB to GFN2-xTB: on the fresh labels of the second, its networks are better than those of the first."""
+    pytest.importorskip("tblite")
+    monkeypatch.chdir(tmp_path)
+    write("start.xyz", molecule("H2O"))
+    assert main([*COMMAND[:3], "tblite:GFN1-xTB", *COMMAND[4:], "--set", "rounds=1", "--set", "steps=600"]) == 3
+    refine = ["learn", "learned", "--refine", "tblite:GFN2-xTB", "--labels", "60", "-o", "refined", "--set", "rounds=1"]
+    assert main([*refine, "--set", "later_steps=300"]) == 3
+    fresh = "refined/round-1/fresh.all.xyz"
+    assert {atoms.info["engine"] for atoms in read(fresh, ":")} == {"tblite:GFN2-xTB"}
+    totals = [evaluate(f"{folder}/models/model-1.safetensors", fresh).total for folder in ("learned", "refined")]
+    maes, errors = ([getattr(total, f"force_mae{kind}_eV_per_A") for total in totals] for kind in ("", "_error"))
+    assert maes[0] - maes[1] > 3 * np.hypot(*errors)
