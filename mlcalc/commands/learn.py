@@ -1,6 +1,7 @@
 """The command ``mlcalc learn``."""
 
 import argparse
+import os
 import shlex
 import signal
 import sys
@@ -84,7 +85,7 @@ def _learn(options) -> int:
     values |= {key: getattr(options, key) for key in named if getattr(options, key) is not None}
     if options.refine is not None:
         values |= {"engine": options.refine, "refines": str(path)}
-        path, default = path / MINIMUM, f"{path}-refined"
+        path, default = path / MINIMUM, os.path.relpath(f"{path.resolve()}-refined")
     folder = Path(options.output or (path.parent if path.name == PLAN_FILE else default))
     words = ["mlcalc", *(sys.argv[1:] if sys.argv[1:2] == ["learn"] else ["learn", options.input])]
     try:
@@ -128,5 +129,5 @@ def _check_refinement(options) -> None:
         raise InputError(f"{options.input}: --refine expects the folder of an earlier 'mlcalc learn'")
     if is_folder and options.refine is None:
         raise InputError(
-            f"{options.input}: a folder; expected {options.input}/learn.toml to resume there, or --refine ENGINE"
+            f"{options.input}: a folder; expected {Path(options.input) / 'learn.toml'} to resume there, or --refine ENGINE"
         )

@@ -119,9 +119,8 @@ def corrected_labels(settings: LearnSettings, folder: Path, refined: Path) -> Pa
     for atoms in differences:
         atoms.info |= {"engine": f"correction to {level}", "correction_to": level}
     write_frames(differences, path.with_name("difference.xyz"))
-    trained = replace(
-        training_settings(settings, ("difference.xyz",), settings.seed, first=True), steps=settings.later_steps
-    )
+    short = replace(settings, steps=settings.later_steps)  # a difference is smooth
+    trained = training_settings(short, ("difference.xyz",), settings.seed, first=True)
     (model,) = train_all(path.parent, [Training("difference", trained, None)], settings.jobs)
     rest = [atoms for atoms in labels if atoms.positions.tobytes() not in new]
     corrected = []
@@ -161,15 +160,7 @@ def subset(labels: list[Atoms], count: int) -> list[int]:
     if not labels:
         return []
     by_energy = sorted(range(len(labels)), key=lambda k: labels[k].get_potential_energy())
-    lower = by_energy[: (len(by_energy) + 1) // 2]
-    chosen = list(islice(_most_different(labels, lower), (count + 1) // 2))
-    others = (k for k in _most_different(labels, by_energy) if k not in set(chosen))
-    return chosen + list(islice(others, count - len(chosen)))
-
-
-def _most_different(labels: list[Atoms], indices: list[int]):
-    """Indices in the order of greedy farthest-point sampling, from the first one on."""
-    first = labels[indices[0]]
-    positions = np.array([labels[k].positions for k in indices])
-    prints = fingerprints(positions, first.cell.array, first.pbc)
-    return (indices[k] for k in farthest_first(prints, 0, _LEAST_A))
+    lower, first = by_energy[: (len(by_energy) + 1) // 2], labels[0]
+    prints = fingerprints(np.array([atoms.positions for atoms in labels]), first.cell.array, first.pbc)
+    chosen = [lower[k] for k in islice(farthest_first(prints[lower], 0, _LEAST_A), (count + 1) // 2)]
+    return list(islice(farthest_first(prints, chosen, _LEAST_A), count))

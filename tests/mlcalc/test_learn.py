@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import bulk, molecule
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +33,7 @@ from mlcalc.learn.lower_minimum import lower_minimum
 from mlcalc.learn.observables import differing, observables
 from mlcalc.learn.processes import Command, check_codes, run_all
 from mlcalc.learn.progress import Progress
+from mlcalc.learn.refine import corrected_labels, subset
 from mlcalc.learn.rounds import Work, _more_fresh
 from mlcalc.learn.settings import PLAN_FILE, LearnSettings, changed_plan, command_of, read_plan, write_plan
 from mlcalc.learn.start import Start, completed, needed_beads
@@ -289,6 +291,57 @@ def test_a_lower_minimum_is_found_by_its_rule():
 
 def copper(*distances):
     return [Atoms("Cu2", [[0, 0, 0], [0, 0, d]], info={"temperature_K": 300}) for d in distances]
+
+
+def labelled(frames, spring=0.0):
+    """Dimers with labels of EMT and of a spring of 2.4 Å beside it, the second level."""
+    for atoms in frames:
+        atoms.calc = make_calculator("ase:emt")
+        vector = atoms.positions[1] - atoms.positions[0]
+        length = np.linalg.norm(vector)
+        pull = spring * (length - 2.4) * vector / length
+        energy, forces = atoms.get_potential_energy() + 0.5 * spring * (length - 2.4) ** 2, atoms.get_forces()
+        atoms.calc = SinglePointCalculator(atoms, energy=energy + 7.0 * spring, forces=forces + [pull, -pull])
+        atoms.info["engine"] = "stiff" if spring else "ase:emt"
+    return frames
+
+
+def test_what_is_labelled_again_is_different_and_mostly_low():
+    lengths = [*np.linspace(2.1, 3.3, 25), *np.linspace(2.1, 3.3, 25)]  # each of them twice
+    frames = labelled(copper(*lengths))
+    energies = np.array([atoms.get_potential_energy() for atoms in frames])
+    chosen = subset(frames, 10)
+    assert len(chosen) == 10
+    assert energies[chosen].min() == energies.min()
+    assert (energies[chosen] <= np.median(energies)).sum() >= 5
+    spread = np.sort(np.array(lengths)[chosen])
+    assert np.diff(spread).min() > 0.03  # no twins
+    assert spread[0] < 2.2 and spread[-1] == 3.3
+    assert len(subset(frames, 100)) == 25
+    assert subset([], 10) == []
+
+
+def test_labels_are_corrected_by_what_a_network_learns_of_the_difference(tmp_path):
+    """20 of 60 dimers are known at the second level, a spring away: the others come near to it, in forces and relative energies."""
+    plan = replace(
+        PLAN, refines="learned", engine="stiff", architecture="schnet", n_interactions=1, later_steps=400, compile=False, jobs=1
+    )  # fmt: skip
+    lengths = np.linspace(2.2, 2.8, 60)
+    (tmp_path / "before").mkdir()
+    write(tmp_path / "before" / "labels.xyz", labelled(copper(*lengths)))
+    write(tmp_path / "cold.labels.xyz", labelled(copper(*lengths[::3]), spring=2.0))
+    path = corrected_labels(plan, tmp_path, tmp_path / "cold.labels.xyz")
+    found, rest = read(path, ":"), np.delete(lengths, slice(None, None, 3))
+    exact = labelled(copper(*rest), spring=2.0)
+    assert [atoms.get_distance(0, 1) for atoms in found] == pytest.approx(rest.tolist())
+    wrong = [np.abs(one.get_forces() - other.get_forces()).max() for one, other in zip(found, exact, strict=True)]
+    assert np.mean(wrong) < 0.2 * 2.0 * np.abs(rest - 2.4).mean()
+    energies = np.array(
+        [[one.get_potential_energy(), other.get_potential_energy()] for one, other in zip(found, exact, strict=True)]
+    )
+    assert np.abs(energies[:, 0] - energies[:, 1]).max() < 0.1  # the constant of 14 eV is part of the correction
+    before = path.read_bytes()
+    assert corrected_labels(plan, tmp_path, tmp_path / "nothing").read_bytes() == before
 
 
 def test_labels_that_are_not_learnt_are_set_apart_with_their_reason(tmp_path):
