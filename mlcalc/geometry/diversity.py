@@ -1,6 +1,6 @@
 """Selection of the most different of many structures of one composition, those that are most worth a label."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -26,15 +26,16 @@ def fingerprints(positions: np.ndarray, cell=None, pbc=False) -> np.ndarray:
     return found
 
 
-def farthest_first(prints: np.ndarray, first: int, least: float) -> Iterator[int]:
-    """Indices of structures in the order of greedy farthest-point sampling, from ``first`` on.
+def farthest_first(prints: np.ndarray, first: int | Sequence[int], least: float) -> Iterator[int]:
+    """Indices of structures in the order of greedy farthest-point sampling, after ``first``, one or several chosen already.
 
-    Ends where every structure is within ``least`` Å (root of the mean squared difference of fingerprints) of a chosen one.
+    Yields those too. Ends where every structure is within ``least`` Å (root of the mean squared difference of fingerprints) of a
+    chosen one.
     """
-    scale, chosen = max(prints.shape[1], 1), first
+    scale, given = max(prints.shape[1], 1), np.atleast_1d(first).tolist()
     apart = np.full(len(prints), np.inf)
-    while apart[chosen] > least**2:
+    while given or apart.max() > least**2:
+        chosen = given.pop(0) if given else int(apart.argmax())
         yield chosen
         apart = np.minimum(apart, ((prints - prints[chosen]) ** 2).sum(axis=1) / scale)
         apart[chosen] = 0.0
-        chosen = int(apart.argmax())

@@ -10,7 +10,7 @@ from mlcalc.learn.rounds import Work
 from mlcalc.model_file import load_model
 
 
-def card(work: Work, records: list[dict], result: dict, vibrations: str) -> str:
+def card(work: Work, records: list[dict], result: dict, vibrations: str, lower: str) -> str:
     """Markdown text; arguments as result.write_result has them."""
     settings, last = work.settings, records[-1]
     verdict = "**Converged.**" if result["converged"] else "**Not converged:**"
@@ -18,7 +18,9 @@ def card(work: Work, records: list[dict], result: dict, vibrations: str) -> str:
         f"# {work.start.atoms.get_chemical_formula()} by {settings.engine}",
         "\n".join([verdict, *(f"- {reason}" for reason in result["reasons"])]),
         f"Made by `{result['command']}`: {result['labels']} labels, {result['rounds']} round(s), "
-        f"{result['seconds'] / 60:.0f} minutes. `learn.toml` has all settings; `rpmd run {work.folder.name}/rpmd.toml` moves it.",
+        f"{result['seconds'] / 60:.0f} minutes. `learn.toml` has all settings; `rpmd run {work.folder.name}/rpmd.toml` moves it."
+        + (f" The networks started from those in `{settings.refines}`, a cheaper level." if settings.refines else ""),
+        *([f"**A lower minimum:** {lower}"] if lower else []),
         _errors(records),
         _calibration(last["calibration"]),
         _motion(work, last),

@@ -1,8 +1,10 @@
 """The committee of a round: its trainings, its forces on structures, and which structures it knows least."""
 
 import os
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -12,6 +14,7 @@ from mlcalc.common.settings import as_toml
 from mlcalc.geometry.diversity import farthest_first, fingerprints
 from mlcalc.learn.processes import MLCALC, Command, check_codes, run_all
 from mlcalc.learn.settings import LearnSettings
+from mlcalc.model import Model
 from mlcalc.model_file import load_model
 from mlcalc.potential import build_potential
 from mlcalc.training.settings import TrainingSettings
@@ -20,6 +23,14 @@ _BATCH = 64  # structures in a call of a potential
 _POOL = 5  # structures among which one is chosen for being different
 _LEAST_A = 0.01  # structures whose distances differ by less, root mean square, count as one
 _VALIDATIONS = 5
+
+
+class Training(NamedTuple):
+    """A training: its name, its settings with data relative to the folder, and the model from whose weights it starts, if any."""
+
+    name: str
+    settings: TrainingSettings
+    init: Path | None
 
 
 def train_committee(
@@ -32,30 +43,46 @@ def train_committee(
     Raises:
         InputError, OSError: A training failed.
     """
-    models = [folder / f"model-{member}.safetensors" for member in range(1, settings.members + 1)]
-    files, commands = tuple(os.path.relpath(path, folder) for path in data), []
-    for member, model in enumerate(models, start=1):
+    files = tuple(os.path.relpath(path, folder) for path in data)
+    trainings = []
+    for member in range(1, settings.members + 1):
+        seed = settings.seed + 1000 * number + member
+        trained = training_settings(settings, files, seed, first=not before)
+        trainings.append(Training(str(member), trained, before[member - 1] if before else None))
+    return train_all(folder, trainings, settings.jobs)
+
+
+def train_all(folder: Path, trainings: list[Training], jobs: int) -> list[Path]:
+    """Make trainings, or what is left of them, at most ``jobs`` at once; returns model-NAME.safetensors of each in the folder.
+
+    Raises:
+        InputError, OSError: A training failed.
+    """
+    models, commands = [folder / f"model-{training.name}.safetensors" for training in trainings], []
+    for training, model in zip(trainings, models, strict=True):
         if model.is_file():
             continue
-        config, output = folder / f"train-{member}.toml", folder / f"net-{member}"
-        seed = settings.seed + 1000 * number + member
-        write_atomically(config, as_toml(_training(settings, files, seed, first=not before)).encode())
-        options: list[str | Path] = ["--init", before[member - 1]] if before else []
+        config, output = folder / f"train-{training.name}.toml", folder / f"net-{training.name}"
+        write_atomically(config, as_toml(training.settings).encode())
+        options: list[str | Path] = ["--init", training.init] if training.init else []
         if (output / "state.safetensors").is_file():
             options.append("--resume")
         elif output.is_dir():  # killed before its first state: begun again
             for path in output.iterdir():
                 path.unlink()
             output.rmdir()
-        commands.append(Command(MLCALC, ["train", config, "-o", output, *options], folder / f"train-{member}.log"))
-    check_codes(commands, run_all(commands, settings.jobs))
-    for member, model in enumerate(models, start=1):
+        commands.append(
+            Command(MLCALC, ["train", config, "-o", output, *options], folder / f"train-{training.name}.log")
+        )
+    check_codes(commands, run_all(commands, jobs))
+    for training, model in zip(trainings, models, strict=True):
         if not model.is_file():
-            write_atomically(model, (folder / f"net-{member}" / "model.safetensors").read_bytes())
+            write_atomically(model, (folder / f"net-{training.name}" / "model.safetensors").read_bytes())
     return models
 
 
-def _training(settings: LearnSettings, data: tuple[str, ...], seed: int, first: bool) -> TrainingSettings:
+def training_settings(settings: LearnSettings, data: tuple[str, ...], seed: int, first: bool) -> TrainingSettings:
+    """Settings of a training on these files, of a network with random weights (``first``) or of one that is trained on."""
     steps = settings.steps if first else settings.later_steps
     return TrainingSettings(
         data=data, architecture=settings.architecture,
@@ -65,10 +92,11 @@ def _training(settings: LearnSettings, data: tuple[str, ...], seed: int, first: 
         energy_huber_eV=1.0, split="random", validation_fraction=0.05, test_fraction=0.0,
         validation_every_steps=max(1, steps // _VALIDATIONS), compile=settings.compile, seed=seed, threads=1,
         ema_decay=min(0.999, 1.0 - 10.0 / steps) if steps > 10 else 0.0,
+        energy_zeros="one" if settings.refines is None else "shared",  # corrected labels are of the better level
     )  # fmt: skip
 
 
-def predict(models: list[Path], frames: list[Atoms]) -> tuple[np.ndarray, np.ndarray]:
+def predict(models: Sequence[Path | Model], frames: list[Atoms]) -> tuple[np.ndarray, np.ndarray]:
     """Energies (M, n) eV and forces (M, n, N, 3) eV/Å of M models for n structures of one composition and order of atoms."""
     numbers, pbc = frames[0].numbers, frames[0].pbc if frames[0].pbc.any() else None
     cells = [None if pbc is None else np.ascontiguousarray(atoms.cell.array) for atoms in frames]
@@ -76,8 +104,9 @@ def predict(models: list[Path], frames: list[Atoms]) -> tuple[np.ndarray, np.nda
     energies = np.empty((len(models), len(frames)))
     forces = np.empty((len(models), *positions.shape))
     size = _BATCH if pbc is None else 1
-    for m, model in enumerate(map(load_model, models)):
-        potential = build_potential(model, numbers, pbc=pbc, cell=cells[0])
+    for m, model in enumerate(models):
+        loaded = model if isinstance(model, Model) else load_model(model)
+        potential = build_potential(loaded, numbers, pbc=pbc, cell=cells[0])
         for k in range(0, len(frames), size):
             part = slice(k, k + size)
             place = (positions[part],) if pbc is None else (positions[part], cells[k])

@@ -6,20 +6,30 @@ import numpy as np
 from ase import Atoms
 from ase.io import read
 
+from mlcalc.common.errors import InputError
 from mlcalc.data.labelling import label_file, write_frames
+from mlcalc.data.workers import outcomes
 
 
-def label_stage(structures: Path, engine: str, jobs: int, max_force_eV_A: float) -> Path:
+def label_stage(structures: Path, engine: str, jobs: int, max_force_eV_A: float, sound: Atoms | None = None) -> Path:
     """Label the structures of NAME.xyz, once; returns NAME.labels.xyz, those to be learnt.
 
     Beside it lie all labels (NAME.all.xyz, with their journal) and NAME.quarantine.xyz: structures that the engine could not
     compute, or on which a force exceeds ``max_force_eV_A``, each with ``info["reason"]``.
     NAME.labels.xyz is empty if no structure is left.
+
+    Args:
+        sound: A structure that the engine has computed before: where it fails on this one too, the others are not at fault.
+
+    Raises:
+        InputError: The engine has stopped working; what it has labelled is kept, and the next call goes on.
     """
     everything, kept, aside = (structures.with_suffix(end) for end in (".all.xyz", ".labels.xyz", ".quarantine.xyz"))
     if kept.is_file():
         return kept
     report = label_file(structures, engine, everything, jobs)
+    if report.failures and sound is not None:
+        _check_engine(engine, sound, structures)
     labelled = read_frames(everything) if report.labelled else []
     strongest = np.array([np.linalg.norm(atoms.get_forces(apply_constraint=False), axis=1).max() for atoms in labelled])
     good = strongest <= max_force_eV_A
@@ -32,6 +42,18 @@ def label_stage(structures: Path, engine: str, jobs: int, max_force_eV_A: float)
         write_frames(refused, aside)
     write_frames([atoms for atoms, fine in zip(labelled, good, strict=True) if fine], kept)
     return kept
+
+
+def _check_engine(engine: str, sound: Atoms, structures: Path) -> None:
+    """Raise InputError if the engine fails on a structure that it has computed before."""
+    bare = sound.copy()
+    bare.calc = None
+    ((_, outcome),) = outcomes([bare], [0], engine, 1)
+    if isinstance(outcome, str):
+        raise InputError(
+            f"{structures}: {engine} has stopped working, it fails on the start of learning too: {outcome}; its labels are kept: "
+            "mend it and start the same command again"
+        )
 
 
 def read_frames(path: Path) -> list[Atoms]:

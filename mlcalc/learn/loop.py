@@ -17,10 +17,30 @@ from mlcalc.learn.cold import cold_structures
 from mlcalc.learn.convergence import unmet
 from mlcalc.learn.labels import count_labels, quarantined, read_frames
 from mlcalc.learn.progress import LOCK, Progress, alone
-from mlcalc.learn.result import RESULT, bounds_of, read_result, write_result
+from mlcalc.learn.refine import BEFORE, inherited, read_earlier, take_over
+from mlcalc.learn.result import bounds_of, read_result, write_result
 from mlcalc.learn.rounds import COLD, Work, make_round, read_record
-from mlcalc.learn.settings import BEGUN, PLAN_FILE, STRUCTURE, LearnSettings, changed_plan, read_plan, write_plan
-from mlcalc.learn.start import MINIMUM, MODES, completed, describe, find_start, read_molecule, read_start, with_budget
+from mlcalc.learn.settings import (
+    BEGUN,
+    PLAN_FILE,
+    RESULT,
+    STRUCTURE,
+    LearnSettings,
+    changed_plan,
+    read_plan,
+    write_plan,
+)
+from mlcalc.learn.start import (
+    MINIMUM,
+    MODES,
+    completed,
+    describe,
+    engine_at_work,
+    find_start,
+    read_molecule,
+    read_start,
+    with_budget,
+)
 from mlcalc.structures.electronic_state import electronic_state
 
 
@@ -44,11 +64,14 @@ def learn(source: Path, values: dict[str, Any], folder: Path, command: str) -> d
             write_plan(settings, folder, command)
             return _finish(settings, folder)
     given = _given(source, values)
-    known = {STRUCTURE, BEGUN, MINIMUM, MODES, LOCK} | ({PLAN_FILE} if source == folder / PLAN_FILE else set())
+    known = {STRUCTURE, BEGUN, MINIMUM, MODES, LOCK, BEFORE, COLD} | (
+        {PLAN_FILE} if source == folder / PLAN_FILE else set()
+    )
     if folder.is_dir() and {path.name for path in folder.iterdir()} - known and source.parent != folder:
         raise InputError(f"{folder}: exists already and was not made by 'mlcalc learn'; choose another --output")
     atoms, calculator, seconds = read_molecule(given)
     given = with_budget(given, atoms)
+    earlier = read_earlier(given)
     make_folder(folder)
     (folder / BEGUN).unlink(missing_ok=True)  # of a command that was stopped before it had a plan
     with alone(folder):
@@ -59,6 +82,8 @@ def learn(source: Path, values: dict[str, Any], folder: Path, command: str) -> d
             discard(calculator)
         settings = completed(given, start)
         write_frames([atoms], folder / STRUCTURE)
+        if earlier is not None:
+            take_over(earlier, folder, folder / COLD)
         write_plan(settings, folder, command)
         return _finish(settings, folder)
 
@@ -69,14 +94,19 @@ def _given(source: Path, values: dict[str, Any]) -> LearnSettings:
         return read_plan(source, values)
     if "engine" not in values:
         raise InputError("--engine is missing: expected a level of theory such as tblite:GFN2-xTB")
+    if "refines" in values:
+        if "labels" not in values:
+            raise InputError(f"--labels is missing: expected the number of calculations with {values['engine']}")
+        values = inherited(Path(values["refines"])) | values
     return build_settings(LearnSettings, {"structure": str(source)} | values, source)
 
 
 def _resumed(source: Path, values: dict[str, Any], folder: Path) -> LearnSettings:
     """The settings of a folder in which learning has begun; InputError if the new command asks for something else."""
     if source.suffix == ".toml" and source.resolve() != (folder / PLAN_FILE).resolve():
-        values = read_toml(source) | values
-        source = source.parent / str(values.pop("structure", ""))
+        plan = read_toml(source)
+        source, refines = source.parent / str(plan.pop("structure", "")), plan.pop("refines", None)
+        values = plan | ({} if refines is None else {"refines": str(source.parent / str(refines))}) | values
     if source.suffix != ".toml":
         ours, theirs = (read_structures(path, "learning")[0] for path in (folder / STRUCTURE, source))
         if not _same(ours, theirs):
@@ -112,7 +142,9 @@ def _cold(work: Work) -> None:
         calculator = make_calculator(settings.engine)
         try:
             set_state(settings.engine, calculator, work.start.atoms)
-            write_frames(cold_structures(settings, work.start, calculator), path)
+            with engine_at_work(calculator, f"{settings.engine} failed in the dynamics of the cold start"):
+                structures = cold_structures(settings, work.start, calculator)
+            write_frames(structures, path)
         finally:
             discard(calculator)
     work.progress.say(f"labelling {len(read_frames(path))} structures of the cold start")

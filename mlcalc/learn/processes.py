@@ -68,8 +68,9 @@ def check_codes(commands: Sequence[Command], codes: Sequence[int], allowed: Coll
     """
     for command, code in zip(commands, codes, strict=True):
         said = one_line(f"{last_line(command.log)} ({command.log})")
-        if code == EXIT_DISK:
-            raise OSError(errno.ENOSPC, said)
+        if code == EXIT_DISK:  # its reason alone: this command says what to do (errors.disk_message)
+            reason = last_line(command.log).rpartition("error: ")[2].partition("; no incomplete file")[0]
+            raise OSError(errno.ENOSPC, one_line(reason), str(command.log.parent))
         if code and code not in allowed:
             raise InputError(f"{command.module} {command.arguments[0]} ended with code {code}: {said}")
 

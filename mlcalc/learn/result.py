@@ -1,7 +1,9 @@
 """The result of learning: models, labels, an input for rpmd, vibrations, figures and the model card."""
 
 import json
+import shlex
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -13,14 +15,18 @@ from mlcalc.common.files import make_folder, write_atomically
 from mlcalc.common.json_text import from_json, to_json
 from mlcalc.common.settings import toml_value
 from mlcalc.common.tables import aligned
+from mlcalc.data.engines import make_calculator, set_state
 from mlcalc.data.labelling import label_file, write_frames
+from mlcalc.data.workers import discard
 from mlcalc.learn.card import card
 from mlcalc.learn.figure import plot_learning
-from mlcalc.learn.rounds import COLD, PARITY, Work, models_of
-from mlcalc.learn.settings import LearnSettings, command_of
+from mlcalc.learn.labels import read_frames
+from mlcalc.learn.lower_minimum import lower_minimum
+from mlcalc.learn.rounds import COLD, PARITY, VISITED, Work, models_of
+from mlcalc.learn.settings import LABELS, MODELS, PLAN_FILE, RESULT, LearnSettings, command_of, read_plan
 from mlcalc.modes import modes_by
 
-RESULT, MODELS, CARD, LABELS, RUN = "result.json", "models", "model_card.md", "labels.xyz", "rpmd.toml"
+CARD, RUN, LOWER = "model_card.md", "rpmd.toml", "lower.xyz"
 _SAME_EV_A = 1e-3  # forces of a label and of its repetition may differ by so much
 
 
@@ -47,14 +53,18 @@ def write_result(work: Work, records: list[dict], reasons: list[str]) -> dict:
     if parity.is_file():
         write_atomically(folder / PARITY, parity.read_bytes())
     plot_learning(records, settings.target_meV_A, folder / "learning_curve.png")
-    vibrations = compared_vibrations(work, folder / MODELS / models_of(work, number)[0].name)
-    write_atomically(folder / "vibrations.txt", f"{vibrations}\n".encode())
+    model = folder / MODELS / models_of(work, number)[0].name
+    vibrations = compared_vibrations(work, model)
+    write_atomically(folder / "vibrations.txt", f"{vibrations.text}\n".encode())
     write_atomically(folder / RUN, _run_input(work, records[-1]).encode())
     result = {
         "converged": not reasons, "reasons": reasons, "rounds": number, "labels": len(labels), "spot_check_eV_A": largest,
+        "vibrations": vibrations.differences, "lower_minimum": _lower_minimum(work, number, model),
         "seconds": work.progress.seconds, "command": command_of(folder), "bounds": bounds_of(settings),
     }  # fmt: skip
-    write_atomically(folder / CARD, card(work, records, result, vibrations).encode())
+    write_atomically(
+        folder / CARD, card(work, records, result, vibrations.text, lower_minimum_text(result, folder)).encode()
+    )
     write_atomically(folder / RESULT, to_json(result, indent=1).encode())
     return from_json((folder / RESULT).read_bytes())
 
@@ -94,22 +104,62 @@ def _spot_check(work: Work, labels: list[Atoms]) -> float | None:
     return float(max(np.abs(one - other).max() for one, other in forces))
 
 
-def compared_vibrations(work: Work, model: Path) -> str:
-    """A table of the frequencies of engine and model, each at its own minimum."""
+class Vibrations(NamedTuple):
+    """A table of frequencies, and how far they are apart, cm⁻¹, by name; None where they cannot be compared."""
+
+    text: str
+    differences: dict[str, float] | None
+
+
+def compared_vibrations(work: Work, model: Path) -> Vibrations:
+    """The frequencies of engine and model, each at its own minimum."""
     if work.start.modes is None:
-        return "a periodic structure has no normal modes here"
+        return Vibrations("a periodic structure has no normal modes here", None)
     try:
         modes = modes_by(NetworkCalculator(str(model), precision="float64", threads=1), work.start.atoms)
     except InputError as error:
-        return f"the network has no minimum near that of the engine: {error}"
+        return Vibrations(f"the network has no minimum near that of the engine: {error}", None)
     reference, found = work.start.modes.wavenumbers, modes.wavenumbers
     if len(found) != len(reference):
-        return f"the minimum of the network has {len(found)} vibrations, that of the engine {len(reference)}"
+        text = f"the minimum of the network has {len(found)} vibrations, that of the engine {len(reference)}"
+        return Vibrations(text, None)
     rows = [[f"{a:.1f}", f"{b:.1f}", f"{b - a:+.1f}"] for a, b in zip(reference, found, strict=True)]
     table = aligned([f"{work.settings.engine} / cm⁻¹", "network", "difference"], rows)
-    mean = np.abs(found - reference).mean()
-    return f"{table}\nmean absolute difference {mean:.1f} cm⁻¹, zero-point energies {work.start.modes.zero_point_energy:.4f} and " \
-        f"{modes.zero_point_energy:.4f} eV"  # fmt: skip
+    apart = np.abs(found - reference)
+    energies = f"{work.start.modes.zero_point_energy:.4f} and {modes.zero_point_energy:.4f} eV"
+    text = f"{table}\nmean absolute difference {apart.mean():.1f} cm⁻¹, zero-point energies {energies}"
+    return Vibrations(text, {"mean_cm-1": float(apart.mean()), "largest_cm-1": float(apart.max())})
+
+
+def _lower_minimum(work: Work, number: int, model: Path) -> dict | None:
+    """Write lower.xyz if explorations found a minimum below the start, and return what it is; None if not, or in a crystal."""
+    settings, start, path = work.settings, work.start.atoms, work.folder / LOWER
+    path.unlink(missing_ok=True)
+    if start.pbc.any():
+        return None
+    visited = [atoms for k in range(1, number + 1) for atoms in read_frames(work.round_folder(k) / VISITED)]
+    engine = make_calculator(settings.engine)
+    try:
+        set_state(settings.engine, engine, start)
+        found = lower_minimum(start, visited, NetworkCalculator(str(model), precision="float64", threads=1), engine)
+    finally:
+        discard(engine)
+    if found is None:
+        return None
+    found.atoms.info["engine"] = settings.engine
+    write_frames([found.atoms], path)
+    return {"file": path.name, "below_eV": found.below_eV, "other_bonds": found.other_bonds}
+
+
+def lower_minimum_text(result: dict, folder: Path) -> str:
+    """A sentence on a minimum below the start, and the command that learns it; empty without one."""
+    found = result.get("lower_minimum")
+    if found is None:
+        return ""
+    kind = "an isomer (its bonds differ)" if found["other_bonds"] else "a conformer"
+    place, engine = folder / found["file"], read_plan(folder / PLAN_FILE).engine
+    command = shlex.join(["mlcalc", "learn", str(place), "--engine", engine, "-o", f"{folder}-lower"])
+    return f"{kind} {1e3 * found['below_eV']:.0f} meV below the start was found, {place}: learn from there, {command}"
 
 
 def _run_input(work: Work, record: dict) -> str:

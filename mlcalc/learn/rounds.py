@@ -20,16 +20,17 @@ from mlcalc.data.sampling import sample_normal_modes
 from mlcalc.learn.calibration import calibrate
 from mlcalc.learn.committee import choose, predict, train_committee
 from mlcalc.learn.explore import at_equilibrium, collect, explore, findings, runs_of
+from mlcalc.learn.fresh import draw, first_counts, kind_of, lacking
 from mlcalc.learn.labels import count_labels, label_stage, read_frames
 from mlcalc.learn.observables import observables
 from mlcalc.learn.progress import Progress
+from mlcalc.learn.refine import corrected_labels, networks_before
 from mlcalc.learn.settings import LearnSettings
 from mlcalc.learn.start import Start, sampling_modes
 from mlcalc.training.evaluation import Evaluation, evaluate
 
 COLD, CHOSEN, FRESH, VISITED = "cold.xyz", "chosen.xyz", "fresh.xyz", "visited.xyz"
 RECORD, PARITY = "round.json", "parity.png"
-_OF_P = 2 / 3  # of the fresh structures: those of P beads; the others are classical
 
 
 class Work(NamedTuple):
@@ -47,7 +48,7 @@ class Work(NamedTuple):
     def label(self, path: Path) -> Path:
         """Label the structures of a stage; see labels.label_stage."""
         limit = self.settings.max_label_force_eV_A
-        return label_stage(path, self.settings.engine, self.settings.jobs, limit)
+        return label_stage(path, self.settings.engine, self.settings.jobs, limit, self.start.atoms)
 
 
 def data_of(work: Work, number: int) -> list[Path]:
@@ -81,13 +82,13 @@ def make_round(work: Work, number: int) -> dict:
         return record
     folder, times = work.round_folder(number), _Times(work.round_folder(number))
     make_folder(folder)
-    before = [] if number == 1 else models_of(work, number - 1)
+    before = networks_before(work.settings, work.folder) if number == 1 else models_of(work, number - 1)
     if number > 1:
         with times.of("labels"):
             _label_chosen(work, number)
     work.progress.say(f"round {number}: training {work.settings.members} networks", labels=count_labels(work.folder))
     with times.of("training"):
-        models = train_committee(work.settings, folder, number, data_of(work, number), before)
+        models = train_committee(work.settings, folder, number, _data(work, number), before)
     work.progress.say(f"round {number}: ring polymers at {_listed(work.settings)}")
     with times.of("exploration"):
         visited = _explored(work, number, models)
@@ -98,6 +99,15 @@ def make_round(work: Work, number: int) -> dict:
     record |= {"seconds": times.read()}
     write_atomically(folder / RECORD, to_json(record, indent=1).encode())
     return read_record(work, number)
+
+
+def _data(work: Work, number: int) -> list[Path]:
+    """The files of data_of, and in a refinement the corrected labels of the cheap level, where there are any."""
+    files = data_of(work, number)
+    if work.settings.refines is None:
+        return files
+    corrected = corrected_labels(work.settings, work.folder, files[0])
+    return [*files, corrected] if corrected.stat().st_size else files
 
 
 def _listed(settings: LearnSettings) -> str:
@@ -131,7 +141,9 @@ def _label_chosen(work: Work, number: int) -> None:
         left = [atoms for k, atoms in enumerate(visited) if k not in taken]
         factor = read_record(work, number - 1)["calibration"]["factor"]
         sigma = force_disagreement(predict(models_of(work, number - 1), left)[1]) if left else np.zeros((0, 1))
-        indices = choose(left, factor * sigma.max(axis=1), work.settings.chosen_labels)
+        coming = work.settings.rounds - number
+        most = min(work.settings.chosen_labels, _left(work, coming + 1, coming))
+        indices = choose(left, factor * sigma.max(axis=1), max(0, most))
         write_frames([left[k] for k in indices], path)
     work.progress.say(f"round {number}: labelling structures on which the committee disagreed")
     if path.stat().st_size:
@@ -179,23 +191,36 @@ def _bare(atoms: Atoms) -> Atoms:
 
 
 def _fresh(work: Work, number: int, visited: list[Atoms]) -> list[Atoms]:
-    """Structures drawn at random from equilibrium, which no training has seen; the last round's are known by their index."""
+    """The fresh structures of a round so far, drawn now if there are none."""
     path = work.round_folder(number) / FRESH
     if not path.is_file():
-        settings = work.settings
-        rng = np.random.default_rng([settings.seed, number])
-        pool = at_equilibrium(settings, visited)
-        drawn: list[int] = []
-        for beads in settings.bead_counts:
-            share = _OF_P if beads == settings.beads and beads > 1 else 1.0
-            count = min(round(share * (settings.fresh_labels - len(drawn))), settings.fresh_labels - len(drawn))
-            mine = [k for k in pool if visited[k].info["beads"] == beads]
-            drawn += sorted(rng.choice(mine, min(count, len(mine)), replace=False).tolist())
-        frames = [visited[k].copy() for k in drawn]
-        for k, atoms in zip(drawn, frames, strict=True):
-            atoms.info["visited"] = k
-        write_frames(frames, path)
+        rng = np.random.default_rng([work.settings.seed, number])
+        write_frames(draw(work.settings, visited, first_counts(work.settings), (), rng), path)
     return read_frames(path)
+
+
+def _more_fresh(work: Work, number: int, visited: list[Atoms], errors: list[dict]) -> bool:
+    """Add fresh structures of the kinds whose error is too uncertain for a verdict; whether there are any to be labelled now.
+
+    They may take the labels that the next round would choose itself: that round learns them too.
+    """
+    settings, path = work.settings, work.round_folder(number) / FRESH
+    counts = lacking(settings, errors, _left(work, settings.rounds - number, max(0, settings.rounds - number - 1)))
+    frames = read_frames(path)
+    rng = np.random.default_rng([settings.seed, number, len(frames)])
+    more = draw(settings, visited, counts, {atoms.info["visited"] for atoms in frames}, rng)
+    if more:
+        path.with_suffix(".labels.xyz").unlink(missing_ok=True)  # of fewer structures
+        write_frames([*frames, *more], path)
+        work.progress.say(f"round {number}: labelling {len(more)} more, for a standard error of a third of the target")
+    return bool(more)
+
+
+def _left(work: Work, fresh_rounds: int, chosen_rounds: int) -> int:
+    """Labels of the budget that are not spent, and not set aside for so many rounds to come."""
+    settings = work.settings
+    aside = settings.spot_check + fresh_rounds * settings.fresh_labels + chosen_rounds * settings.chosen_labels
+    return settings.labels - count_labels(work.folder) - aside
 
 
 def _measured(work: Work, number: int, models: list[Path], visited: list[Atoms], has_fresh: bool) -> dict:
@@ -206,13 +231,15 @@ def _measured(work: Work, number: int, models: list[Path], visited: list[Atoms],
         "runs": [findings(run) for run in runs_of(settings, folder)], "observables": {},
     }  # fmt: skip
     labelled: list[Atoms] = []
-    if has_fresh:
+    while has_fresh:
         work.label(folder / FRESH)
         measured = (folder / FRESH).with_suffix(".all.xyz")
         labelled = read_frames(measured)
         record["failed"] = len(read_frames(folder / FRESH)) - len(labelled)
+        if labelled:
+            record["errors"] = _errors(evaluate(models[0], measured, ("beads",), folder / PARITY), labelled)
+        has_fresh = bool(labelled) and _more_fresh(work, number, visited, record["errors"])
     if labelled:
-        record["errors"] = _errors(evaluate(models[0], measured, ("beads",), folder / PARITY), labelled)
         forces = predict(models, labelled)[1]
         reference = np.array([atoms.get_forces(apply_constraint=False) for atoms in labelled])
         wrong = np.linalg.norm(forces[0] - reference, axis=2)
@@ -221,11 +248,6 @@ def _measured(work: Work, number: int, models: list[Path], visited: list[Atoms],
         if frames := [visited[k] for k in quantum]:
             record["observables"] = observables(frames, predict(models[:1], frames)[0][0], work.start.atoms)
     return record | {"labels": count_labels(work.folder)}
-
-
-def kind_of(beads: int) -> str:
-    """What errors of structures of P beads are called."""
-    return f"beads {beads}"
 
 
 def _errors(evaluation: Evaluation, labelled: list[Atoms]) -> list[dict]:

@@ -1,5 +1,6 @@
 """The plan of ``mlcalc learn``: its keys, and how ``learn.toml`` is read and written."""
 
+import os
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from mlcalc.common.files import write_atomically
 from mlcalc.common.settings import as_toml, build_settings, check_choice, check_distance, check_range, read_toml
 
 PLAN_FILE, BEGUN, STRUCTURE = "learn.toml", ".begun.toml", "structure.xyz"
+RESULT, MODELS, LABELS = "result.json", "models", "labels.xyz"
 # Keys that a folder in which learning has begun may change: budgets, the bar, and what only rounds to come depend on.
 FREE = {
     "labels", "hours", "rounds", "target_meV_A", "spot_check", "jobs", "later_steps", "explore_ps", "stop_error_eV_A",
@@ -45,6 +47,7 @@ class LearnSettings:
         compile: Whether torch compiles the loss.
         jobs: Processes at once.
         seed: Of all random numbers.
+        refines: Folder of an earlier learning, whose structures are labelled again and whose networks are trained on (refine.py).
     """
 
     structure: str
@@ -75,6 +78,7 @@ class LearnSettings:
     compile: bool = True
     jobs: int = 2
     seed: int = 0
+    refines: str | None = None
 
     def __post_init__(self):
         for name in ("temperature_K", "hours", "target_meV_A", "explore_ps", "stop_error_eV_A", "learning_rate"):
@@ -136,20 +140,22 @@ class LearnSettings:
 
 
 def read_plan(path: Path, overrides: dict[str, Any] | None = None) -> LearnSettings:
-    """The settings of a learn.toml and overrides of its keys; its structure is seen from the current folder.
+    """The settings of a learn.toml and overrides of its keys; its paths are seen from the current folder.
 
     Raises:
         InputError: Missing, malformed, unknown key, value out of range.
     """
     values = read_toml(path)
-    if isinstance(values.get("structure"), str):
-        values["structure"] = str(path.parent / values["structure"])
+    for key in ("structure", "refines"):
+        if isinstance(values.get(key), str):
+            values[key] = str(path.parent / values[key])
     return build_settings(LearnSettings, values | (overrides or {}), path)
 
 
 def write_plan(settings: LearnSettings, folder: Path, command: str) -> None:
     """Write the plan of a folder and, the first time, what learning began with and by which command."""
-    text = as_toml(replace(settings, structure=STRUCTURE))
+    refines = settings.refines and os.path.relpath(settings.refines, folder)
+    text = as_toml(replace(settings, structure=STRUCTURE, refines=refines))
     if not (folder / BEGUN).is_file():
         write_atomically(folder / BEGUN, f"{_BY}{one_line(command)}\n{text}".encode())
     head = "# Plan of mlcalc learn; 'mlcalc learn learn.toml' follows it. Once learning has begun, only these keys may change:\n"
@@ -169,6 +175,10 @@ def changed_plan(folder: Path, overrides: dict[str, Any]) -> LearnSettings:
     """
     begun = read_plan(folder / BEGUN)
     plan = read_toml(folder / PLAN_FILE) | overrides | {"structure": begun.structure}
+    if begun.refines is not None and os.path.realpath(overrides.get("refines", begun.refines)) == os.path.realpath(
+        begun.refines
+    ):
+        plan["refines"] = begun.refines
     now = read_plan(folder / BEGUN, plan)
     for field in fields(LearnSettings):
         then, value = getattr(begun, field.name), getattr(now, field.name)

@@ -2,7 +2,8 @@
 
 import json
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 
-from mlcalc.common.errors import InputError
+from mlcalc.common.errors import DISK_FULL, InputError
 from mlcalc.common.files import write_atomically
 from mlcalc.common.json_text import from_json
 from mlcalc.data.distortions import closest_contact, molecules_of
@@ -87,20 +88,29 @@ def read_molecule(settings: LearnSettings) -> tuple[Atoms, Any, float]:
         )
     calculator = make_calculator(settings.engine)
     set_state(settings.engine, calculator, atoms, str(path))
-    try:
+    with engine_at_work(calculator, f"{path}: {settings.engine} cannot compute this structure"):
         atoms.calc = calculator
         atoms.get_forces(apply_constraint=False)
         moved = atoms.copy()
         moved.positions[0] += 0.01
         moved.calc, began = calculator, time.monotonic()
         forces, energy = moved.get_forces(apply_constraint=False), moved.get_potential_energy()
-    except Exception as error:  # an engine may raise anything
-        discard(calculator)
-        raise InputError(f"{path}: {settings.engine} cannot compute this structure: {error}") from error
     if not (np.isfinite(forces).all() and np.isfinite(energy)):
         raise InputError(f"{path}: {settings.engine} returns energies or forces that are not finite numbers")
     atoms.calc = None
     return atoms, calculator, time.monotonic() - began
+
+
+@contextmanager
+def engine_at_work(calculator: Calculator, what: str) -> Iterator[None]:
+    """Turn whatever an engine raises into an InputError of one line that begins with ``what``; full disks stay what they are."""
+    try:
+        yield
+    except Exception as error:
+        discard(calculator)
+        if isinstance(error, InputError) or getattr(error, "errno", None) in DISK_FULL:
+            raise
+        raise InputError(f"{what}: {type(error).__name__}: {error}") from error
 
 
 def find_start(settings: LearnSettings, atoms: Atoms, calculator: Calculator, seconds: float, folder: Path) -> Start:
@@ -111,7 +121,8 @@ def find_start(settings: LearnSettings, atoms: Atoms, calculator: Calculator, se
     """
     minimum, modes = atoms, None
     if not atoms.pbc.any():
-        minimum, modes = _minimum(atoms, calculator, np.random.default_rng(settings.seed))
+        with engine_at_work(calculator, f"{settings.engine} failed near the minimum of {settings.structure}"):
+            minimum, modes = _minimum(atoms, calculator, np.random.default_rng(settings.seed))
     minimum.calc = calculator
     write_frames([with_results(minimum, settings.engine)], folder / MINIMUM)
     known: dict[str, Any] = {"seconds_per_label": seconds}

@@ -7,7 +7,7 @@ from mlcalc.common.json_text import from_json
 from mlcalc.common.tables import aligned, with_error
 from mlcalc.learn.labels import count_labels
 from mlcalc.learn.progress import is_running, read_progress
-from mlcalc.learn.result import read_result
+from mlcalc.learn.result import lower_minimum_text, read_result
 from mlcalc.learn.rounds import RECORD
 from mlcalc.learn.settings import PLAN_FILE, read_plan
 
@@ -51,4 +51,5 @@ def status(folder: Path) -> str:
         lines.append(aligned(["round", "labels", "force error / meV/Å", "stopped by guards", "min"], rows))
     if result is not None:
         lines += [f"not converged: {reason}" for reason in result["reasons"]]
+        lines += [lower] if (lower := lower_minimum_text(result, folder)) else []
     return "\n".join(lines)

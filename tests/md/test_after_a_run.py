@@ -73,6 +73,7 @@ def test_the_most_different_ones_come_first():
     line = np.array([[0.0], [0.1], [5.0], [10.0]])
     assert list(farthest_first(line, 0, 0.0)) == [0, 3, 2, 1]
     assert list(farthest_first(line, 0, 0.2)) == [0, 3, 2]
+    assert list(farthest_first(line, [3, 0], 0.0)) == [3, 0, 2, 1]
     methane = molecule("CH4")
     turned = methane.copy()
     turned.rotate(70, (1, 2, 3))

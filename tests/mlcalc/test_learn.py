@@ -1,16 +1,19 @@
 """Learning by itself: budgets, the plan, what a disagreement means, when it has converged, and what is refused at the door."""
 
+import errno
 import math
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import bulk, molecule
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,13 +22,19 @@ from scipy.special import gamma
 from mlcalc.cli import main
 from mlcalc.common.errors import InputError
 from mlcalc.data.engines import make_calculator
+from mlcalc.data.relaxation import relax
 from mlcalc.learn.calibration import SHARE, calibrate, conformal_bound
 from mlcalc.learn.cold import cold_structures
 from mlcalc.learn.committee import choose
 from mlcalc.learn.convergence import unmet
+from mlcalc.learn.fresh import draw, lacking
 from mlcalc.learn.labels import count_labels, label_stage, quarantined
+from mlcalc.learn.lower_minimum import lower_minimum
 from mlcalc.learn.observables import differing, observables
-from mlcalc.learn.processes import Command, run_all
+from mlcalc.learn.processes import Command, check_codes, run_all
+from mlcalc.learn.progress import Progress
+from mlcalc.learn.refine import corrected_labels, subset
+from mlcalc.learn.rounds import Work, _more_fresh
 from mlcalc.learn.settings import PLAN_FILE, LearnSettings, changed_plan, command_of, read_plan, write_plan
 from mlcalc.learn.start import Start, completed, needed_beads
 from mlcalc.vibrations import HBAR, NormalModes
@@ -172,6 +181,78 @@ def test_convergence_is_judged_by_all_of_its_conditions(records, said):
     assert (reasons == []) if said is None else (len(reasons) == 1 and said in reasons[0])
 
 
+@pytest.mark.parametrize(
+    ("quantum", "classical", "spare", "more"),
+    [
+        ((5.0, 1.0), (5.0, 2.0), 100, {}),  # both below a third of 10
+        ((5.0, 1.0), (5.0, 6.66), 100, {1: 30}),  # twice as precise: four times as many as ten
+        (
+            (25.0, 4.9),
+            (5.0, 1.0),
+            100,
+            {},
+        ),  # three standard errors above the target: no number of structures would help
+        ((24.0, 5.0), (5.0, 1.0), 100, {4: 13}),  # 10·(5/3.33)² = 22.5
+        ((5.0, 6.667), (5.0, 6.667), 20, {4: 10, 1: 10}),
+        ((5.0, 6.667), (5.0, 6.667), -3, {4: 0, 1: 0}),
+        ((5.0, None), (5.0, 1.0), 100, {4: 5}),
+    ],
+)
+def test_fresh_structures_are_as_many_as_a_verdict_needs(quantum, classical, spare, more):
+    errors = [
+        {"kind": f"beads {beads}", "mae": mae, "mae_error": error, "frames": 10}
+        for beads, (mae, error) in ((4, quantum), (1, classical))
+    ]
+    assert lacking(PLAN, errors, spare) == more
+
+
+def test_fresh_structures_are_drawn_once():
+    visited = []
+    for k in range(40):
+        atoms = Atoms(
+            "Cu", info={"beads": (4, 1)[k % 2], "step": 10_000 * (k > 7), "temperature_K": 300.0, "sampling": "run"}
+        )
+        visited.append(atoms)
+    rng = np.random.default_rng(0)
+    first = draw(PLAN, visited, {4: 10, 1: 4}, (), rng)
+    assert [atoms.info["beads"] for atoms in first] == 10 * [4] + 4 * [1]
+    known = {atoms.info["visited"] for atoms in first}
+    assert len(known) == 14 and min(known) > 7  # none of the first fifth of a run
+    rest = draw(PLAN, visited, {4: 10, 1: 10}, known, rng)
+    assert [atoms.info["beads"] for atoms in rest] == 6 * [4] + 10 * [1]  # all that are left
+    assert not known & {atoms.info["visited"] for atoms in rest}
+
+
+def test_more_fresh_structures_join_those_that_are_labelled(tmp_path):
+    """Those keep their labels, and the budget holds."""
+    rng, visited = np.random.default_rng(1), []
+    for k in range(80):
+        (atoms,) = copper(2.2 + 0.5 * rng.random())
+        atoms.info.update(beads=(4, 1)[k % 2], step=10_000, sampling="run", temperature_K=300.0)
+        visited.append(atoms)
+    plan, path = replace(PLAN, rounds=2, spot_check=0), tmp_path / "round-1" / "fresh.xyz"
+    work = Work(plan, tmp_path, Start(copper(2.4)[0], None, 0.01), Progress(tmp_path))
+    path.parent.mkdir()
+    write(path, draw(plan, visited, {4: 6, 1: 4}, (), rng))
+    work.label(path)
+    before = path.with_suffix(".all.xyz.journal").read_bytes()
+    errors = [
+        {"kind": "beads 1", "mae": 5.0, "mae_error": 6.66, "frames": 4},
+        {"kind": "beads 4", "mae": 99.0, "mae_error": 5.0},
+    ]
+    errors[1]["frames"] = 6
+    assert _more_fresh(work, 1, visited, errors)
+    assert len(read(work.label(path), ":")) == 10 + 12
+    assert path.with_suffix(".all.xyz.journal").read_bytes().startswith(before)
+    assert not _more_fresh(work, 1, visited, errors[1:])
+    poor = work._replace(settings=replace(plan, labels=35))
+    assert (
+        poor.settings.fresh_labels == 6
+    )  # of the round to come: 7 of 35 are left beside these and the 22 that are spent
+    assert _more_fresh(poor, 1, visited, errors)
+    assert len(read(path, ":")) == 22 + 7
+
+
 def test_the_least_known_and_most_different_structures_are_chosen():
     lengths = [1.0, 1.0, 1.0, 1.3, 1.1, 1.6]
     frames = [Atoms("N2", [[0, 0, 0], [0, 0, length]]) for length in lengths]
@@ -183,8 +264,84 @@ def test_the_least_known_and_most_different_structures_are_chosen():
     assert choose([], np.zeros(0), 3) == []
 
 
+def argon(points) -> Atoms:
+    """Seven atoms that ase:lj holds together, σ = 1 Å."""
+    return Atoms("Ar7", 1.12 * np.array(points))
+
+
+def test_a_lower_minimum_is_found_by_its_rule():
+    """The two best isomers of seven Lennard-Jones atoms: −16.505 and −15.935 ε (Wales and Doye, doi:10.1021/jp970984n)."""
+    ring = [[0.85 * np.cos(0.4 * np.pi * k), 0.85 * np.sin(0.4 * np.pi * k), 0.0] for k in range(5)]
+    half, third = math.sqrt(0.5), 0.9
+    octahedron = [[half, 0, 0], [-half, 0, 0], [0, half, 0], [0, -half, 0], [0, 0, half], [0, 0, -half]]
+    best, second = argon([*ring, [0, 0, 0.53], [0, 0, -0.53]]), argon([*octahedron, [third * 0.9] * 3])
+    second, rng = relax(second, make_calculator("ase:lj"), 1e-3), np.random.default_rng(0)
+    second.calc = None
+    shaken = []
+    for atoms in (best, second, second):
+        shaken.append(atoms.copy())
+        shaken[-1].positions += rng.normal(scale=0.02, size=(7, 3))
+    network, engine = make_calculator("ase:lj"), make_calculator("ase:lj")
+    found = lower_minimum(second, shaken, network, engine)
+    assert found.below_eV == pytest.approx(16.505 - 15.935, abs=2e-3)
+    assert lower_minimum(second, shaken[1:], network, engine) is None
+    assert lower_minimum(best, shaken, network, engine) is None
+    assert lower_minimum(best, [], network, engine) is None
+
+
 def copper(*distances):
     return [Atoms("Cu2", [[0, 0, 0], [0, 0, d]], info={"temperature_K": 300}) for d in distances]
+
+
+def labelled(frames, spring=0.0):
+    """Dimers with labels of EMT and of a spring of 2.4 Å beside it, the second level."""
+    for atoms in frames:
+        atoms.calc = make_calculator("ase:emt")
+        vector = atoms.positions[1] - atoms.positions[0]
+        length = np.linalg.norm(vector)
+        pull = spring * (length - 2.4) * vector / length
+        energy, forces = atoms.get_potential_energy() + 0.5 * spring * (length - 2.4) ** 2, atoms.get_forces()
+        atoms.calc = SinglePointCalculator(atoms, energy=energy + 7.0 * spring, forces=forces + [pull, -pull])
+        atoms.info["engine"] = "stiff" if spring else "ase:emt"
+    return frames
+
+
+def test_what_is_labelled_again_is_different_and_mostly_low():
+    lengths = [*np.linspace(2.1, 3.3, 25), *np.linspace(2.1, 3.3, 25)]  # each of them twice
+    frames = labelled(copper(*lengths))
+    energies = np.array([atoms.get_potential_energy() for atoms in frames])
+    chosen = subset(frames, 10)
+    assert len(chosen) == 10
+    assert energies[chosen].min() == energies.min()
+    assert (energies[chosen] <= np.median(energies)).sum() >= 5
+    spread = np.sort(np.array(lengths)[chosen])
+    assert np.diff(spread).min() > 0.03  # no twins
+    assert spread[0] < 2.2 and spread[-1] == 3.3
+    assert len(subset(frames, 100)) == 25
+    assert subset([], 10) == []
+
+
+def test_labels_are_corrected_by_what_a_network_learns_of_the_difference(tmp_path):
+    """20 of 60 dimers are known at the second level, a spring away: the others come near to it, in forces and relative energies."""
+    plan = replace(
+        PLAN, refines="learned", engine="stiff", architecture="schnet", n_interactions=1, later_steps=400, compile=False, jobs=1
+    )  # fmt: skip
+    lengths = np.linspace(2.2, 2.8, 60)
+    (tmp_path / "before").mkdir()
+    write(tmp_path / "before" / "labels.xyz", labelled(copper(*lengths)))
+    write(tmp_path / "cold.labels.xyz", labelled(copper(*lengths[::3]), spring=2.0))
+    path = corrected_labels(plan, tmp_path, tmp_path / "cold.labels.xyz")
+    found, rest = read(path, ":"), np.delete(lengths, slice(None, None, 3))
+    exact = labelled(copper(*rest), spring=2.0)
+    assert [atoms.get_distance(0, 1) for atoms in found] == pytest.approx(rest.tolist())
+    wrong = [np.abs(one.get_forces() - other.get_forces()).max() for one, other in zip(found, exact, strict=True)]
+    assert np.mean(wrong) < 0.2 * 2.0 * np.abs(rest - 2.4).mean()
+    energies = np.array(
+        [[one.get_potential_energy(), other.get_potential_energy()] for one, other in zip(found, exact, strict=True)]
+    )
+    assert np.abs(energies[:, 0] - energies[:, 1]).max() < 0.1  # the constant of 14 eV is part of the correction
+    before = path.read_bytes()
+    assert corrected_labels(plan, tmp_path, tmp_path / "nothing").read_bytes() == before
 
 
 def test_labels_that_are_not_learnt_are_set_apart_with_their_reason(tmp_path):
@@ -199,6 +356,18 @@ def test_labels_that_are_not_learnt_are_set_apart_with_their_reason(tmp_path):
     assert sum(quarantined(tmp_path).values()) == 2
     before = kept.read_bytes()
     assert label_stage(path, "no engine: the result is there", 1, 20.0).read_bytes() == before
+
+
+def test_an_engine_that_stops_working_is_no_fault_of_structures(tmp_path):
+    """EMT knows no iron: structures that it fails on are set apart only if it still computes the start."""
+    path, iron = tmp_path / "cold.xyz", Atoms("Fe2", [[0, 0, 0], [0, 0, 2.2]])
+    write(path, [*copper(2.3, 2.5), iron])
+    with pytest.raises(InputError, match="has stopped working"):
+        label_stage(path, "ase:emt", 1, 20.0, iron)
+    assert count_labels(tmp_path) == 2
+    assert not path.with_suffix(".labels.xyz").exists() and not path.with_suffix(".quarantine.xyz").exists()
+    kept = label_stage(path, "ase:emt", 1, 20.0, copper(2.4)[0])
+    assert (len(read(kept, ":")), sum(quarantined(tmp_path).values())) == (2, 1)
 
 
 def test_a_periodic_start_is_explored_with_the_engine():
@@ -229,8 +398,22 @@ def test_commands_run_side_by_side_and_give_their_codes(module):
     assert run_all(commands, 2) == [0, 3, 1]
 
 
+def test_a_command_without_space_says_so_once(tmp_path):
+    log = tmp_path / "log"
+    log.write_text(
+        "step 1\nrpmd: error: a.h5: Read-only file system; no incomplete file was left: make room and start again\n"
+    )
+    with pytest.raises(OSError, match="a.h5: Read-only file system") as raised:
+        check_codes([Command("md.cli", ["run"], log)], [8])
+    assert "no incomplete file" not in str(raised.value)
+    assert raised.value.errno == errno.ENOSPC
+    with pytest.raises(InputError, match="md.cli run ended with code 7"):
+        check_codes([Command("md.cli", ["run"], log)], [7], allowed=(3,))
+    check_codes([Command("md.cli", ["run"], log)], [3], allowed=(3,))
+
+
 def test_commands_end_with_the_process_that_started_them(module):
-    program = "import sys; from pathlib import Path; from mlcalc.learn.processes import Command, run_all; "
+    program = "import sys; from pathlib import Path; from mlcalc.learn.processes import Command, check_codes, run_all; "
     program += "run_all([Command('waiting', [sys.argv[1], 600, 0], Path(sys.argv[2]))], 1)"
     parent = subprocess.Popen([sys.executable, "-c", program, module / "pid", module / "log"])
     deadline = time.monotonic() + 60

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
+from ase.build import bulk, molecule
 from ase.io import read, write
 
 import md.cli
 from mlcalc.cli import main
+from mlcalc.training.evaluation import evaluate
 from tests.mlcalc.test_learn import GOOD
 
 SMALL = {
@@ -110,6 +111,24 @@ def test_the_input_for_ring_polymers_runs(place, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["learned"], "expected learned/learn.toml to resume there, or --refine ENGINE"),
+        (["start.xyz", "--refine", "ase:emt"], "--refine expects the folder"),
+        (["learned", "--refine", "ase:emt", "--engine", "ase:emt"], "has the first level already"),
+        (["learned", "--refine", "ase:emt"], "--labels is missing"),
+        (["begun", "--refine", "ase:emt", "--labels", "40"], "holds no result.json"),
+        (["learned", "--refine", "ase:emt", "--labels", "4000"], "different structures, of which labels = 4000 would"),
+    ],
+)
+def test_a_refinement_that_cannot_be(words, said, place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    (place / "begun").mkdir(exist_ok=True)
+    assert main(["learn", *words, "-o", "nothing"]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     "other",
     [
         Atoms("Cu4", GOOD.positions * np.array([1.0, 1.0, 1.2])),
@@ -139,3 +158,33 @@ def test_a_periodic_cell_is_learnt(tmp_path, monkeypatch, capsys):
     labels = read("learned/labels.xyz", ":")
     assert all(atoms.pbc.all() for atoms in labels)
     assert {atoms.info["stage"] for atoms in labels} == {"cold", "round-1 fresh"}
+
+
+@pytest.mark.slow
+def test_a_refinement_nears_the_better_level(tmp_path, monkeypatch, capsys):
+    """Water, from GFN1-xTB to GFN2-xTB: on the fresh labels of the second, its networks are better than those of the first."""
+    pytest.importorskip("tblite")
+    monkeypatch.chdir(tmp_path)
+    write("start.xyz", molecule("H2O"))
+    assert main([*COMMAND[:3], "tblite:GFN1-xTB", *COMMAND[4:], "--set", "rounds=1", "--set", "steps=600"]) == 3
+    refine = ["learn", "learned", "--refine", "tblite:GFN2-xTB", "--labels", "60", "-o", "refined", "--set", "rounds=1"]
+    refine += ["--set", "later_steps=300"]
+    assert main(refine) == 3  # one round is no comparison
+    refined, first = Path("refined"), [atoms.positions for atoms in read("learned/labels.xyz", ":")]
+    cold = [atoms for atoms in read(refined / "labels.xyz", ":") if atoms.info["stage"] == "cold"]
+    assert all(any(np.allclose(atoms.positions, other, atol=1e-7) for other in first) for atoms in cold)
+    assert "steps = 300" in (refined / "round-1" / "train-1.toml").read_text()  # they go on from the first networks
+    assert "from those in `learned`" in (refined / "model_card.md").read_text()
+    fresh = str(refined / "round-1" / "fresh.all.xyz")
+    assert {atoms.info["engine"] for atoms in read(fresh, ":")} == {"tblite:GFN2-xTB"}
+    totals = [evaluate(f"{folder}/models/model-1.safetensors", fresh).total for folder in ("learned", "refined")]
+    maes, errors = ([getattr(total, f"force_mae{kind}_eV_per_A") for total in totals] for kind in ("", "_error"))
+    assert maes[0] - maes[1] > 3 * np.hypot(*errors)
+
+    times = {path: path.stat().st_mtime_ns for path in refined.rglob("*.safetensors")}
+    for again in (refine, ["learn", "refined/learn.toml"]):
+        assert main(again) == 3
+    assert {path: path.stat().st_mtime_ns for path in refined.rglob("*.safetensors")} == times
+    capsys.readouterr()
+    assert main(["learn", "learned", "--refine", "tblite:IPEA1-xTB", "--labels", "60", "-o", "refined"]) == 2
+    assert "began with engine" in capsys.readouterr().err

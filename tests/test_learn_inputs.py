@@ -1,0 +1,145 @@
+"""The scripts of inputs/learn, with small settings."""
+
+import json
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase.io import read
+
+import mlcalc.cli
+from mlcalc.common.errors import InputError
+from mlcalc.data.engines import make_calculator, set_state
+from mlcalc.geometry.bonds import find_bonds
+
+FOLDER = Path(__file__).parents[1] / "inputs" / "learn"
+SMALL = {
+    "architecture": "schnet", "n_features": 16, "n_interactions": 2, "n_rbf": 16, "members": 2, "starts": 1, "hot": 1.0,
+    "rounds": 1, "steps": 120, "compile": "false", "explore_ps": 0.1, "spot_check": 0, "beads": 2, "labels": 60,
+}  # fmt: skip
+OPTIONS = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
+ANYTHING = ["--set", "max_disagreement_eV_A=1000.0", "--set", "energy_guard=off", "--set", "domain_guard=record"]
+
+
+def script(name: str):
+    spec = spec_from_file_location(name, FOLDER / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def ten():
+    return script("ten_molecules")
+
+
+BONDS = {  # the proton of H5O2+ is too far from both oxygens to count
+    "water_dimer": 4, "ethanol": 8, "malonaldehyde": 8, "acetylacetone": 14, "benzene": 12, "glycine": 9,
+    "formic_acid_dimer": 8, "dimethyl_ether": 8, "carbon_dioxide": 2, "protonated_water_dimer": 4,
+}  # fmt: skip
+
+
+def test_the_starts_are_the_molecules_of_the_table(ten):
+    """Bonds, and for those made here that the engine feels hardly a force there."""
+    assert set(ten.MOLECULES) == {*BONDS, "copper"}
+    pytest.importorskip("tblite")
+    for name, count in BONDS.items():
+        molecule = ten.MOLECULES[name]
+        atoms = read(molecule.structure)
+        assert len(find_bonds(atoms).first) == count, name
+        if molecule.structure.is_relative_to(FOLDER):
+            calculator = make_calculator(molecule.engine)
+            set_state(molecule.engine, calculator, atoms)
+            atoms.calc = calculator
+            assert np.abs(atoms.get_forces()).max() < 0.01, name
+    assert read(ten.MOLECULES["protonated_water_dimer"].structure).info["charge"] == 1
+
+
+@pytest.mark.slow
+def test_a_molecule_is_learnt_moved_and_measured_once(ten, tmp_path, monkeypatch, capsys):
+    """Carbon dioxide by the effective medium theory, which knows its elements."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(ten.MOLECULES, "carbon_dioxide", ten.MOLECULES["carbon_dioxide"]._replace(engine="ase:emt"))
+    ten.run("carbon_dioxide", tmp_path / "data", tmp_path / "numbers", OPTIONS, 0.05, 10)
+    found = json.loads((tmp_path / "numbers" / "carbon_dioxide.json").read_text())
+    assert (found["atoms"], found["beads"], found["converged"]) == (3, 2, False)
+    assert found["labels"] <= 60
+    if found["guard"] is None:
+        assert found["run_ps"] == pytest.approx(0.05, rel=0.02)
+        assert 20 <= found["fresh"] <= 30  # two beads of each of ten frames, and what rounding adds
+        assert 0 < found["mae_error_meV_A"] < found["mae_meV_A"]
+    ten.run("carbon_dioxide", tmp_path / "data", tmp_path / "numbers", OPTIONS)
+    assert "done" in capsys.readouterr().out
+
+
+def test_the_report_has_a_row_for_each_molecule(ten, tmp_path):
+    with pytest.raises(InputError, match="no numbers yet"):
+        ten.report(tmp_path, tmp_path / "figure")
+    row = {
+        "converged": True, "reasons": [], "rounds": 3, "labels": 520, "lower_minimum": None, "atoms": 6, "minutes": 31.4,
+        "vibrations": {"mean_cm-1": 2.5, "largest_cm-1": 9.1}, "beads": 32, "timestep_fs": 0.2, "guard": None, "run_ps": 100.0,
+        "asked_ps": 100.0, "records_with_other_bonds": 0, "fresh": 100, "mae_meV_A": 6.21, "mae_error_meV_A": 0.32,
+    }  # fmt: skip
+    failed = {
+        "converged": False, "reasons": ["time"], "guard": "step 7: too hot", "run_ps": 1.25, "vibrations": None,
+        "mae_meV_A": None, "mae_error_meV_A": None,
+    }  # fmt: skip
+    for name, values in (("copper", row | failed), ("water_dimer", row)):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"molecule": name} | values))
+    text = ten.report(tmp_path, tmp_path / "figure")
+    lines = text.splitlines()
+    assert [line.split("  ")[0] for line in lines[2:4]] == ["water dimer", "copper, periodic"]
+    assert lines[2].split()[2:] == ["6", "32", "520", "31", "6.21", "±", "0.32", "100.0", "2.5", "9.1", "yes"]
+    assert lines[3].split()[-5:] == ["–", "1.2", "–", "–", "no"]
+    assert "1 of 2 moved 100 ps" in text and "copper, periodic: step 7: too hot" in text
+    assert (tmp_path / "figure.png").stat().st_size > 5000
+
+
+@pytest.mark.slow
+def test_proton_transfer_of_both_isotopes(tmp_path, monkeypatch):
+    """Four short runs of a network that has hardly learnt anything, whose proton may stay where it is."""
+    pytest.importorskip("tblite")
+    monkeypatch.chdir(tmp_path)
+    module = script("malonaldehyde")
+    start = str(FOLDER.parent / "malonaldehyde" / "malonaldehyde.xyz")
+    assert (
+        mlcalc.cli.main(
+            ["learn", start, "--engine", "tblite:GFN2-xTB", *OPTIONS, "--set", "labels=200", "--set", "steps=500"]
+        )
+        == 3
+    )
+    learned = Path("learned")
+    # Cold, as the network has hardly learnt to hold the molecule together.
+    options = [
+        "--temperature",
+        "20",
+        "--threads",
+        "1",
+        "--set",
+        "equilibration_steps=0",
+        "--set",
+        "trajectory_every_steps=2",
+        *ANYTHING,
+    ]
+    folders = module.run(learned, 0.013, options)
+    assert [str(folder.relative_to(learned)) for folder in folders] == [
+        f"transfer/{i}/P{p}" for i in "HD" for p in (2, 1)
+    ]
+    masses = [read(folder / "structure.xyz").get_masses()[module.SITE.proton] for folder in folders]
+    assert masses == pytest.approx([1.008, 1.008, 2.014, 2.014])
+    text = module.draw(folders, tmp_path / "transfer.png")
+    for label in ("P = 2, H", "P = 2, D", "classical, H", "classical, D"):
+        assert label in text
+    assert "δ = r(O4–H5) − r(O0–H5)" in text
+    assert (tmp_path / "transfer.png").stat().st_size > 5000
+    times = [(folder / "trajectory.h5").stat().st_mtime_ns for folder in folders]
+    assert module.run(learned, 0.013, options) == folders
+    assert [(folder / "trajectory.h5").stat().st_mtime_ns for folder in folders] == times
+
+
+def test_what_is_no_learnt_malonaldehyde(tmp_path):
+    module = script("malonaldehyde")
+    with pytest.raises(InputError, match=r"holds no result.json"):
+        module.run(tmp_path, 1.0, [])
