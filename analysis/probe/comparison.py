@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from ase.data import chemical_symbols
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from analysis.figures import STYLE
 from analysis.probe.figure import COLOURS, colour_scale, draw_surface, picture_limits
@@ -18,6 +19,7 @@ from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned
 
 _PANEL = 1.75  # inches
+_PAD = 0.12  # inches: names of networks, beside panels that keep their aspect, stay in the figure
 
 
 class Comparison(NamedTuple):
@@ -98,16 +100,15 @@ def comparison_figure(compared: Comparison) -> Figure:
     n_rows, n_columns = len(compared.networks) + 1, len(compared.molecules)
     with matplotlib.rc_context(STYLE):
         size = (_PANEL * n_columns + 1.6, _PANEL * n_rows)
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=_PAD))
         panels = figure.subplots(n_rows, n_columns, squeeze=False)
         for molecule, of_molecule, column in zip(compared.molecules, compared.found, panels.T, strict=True):
             view = view_along_thinnest(of_molecule[0].atoms.positions)
             draw_molecule(column[0], of_molecule[0].atoms, view)
             column[0].set_title(molecule)
+            limits = _square(**picture_limits(of_molecule[0].surface.points, [view]))
             for axes in column:
-                limits = picture_limits(of_molecule[0].surface.points, [view])
-                axes.set(xticks=[], yticks=[], **limits)
-                axes.set_aspect("equal", adjustable="datalim")
+                axes.set(aspect="equal", xticks=[], yticks=[], **limits)
                 axes.spines[:].set_visible(False)
         for k, network in enumerate(compared.networks):
             row = [of_molecule[k] for of_molecule in compared.found]
@@ -119,3 +120,10 @@ def comparison_figure(compared: Comparison) -> Figure:
             bar = figure.colorbar(mappable, ax=list(panels[k + 1]), extend="both", shrink=0.85)
             bar.set_label(f"Ω$_\\mathrm{{{symbol}}}$ / eV")
     return figure
+
+
+def _square(xlim: tuple[float, float], ylim: tuple[float, float]) -> dict[str, tuple[float, float]]:
+    """The smallest square around these limits, so that all panels have one size."""
+    half = 0.5 * max(xlim[1] - xlim[0], ylim[1] - ylim[0])
+    x, y = 0.5 * sum(xlim), 0.5 * sum(ylim)
+    return {"xlim": (x - half, x + half), "ylim": (y - half, y + half)}

@@ -147,9 +147,9 @@ def _figure(of: dict, shown: list[str]) -> Figure:
         axes.axhline(CHEMICAL_ACCURACY, color="black", linestyle=":", linewidth=1)
         axes.annotate(
             "1 kcal/mol",
-            (1, CHEMICAL_ACCURACY),
+            (0.01, CHEMICAL_ACCURACY),
             xycoords=("axes fraction", "data"),
-            ha="right",
+            ha="left",
             va="bottom",
             fontsize=8,
         )
