@@ -52,6 +52,8 @@ def check_plugin(lammps: Lammps, plugin: Path) -> list[str]:
             )
             differences = (force / _FORCE_TOLERANCE, energy / _ENERGY_TOLERANCE, virial / _VIRIAL_TOLERANCE)
             if not all(math.isfinite(one) and one < 1.0 for one in differences):
-                raise InputError(f"the plugin computes other numbers: {line}; compile it by another compiler (CXX, CXXFLAGS)")
+                raise InputError(
+                    f"the plugin computes other numbers: {line}; compile it by another compiler (CXX, CXXFLAGS)"
+                )
             lines.append(line)
     return lines

@@ -122,13 +122,15 @@ def input_lines(model: Model, path: Path) -> list[str]:
     numbers = known_elements(model)
     masses = model.domain.get("bead_masses_u", {})
     symbols = [chemical_symbols[z] for z in numbers]
-    by_type = zip(symbols, (masses.get(symbol, atomic_masses[z]) for symbol, z in zip(symbols, numbers, strict=True)), strict=True)
+    by_type = zip(
+        symbols, (masses.get(symbol, atomic_masses[z]) for symbol, z in zip(symbols, numbers, strict=True)), strict=True
+    )
     return [
         "units metal",
         f"plugin load {PLUGIN}",
         "pair_style mlcalc",
         f"pair_coeff * * {path} {' '.join(symbols)}",
-        *(f"mass {k} {mass:.7g}  # {symbol}" for k, (symbol, mass) in enumerate(by_type, 1)),
+        *(f"mass {k} {mass:.9g}  # {symbol}" for k, (symbol, mass) in enumerate(by_type, 1)),
     ]
 
 
@@ -142,7 +144,9 @@ def _parts(model: Model) -> _Parts:
         known = " and ".join(ARCHITECTURES[row].title for row in _ARCHITECTURES)
         raise InputError(f"architecture {architecture_of(model.config).title}: the LAMMPS plugin knows {known}")
     if model.config.cutoff is None:
-        raise InputError("a network without a cutoff, which connects all atoms: the LAMMPS plugin needs one with a cutoff")
+        raise InputError(
+            "a network without a cutoff, which connects all atoms: the LAMMPS plugin needs one with a cutoff"
+        )
     if unknown := sorted(model.priors.keys() - PRIORS):
         raise InputError(f"prior {unknown[0]!r}: the LAMMPS plugin knows {', '.join(PRIORS)}")
     if sys.byteorder != "little":

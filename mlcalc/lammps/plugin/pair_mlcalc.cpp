@@ -107,7 +107,6 @@ void PairMLCalc::init_style()
   if (units != "metal" && units != "real") error->all(FLERR, "pair_style mlcalc: units {}: expected metal or real", units);
   energy_unit = units == "metal" ? 1.0 : utils::get_conversion_factor(utils::ENERGY, utils::METAL2REAL);
   if (!force->newton_pair) error->all(FLERR, "pair_style mlcalc: newton off: expected newton on");
-  if (neighbor->exclude) error->all(FLERR, "pair_style mlcalc needs all pairs: expected no neigh_modify exclude");
   for (int k = 1; k < 4; ++k)
     if (atom->molecular != Atom::ATOMIC && force->special_lj[k] == 0.0 && force->special_coul[k] == 0.0)
       error->all(FLERR, "pair_style mlcalc needs all pairs, of bonded atoms too: expected special_bonds lj/coul 1 1 1");
@@ -122,7 +121,8 @@ double PairMLCalc::init_one(int, int) { return model->cutoff; }
 void PairMLCalc::compute(int eflag, int vflag)
 {
   ev_init(eflag, vflag);
-  if (list->listskip || list->inum != atom->nlocal)
+  if (neighbor->exclude) error->all(FLERR, "pair_style mlcalc needs all pairs: expected no neigh_modify exclude");
+  if (list->listskip)
     error->all(FLERR, "pair_style mlcalc needs all pairs: expected it alone, or in hybrid/overlay with * *");
   find_edges();
   run_network();
