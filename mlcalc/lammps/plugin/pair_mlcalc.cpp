@@ -45,7 +45,7 @@ void PairMLCalc::settings(int narg, char **arg)
 void PairMLCalc::coeff(int narg, char **arg)
 {
   const int n = atom->ntypes;
-  if (narg != 3 + n || strcmp(arg[0], "*") || strcmp(arg[1], "*"))
+  if (narg != 3 + n)    // that it starts with * *, LAMMPS has checked
     error->all(FLERR, "pair_coeff of mlcalc: expected * * FILE and an element for each of the {} types", n);
   if (!allocated) {
     memory->create(setflag, n + 1, n + 1, "pair:setflag");
