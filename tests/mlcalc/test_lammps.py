@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
-from ase.io import read
+from ase.io import read, write
 from ase.units import kcal, mol
 
 from mlcalc.architectures.painn import PaiNNConfig
@@ -28,6 +28,7 @@ from mlcalc.priors import AngularPrior, Repulsion
 from tests.conftest import random_model
 from tests.mlcalc.architectures import SYSTEMS, model_of
 
+ROOT = Path(__file__).parents[2]
 # Sums of float32 in another order, of terms as large as the largest force or atomic energy without its constant.
 TOLERANCE = 3e-6
 
@@ -278,7 +279,7 @@ def test_part_of_the_atoms(lammps, plugin, tmp_path):
 
 def test_inputs_of_the_documentation(lammps, plugin, tmp_path):
     """The page's liquid, and its ring polymers, which move on."""
-    page = (Path(__file__).parents[2] / "docs" / "large_systems.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "large_systems.md").read_text(encoding="utf-8")
     liquid, beads = re.findall(r"^```text\n(.*?)^```", page, re.S | re.M)
     shutil.copy(plugin, tmp_path)
     (tmp_path / "methane.mlcalc-lammps").write_bytes(as_lammps(load_model("methane-cg")))
@@ -286,6 +287,26 @@ def test_inputs_of_the_documentation(lammps, plugin, tmp_path):
     assert "Loop time" in lammps.run(liquid, tmp_path, options=short)
     lammps.run(liquid[: liquid.index("timestep")] + beads, tmp_path, 2, ("-partition", "2x1", *short))
     assert "Loop time" in (tmp_path / "screen.1").read_text()
+
+
+@pytest.mark.slow
+def test_liquid_has_our_structure(lammps, plugin, tmp_path):
+    """g(r) of liquid methane after 150 ps, beside that of 1.2 ns by rpmd (inputs/methane/README.md), in standard errors."""
+    from analysis.liquid.structure import analyse, landmarks, read_liquid
+
+    liquid = read(ROOT / "inputs" / "methane" / "start.xyz")
+    write_inputs(tmp_path, load_model("methane-cg"), liquid, ["C"])
+    motion = "velocity all create 190 1\ntimestep 0.005\nfix 1 all nve\nfix 2 all langevin 190 190 0.5 1\nthermo 10000\nrun 4000\n"
+    dump = 'dump 1 all custom 50 frames id element xu yu zu\ndump_modify 1 sort id element C format float "%.6f"\nrun 30000\n'
+    lammps.run(setup(plugin, liquid, ["C"]) + motion + dump, tmp_path)
+    write(tmp_path / "frames.xyz", read(tmp_path / "frames", ":", format="lammps-dump-text"))
+    values, errors = landmarks(analyse([read_liquid(tmp_path / "frames.xyz", 0.0)])[0])
+    reference = json.loads((ROOT / "inputs" / "methane" / "reference" / "liquid.json").read_text())["liquids"][1]
+    for k, place in enumerate(("first_maximum", "first_minimum", "second_maximum")):
+        found = reference[place]
+        for value, error, name in zip(values[2 * k :], errors[2 * k :], ("r", "g"), strict=False):
+            ours, its = (found["r_A"], found["r_error_A"]) if name == "r" else (found["g"], found["g_error"])
+            assert abs(value - ours) < 4.0 * np.hypot(error, its), (place, name, value, error, ours, its)
 
 
 # Bad input
