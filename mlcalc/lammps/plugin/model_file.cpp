@@ -30,17 +30,19 @@ class Header {
   double number(const char *name, double low, double high)
   {
     const double value = next<double>(name);
-    if (!(value >= low && value <= high)) throw std::runtime_error(std::string(name) + " out of bounds in its header");
+    if (!(value >= low && value <= high)) refuse(name);
     return value;
   }
   int count(const char *name, int low, int high, int multiple = 1)
   {
     const int value = next<int>(name);
-    if (value < low || value > high || value % multiple) throw std::runtime_error(std::string(name) + " out of bounds in its header");
+    if (value < low || value > high || value % multiple) refuse(name);
     return value;
   }
 
  private:
+  [[noreturn]] static void refuse(const std::string &name) { throw std::runtime_error(name + " out of bounds in its header"); }
+
   std::istringstream words;
 };
 
@@ -108,8 +110,8 @@ static void read_arrays(Header &header, Model &model, const std::string &content
   header.expect("checksum");
   const auto checksum = header.next<uint32_t>("checksum");
   if (content.size() - start != n_floats * sizeof(float))
-    throw std::runtime_error(std::to_string(content.size()) + " bytes, expected " + std::to_string(start + n_floats * sizeof(float)) +
-                             ": copy or export it again");
+    throw std::runtime_error(std::to_string(content.size()) + " bytes, expected " +
+                             std::to_string(start + n_floats * sizeof(float)) + ": copy or export it again");
   if (crc32(content.data() + start, content.size() - start) != checksum)
     throw std::runtime_error("its checksum does not fit: copy or export it again");
   for (const auto &name : names) {

@@ -17,11 +17,13 @@ class PaiNN : public Network {
  public:
   explicit PaiNN(Model &given) :
       Network(given, SENT * given.features), embedding(given.weights("embedding", given.elements.size() * width)),
-      first(given.weights("first", given.elements.size() * 3 * width)), d1(dense("d1", 1, 1)), d1_adjoint(dense("d1_adjoint", 1, 1)),
-      d1_bias(dense("d1_bias", 0, 1)), d2(dense("d2", 1, 3)), d2_adjoint(dense("d2_adjoint", 1, 3)), d2_bias(dense("d2_bias", 0, 3)),
-      m(dense("m", 1, 2)), m_adjoint(dense("m_adjoint", 1, 2)), d3(dense("d3", 2, 1)), d3_adjoint(dense("d3_adjoint", 2, 1)),
-      d3_bias(dense("d3_bias", 0, 1)), d4(dense("d4", 1, 3)), d4_adjoint(dense("d4_adjoint", 1, 3)), d4_bias(dense("d4_bias", 0, 3)),
-      filters(given.weights("filters", size_t(given.layers) * given.knots * 12 * width)), kept(given.layers)
+      first(given.weights("first", given.elements.size() * 3 * width)), d1(dense("d1", 1, 1)),
+      d1_adjoint(dense("d1_adjoint", 1, 1)), d1_bias(dense("d1_bias", 0, 1)), d2(dense("d2", 1, 3)),
+      d2_adjoint(dense("d2_adjoint", 1, 3)), d2_bias(dense("d2_bias", 0, 3)), m(dense("m", 1, 2)),
+      m_adjoint(dense("m_adjoint", 1, 2)), d3(dense("d3", 2, 1)), d3_adjoint(dense("d3_adjoint", 2, 1)),
+      d3_bias(dense("d3_bias", 0, 1)), d4(dense("d4", 1, 3)), d4_adjoint(dense("d4_adjoint", 1, 3)),
+      d4_bias(dense("d4_bias", 0, 3)), filters(given.weights("filters", size_t(given.layers) * given.knots * 12 * width)),
+      kept(given.layers)
   {
     one.resize(BLOCK, width);
     two.resize(BLOCK, 2 * width);
@@ -221,7 +223,8 @@ class PaiNN : public Network {
           along += mu_bar[a] * edge.unit[a];
           turn[a] += of_b * x_b * mu_bar[a];
         }
-        slope += cubic_slope(a_piece + c, step, edge.s) * load(x + c) * q_bar + cubic_slope(b_piece + c, step, edge.s) * x_b * along;
+        slope += cubic_slope(a_piece + c, step, edge.s) * load(x + c) * q_bar;
+        slope += cubic_slope(b_piece + c, step, edge.s) * x_b * along;
         if (t == 0) continue;
         const Lanes of_c = cubic(c_piece + c, step, edge.s);
         Lanes change{};

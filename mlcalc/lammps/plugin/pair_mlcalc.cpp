@@ -184,14 +184,12 @@ void PairMLCalc::add_energy(int i, double energy)
   if (eflag_atom) eatom[i] += energy_unit * energy;
 }
 
-// Forces along the edges of an own atom, with the priors; ∂E/∂unit of a vector v has the derivative (1 − u⊗u)/r.
+// Forces along the edges of an own atom, with the priors; the unit vector u of a vector of length r has the derivative (1 − u⊗u)/r.
 void PairMLCalc::add_forces(int i)
 {
-  double **x = atom->x, **f = atom->f, energy = 0.0;
-  const int first = edges.start[i], last = edges.start[i + 1];
-  const auto &elements = model->elements;
+  double **x = atom->x, energy = 0.0;
+  const int first = edges.start[i], last = edges.start[i + 1], number = model->elements[species[i]].number;
   arms.resize(last - first);
-  near.clear();
   for (int e = first; e < last; ++e) {
     const mlcalc::Edge &edge = edges.all[e];
     mlcalc::Arm &arm = arms[e - first];
@@ -202,33 +200,27 @@ void PairMLCalc::add_forces(int i)
       along += edge.turn[a] * arm.vector[a];
     }
     arm.r = std::sqrt(r2);
-    if (arm.r < model->repulsion.cutoff)    // each atom has half of the energy, and meets the pair
-      energy += 0.5 * mlcalc::repulsion(model->repulsion, arm.r, elements[species[i]].number, elements[species[edge.other]].number, slope);
+    if (arm.r < model->repulsion.cutoff)    // both atoms meet the pair
+      energy += 0.5 * mlcalc::repulsion(model->repulsion, arm.r, number, model->elements[species[edge.other]].number, slope);
     const double radial = (edge.slope / model->spacing + 0.5 * slope) / arm.r - along / (r2 * arm.r);
     for (int a = 0; a < 3; ++a) arm.gradient[a] = radial * arm.vector[a] + edge.turn[a] / arm.r;
-    if (arm.r < model->angular.cutoff) near.push_back({{arm.vector[0], arm.vector[1], arm.vector[2]}, arm.r, {}, 0.0});
   }
-  if (!near.empty()) {
-    energy += mlcalc::angular(model->angular, near);
-    auto with_angles = near.begin();
-    for (auto &arm : arms)
-      if (arm.r < model->angular.cutoff) {
-        for (int a = 0; a < 3; ++a) arm.gradient[a] += with_angles->gradient[a];
-        ++with_angles;
-      }
-  }
+  if (model->angular.cutoff > 0.0) energy += mlcalc::angular(model->angular, arms);
   add_energy(i, energy);
-  for (int e = first; e < last; ++e) {
-    const int j = edges.all[e].other;
-    const double *v = arms[e - first].vector;
-    double *g = arms[e - first].gradient;
-    for (int a = 0; a < 3; ++a) {
-      g[a] *= energy_unit;
-      f[i][a] += g[a];
-      f[j][a] -= g[a];
-    }
-    if (evflag) ev_tally_xyz(i, j, atom->nlocal, 1, 0.0, 0.0, g[0], g[1], g[2], -v[0], -v[1], -v[2]);
+  for (int e = first; e < last; ++e) push(i, edges.all[e].other, arms[e - first]);
+}
+
+// Forces on both atoms of an edge, and the virial.
+void PairMLCalc::push(int i, int j, const mlcalc::Arm &arm)
+{
+  double force[3], **f = atom->f;
+  for (int a = 0; a < 3; ++a) {
+    force[a] = energy_unit * arm.gradient[a];
+    f[i][a] += force[a];
+    f[j][a] -= force[a];
   }
+  const double *v = arm.vector;
+  if (evflag) ev_tally_xyz(i, j, atom->nlocal, 1, 0.0, 0.0, force[0], force[1], force[2], -v[0], -v[1], -v[2]);
 }
 
 int PairMLCalc::pack_forward_comm(int n, int *atoms, double *buffer, int, int *)

@@ -37,14 +37,14 @@ class PairMLCalc : public Pair {
   void run_network();
   void add_energy(int i, double energy);
   void add_forces(int i);
+  void push(int i, int j, const mlcalc::Arm &arm);
 
   std::unique_ptr<mlcalc::Model> model;
   std::unique_ptr<mlcalc::Network> network;
   mlcalc::Edges edges;
   std::vector<int> rows;             // element of each type
   std::vector<int> species;          // element of own atoms and ghosts
-  std::vector<mlcalc::Arm> arms;     // vectors of an atom's edges
-  std::vector<mlcalc::Arm> near;     // those within the angular prior
+  std::vector<mlcalc::Arm> arms;     // neighbours of one atom
   mlcalc::Rows *travelling = nullptr;
   double energy_unit = 1.0;          // of LAMMPS, in eV⁻¹
 };

@@ -29,19 +29,20 @@ inline double repulsion(const Repulsion &zbl, double r, int z_i, int z_j, double
   return q * phi * onset;
 }
 
-// A neighbour of the atom in the middle of triples: its vector and distance from there, Å; ``gradient``, to which that of the
-// energy by the vector is added; its weight h.
+// A neighbour, as seen from an atom: its vector and distance, Å; the derivative of the energy by the vector; its weight h in
+// triples around the atom, 0 where the prior has ended.
 struct Arm {
   double vector[3], r, gradient[3], h;
 };
 
-// Energy (eV) of the angles at one atom: ½λ Σ_{j≠k} h_j h_k (û_j·û_k − c)², by the moments S, V, Q of angular.py.
+// Energy (eV) of the angles at one atom: ½λ Σ_{j≠k} h_j h_k (û_j·û_k − c)², by the moments S, V, Q of angular.py; its derivatives
+// are added to those of the arms.
 inline double angular(const Angular &prior, std::vector<Arm> &arms)
 {
   const double c = prior.cosine;
   double s = 0.0, v[3] = {}, q[3][3] = {}, own = 0.0;
   for (auto &arm : arms) {
-    arm.h = std::exp(prior.decay / (arm.r - prior.cutoff));
+    arm.h = arm.r < prior.cutoff ? std::exp(prior.decay / (arm.r - prior.cutoff)) : 0.0;
     s += arm.h;
     own += arm.h * arm.h;
     for (int a = 0; a < 3; ++a) {
@@ -50,6 +51,7 @@ inline double angular(const Angular &prior, std::vector<Arm> &arms)
     }
   }
   for (auto &arm : arms) {
+    if (arm.h == 0.0) continue;
     double turned[3], along = 0.0, by_v = 0.0;
     for (int a = 0; a < 3; ++a) {
       turned[a] = -c * v[a];
