@@ -9,6 +9,7 @@ from mlcalc.commands.evaluate import add_evaluate
 from mlcalc.commands.import_model import add_import
 from mlcalc.commands.info import add_info
 from mlcalc.commands.label import add_label
+from mlcalc.commands.lammps import add_lammps
 from mlcalc.commands.learn import add_learn
 from mlcalc.commands.modes import add_modes
 from mlcalc.commands.relax import add_relax
@@ -20,7 +21,7 @@ from mlcalc.common.errors import run_command
 # In the order of the help.
 _COMMANDS = (
     add_learn, add_data, add_label, add_sample, add_coarse_grain, add_train, add_evaluate, add_modes, add_relax, add_import,
-    add_info,
+    add_lammps, add_info,
 )  # fmt: skip
 
 
