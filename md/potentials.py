@@ -157,7 +157,8 @@ def check_apart(atoms: Atoms, where: str) -> None:
 
 def end_workers(potential: Any) -> None:
     """End the worker processes of a potential, if it has any; the next call starts new ones."""
-    potential = getattr(potential, "potential", potential)
+    while hasattr(potential, "potential"):  # clamped, biased
+        potential = potential.potential
     if isinstance(potential, EnginePotential):
         potential.close()
 

@@ -26,24 +26,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase.calculators.calculator import CalculationFailed
 
+from md.bias.applied import Applied
 from md.bias.laws import Law, Metadynamics
 from md.bias.variables import Coordinate, mean_value
-
-
-class Applied(NamedTuple):
-    """The bias at the last call.
-
-    Attributes:
-        values: (n,) ξ of each term: of the centroid, or the mean over beads.
-        energies: (n,) eV, means over beads of W.
-        work: eV, work of the hills so far (laws.Metadynamics), which the conserved energy lacks.
-        physical_forces: (P, N, 3) eV/Å, without the bias.
-    """
-
-    values: np.ndarray
-    energies: np.ndarray
-    work: float
-    physical_forces: np.ndarray
 
 
 class Term(NamedTuple):
@@ -133,7 +118,7 @@ class BiasedPotential:
 
         The forces are, to the bit, those that the next call at the same positions returns; the potential is not evaluated again.
         """
-        (place,) = (n for n, term in enumerate(self.terms) if isinstance(term.law, Metadynamics))
-        row = self.terms[place].law.deposit(float(self.applied.values[place]))
+        place, law = next((n, term.law) for n, term in enumerate(self.terms) if isinstance(term.law, Metadynamics))
+        row = law.deposit(float(self.applied.values[place]))
         forces[:] = self._with_bias(self.applied.physical_forces, positions, cell)
         return row

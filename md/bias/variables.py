@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from md.bias.settings import VARIABLE_KINDS
 from md.potentials import lattice_of, minimum_images
 
 _SMALL = 1e-12  # Å or its square: keeps a gradient finite where a direction is undefined
@@ -75,24 +76,19 @@ class Variable(NamedTuple):
     Attributes:
         function: See Function.
         pairs: Vectors as pairs (from, to) of its atoms; None: all from one list of atoms to another.
-        n_atoms: Number of its atoms; 0: any.
-        unit: "A", "deg" or "1", as keys and columns end.
-        period: 360 for a dihedral; 0 for none.
     """
 
     function: Function
     pairs: Pairs | None
-    n_atoms: int
-    unit: str
-    period: float = 0.0
 
 
+# Their numbers of atoms, units and periods are in settings.VARIABLE_KINDS.
 VARIABLES: dict[str, Variable] = {
-    "distance": Variable(distance, ((0, 1),), 2, "A"),
-    "difference": Variable(difference, ((0, 1), (1, 2)), 3, "A"),
-    "angle": Variable(angle, ((1, 0), (1, 2)), 3, "deg"),
-    "dihedral": Variable(dihedral, ((0, 1), (1, 2), (2, 3)), 4, "deg", 360.0),
-    "coordination": Variable(coordination, None, 0, "1"),
+    "distance": Variable(distance, ((0, 1),)),
+    "difference": Variable(difference, ((0, 1), (1, 2))),
+    "angle": Variable(angle, ((1, 0), (1, 2))),
+    "dihedral": Variable(dihedral, ((0, 1), (1, 2), (2, 3))),
+    "coordination": Variable(coordination, None),
 }
 
 
@@ -107,7 +103,7 @@ class Coordinate:
 
     Attributes:
         atoms: (n,) all indices, as in gradients.
-        unit, period: As in Variable.
+        period: As in settings.Kind.
     """
 
     def __init__(
@@ -116,7 +112,7 @@ class Coordinate:
     ):  # fmt: skip
         row = VARIABLES[name]
         self.atoms, self._pbc = np.array([*atoms, *to_atoms], dtype=np.int64), np.array(pbc, dtype=bool)
-        self.unit, self.period, self._function = row.unit, row.period, row.function
+        self.period, self._function = VARIABLE_KINDS[name].period, row.function
         pairs = row.pairs
         if pairs is None:
             pairs = list(product(range(len(atoms)), range(len(atoms), len(self.atoms))))
