@@ -18,6 +18,7 @@ from mlcalc.data.workers import discard
 from mlcalc.geometry.bonds import BondChange, BondWatch
 from mlcalc.geometry.diversity import farthest_first, fingerprints
 from mlcalc.geometry.domain import ClosestPair, check_structure, pair_limits, physical_limits, set_bead_masses
+from mlcalc.geometry.minimum_image import lattice_of, minimum_images
 from mlcalc.model import Model
 from mlcalc.potential import Potential, make_potential
 from mlcalc.readouts import available
@@ -46,8 +47,10 @@ __all__ = [
     "fingerprints",
     "force_disagreement",
     "is_repeatable",
+    "lattice_of",
     "load_model",
     "make_potential",
+    "minimum_images",
     "own_potential",
     "Potential",
     "pair_limits",
@@ -154,7 +157,8 @@ def check_apart(atoms: Atoms, where: str) -> None:
 
 def end_workers(potential: Any) -> None:
     """End the worker processes of a potential, if it has any; the next call starts new ones."""
-    potential = getattr(potential, "potential", potential)
+    while hasattr(potential, "potential"):  # clamped, biased
+        potential = potential.potential
     if isinstance(potential, EnginePotential):
         potential.close()
 

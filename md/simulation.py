@@ -45,7 +45,7 @@ class Point(NamedTuple):
     @classmethod
     def of(cls, arrays: dict[str, np.ndarray]) -> "Point":
         """Build a Point from arrays by name, including step and heat."""
-        rest = {name: array for name, array in arrays.items() if name not in ("step", "heat")}
+        rest = {name: arrays[name] for name in cls._fields[1:] if name in arrays and name != "heat"}
         return cls(step=int(arrays["step"]), heat=float(arrays["heat"]), **rest)
 
     def arrays(self) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def point_of(sample: Sample) -> Point:
 def frame_of(sample: Sample) -> Frame:
     """The part of a live sample that guards check."""
     state = sample.ring_polymer
-    return Frame(sample.step, state.positions, sample.potential_energies, sample.forces, state.cell)
+    return Frame(sample.step, state.positions, sample.potential_energies, sample.physical_forces, state.cell)
 
 
 def simulate(

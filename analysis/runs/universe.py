@@ -26,7 +26,7 @@ from md.files.layout import INPUT, MODEL, STRUCTURE, TRAJECTORY
 from md.files.trajectory import check_order, check_positions, open_layout
 from md.runs.config import RunSettings
 from md.runs.run_folder import check_files
-from mlcalc.common.errors import InputError
+from mlcalc.common.errors import InputError, note
 from mlcalc.geometry.minimum_image import joined_beads, lattice_of
 from mlcalc.model_file import find_model
 from mlcalc.structures.structure_files import read_atoms
@@ -48,6 +48,7 @@ class Run:
         model: The run's copy of the model; without one, the shipped name or path in the run's input.
         rotates: Whether the molecule was free to rotate.
         thermostat: Its name, as in the run's input.
+        bias: The tables of its bias as text; empty without one.
         cell: (3, 3) Å, lattice vectors of the reference structure in the orientation of its file and of the trajectory.
         axes: Conversion of these to MDAnalysis' boxes; None if nothing is periodic.
     """
@@ -61,6 +62,7 @@ class Run:
     model: str
     rotates: bool = True
     thermostat: str = RunSettings.thermostat
+    bias: str = ""
     cell: np.ndarray | None = field(default=None, compare=False)
     axes: Axes | None = field(default=None, compare=False)
 
@@ -93,7 +95,7 @@ class Run:
 
 
 def pool(runs: list[Run]) -> list[Run]:
-    """Combine runs with the same beads, temperature, thermostat, model, masses, cell and frame interval: pieces or repetitions."""
+    """Combine runs of one P, temperature, thermostat, model, bias, masses, cell, frame interval: pieces or repetitions."""
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
         held = Clamped.of(run.structure).mask.tobytes()
@@ -101,7 +103,7 @@ def pool(runs: list[Run]) -> list[Run]:
         masses = run.structure.get_masses().round(6).tobytes()
         key = (
             run.n_beads, run.temperature_K, run.frame_interval_ps, run.rotates, run.thermostat, masses, held, periods,
-            model_content(run.model),
+            model_content(run.model), run.bias,
         )  # fmt: skip
         groups.setdefault(key, []).append(run)
     return [
@@ -132,6 +134,8 @@ def open_run(folder: str | Path) -> Run:
     check_run_folder(folder, "rpmd run", TRAJECTORY, "its first frame")
     check_files(folder)
     settings = _read_settings(folder / INPUT)
+    if settings["bias"]:
+        note(f"{folder}: a run with a bias: averages are those of its biased ensemble")
     own_model = folder / MODEL
     structure = read_atoms(folder / STRUCTURE, format="extxyz")[-1]
     check_positions(structure.positions[None], folder / STRUCTURE)
@@ -281,6 +285,7 @@ def _read_settings(path: Path) -> dict[str, Any]:
             "temperature_K": float(settings["temperature_K"]),
             "model": str(settings.get("engine") or settings["model"]),
             "rotates": not settings.get("remove_rotation", False),
+            "bias": str(settings.get("bias") or ""),
             "thermostat": str(settings.get("thermostat", RunSettings.thermostat)),
         }
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -19,13 +19,16 @@ class PropertiesWriter:
         path: The file; columns: Names with units.
         length: None to create the file; a number of bytes to truncate an earlier one to.
 
+    Attributes:
+        columns: As given.
+
     Raises:
         InputError: The earlier file is shorter, or not a regular file.
         OSError: No space is left (``append`` likewise); the table then ends with the line before.
     """
 
     def __init__(self, path: Path, columns: list[str], length: int | None = None):
-        self._columns = columns
+        self.columns = columns
         # Unbuffered, so that a line is one write, and no data remain unwritten when the disk is full.
         mode = "xb" if length is None else "r+b"
         self._file = open(path, mode, buffering=0, opener=opener)  # noqa: SIM115 (held for the life of the run)
@@ -40,7 +43,7 @@ class PropertiesWriter:
 
     def append(self, step: int, time_fs: float, values: dict[str, float]) -> None:
         """Add a line."""
-        numbers = [repr(values[name]) for name in self._columns]
+        numbers = [repr(values[name]) for name in self.columns]
         self._write(",".join([str(step), f"{time_fs:.6g}", *numbers]) + "\n")
 
     def __len__(self) -> int:

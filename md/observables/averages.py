@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from ase import units
 
+from md.bias.settings import is_bias_column
 from md.observables.heat_capacity import fluctuation_heat_capacity, scaled_heat_capacity
 from md.observables.statistics import Mean, block_average
 
@@ -69,9 +70,11 @@ def _known(mean: Mean, n_samples: int, n_atoms: int) -> Mean:
 def means(series: Series, ensemble: Ensemble) -> dict[str, Mean]:
     """Means of recorded estimators with standard errors by blocking, and the rows of DERIVED that can be computed from them.
 
-    Heat capacities from too few samples are NaN.
+    Heat capacities from too few samples are NaN; there are none of a run with a bias, whose energies fluctuate with it.
     """
     found = {name: block_average(values) for name, values in series.items()}
+    if any(map(is_bias_column, series)):
+        return found
     for name, row in DERIVED.items():
         if all(column in series for column in row.needs):
             n = len(series[row.needs[0]])

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from ase import units
 
+from md.bias.applied import Applied
 from md.dynamics.integrators import Modes
 from md.dynamics.rigid_motion import inertia
 from md.dynamics.ring_polymer import RingPolymer, ring_frequency
@@ -43,7 +44,8 @@ class Sample(NamedTuple):
     Attributes:
         step: Number of time steps since the start; time_fs: the same in fs.
         ring_polymer: The state (live: copy what you keep).
-        potential_energies: (P,) eV; forces: (P, N, 3) eV/Å.
+        potential_energies: (P,) eV, without a bias; forces: (P, N, 3) eV/Å, with it: by the virial theorem, kinetic energies
+            follow from the forces that move the atoms.
         temperature_K: T of the ensemble.
         remove_com, remove_rotation: Whether translation and rotation are held at rest.
         heat: Energy that the thermostat has removed so far, eV.
@@ -51,6 +53,7 @@ class Sample(NamedTuple):
         virials: (P, 3, 3) eV, dE/d(strain) of every bead; None for a molecule, or if not evaluated.
         disagreement: (P, N) eV/Å, disagreement of a committee on forces; None without a committee.
         modes: The state in normal modes (live), for checkpoints; estimators do not use it.
+        bias: What biases the motion, if anything does.
     """
 
     step: int
@@ -66,6 +69,7 @@ class Sample(NamedTuple):
     virials: np.ndarray | None = None
     disagreement: np.ndarray | None = None
     modes: Modes | None = None
+    bias: Applied | None = None
 
     @property
     def volume(self) -> float:
@@ -83,6 +87,11 @@ class Sample(NamedTuple):
                 committee=self.disagreement is not None,
             )
         )
+
+    @property
+    def physical_forces(self) -> np.ndarray:
+        """(P, N, 3) eV/Å, without a bias."""
+        return self.forces if self.bias is None else self.bias.physical_forces
 
     def values(self, names: list[str]) -> dict[str, float]:
         """Estimators by column of properties.csv."""
@@ -163,10 +172,14 @@ def kinetic_virial_com(sample: Sample) -> float:
 
 
 def conserved(sample: Sample) -> float:
-    """(Hamiltonian of the ring polymer + heat removed by the thermostat)/P: constant up to the time-step error."""
+    """(Hamiltonian of the ring polymer + heat removed by the thermostat)/P: constant up to the time-step error.
+
+    With a bias, its energy counts, without what hills added where they came.
+    """
     n_beads = len(sample.ring_polymer.positions)
     kinetic = ring_polymer_kinetic_energy(sample.ring_polymer)
-    return (kinetic + sample.heat) / n_beads + spring(sample) + potential(sample)
+    total = (kinetic + sample.heat) / n_beads + spring(sample) + potential(sample)
+    return total if sample.bias is None else total + sample.bias.energies.sum() - sample.bias.work
 
 
 def gyration_radius(sample: Sample) -> float:

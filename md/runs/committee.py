@@ -17,7 +17,7 @@ from md.simulation import Potential, frame_of
 def disagreement(sample: Sample, committee: Sequence[Potential]) -> np.ndarray:
     """(P, N) eV/Å, disagreement of the run's model and its committee on the force on every bead of every atom."""
     place = sample.ring_polymer.configuration
-    return force_disagreement(np.array([sample.forces, *(potential(*place)[1] for potential in committee)]))
+    return force_disagreement(np.array([sample.physical_forces, *(potential(*place)[1] for potential in committee)]))
 
 
 def check_agreement(sample: Sample, limit: float, indices: np.ndarray | None = None) -> None:

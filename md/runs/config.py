@@ -1,10 +1,12 @@
 """The input of a run: a flat TOML table with units in the keys, overrides from the command line, all validated."""
 
+import math
 import os
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from md.bias.settings import BiasSettings, hills_of
 from mlcalc.common.errors import InputError
 from mlcalc.common.settings import build_settings, check_choice, check_range, read_toml, toml_value
 
@@ -45,6 +47,7 @@ class RunSettings:
         per_atom: Record kinetic energy, radius of gyration and isotope derivative of every atom with every frame.
         properties_every_steps, trajectory_every_steps: Intervals of recording.
         checkpoint_every_steps: Interval between the states that 'rpmd resume' starts from.
+        bias: Potentials on collective variables, one ``[[bias]]`` table each (md/bias/settings.py).
         committee: Further models (paths as for model), evaluated at every record to record their disagreement on forces.
         max_disagreement_eV_A: A run stops if its committee disagrees more on any bead of an atom; 0 to only record.
         domain_guard: Action if atoms come closer than the model is reliable: stop, warn or record.
@@ -87,6 +90,7 @@ class RunSettings:
     properties_every_steps: int = 10
     trajectory_every_steps: int = 20
     checkpoint_every_steps: int = 10_000
+    bias: tuple[BiasSettings, ...] = ()
     committee: tuple[str, ...] = ()
     max_disagreement_eV_A: float = 0.0
     domain_guard: str = "stop"
@@ -132,6 +136,12 @@ class RunSettings:
             raise InputError(
                 f"max_disagreement_eV_A = {self.max_disagreement_eV_A:g} needs a committee: give its models"
             )
+        hills_of(self.bias)
+        for key in ("heat_capacity", "pressure"):
+            if self.bias and getattr(self, key):
+                raise InputError(
+                    f"{key} = true with a bias: its estimator is that of the unbiased ensemble; leave one out"
+                )
         if self.heat_capacity and self.thermostat in NOT_CANONICAL:
             raise InputError(
                 f"heat_capacity with thermostat = {self.thermostat!r}: its fluctuations are not those of the canonical ensemble; "
@@ -161,6 +171,13 @@ class RunSettings:
         """P of the settings of one run, as returned by for_beads."""
         (n_beads,) = self.bead_counts
         return n_beads
+
+    @property
+    def sample_every_steps(self) -> int:
+        """Steps between the samples of a run, at which something is recorded or a hill added."""
+        hills = hills_of(self.bias)
+        recorded = math.gcd(self.properties_every_steps, self.trajectory_every_steps)
+        return math.gcd(recorded, hills.every_steps) if hills else recorded
 
     def for_beads(self, n_beads: int) -> "RunSettings":
         """The settings of the run with only this P."""

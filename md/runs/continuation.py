@@ -1,17 +1,17 @@
 """Check that a checkpoint belongs to the files beside it: a checksum only shows that it is undamaged."""
 
-import math
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 
+from md.bias.settings import hills_of
 from md.dynamics.clamped import Clamped
 from md.dynamics.gle import read_gle_file
 from md.dynamics.integrators import make_laws
 from md.dynamics.ring_polymer import cell_of
 from md.files.checkpoint import EQUILIBRATION, PRODUCTION, TRAJECTORIES, Checkpoint
-from md.files.layout import PROPERTIES, STRUCTURE, TRAJECTORY, VELOCITIES
+from md.files.layout import HILLS, PROPERTIES, STRUCTURE, TRAJECTORY, VELOCITIES
 from md.files.received import opener
 from md.files.trajectory import open_layout
 from md.files.velocities import open_velocities
@@ -35,6 +35,7 @@ def check_checkpoint(folder: Path, kind: str, settings: RunSettings, atoms: Atom
             _check_steps(settings, checkpoint)
             _check_frames(folder, settings, checkpoint)
             _check_lines(folder, settings, checkpoint)
+            state |= _check_hills(folder, settings, checkpoint)
         found = {name: array.shape for name, array in checkpoint.state.items()}
         cell = cell_of(atoms)
         if cell is not None and "cell" in found:  # checkpoints had none up to version 0.2
@@ -75,7 +76,7 @@ def _shapes(state: dict[str, tuple[int, ...]]) -> str:
 def _check_steps(settings: RunSettings, checkpoint: Checkpoint) -> None:
     phase, step = checkpoint.phase, checkpoint.step
     last = {EQUILIBRATION: settings.equilibration_steps, PRODUCTION: settings.steps}.get(phase, -1)
-    every = math.gcd(settings.properties_every_steps, settings.trajectory_every_steps)
+    every = settings.sample_every_steps
     if step > last or step % every:
         raise InputError(f"step {step} of {phase}: expected a multiple of {every} up to {last}")
     if int(checkpoint.state.get("step", -1)) != step:
@@ -132,6 +133,26 @@ def _check_lines(folder: Path, settings: RunSettings, checkpoint: Checkpoint) ->
             f"{size} bytes of {PROPERTIES}, which hold {len(lines) - 1} lines: expected {expected} complete lines at step "
             f"{checkpoint.step}"
         )
+
+
+def _check_hills(folder: Path, settings: RunSettings, checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
+    """Shapes of the arrays of the bias in a state; InputError unless the table of hills is that of the checkpoint."""
+    hills = hills_of(settings.bias)
+    if hills is None:
+        return {}
+    expected, size = (
+        (checkpoint.step // hills.every_steps if checkpoint.phase == PRODUCTION else 0),
+        checkpoint.extent.get("hills", -1),
+    )
+    try:
+        with open(folder / HILLS, "rb", opener=opener) as stream:
+            data = stream.read(max(size, 0))
+    except OSError as error:
+        raise InputError(f"{HILLS}: not readable ({error.strerror})") from error
+    found = data.count(b"\n") - 1
+    if len(data) != size or not data.endswith(b"\n") or found != expected:
+        raise InputError(f"{size} bytes of {HILLS}, which hold {found} hills: expected {expected} complete lines")
+    return {"hills": (expected, 2)}
 
 
 def _check_batches(folder: Path, settings: RunSettings, atoms: int, checkpoint: Checkpoint) -> None:

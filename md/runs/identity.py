@@ -15,7 +15,7 @@ FREE = FILES | {
     "max_disagreement_eV_A", "steps", "trajectories",
 }  # fmt: skip
 # Keys that came later than runs that may be resumed: at these values they change nothing, and are left out.
-_LATER = {"dipoles": False, "momenta": "thermal"}
+_LATER = {"dipoles": False, "momenta": "thermal", "bias": ()}
 
 
 def digests_of(contents: Mapping[str, bytes]) -> dict[str, str]:
@@ -30,6 +30,8 @@ def identity(settings: RunSettings, kind: str, digests: Mapping[str, str]) -> di
     free = FREE - {"steps"} if kind == REAL_TIME else FREE
     settings_now = {key: value for key, value in asdict(settings).items() if key not in _LATER or value != _LATER[key]}
     facts = {key: value for key, value in settings_now.items() if key not in free}
+    if "bias" in facts:  # as JSON gives it back
+        facts["bias"] = [_table(bias) for bias in facts["bias"]]
     return facts | {"command": kind} | dict(digests)
 
 
@@ -37,3 +39,9 @@ def differences(then: dict, now: dict) -> str:
     """The entries in which two identities differ, as text; empty if none does."""
     keys = [key for key in now | then if now.get(key) != then.get(key)]
     return "; ".join(f"{key} = {now.get(key)!r}, was {then.get(key)!r}" for key in keys)
+
+
+def _table(bias: dict) -> dict:
+    """The keys that a table of the input sets; lists in place of tuples."""
+    found = {key: value for key, value in bias.items() if value not in (None, ())}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}

@@ -13,9 +13,10 @@ import h5py
 import numpy as np
 from ase import Atoms
 
+from md.bias.settings import hills_of
 from md.files.checkpoint import NEWEST, PREVIOUS, Checkpoint, read_checkpoint
 from md.files.closed_h5 import open_h5
-from md.files.layout import BREACH, INPUT, LOCK, PROPERTIES, STATUS, STRUCTURE, TRAJECTORY, VELOCITIES
+from md.files.layout import BREACH, HILLS, INPUT, LOCK, PROPERTIES, STATUS, STRUCTURE, TRAJECTORY, VELOCITIES
 from md.files.properties import read_table
 from md.files.received import open_regular
 from md.files.run_status import read_status
@@ -94,6 +95,8 @@ def inspect(folder: Path) -> tuple[list[Finding], str]:
     elif settings and n_atoms:
         look(TRAJECTORY, lambda: _trajectory(folder, settings, n_atoms, extent))
         look(PROPERTIES, lambda: _properties(folder, settings, extent))
+        if hills := hills_of(settings.bias):
+            look(HILLS, lambda: _hills(folder, hills.every_steps, extent))
     if checkpoint and settings and atoms and not _lost(findings):
         look("checkpoint and files", lambda: _fitting(folder, kind, settings, atoms, checkpoint))
     return findings, _advice(folder, findings, status, writing)
@@ -240,13 +243,22 @@ def _all_below(limit: float, dataset: h5py.Dataset, n: int) -> bool:
 
 
 def _properties(folder: Path, settings: RunSettings, extent: dict) -> tuple[int, str]:
-    data = (folder / PROPERTIES).read_bytes()
-    _check_extent(len(data), "bytes", extent)
+    return _table(folder / PROPERTIES, range(0, 1 << 62, settings.properties_every_steps), "bytes", extent)
+
+
+def _hills(folder: Path, every: int, extent: dict) -> tuple[int, str]:
+    return _table(folder / HILLS, range(every, 1 << 62, every), "hills", extent)
+
+
+def _table(path: Path, steps: range, name: str, extent: dict) -> tuple[int, str]:
+    """Check a table whose lines are of these steps, and which has a length in bytes in the extent of a checkpoint."""
+    data = path.read_bytes()
+    _check_extent(len(data), name, extent)
     if not data.endswith(b"\n"):
-        raise Problem("its last line is incomplete", curable=len(data) > extent.get("bytes", 0))
+        raise Problem("its last line is incomplete", curable=len(data) > extent.get(name, 0))
     header, *lines = [line.split(",") for line in data.decode().splitlines() if not line.startswith("#")]
     for number, line in enumerate(lines):
-        if len(line) != len(header) or int(line[0]) != number * settings.properties_every_steps:
+        if len(line) != len(header) or int(line[0]) != steps[number]:
             raise Problem(f"line {number} is {','.join(line)[:60]!r}")
     if lines and not np.isfinite(np.array(lines, dtype=float)).all():
         raise Problem("numbers that are not finite")

@@ -8,10 +8,11 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import CalculationFailed
 
+from md.bias.terms import biased, check_atoms
 from md.dynamics.clamped import Clamped, ClampedPotential
 from md.dynamics.gle import gle_from, read_gle_file
 from md.dynamics.integrators import SPLITTINGS
-from md.dynamics.ring_polymer import HBAR
+from md.dynamics.ring_polymer import HBAR, cell_of, configuration
 from md.dynamics.stability import stability_limit, stiffest_frequency
 from md.guards.bonds import watches_bonds
 from md.guards.limits import degrees_of_freedom
@@ -137,7 +138,7 @@ def _prepared(
     if not (np.isfinite(energies).all() and np.isfinite(forces).all()):
         raise InputError(f"{settings.structure}: the model gives non-finite energy or forces for this structure")
     dynamics = {n_beads: dynamics_of(settings, n_beads, contents) for n_beads in settings.bead_counts}
-    stiffest = stiffest_frequency(potential, moving.positions, moving.get_masses())
+    stiffest = stiffest_frequency(_with_bias(settings, atoms, potential), moving.positions, moving.get_masses())
     for n_beads, laws in dynamics.items():
         check_stable(laws, n_beads, stiffest)
     shortest = pair_limits(domain, model.config.elements) if model else physical_limits(np.unique(atoms.numbers))
@@ -211,6 +212,20 @@ def _of_moving(potential: Any, atoms: Atoms) -> Any:
     return ClampedPotential(potential, clamped) if clamped.mask.any() else potential
 
 
+def _with_bias(settings: RunSettings, atoms: Atoms, potential: Potential) -> Any:
+    """The potential with the bias of its start: a stiff umbrella limits the time step as a bond does."""
+    if not settings.bias:
+        return potential
+    found = biased(potential, settings.bias, atoms.pbc, Clamped.of(atoms).moving, settings.temperature_K)
+
+    def one_by_one(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Configurations that are no beads of one ring polymer."""
+        parts = [found(*configuration(one[None], cell_of(atoms))) for one in positions]
+        return np.concatenate([energies for energies, _ in parts]), np.concatenate([forces for _, forces in parts])
+
+    return one_by_one
+
+
 def _minimum(settings: RunSettings, atoms: Atoms, domain: dict, potential: Potential) -> float | None:
     """Energy of the minimum near the start of a small molecule, eV; None, with a note, if there is none."""
     if settings.energy_guard == "off" or atoms.pbc.any() or not 2 <= len(atoms) <= _MOST_RELAXED:
@@ -232,6 +247,9 @@ def _check_keys(settings: RunSettings, atoms: Atoms, moving: Atoms, kind: str) -
     if settings.dipoles and (kind != REAL_TIME or held):
         why = f"{held} atoms are held" if held else "'rpmd real-time' records them"
         raise InputError(f"dipoles = true: {why}; leave it out")
+    if settings.bias and kind == REAL_TIME:
+        raise InputError("bias: it disturbs motion in real time; leave it out")
+    check_atoms(settings.bias, atoms, Clamped.of(atoms).moving, settings.structure)
     if settings.momenta == "structure":
         _check_momenta(settings, atoms, kind)
     if settings.remove_rotation and any(pbc):

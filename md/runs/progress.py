@@ -3,6 +3,7 @@
 import math
 import time
 
+from md.bias.settings import is_bias_column
 from md.observables.averages import DERIVED, means
 from md.observables.estimators import ESTIMATORS
 from md.observables.statistics import Mean
@@ -81,11 +82,16 @@ def summary(results: list[dict]) -> str:
 
 def property_rows(columns: list[dict[str, Mean]]) -> list[list[str]]:
     """Rows of a table with a column for each dict of property name → mean: a label, then value ± error."""
-    known = [key for key in _ROWS if columns and all(key in column for column in columns)]
-    table = ESTIMATORS | DERIVED
-    return [
-        [f"{table[key].label} / {table[key].unit}", *(_cell(key, column[key]) for column in columns)] for key in known
-    ]
+    if not columns:
+        return []
+    names = [*_ROWS, *filter(is_bias_column, columns[0])]
+    known = [key for key in names if all(key in column for column in columns)]
+    return [[_label(key), *(_cell(key, column[key]) for column in columns)] for key in known]
+
+
+def _label(key: str) -> str:
+    row = (ESTIMATORS | DERIVED).get(key)
+    return f"{row.label} / {row.unit}" if row else " / ".join(key.rsplit("_", 1))
 
 
 def _cell(key: str, mean: Mean) -> str:

@@ -11,6 +11,7 @@ gle.txt            the thermostat's matrices, if it has any
 trajectory.h5      all beads, see md/files/trajectory.py
 properties.csv     estimators against time, one header, complete lines only (older ones begin with a comment, #): means over
                    beads, energies of all atoms together; 'rpmd estimators' has their formulas
+hills.csv          hills of metadynamics, in the order in which they came
 velocities.h5      in place of these two for 'rpmd real-time', see md/runs/real_time.py
 checkpoint         the state to resume from, and checkpoint.previous the one before, see md/files/checkpoint.py
 breach.xyz         all beads where a guard stopped the run, with the model's results: model_energy, model_forces
@@ -34,12 +35,14 @@ import numpy as np
 from ase import Atoms
 from ase.io import write
 
+from md.bias.settings import hills_of
 from md.dynamics.clamped import Clamped
 from md.files.checkpoint import NEWEST, NEXT, PREVIOUS
 from md.files.layout import (
     BREACH,
     ENGINE,
     GLE,
+    HILLS,
     INPUT,
     LOCK,
     LOG,
@@ -67,9 +70,10 @@ from mlcalc.common.settings import as_toml, build_settings, read_toml
 
 FROM_IPI = "from-ipi"  # kind of a folder that 'analysis from-ipi' made from i-PI's output: no model, nothing to resume
 _FILES = {
-    INPUT, STRUCTURE, MODEL, ENGINE, GLE, TRAJECTORY, PROPERTIES, VELOCITIES, STATUS, LOG, BREACH, NEWEST, PREVIOUS, NEXT
+    INPUT, STRUCTURE, MODEL, ENGINE, GLE, TRAJECTORY, PROPERTIES, HILLS, VELOCITIES, STATUS, LOG, BREACH, NEWEST, PREVIOUS,
+    NEXT,
 }  # fmt: skip
-_LARGEST = {INPUT: 1 << 20, STATUS: LARGEST_STATUS, GLE: 1 << 26, PROPERTIES: 1 << 32}  # bytes
+_LARGEST = {INPUT: 1 << 20, STATUS: LARGEST_STATUS, GLE: 1 << 26, PROPERTIES: 1 << 32, HILLS: 1 << 32}  # bytes
 _COMMITTEE = "committee-*.safetensors"
 _STATUS_INTERVAL_S = 2.0
 _LOCK_TRIALS, _LOCK_PAUSE_S = 5, 0.02
@@ -169,7 +173,7 @@ class RunFolder:
         write_atomically(path, as_toml(settings).encode())
 
     def open_tables(self, atoms: Atoms, columns: list[str], extent: dict[str, int] | None = None) -> None:
-        """Create trajectory and properties, with these columns besides step and time, or truncate them to an earlier ``extent``.
+        """Create trajectory, properties, with these columns besides step and time, and hills, or truncate them to an ``extent``.
 
         Raises:
             InputError: They are shorter than ``extent``, or malformed.
@@ -178,12 +182,15 @@ class RunFolder:
         observables = [name for name, row in ESTIMATORS.items() if row.needs == PER_ATOM] if per_atom else []
         self._clamped = Clamped.of(atoms)
         frames = extent["frames"] if extent else None
-        for name in (TRAJECTORY, PROPERTIES) if extent is None else ():
+        for name in (TRAJECTORY, PROPERTIES, HILLS) if extent is None else ():
             (self.folder / name).unlink(missing_ok=True)
         self._tables["frames"] = TrajectoryWriter(
             self.folder / TRAJECTORY, n_beads, len(atoms), observables, frames, atoms.pbc, atoms
         )
         self._tables["bytes"] = PropertiesWriter(self.folder / PROPERTIES, columns, extent["bytes"] if extent else None)
+        if hills := hills_of(self._settings.bias):
+            names, length = [f"centre_{hills.row.unit}", "height_eV"], extent["hills"] if extent else None
+            self._tables["hills"] = PropertiesWriter(self.folder / HILLS, names, length)
 
     def open_velocities(self, atoms: Atoms, extent: dict[str, int] | None = None) -> None:
         """Create the velocities of 'rpmd real-time', or truncate them to an earlier ``extent``; InputError as open_tables."""
@@ -195,7 +202,7 @@ class RunFolder:
 
     @property
     def extent(self) -> dict[str, int]:
-        """The present number of frames in the trajectory, bytes of the table of properties, or trajectories."""
+        """The present number of frames in the trajectory, bytes of the tables of properties and of hills, or trajectories."""
         return {name: len(table) for name, table in self._tables.items()}
 
     def sync(self) -> None:
@@ -206,6 +213,12 @@ class RunFolder:
     def add_properties(self, step: int, time_fs: float, values: dict[str, float]) -> None:
         """Append one line to the table."""
         self._tables["bytes"].append(step, time_fs, values)
+
+    def add_hill(self, step: int, time_fs: float, centre: float, height: float) -> None:
+        """Append a hill of metadynamics, its centre in the unit of the variable and its height in eV."""
+        self._tables["hills"].append(
+            step, time_fs, dict(zip(self._tables["hills"].columns, (centre, height), strict=True))
+        )
 
     def add_frame(self, sample: Sample) -> None:
         """Append one frame of all beads of an estimators.Sample, adding the held atoms, which a sample lacks."""

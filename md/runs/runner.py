@@ -1,7 +1,6 @@
 """One run: a simulation and its folder, with checkpoints, guards, and a final status in every case."""
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -25,6 +24,7 @@ from md.observables.averages import Ensemble, means
 from md.observables.estimators import Sample, columns
 from md.observables.heat_capacity import with_scaled_energies
 from md.potentials import Copies
+from md.runs.bias import NoBias, bias_of
 from md.runs.committee import check_agreement, disagreement
 from md.runs.config import RunSettings
 from md.runs.continuation import done_steps
@@ -169,7 +169,8 @@ def run_one(
     """
     atoms, moving, n_beads = prepared.atoms, prepared.moving, settings.n_beads
     rng = np.random.default_rng(settings.seed)
-    motion = _begin(settings, prepared, rng)
+    bias = bias_of(settings, prepared, checkpoint)
+    motion = _begin(settings, prepared, rng)._replace(potential=bias.potential)
     names = columns(settings.heat_capacity, settings.pressure, bool(atoms.pbc.any()), bool(settings.committee))
     record = RunFolder(folder, settings)
     record.note_changes()
@@ -177,7 +178,7 @@ def run_one(
     if checkpoint is not None:
         rng.bit_generator.state = checkpoint.generators[0]
         guards.resume(record.earlier_status())
-    record.open_tables(atoms, names, checkpoint and checkpoint.extent)
+    record.open_tables(atoms, [*names, *bias.columns], checkpoint and checkpoint.extent)
     done = done_steps(settings, checkpoint)
     record.set_status(force=True, state="running", **facts(settings, prepared, RUN, done))
     where = f" from {checkpoint.phase}, step {checkpoint.step}" if checkpoint else ""
@@ -187,18 +188,23 @@ def run_one(
         attempt(record, progress, stop, guards, atoms) as outcome,
         Saver(record, prepared.identity[n_beads], every, [rng]) as saver,
     ):
-        for sample in _samples(settings, motion, checkpoint, progress, saver, stop, guards.force_calls):
+        samples = _samples(settings, motion, checkpoint, progress, saver, stop, bias.guard(guards.force_calls), bias)
+        for sample in samples:
+            sample = bias.seen(sample)
             if sample.step % settings.properties_every_steps == 0:
                 sample = _evaluated(sample, settings, prepared)
-                record.add_properties(sample.step, sample.time_fs, sample.values(names))
+                record.add_properties(sample.step, sample.time_fs, sample.values(names) | bias.values(sample))
                 if settings.max_disagreement_eV_A:
                     check_agreement(sample, settings.max_disagreement_eV_A, prepared.indices)
                 guards.bonds(frame_of(sample))
             if sample.step % settings.trajectory_every_steps == 0:
                 record.add_frame(sample)
+            bias.grow(sample, record)
     ensemble = Ensemble(n_beads, len(moving), settings.temperature_K)
     # Read back, not kept: the memory of a long run must not grow.
-    series = {name: values for name, values in read_table(folder / PROPERTIES).items() if name in names}
+    series = {
+        name: values for name, values in read_table(folder / PROPERTIES).items() if name not in ("step", "time_fs")
+    }
     return outcome | {
         "beads": n_beads,
         "ns_per_day": progress.ns_per_day,
@@ -238,10 +244,10 @@ def _evaluated(sample: Sample, settings: RunSettings, prepared: Prepared) -> Sam
 
 def _samples(
     settings: RunSettings, motion: Motion, checkpoint: Checkpoint | None, progress: Progress, saver: Saver,
-    stop: StopRequest, guard: Guard,
+    stop: StopRequest, guard: Callable, bias: NoBias,
 ) -> Iterator[Sample]:  # fmt: skip
     """Equilibrate, then yield the samples of production; raises Stopped, after a checkpoint, if a stop is requested."""
-    every = math.gcd(settings.properties_every_steps, settings.trajectory_every_steps)
+    every = settings.sample_every_steps
     phases = {"equilibration": settings.equilibration_steps, "production": settings.steps}
     for phase, steps in phases.items():
         begin = None
@@ -255,7 +261,7 @@ def _samples(
                 yield sample
             stopping = stop.made  # read once: a signal after the checkpoint takes effect at the next sample
             if stopping or sample.step + every > steps or saver.is_due(phase, sample.step):
-                saver.save(phase, sample.step, point_of(sample).arrays())
+                saver.save(phase, sample.step, point_of(sample).arrays() | bias.arrays())
             if stopping:
                 raise Stopped
 

@@ -3,7 +3,7 @@
 import difflib
 import math
 import tomllib
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -57,11 +57,13 @@ def as_toml(settings) -> str:
 
 
 def toml_value(value: Any) -> str:
-    """Text, a number, a truth value or a tuple of these as TOML; InputError for what TOML, or tomllib, cannot hold."""
+    """Text, a number, a truth value, a tuple or a dict of these as TOML; InputError for what TOML, or tomllib, cannot hold."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
         return "[" + ", ".join(map(toml_value, value)) + "]"
+    if isinstance(value, dict):  # of a dataclass, whose None is left out
+        return "{" + ", ".join(f"{key} = {toml_value(item)}" for key, item in value.items() if item is not None) + "}"
     if isinstance(value, str):
         if any("\ud800" <= character <= "\udfff" for character in value):
             raise InputError(f"{value!a}: expected text of Unicode characters, without lone surrogates")
@@ -111,7 +113,7 @@ def build_settings(cls: type, values: dict[str, Any], source: str | Path):
     if missing := sorted(required - values.keys()):
         raise InputError(f"{source}: missing key {missing[0]!r}")
     try:
-        return cls(**{key: _convert(value, types[key]) for key, value in values.items()})
+        return cls(**{key: _convert(value, types[key], key) for key, value in values.items()})
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
 
@@ -144,6 +146,8 @@ def _fits(value: Any, kind: Any) -> bool:
         return any(_fits(value, option) for option in get_args(kind))
     if get_origin(kind) is tuple:
         return isinstance(value, list | tuple) and all(_fits(item, get_args(kind)[0]) for item in value)
+    if is_dataclass(kind):
+        return isinstance(value, dict)
     if kind is float:
         return isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value)
     if kind is int:
@@ -158,11 +162,14 @@ def _is_finite(value: float) -> bool:
         return False
 
 
-def _convert(value: Any, kind: Any) -> Any:
+def _convert(value: Any, kind: Any, key: str) -> Any:
+    """The value of a key as a type that it fits; a table as the dataclass of that type, named by the key in messages."""
     if isinstance(kind, UnionType):
         kind = next(option for option in get_args(kind) if _fits(value, option))
     if get_origin(kind) is tuple:
-        return tuple(_convert(item, get_args(kind)[0]) for item in value)
+        return tuple(_convert(item, get_args(kind)[0], key) for item in value)
+    if is_dataclass(kind):
+        return build_settings(kind, value, key)  # type: ignore[arg-type]  # a type, no instance
     return float(value) if kind is float else value
 
 
@@ -171,6 +178,8 @@ def _describe(kind: Any) -> str:
         return " or ".join(_describe(option) for option in get_args(kind) if option is not NoneType)
     if get_origin(kind) is tuple:
         return f"a list, each item {_describe(get_args(kind)[0])}"
+    if is_dataclass(kind):
+        return "a table"
     words = {
         int: "a whole number",
         float: "a finite number",

@@ -51,19 +51,26 @@ def content(folder: Path) -> dict:
     checkpoint, warning = read_checkpoint(folder)
     assert warning is None
     state = {name: value.tobytes() for name, value in checkpoint.state.items()}
+    if (folder / "hills.csv").exists():
+        state["table of hills"] = (folder / "hills.csv").read_bytes()
     return arrays | state | {"table": (folder / "properties.csv").read_text(), "generators": checkpoint.generators}
 
 
+HILLS = (
+    'bias=[{variable="difference", atoms=[0, 1, 2], on="mean", kind="metadynamics", height_eV=0.05, width_A=0.02, every_steps=10, '
+    'bias_factor=4}, {variable="angle", atoms=[3, 1, 0], on="bead", kind="harmonic", at_deg=170.0, force_constant_eV_deg2=1e-4}]'
+)
 OPTIONS = [
     [],
     ["--set", "thermostat=PILE-G", "--set", "integrator=BCOCB", "--set", "remove_rotation=true"],
     ["--set", "thermostat=none", "--beads", "1"],
     ["--set", "heat_capacity=true", "--set", "per_atom=true", "--beads", "3"],
+    ["--set", HILLS],
 ]
 
 
 @pytest.mark.parametrize("first", [0, 130])
-@pytest.mark.parametrize("options", OPTIONS, ids=["PILE-L", "PILE-G", "classical", "all recorded"])
+@pytest.mark.parametrize("options", OPTIONS, ids=["PILE-L", "PILE-G", "classical", "all recorded", "hills"])
 def test_a_longer_run_in_two_parts(case, options, first):
     assert rpmd_run(case, *options) == 0
     assert rpmd_run(case, *options, "--steps", str(first), "--output", str(case / "parts")) == 0
