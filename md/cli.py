@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 from md.ipi.commands import add_ipi_commands
+from md.runs.commands import add_inspection_commands
 from mlcalc.common.completion import add_completion
-from mlcalc.common.errors import EXIT_INTERRUPTED, InputError, one_line, run_command, say
+from mlcalc.common.errors import EXIT_INTERRUPTED, InputError, run_command, say
 
 _RUN_EXAMPLE = """examples:
   rpmd run inputs/c20/rpmd.toml
@@ -87,28 +88,18 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _add_end_options(resume)
     resume.set_defaults(command=_resume)
-    check = commands.add_parser(
-        "check", help="check a run folder for damage",
-        description="Check every file of a run, or of all runs in a folder; report damage and how to recover. Changes nothing; "
-        "the exit code is 1 if any file is damaged.",
-        epilog="example:\n  rpmd check runs/c20", formatter_class=raw,
-    )  # fmt: skip
-    check.add_argument("run", metavar="RUN", type=Path)
-    check.set_defaults(command=_check)
-    info = commands.add_parser(
-        "info", help="summary of a run on one screen",
-        description="Show the settings, the progress and the recorded means of a run, or of every run in a folder.",
-        epilog="example:\n  rpmd info runs/c20/P8\n  rpmd info runs/c20 --json | jq .[0].means", formatter_class=raw,
-    )  # fmt: skip
-    info.add_argument("run", metavar="RUN", type=Path)
-    info.add_argument("--json", action="store_true", help="print a JSON list with one object per run")
-    info.set_defaults(command=_info)
+    add_inspection_commands(commands, raw)
     add_ipi_commands(commands, raw)
     estimators = commands.add_parser(
         "estimators", help="the table of estimators", description="List all estimators: unit, formula, source.",
         epilog="example:\n  rpmd estimators | grep -A 2 heat_capacity", formatter_class=raw,
     )  # fmt: skip
     estimators.set_defaults(command=_estimators)
+    _add_frames(commands, raw)
+    return add_completion(parser)
+
+
+def _add_frames(commands, raw) -> None:
     frames = commands.add_parser(
         "frames", help="bead snapshots of runs as extxyz",
         description="Write bead snapshots of one run, or of several one after the other, as structures, for 'mlcalc label'.",
@@ -129,7 +120,6 @@ def _parser() -> argparse.ArgumentParser:
         help="upper limit on the beads of a run; the most different ones are kept (default: 100 with --disagreement, else all)",
     )  # fmt: skip
     frames.set_defaults(command=_frames)
-    return add_completion(parser)
 
 
 def _add_run_options(command) -> None:
@@ -222,31 +212,6 @@ def _resume(options) -> int:
     with StopRequest(options.max_walltime) as stop:
         ended = resume(options.run, options.steps, stop, overrides, options.engine)
     return _finish("distances", options, *ended)
-
-
-def _check(options) -> int:
-    from md.runs.inspection import inspect
-    from md.runs.start import runs_in
-    from mlcalc.common.tables import aligned
-
-    good = True
-    for folder in runs_in(options.run):
-        findings, advice = inspect(folder)
-        good = good and all(finding.good for finding in findings)
-        rows = [[part, "ok" if fine else "WRONG", text] for part, fine, text, _ in findings]
-        print(aligned([str(folder), "", ""], rows, left=3))
-        print(f"{one_line(advice)}\n")
-    return 0 if good else 1
-
-
-def _info(options) -> int:
-    from md.runs.overview import as_text, overview
-    from md.runs.start import runs_in
-    from mlcalc.common.json_text import to_json
-
-    found = [overview(folder) for folder in runs_in(options.run)]
-    print(to_json(found, indent=1) if options.json else "\n\n".join(map(as_text, found)))
-    return 0
 
 
 def _converge(options) -> int:
