@@ -92,7 +92,7 @@ def _learn(options) -> int:
         with _ended_by_signals():
             result = learn(path, values, folder, shlex.join(words))
     except KeyboardInterrupt as error:
-        say(f"mlcalc: interrupted; start the same command again to go on in {folder}")
+        say(f"mlcalc: interrupted; give the same command again to resume in {folder}")
         return error.args[0] if error.args else EXIT_INTERRUPTED
     for reason in result["reasons"]:
         print(f"not converged: {reason}")

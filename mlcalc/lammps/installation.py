@@ -67,7 +67,7 @@ class Lammps(NamedTuple):
 def _last_words(output: str) -> str:
     """The error in what LAMMPS printed, or its last line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()] or ["it printed nothing"]
-    unloaded = [line for line in lines if line.startswith("Open of file")]  # a plugin; LAMMPS goes on without it
+    unloaded = [line for line in lines if line.startswith("Open of file")]  # a plugin, without which LAMMPS runs
     return next((line for line in unloaded + lines if line in unloaded or "ERROR" in line), lines[-1])
 
 

@@ -22,7 +22,7 @@ def label_stage(structures: Path, engine: str, jobs: int, max_force_eV_A: float,
         sound: A structure that the engine has computed before: where it fails on this one too, the others are not at fault.
 
     Raises:
-        InputError: The engine has stopped working; what it has labelled is kept, and the next call goes on.
+        InputError: The engine has stopped working; what it has labelled is kept, and the next call resumes.
     """
     everything, kept, aside = (structures.with_suffix(end) for end in (".all.xyz", ".labels.xyz", ".quarantine.xyz"))
     if kept.is_file():

@@ -27,13 +27,14 @@ LEARN = [sys.executable, "-P", "-m", "mlcalc.cli", *COMMAND]
 def begin(place: Path, limit: int | None = None) -> subprocess.Popen:
     """Learning in a session of its own, so that a signal reaches all its processes, as Ctrl-C in a terminal does."""
 
-    def small_disk():
+    def prepare():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell lets processes in the background ignore it
         if limit:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     return subprocess.Popen(
         LEARN, cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        preexec_fn=small_disk, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        preexec_fn=prepare, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
 
 
@@ -48,7 +49,7 @@ def wait_for(log: Path, size: int, process: subprocess.Popen) -> None:
 
 @pytest.mark.slow
 def test_signals_and_a_full_disk_lose_nothing(tmp_path, capsys, monkeypatch):
-    """Ctrl-C and SIGTERM while networks are trained, then no space for their files, then learning goes on from its labels."""
+    """Ctrl-C and SIGTERM while networks are trained, then no space for their files, then learning resumes from its labels."""
     write(tmp_path / "start.xyz", GOOD)
     learned, size = tmp_path / "learned", 0
     log = learned / "round-1" / "train-1.log"
@@ -58,7 +59,7 @@ def test_signals_and_a_full_disk_lose_nothing(tmp_path, capsys, monkeypatch):
         os.killpg(process.pid, number)
         said = process.communicate(timeout=60)[1].splitlines()
         assert process.returncode == code
-        assert said == ["mlcalc: interrupted; start the same command again to go on in learned"]
+        assert said == ["mlcalc: interrupted; give the same command again to resume in learned"]
         assert not is_running(learned)
         size = log.stat().st_size
     journal = (learned / "cold.all.xyz.journal").read_bytes()
