@@ -12,6 +12,7 @@ from ase.io import iread
 from tqdm import tqdm
 
 from mlcalc.common.errors import InputError, note
+from mlcalc.common.tables import with_error
 from mlcalc.data.finite_field import polarizability
 from mlcalc.data.labelling import write_frames
 from mlcalc.outputs import OUTPUTS
@@ -33,7 +34,14 @@ def label(source: Path, number: int, output: Path) -> None:
         atoms.info["polarizability_engine"] = "tblite:GFN2-xTB"
         done.append(atoms)
     write_frames(done, output)
-    print(f"{output}: {len(done)} molecules")
+
+
+def summary(path: Path) -> str:
+    """How many molecules a labelled file has, and their isotropic polarizabilities relative to those of QM9."""
+    key = OUTPUTS["polarizability"].label
+    ratios = [atoms.info[key][[0, 2, 5]].mean() / atoms.info["polarizability_A3"] for atoms in iread(path, ":")]
+    mean = with_error(float(np.mean(ratios)), float(np.std(ratios, ddof=1) / np.sqrt(len(ratios))))
+    return f"{path}: {len(ratios)} molecules, GFN2-xTB / QM9 {mean} (spread {np.std(ratios, ddof=1):.3f})"
 
 
 def main() -> None:
@@ -43,10 +51,9 @@ def main() -> None:
     options = parser.parse_args()
     for name, (source, number) in SETS.items():
         output = options.data / f"polarizability_{name}.xyz"
-        if output.is_file():
-            print(f"{output}: done")
-        else:
+        if not output.is_file():
             label(options.data / f"{source}.xyz", number, output)
+        print(summary(output))
 
 
 if __name__ == "__main__":

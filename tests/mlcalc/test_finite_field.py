@@ -1,16 +1,20 @@
 """Polarizabilities by finite fields, against second derivatives of the energy, and their symmetries."""
 
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
 import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import bulk, molecule
+from ase.io import read, write
 
 from mlcalc.common.errors import InputError
+from mlcalc.data.finite_field import FIELD, polarizability
 from mlcalc.structures.electronic_state import electronic_state
 
+SCRIPT = Path(__file__).parents[2] / "inputs" / "qm9" / "polarizabilities.py"
 tblite = pytest.importorskip("tblite.interface", reason="needs tblite: pip install 'mlcalc[label]'")
-
-from mlcalc.data.finite_field import FIELD, polarizability  # noqa: E402
 
 
 def energy(atoms: Atoms, field: np.ndarray) -> float:
@@ -47,6 +51,24 @@ def test_the_tensor_turns_with_the_molecule():
     turned.rotate(50.0, (1.0, 2.0, -1.0))
     rotation, *_ = np.linalg.lstsq(atoms.positions, turned.positions, rcond=None)
     np.testing.assert_allclose(polarizability(turned), rotation.T @ polarizability(atoms) @ rotation, atol=2e-3)
+
+
+def test_the_script_of_qm9_labels_a_file(tmp_path):
+    spec = spec_from_file_location("polarizabilities", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    script = module_from_spec(spec)
+    spec.loader.exec_module(script)
+    given = [molecule(name) for name in ("H2O", "CH4", "C2H4")]
+    for k, atoms in enumerate(given):
+        atoms.info |= {"qm9": k, "polarizability_A3": float(np.trace(polarizability(atoms))) / 1.5}
+    write(tmp_path / "set.xyz", given)
+    script.label(tmp_path / "set.xyz", 2, tmp_path / "out.xyz")
+    first, second = read(tmp_path / "out.xyz", ":")
+    tensor = polarizability(given[1])
+    np.testing.assert_allclose(
+        second.info["polarizability_xx_xy_yy_xz_yz_zz_A3"], tensor[np.tril_indices(3)], atol=1e-6
+    )
+    assert "2 molecules, GFN2-xTB / QM9 0.5" in script.summary(tmp_path / "out.xyz")
 
 
 def test_crystals_are_refused():
