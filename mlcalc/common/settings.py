@@ -168,8 +168,8 @@ def _convert(value: Any, kind: Any, key: str) -> Any:
         kind = next(option for option in get_args(kind) if _fits(value, option))
     if get_origin(kind) is tuple:
         return tuple(_convert(item, get_args(kind)[0], key) for item in value)
-    if is_dataclass(kind):
-        return build_settings(kind, value, key)  # type: ignore[arg-type]  # a type, no instance
+    if isinstance(kind, type) and is_dataclass(kind):
+        return build_settings(kind, value, key)
     return float(value) if kind is float else value
 
 
