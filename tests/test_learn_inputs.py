@@ -16,7 +16,7 @@ from mlcalc.geometry.bonds import find_bonds
 FOLDER = Path(__file__).parents[1] / "inputs" / "learn"
 SMALL = {
     "architecture": "schnet", "n_features": 16, "n_interactions": 2, "n_rbf": 16, "members": 2, "starts": 1, "hot": 1.0,
-    "rounds": 1, "steps": 120, "compile": "false", "explore_ps": 0.1, "spot_check": 0, "beads": 2, "labels": 60,
+    "rounds": 1, "steps": 120, "compile": "false", "explore_ps": 0.4, "spot_check": 0, "beads": 2, "labels": 60,
 }  # fmt: skip
 OPTIONS = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
 ANYTHING = ["--set", "max_disagreement_eV_A=1000.0", "--set", "energy_guard=off", "--set", "domain_guard=record"]

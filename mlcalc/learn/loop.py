@@ -70,7 +70,7 @@ def learn(source: Path, values: dict[str, Any], folder: Path, command: str) -> d
     if folder.is_dir() and {path.name for path in folder.iterdir()} - known and source.parent != folder:
         raise InputError(f"{folder}: exists already and was not made by 'mlcalc learn'; choose another --output")
     atoms, calculator, seconds = read_molecule(given)
-    given = with_budget(given, atoms)
+    given = with_budget(given, atoms, seconds)
     earlier = read_earlier(given)
     make_folder(folder)
     (folder / BEGUN).unlink(missing_ok=True)  # of a command that was stopped before it had a plan

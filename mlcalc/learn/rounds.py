@@ -80,6 +80,7 @@ def make_round(work: Work, number: int) -> dict:
     """
     if (record := read_record(work, number)) is not None:
         return record
+    work = work._replace(settings=work.settings.of_round(number))
     folder, times = work.round_folder(number), _Times(work.round_folder(number))
     make_folder(folder)
     before = networks_before(work.settings, work.folder) if number == 1 else models_of(work, number - 1)

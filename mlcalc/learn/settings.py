@@ -18,6 +18,7 @@ FREE = {
 }  # fmt: skip
 _BY = "# begun by: "
 _FEWEST = 5  # fresh structures of a round: with fewer their error has no standard error worth the name
+_FULL_LENGTH = 3  # the first round whose explorations have their full length
 _COLD, _FRESH = 0.4, 0.4  # share of the cold start in the budget, and of fresh structures in the labels of a round
 
 
@@ -30,15 +31,16 @@ class LearnSettings:
         engine: Level of theory, see mlcalc/data/engines.py.
         temperature_K: Temperature at which the network shall serve.
         beads: P; not set: the least power of two that exceeds βħω and finds the harmonic energy to 2 %.
-        timestep_fs: Δt; not set: a fortieth of the shortest period.
-        labels: Budget of calculations with the engine, those of the minimum and its vibrations not counted.
+        timestep_fs: Δt; not set: a twentieth of the shortest period (start.py).
+        labels: Budget of calculations with the engine, those of the minimum and its vibrations not counted; not set: 100 per atom,
+            and up to three times that where they are cheap (start.py).
         hours: Budget of wall time; a round that would exceed it is not begun.
         target_meV_A: Largest mean error of a force component, with its standard error, on fresh structures.
         rounds: Most rounds.
         members: Networks of the committee, of independent seeds.
         starts: Structures from which each exploration starts.
         hot: Temperature of the hotter explorations, relative to ``temperature_K``.
-        explore_ps: Length of each exploration.
+        explore_ps: Length of each exploration from the third round on; before, the networks are worth a quarter and a half of it.
         stop_error_eV_A: Explorations stop where the committee's disagreement means an expected error above it on a bead of an atom.
         max_label_force_eV_A: Structures with a larger force are not learnt.
         spot_check: Labels that are computed again at the end.
@@ -132,6 +134,10 @@ class LearnSettings:
     def bead_counts(self) -> tuple[int, ...]:
         """Numbers of beads of the explorations: P, and classical."""
         return (self.beads, 1) if self.beads > 1 else (1,)
+
+    def of_round(self, number: int) -> "LearnSettings":
+        """The settings with the length of the explorations of a round, from 1."""
+        return replace(self, explore_ps=self.explore_ps * min(1.0, 2.0 ** (number - _FULL_LENGTH)))
 
     @property
     def explore_steps(self) -> int:

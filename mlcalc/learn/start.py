@@ -34,12 +34,15 @@ _TIGHT = 1e-3  # eV/Å at the minimum, where the engine's precision allows it
 _TRIALS = 3  # to leave a saddle point
 _BEADS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _ENOUGH = 0.02  # relative error of the harmonic energy at P beads
-_PER_PERIOD, _GRID_FS = 40, 0.05
+# Time steps in the shortest period. BCOCB samples harmonic vibrations exactly at any stable step, whatever P is (Korol,
+# Rosa-Raíces, Bou-Rabee, Miller, J. Chem. Phys. 152, 104102 (2020), doi:10.1063/1.5134810).
+_PER_PERIOD, _GRID_FS = 20, 0.05
 _HYDROGEN, _HEAVY = (
     3700.0,
     1600.0,
 )  # cm⁻¹, the stiffest vibration taken for periodic structures with and without hydrogen
 _PER_ATOM, _LEAST, _MOST = 100, 300, 2000  # labels
+_CHEAP, _TIMES = 0.02, 3  # share of the wall time that more labels may take, and how many times as many
 
 
 @dataclass(frozen=True)
@@ -162,11 +165,13 @@ def sampling_modes(modes: NormalModes) -> NormalModes:
     return replace(modes, energies=np.maximum(modes.energies, SOFTEST * units.invcm))
 
 
-def with_budget(settings: LearnSettings, atoms: Atoms) -> LearnSettings:
-    """The settings with a budget of labels; InputError if it is too small for the rounds."""
+def with_budget(settings: LearnSettings, atoms: Atoms, seconds: float) -> LearnSettings:
+    """The settings with a budget of labels of so many seconds each; InputError if it is too small for the rounds."""
     if settings.labels is not None:
         return settings
-    return replace(settings, labels=int(np.clip(_PER_ATOM * len(atoms), _LEAST, _MOST)))
+    least = int(np.clip(_PER_ATOM * len(atoms), _LEAST, _MOST))
+    cheap = int(_CHEAP * 3600 * settings.hours * settings.jobs / seconds)
+    return replace(settings, labels=int(np.clip(cheap, least, _TIMES * least)))
 
 
 def completed(settings: LearnSettings, start: Start) -> LearnSettings:

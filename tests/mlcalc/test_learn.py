@@ -36,7 +36,7 @@ from mlcalc.learn.progress import Progress
 from mlcalc.learn.refine import corrected_labels, subset
 from mlcalc.learn.rounds import Work, _more_fresh
 from mlcalc.learn.settings import PLAN_FILE, LearnSettings, changed_plan, command_of, read_plan, write_plan
-from mlcalc.learn.start import Start, completed, needed_beads
+from mlcalc.learn.start import Start, completed, needed_beads, with_budget
 from mlcalc.vibrations import HBAR, NormalModes
 
 PLAN = LearnSettings("a.xyz", "ase:emt", beads=4, timestep_fs=0.5, labels=300, n_features=16, cutoff_A=5.0)
@@ -79,8 +79,21 @@ def test_what_is_set_is_not_chosen_anew():
     given = LearnSettings("a.xyz", "ase:emt", beads=6, labels=400)
     plan = completed(given, start_of([1600.0, 3700.0, 3800.0]))
     assert (plan.beads, plan.labels) == (6, 400)
-    assert plan.timestep_fs == pytest.approx(0.2)  # 8.8 fs / 40, to 0.05
+    assert plan.timestep_fs == pytest.approx(0.45)  # 8.8 fs / 20, to 0.05
     assert completed(LearnSettings("a.xyz", "ase:emt"), start_of([300.0])).timestep_fs == 1.0
+
+
+@pytest.mark.parametrize(
+    ("n", "seconds", "labels"), [(9, 0.002, 2700), (9, 60.0, 900), (9, 0.2, 1440), (2, 60.0, 300), (50, 60.0, 2000)]
+)
+def test_cheap_labels_are_more(n, seconds, labels):
+    """100 an atom from 300 to 2000; up to three times as many in 2 % of two hours of two processes, 288 s."""
+    assert with_budget(LearnSettings("a.xyz", "ase:emt"), Atoms("H" * n), seconds).labels == labels
+
+
+def test_explorations_of_the_first_rounds_are_shorter():
+    assert [PLAN.of_round(number).explore_ps for number in (1, 2, 3, 4)] == [1.25, 2.5, 5.0, 5.0]
+    assert PLAN.of_round(1).fresh_labels == PLAN.fresh_labels
 
 
 def test_a_plan_reads_back_and_keeps_what_it_began_with(tmp_path):

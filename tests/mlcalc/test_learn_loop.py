@@ -23,7 +23,7 @@ from tests.mlcalc.test_learn import GOOD
 
 SMALL = {
     "architecture": "schnet", "n_features": 16, "n_interactions": 2, "n_rbf": 16, "members": 2, "starts": 1, "hot": 1.0,
-    "rounds": 2, "steps": 150, "later_steps": 100, "compile": "false", "explore_ps": 0.2, "spot_check": 4,
+    "rounds": 2, "steps": 150, "later_steps": 100, "compile": "false", "explore_ps": 0.8, "spot_check": 4,
     "target_meV_A": 0.01, "cutoff_A": 5.0,
 }  # fmt: skip
 COMMAND = ["learn", "start.xyz", "--engine", "ase:emt", "--beads", "2", "--labels", "100"]
