@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase.calculators.calculator import CalculationFailed
 
+from md.dynamics.barostats import cell_energy
 from md.dynamics.integrators import Laws, Modes, apply_segment, in_modes, make_laws
 from md.dynamics.normal_modes import to_beads, to_modes
 from md.dynamics.ring_polymer import RingPolymer
@@ -32,6 +33,7 @@ class Point(NamedTuple):
         positions, momenta, auxiliary: In normal modes, as in integrators.Modes.
         heat: Energy that the thermostat has removed, eV.
         cell: (3, 3) Å; None for a molecule, or to keep the cell of the ring polymer.
+        piston: (1,) momentum of the cell; None without a barostat.
     """
 
     step: int
@@ -41,6 +43,7 @@ class Point(NamedTuple):
     auxiliary: np.ndarray
     heat: float
     cell: np.ndarray | None = None
+    piston: np.ndarray | None = None
 
     @classmethod
     def of(cls, arrays: dict[str, np.ndarray]) -> "Point":
@@ -49,7 +52,7 @@ class Point(NamedTuple):
         return cls(step=int(arrays["step"]), heat=float(arrays["heat"]), **rest)
 
     def arrays(self) -> dict[str, Any]:
-        """All arrays by name, for checkpoints; without a cell for a molecule."""
+        """All arrays by name, for checkpoints; those that there are."""
         return {name: value for name, value in self._asdict().items() if value is not None}
 
 
@@ -58,7 +61,8 @@ class Motion(NamedTuple):
 
     Attributes:
         ring_polymer: Initial state; its arrays change in place.
-        potential: (P, N, 3) Å, and (3, 3) Å where the state has a cell → energies (P,) eV, forces (P, N, 3) eV/Å.
+        potential: (P, N, 3) Å, and (3, 3) Å where the state has a cell → energies (P,) eV, forces (P, N, 3) eV/Å; for a barostat
+            with ``evaluate``, as potential.Potential.
         dynamics: Ensemble and integrator.
         rng: Source of all noise (same seed, same bits), or a function that fills arrays (n, P, 1 + A, N, 3) of n steps with it.
     """
@@ -73,7 +77,8 @@ def point_of(sample: Sample) -> Point:
     """The Point of a live sample; its arrays are copies."""
     state, modes = sample.ring_polymer, sample.modes
     arrays = (array.copy() for array in (state.positions, modes.positions, modes.momenta, modes.auxiliary))
-    return Point._make((sample.step, *arrays, sample.heat, None if state.cell is None else state.cell.copy()))
+    cell, piston = None if state.cell is None else state.cell.copy(), state.piston.copy() if len(state.piston) else None
+    return Point._make((sample.step, *arrays, sample.heat, cell, piston))
 
 
 def frame_of(sample: Sample) -> Frame:
@@ -113,7 +118,7 @@ def simulate(
         modes, first, heat = _restored(ring_polymer, laws, begin), begin.step, begin.heat
     beads, segments = ring_polymer.positions, laws.evaluations
     place = ring_polymer.configuration  # arrays that change in place
-    energies, forces = _evaluate(potential, first, place)
+    energies, forces, virials = _evaluate(potential, first, place, modes.strain)
     guard(first, beads, modes, energies, forces)
     to_modes(laws.transform, forces, modes.forces)
     source = standard_normal(rng) if isinstance(rng, np.random.Generator) else rng
@@ -123,7 +128,7 @@ def simulate(
             normals = next(noise)
             for segment in range(segments):
                 heat += apply_segment(segment, modes, laws, normals, beads, forces)
-                energies, forces = _evaluate(potential, step, place)
+                energies, forces, virials = _evaluate(potential, step, place, modes.strain)
                 guard(step, beads, modes, energies, forces)
             heat += apply_segment(segments, modes, laws, normals, beads, forces)
         if step % every == 0 or step == steps:
@@ -131,14 +136,23 @@ def simulate(
         if step % every == 0 and (begin is None or step > first):
             yield Sample(
                 step, step * dynamics.timestep_fs, ring_polymer, energies, forces,
-                dynamics.temperature_K, dynamics.remove_com, heat, dynamics.remove_rotation, modes=modes,
+                dynamics.temperature_K, dynamics.remove_com, heat, dynamics.remove_rotation, virials=virials, modes=modes,
+                cell_energy=cell_energy(modes.cell, modes.piston, laws.piston, forces.shape),
             )  # fmt: skip
 
 
-def _evaluate(potential: Potential, step: int, place: tuple[np.ndarray, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Energies and forces of the beads at a step, whose frame is kept if the calculation fails."""
+def _evaluate(potential: Any, step: int, place: tuple[np.ndarray, ...], strain: np.ndarray) -> tuple:
+    """Energies and forces of the beads at a step, whose frame is kept if the calculation fails; with a barostat also virials.
+
+    Args:
+        strain: As in integrators.Modes; receives Σ_j tr dV_j/dε.
+    """
     try:
-        return potential(*place)
+        if not len(strain):
+            return *potential(*place), None
+        found = potential.evaluate(*place)
+        strain[0] = np.trace(found["virials"], axis1=1, axis2=2).sum()
+        return found["energies"], found["forces"], found["virials"]
     except CalculationFailed as error:
         positions = place[0]
         unknown = np.full(positions.shape, np.nan)
@@ -147,12 +161,14 @@ def _evaluate(potential: Potential, step: int, place: tuple[np.ndarray, ...]) ->
 
 
 def _restored(ring_polymer: RingPolymer, laws: Laws, begin: Point) -> Modes:
-    """The normal modes of a Point; the ring polymer gets its beads and its cell."""
+    """The normal modes of a Point; the ring polymer gets its beads, its cell and the momentum of that."""
     modes = in_modes(ring_polymer, laws)
     modes.positions[:], modes.momenta[:], modes.auxiliary[:] = begin.positions, begin.momenta, begin.auxiliary
     ring_polymer.positions[:] = begin.beads
     if begin.cell is not None:
         ring_polymer.cell[:] = begin.cell
+    if begin.piston is not None:
+        ring_polymer.piston[:] = begin.piston
     return modes
 
 

@@ -17,6 +17,8 @@ same words give classical Langevin dynamics.
 BCOCB samples positions of a harmonic system without time-step error, BAOAB with a small one; in return the momenta at the end of a
 step are too cold, by (ωΔt/2)² for a mode with frequency ω. OBABO divides its error between positions and momenta.
 
+With a barostat, A moves the cell with the centroids, and B and O act on the momentum of the cell too (barostats.py).
+
 The state is kept in normal modes, where every letter except F acts on each mode separately; an F transforms the new positions to
 beads and their forces to modes. The letters between two F's are one call of compiled code.
 
@@ -31,6 +33,7 @@ from typing import NamedTuple
 import numpy as np
 from ase import units
 
+from md.dynamics.barostats import BAROSTATS, Piston, move_cell, push_piston, thermalise_piston
 from md.dynamics.normal_modes import (
     cayley_propagator,
     exact_propagator,
@@ -59,6 +62,8 @@ class Modes(NamedTuple):
         masses: (N,) u.
         auxiliary: (P, A, N, 3) extra momenta, see RingPolymer.
         cell: (3, 3) Å, the array of the RingPolymer; (0, 3) for a molecule, so that compiled code sees one type.
+        piston: (1,) momentum of the cell, the array of the RingPolymer; (0,) without a barostat.
+        strain: (1,) eV, Σ_j tr dV_j/dε of all beads at the present positions; (0,) without a barostat.
     """
 
     positions: np.ndarray
@@ -67,6 +72,8 @@ class Modes(NamedTuple):
     masses: np.ndarray
     auxiliary: np.ndarray
     cell: np.ndarray = np.zeros((0, 3))
+    piston: np.ndarray = np.zeros(0)
+    strain: np.ndarray = np.zeros(0)
 
 
 class Laws(NamedTuple):
@@ -75,13 +82,14 @@ class Laws(NamedTuple):
     Attributes:
         word: Codes of the letters of a step, without O if there is no friction.
         transform: (P, P) normal-mode matrix C.
-        propagator: (P, 2, 2) of one A.
+        propagator: (P, 2, 2) of one A; with a barostat its row 0 leaves the centroids to the piston.
         kick: Duration of one B, ASE time.
         damping, noise: (P, 1 + A, 1 + A) matrices T = exp(−D t_O) and S, S Sᵀ = P k_B T (Σ − T Σ Tᵀ), of one O; D and Σ are those
             of thermostats.Thermostat. White noise has A = 0, T = exp(−γ_k t_O).
         rescaling: exp(−t_O/τ) for the centroid's stochastic rescaling; 1 for none.
         thermal_energy: P k_B T, eV.
         remove_com, remove_rotation: Whether O keeps the total momentum and the total angular momentum at zero.
+        piston: Laws of the cell.
     """
 
     word: np.ndarray
@@ -94,11 +102,17 @@ class Laws(NamedTuple):
     thermal_energy: float
     remove_com: bool
     remove_rotation: bool
+    piston: Piston
 
     @property
     def auxiliaries(self) -> int:
         """A, the number of extra momenta of every degree of freedom."""
         return self.damping.shape[1] - 1
+
+    @property
+    def moves_cell(self) -> bool:
+        """Whether there is a barostat."""
+        return self.piston.inertia > 0.0
 
     @property
     def evaluations(self) -> int:
@@ -107,7 +121,8 @@ class Laws(NamedTuple):
 
     def draws(self, n_atoms: int) -> tuple[int, int]:
         """Shape of the normal numbers of a step: the number of O's, then the numbers that each O uses."""
-        return int((self.word == _O).sum()), self.damping[:, 0].size * 3 * n_atoms + 3 * self.remove_rotation
+        of_atoms = self.damping[:, 0].size * 3 * n_atoms
+        return int((self.word == _O).sum()), of_atoms + 3 * self.remove_rotation + self.moves_cell
 
 
 def word_of(integrator: str) -> str:
@@ -152,6 +167,7 @@ def make_laws(dynamics: Dynamics, n_beads: int) -> Laws:
     share = {letter: timestep / max(word.count(letter), 1) for letter in "ABO"}
     frequencies = mode_frequencies(n_beads, ring_frequency(n_beads, dynamics.temperature_K))
     thermostat = THERMOSTATS[dynamics.thermostat](frequencies, dynamics)
+    piston = BAROSTATS[dynamics.barostat](dynamics, n_beads, share, thermostat.acts_on_centroids)
     if thermostat.is_idle:
         word = word.replace("O", "")
     elif "O" not in word:
@@ -161,25 +177,30 @@ def make_laws(dynamics: Dynamics, n_beads: int) -> Laws:
     codes = np.array([_CODES[letter] for letter in word], dtype=np.int64)
     thermal_energy = n_beads * units.kB * dynamics.temperature_K
     damping, noise = ornstein_uhlenbeck(thermostat, share["O"], thermal_energy)
+    free = propagator(frequencies, share["A"])
+    if piston.inertia > 0.0:
+        free[0] = 0.0
     return Laws._make((
-        codes, transform_matrix(n_beads), propagator(frequencies, share["A"]), share["B"],
+        codes, transform_matrix(n_beads), free, share["B"],
         damping, noise, math.exp(-share["O"] / thermostat.rescaling_time),
-        thermal_energy, dynamics.remove_com, dynamics.remove_rotation,
+        thermal_energy, dynamics.remove_com, dynamics.remove_rotation, piston,
     ))  # fmt: skip
 
 
 def in_modes(ring_polymer: RingPolymer, laws: Laws) -> Modes:
-    """The normal modes of a ring polymer, without forces yet; only the extra momenta and the cell are shared, not copied.
+    """The normal modes of a ring polymer, without forces yet; extra momenta, cell and piston are shared, not copied.
 
     Raises:
-        ValueError: The number of extra momenta differs from that of the thermostat.
+        ValueError: The number of extra momenta differs from that of the thermostat; a barostat without a cell or its momentum.
     """
-    q, p, masses, auxiliary, cell = ring_polymer
+    q, p, masses, auxiliary, cell, piston = ring_polymer
     shape = (len(q), laws.auxiliaries, *q.shape[1:])
     if laws.auxiliaries == 0:
         auxiliary = np.zeros(shape)
     elif auxiliary.shape != shape:
         raise ValueError(f"auxiliary momenta of shape {auxiliary.shape}: this thermostat needs {shape}")
+    if laws.moves_cell and (cell is None or piston.shape != (1,)):
+        raise ValueError("a barostat needs a cell and its momentum, piston")
     modes = Modes(
         np.empty_like(q),
         np.empty_like(p),
@@ -187,6 +208,8 @@ def in_modes(ring_polymer: RingPolymer, laws: Laws) -> Modes:
         masses,
         auxiliary,
         np.zeros((0, 3)) if cell is None else cell,
+        piston,
+        np.zeros(int(laws.moves_cell)),
     )
     to_modes(laws.transform, q, modes.positions)
     to_modes(laws.transform, p, modes.momenta)
@@ -213,10 +236,16 @@ def apply_segment(index, modes, laws, normals, beads, forces):
         elif evaluated == index:
             if letter == _A:
                 free_motion(modes, laws.propagator)
+                if laws.piston.inertia > 0.0:
+                    move_cell(modes, laws.piston)
             elif letter == _B:
+                if laws.piston.inertia > 0.0:
+                    push_piston(modes, laws.piston, laws.kick)
                 kick(modes, laws.kick)
             else:
                 taken += apply_thermostat(modes, laws, normals[used])
+                if laws.piston.inertia > 0.0:
+                    taken += thermalise_piston(modes, laws.piston, normals[used, -1])
         used += letter == _O
     if index < evaluated:
         to_beads(laws.transform, modes.positions, beads)

@@ -17,6 +17,7 @@ class RingPolymer(NamedTuple):
         masses: (N,) u.
         auxiliary: (P, A, N, 3) extra momenta of a generalised Langevin thermostat, in normal modes; otherwise A = 0.
         cell: (3, 3) Å of a periodic system, rows are lattice vectors; None for a molecule.
+        piston: (1,) momentum of the cell under a barostat, eV × ASE time (barostats.py); otherwise (0,).
     """
 
     positions: np.ndarray
@@ -24,6 +25,7 @@ class RingPolymer(NamedTuple):
     masses: np.ndarray
     auxiliary: np.ndarray = np.zeros((0, 0, 0, 0))
     cell: np.ndarray | None = None
+    piston: np.ndarray = np.zeros(0)
 
     @property
     def configuration(self) -> tuple[np.ndarray, ...]:

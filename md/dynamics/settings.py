@@ -19,6 +19,9 @@ class Dynamics:
         remove_com: Hold the centre of mass at rest.
         remove_rotation: Hold the total angular momentum of an isolated molecule at zero (rigid_motion.py).
         gle: Matrices of the thermostat ``"GLE"``.
+        barostat: A name of barostats.BAROSTATS.
+        pressure_GPa: External pressure.
+        barostat_time_fs: τ, sets inertia and friction of the piston.
     """
 
     temperature_K: float
@@ -30,3 +33,6 @@ class Dynamics:
     remove_com: bool = True
     remove_rotation: bool = False
     gle: Gle | None = None
+    barostat: str = "none"
+    pressure_GPa: float = 0.0
+    barostat_time_fs: float = 1000.0

@@ -33,6 +33,11 @@ class Thermostat(NamedTuple):
         """Whether O leaves all momenta unchanged."""
         return not self.drift.any() and np.isinf(self.rescaling_time)
 
+    @property
+    def acts_on_centroids(self) -> bool:
+        """Whether O changes the momenta of the centroids."""
+        return bool(self.drift[0].any()) or np.isfinite(self.rescaling_time)
+
 
 def white_noise(frictions: np.ndarray, rescaling_time: float = np.inf) -> Thermostat:
     """Langevin friction γ_k (P,), 1 / ASE time, with the corresponding noise."""

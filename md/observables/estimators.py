@@ -25,6 +25,7 @@ from md.dynamics.thermostat_step import ring_polymer_kinetic_energy
 
 _BARKER = "Barker, J. Chem. Phys. 70, 2914 (1979), doi:10.1063/1.437829"
 _HERMAN = "Herman, Bruskin, Berne, J. Chem. Phys. 76, 5150 (1982), doi:10.1063/1.442815"
+_BUSSI = "Bussi, Zykova-Timan, Parrinello, J. Chem. Phys. 130, 074101 (2009), doi:10.1063/1.3073889"
 _CEPERLEY = "Ceperley, Rev. Mod. Phys. 67, 279 (1995), doi:10.1103/RevModPhys.67.279"
 _CERIOTTI = "Ceriotti et al., J. Chem. Phys. 133, 124104 (2010), doi:10.1063/1.3489925"
 _ISOTOPE = "Ceriotti, Markland, J. Chem. Phys. 138, 014112 (2013), doi:10.1063/1.4772676"
@@ -34,7 +35,7 @@ _YAMAMOTO = "Yamamoto, J. Chem. Phys. 123, 104101 (2005), doi:10.1063/1.2013257"
 
 # When an estimator is recorded: always, only for molecules, or if the key of that name is set.
 ALWAYS, MOLECULE, PER_ATOM = "always", "molecule", "per_atom"
-SCALED, VIRIALS, COMMITTEE = "heat_capacity", "pressure", "committee"
+SCALED, VIRIALS, COMMITTEE, BAROSTAT = "heat_capacity", "pressure", "committee", "barostat"
 SCALING = 0.1  # δ of heat_capacity.py: small against 1, large against the rounding of a float32 network
 
 
@@ -54,6 +55,7 @@ class Sample(NamedTuple):
         disagreement: (P, N) eV/Å, disagreement of a committee on forces; None without a committee.
         modes: The state in normal modes (live), for checkpoints; estimators do not use it.
         bias: What biases the motion, if anything does.
+        cell_energy: Part of a barostat in the conserved energy, eV (barostats.cell_energy); 0 without one.
     """
 
     step: int
@@ -70,6 +72,7 @@ class Sample(NamedTuple):
     disagreement: np.ndarray | None = None
     modes: Modes | None = None
     bias: Applied | None = None
+    cell_energy: float = 0.0
 
     @property
     def volume(self) -> float:
@@ -85,6 +88,7 @@ class Sample(NamedTuple):
                 self.virials is not None,
                 periodic=self.ring_polymer.cell is not None,
                 committee=self.disagreement is not None,
+                barostat=len(self.ring_polymer.piston) > 0,
             )
         )
 
@@ -174,11 +178,12 @@ def kinetic_virial_com(sample: Sample) -> float:
 def conserved(sample: Sample) -> float:
     """(Hamiltonian of the ring polymer + heat removed by the thermostat)/P: constant up to the time-step error.
 
-    With a bias, its energy counts, without what hills added where they came.
+    With a bias, its energy counts, without what hills added where they came; with a barostat, pV − (1 + c) k_BT ln V + p_h²/2PW
+    (barostats.py).
     """
     n_beads = len(sample.ring_polymer.positions)
     kinetic = ring_polymer_kinetic_energy(sample.ring_polymer)
-    total = (kinetic + sample.heat) / n_beads + spring(sample) + potential(sample)
+    total = (kinetic + sample.heat) / n_beads + spring(sample) + potential(sample) + sample.cell_energy
     return total if sample.bias is None else total + sample.bias.energies.sum() - sample.bias.work
 
 
@@ -232,6 +237,11 @@ def pressure(sample: Sample) -> float:
     return (q[0].size * _thermal(sample) - strain - spread) / (3.0 * sample.volume) / units.GPa
 
 
+def volume(sample: Sample) -> float:
+    """V of the cell."""
+    return sample.volume
+
+
 def largest_disagreement(sample: Sample) -> float:
     """max_ij σ_ij, eV/Å, over atoms i and beads j."""
     return float(sample.disagreement.max())
@@ -268,6 +278,7 @@ ESTIMATORS: dict[str, Estimator] = {
     "energy_scaled_eV": Estimator(energy_scaled, "eV", "energy, scaled coordinates", _YAMAMOTO, SCALED),
     "energy_scaled_slope_eV2": Estimator(energy_scaled_slope, "eV²", "its scaled slope", _YAMAMOTO, SCALED),
     "pressure_GPa": Estimator(pressure, "GPa", "pressure, centroid virial", _MARTYNA, VIRIALS),
+    "volume_A3": Estimator(volume, "Å³", "volume", _BUSSI, BAROSTAT),
     "disagreement_eV_A": Estimator(largest_disagreement, "eV/Å", "largest disagreement on forces", _SCHRAN, COMMITTEE),
     "kinetic_virial_per_atom_eV": Estimator(
         kinetic_virial_per_atom, "eV", "kinetic energy, centroid virial", _HERMAN, PER_ATOM
@@ -277,9 +288,13 @@ ESTIMATORS: dict[str, Estimator] = {
 }
 
 
-def columns(heat_capacity: bool, pressure: bool, periodic: bool, committee: bool = False) -> list[str]:
-    """Names of the total estimators that a run records."""
-    found = {ALWAYS} | ({SCALED} if heat_capacity else set()) | ({VIRIALS} if pressure else set())
-    found |= {COMMITTEE} if committee else set()
-    found |= set() if periodic else {MOLECULE}
+def columns(
+    heat_capacity: bool, pressure: bool, periodic: bool, committee: bool = False, barostat: bool = False
+) -> list[str]:
+    """Names of the total estimators that a run records; with a barostat also the pressure."""
+    recorded = {
+        ALWAYS: True, MOLECULE: not periodic, SCALED: heat_capacity, VIRIALS: pressure or barostat, COMMITTEE: committee,
+        BAROSTAT: barostat,
+    }  # fmt: skip
+    found = {name for name, is_recorded in recorded.items() if is_recorded}
     return [name for name, row in ESTIMATORS.items() if row.needs in found]
