@@ -49,6 +49,7 @@ class Run:
         rotates: Whether the molecule was free to rotate.
         thermostat: Its name, as in the run's input.
         bias: The tables of its bias as text; empty without one.
+        pressure_GPa: Of its barostat; None without one.
         cell: (3, 3) Å, lattice vectors of the reference structure in the orientation of its file and of the trajectory.
         axes: Conversion of these to MDAnalysis' boxes; None if nothing is periodic.
     """
@@ -63,6 +64,7 @@ class Run:
     rotates: bool = True
     thermostat: str = RunSettings.thermostat
     bias: str = ""
+    pressure_GPa: float | None = None
     cell: np.ndarray | None = field(default=None, compare=False)
     axes: Axes | None = field(default=None, compare=False)
 
@@ -95,7 +97,7 @@ class Run:
 
 
 def pool(runs: list[Run]) -> list[Run]:
-    """Combine runs of one P, temperature, thermostat, model, bias, masses, cell, frame interval: pieces or repetitions."""
+    """Combine runs of one P, temperature, thermostat, pressure, model, bias, masses, cell, frame interval: pieces, repetitions."""
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
         held = Clamped.of(run.structure).mask.tobytes()
@@ -103,7 +105,7 @@ def pool(runs: list[Run]) -> list[Run]:
         masses = run.structure.get_masses().round(6).tobytes()
         key = (
             run.n_beads, run.temperature_K, run.frame_interval_ps, run.rotates, run.thermostat, masses, held, periods,
-            model_content(run.model), run.bias,
+            model_content(run.model), run.bias, run.pressure_GPa,
         )  # fmt: skip
         groups.setdefault(key, []).append(run)
     return [
@@ -286,6 +288,7 @@ def _read_settings(path: Path) -> dict[str, Any]:
             "model": str(settings.get("engine") or settings["model"]),
             "rotates": not settings.get("remove_rotation", False),
             "bias": str(settings.get("bias") or ""),
+            "pressure_GPa": float(settings["pressure_GPa"]) if settings.get("barostat", "none") != "none" else None,
             "thermostat": str(settings.get("thermostat", RunSettings.thermostat)),
         }
     except (OSError, ValueError, KeyError, TypeError) as error:

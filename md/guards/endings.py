@@ -24,6 +24,7 @@ class Exit(IntEnum):
     ENERGY = 10
     BONDS = 11
     ENGINE = 12
+    VOLUME = 13
     WALLTIME = 75
 
 
@@ -41,6 +42,7 @@ MEANINGS = {
     Exit.ENERGY: "energy below the minimum of the start (energy_guard)",
     Exit.BONDS: "bonds differ from those of the start (bond_guard)",
     Exit.ENGINE: "the engine failed: a calculation, or a worker process",
+    Exit.VOLUME: "volume far from that of the start (barostat)",
     Exit.WALLTIME: "--max-walltime has passed: continue with 'rpmd resume'",
 }
 

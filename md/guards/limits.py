@@ -10,7 +10,8 @@ Limits are generous: no thermal fluctuation exceeds one. The defaults are, for a
   basin of the start lies below its minimum. The margin is a hundred times the uncertainty from rounding (float32) and from a
   relaxation to 0.02 eV/Å, and larger than the differences of conformers and distorted cages; isomers differ by more. A run below
   the margin has reached a lower isomer or a hole of the model. It stops, because the run itself cannot distinguish the two;
-  ``energy_guard = "warn"`` lets it continue if the isomer is intended.
+  ``energy_guard = "warn"`` lets it continue if the isomer is intended;
+* volume under a barostat: an eighth to eight times that of the start, beyond which no liquid or crystal remains one.
 """
 
 import math
@@ -20,6 +21,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from ase import units
 
+from md.dynamics.barostats import volume_of
 from md.dynamics.ring_polymer import HBAR
 from md.guards.endings import Exit, Frame, SimulationError
 from md.potentials import ClosestPair, Copies
@@ -27,6 +29,7 @@ from mlcalc.common.compiled import njit
 
 _HOTTER, _HOT_K, _WIDER = 10.0, 10_000.0, 5.0
 _BELOW_EV = 0.1
+_MOST_GROWN = 8.0
 
 
 class Limits(NamedTuple):
@@ -39,6 +42,7 @@ class Limits(NamedTuple):
         gyration: (N,) Å, largest radius of gyration of each atom's ring polymer.
         minimum: eV, potential energy of the minimum; beads more than the margin below it are a finding; −∞ for none.
         of_model: Whether the distances are those that a model is trained for; else those that no atoms reach.
+        volume: Å³, of the start of a run with a barostat; 0 for a cell that does not change.
     """
 
     force: float
@@ -47,6 +51,7 @@ class Limits(NamedTuple):
     gyration: np.ndarray
     minimum: float = -math.inf
     of_model: bool = True
+    volume: float = 0.0
 
 
 class Policy(NamedTuple):
@@ -80,7 +85,8 @@ def limits_of(settings, atoms, shortest: np.ndarray, minimum: float | None = Non
     widest = np.full(len(masses), settings.max_gyration_A) if settings.max_gyration_A else _WIDER * free
     lowest = -math.inf if minimum is None else minimum
     hottest = settings.max_temperature_K or hottest
-    return Limits(settings.max_force_eV_A, shortest, hottest, widest, lowest, not settings.engine)
+    volume = atoms.get_volume() if settings.has_barostat else 0.0
+    return Limits(settings.max_force_eV_A, shortest, hottest, widest, lowest, not settings.engine, volume)
 
 
 def degrees_of_freedom(n_atoms: int, settings) -> int:
@@ -146,6 +152,8 @@ class Guard:
                 "by default five times the width of a free particle); try a smaller timestep_fs or integrator = \"BCOCB\"",
                 Exit.GYRATION, frame,
             )  # fmt: skip
+        if self._limits.volume:
+            self._check_volume(float(volume_of(modes.cell)), frame)
         if self._potential is not None:
             pair = self._potential.closest_pair(self._limits.distance)
             self.closest = min(self.closest, pair.smallest)
@@ -169,6 +177,15 @@ class Guard:
         self.n_close, self.n_low = earlier.get("steps_too_close") or 0, earlier.get("steps_too_low") or 0
         self.closest = math.inf if (known := earlier.get("smallest_distance_A")) is None else known
         self.lowest = earlier.get("below_minimum_eV") or 0.0
+
+    def _check_volume(self, volume: float, frame: Frame) -> None:
+        growth = volume / self._limits.volume
+        if not 1.0 / _MOST_GROWN <= growth <= _MOST_GROWN:
+            raise SimulationError(
+                f"step {frame.step}: the volume is {growth:.3g} times that of the start, beyond {1 / _MOST_GROWN:g} to "
+                f"{_MOST_GROWN:g}: a liquid that evaporates or collapses at this pressure_GPa, or too large a timestep_fs",
+                Exit.VOLUME, frame,
+            )  # fmt: skip
 
     def _note_close(self, pair: ClosestPair, frame: Frame) -> None:
         self.n_close += 1

@@ -70,10 +70,10 @@ def _known(mean: Mean, n_samples: int, n_atoms: int) -> Mean:
 def means(series: Series, ensemble: Ensemble) -> dict[str, Mean]:
     """Means of recorded estimators with standard errors by blocking, and the rows of DERIVED that can be computed from them.
 
-    Heat capacities from too few samples are NaN; there are none of a run with a bias, whose energies fluctuate with it.
+    Heat capacities from too few samples are NaN; there are none of a run with a bias or a barostat, with which energies fluctuate.
     """
     found = {name: block_average(values) for name, values in series.items()}
-    if any(map(is_bias_column, series)):
+    if "volume_A3" in series or any(map(is_bias_column, series)):
         return found
     for name, row in DERIVED.items():
         if all(column in series for column in row.needs):

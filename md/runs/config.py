@@ -13,6 +13,7 @@ from mlcalc.common.settings import build_settings, check_choice, check_range, re
 INTEGRATOR_NAMES = ("OBABO", "BAOAB", "BCOCB")
 THERMOSTAT_NAMES = ("PILE-L", "PILE-G", "T-RPMD", "centroid", "GLE", "none")
 DEFAULT_MODEL = "c20"
+BAROSTAT_NAMES = ("none", "isotropic")
 NOT_CANONICAL = ("T-RPMD", "none")
 
 
@@ -33,6 +34,9 @@ class RunSettings:
         seed: Seed of the random numbers; the same seed gives the same bits.
         integrator, thermostat: Names, see md/dynamics/integrators.py and md/dynamics/thermostats.py.
         centroid_time_fs: Relaxation time τ₀ of the centroid's momenta.
+        barostat: none, or isotropic: the cell scales (md/dynamics/barostats.py), and its volume and pressure are recorded.
+        pressure_GPa: External pressure of the barostat.
+        barostat_time_fs: τ of the barostat, which sets its inertia and friction.
         friction_scale: λ; internal modes feel the friction 2λω_k (T-RPMD: λω_k).
         gle_file: Matrices of the thermostat GLE, raw format of gle4md.org (md/dynamics/gle.py), relative to the TOML.
         momenta: Of the start. thermal: drawn at the temperature; structure: centroids have the momenta of the structure, internal
@@ -78,6 +82,9 @@ class RunSettings:
     centroid_time_fs: float = 100.0
     friction_scale: float = 1.0
     gle_file: str = ""
+    barostat: str = "none"
+    pressure_GPa: float = 0.0
+    barostat_time_fs: float = 1000.0
     momenta: str = "thermal"
     remove_com: bool = True
     remove_rotation: bool = False
@@ -110,8 +117,15 @@ class RunSettings:
             check_range("beads", n_beads, 1, 1024)
         if not self.bead_counts or len(set(self.bead_counts)) < len(self.bead_counts):
             raise InputError(f"beads = {list(self.bead_counts)}: expected different numbers, at least one")
-        for name, high in (("temperature_K", 1e5), ("centroid_time_fs", 1e9), ("friction_scale", 100.0)):
+        limits_above_0 = {
+            "temperature_K": 1e5,
+            "centroid_time_fs": 1e9,
+            "barostat_time_fs": 1e9,
+            "friction_scale": 100.0,
+        }
+        for name, high in limits_above_0.items():
             check_range(name, getattr(self, name), 0, high, open_low=True)
+        check_range("pressure_GPa", self.pressure_GPa, -1000.0, 1000.0)
         check_range("timestep_fs", self.timestep_fs, 0, 20.0)
         check_range("max_force_eV_A", self.max_force_eV_A, 0, open_low=True)
         limits = ("max_temperature_K", "max_gyration_A", "max_disagreement_eV_A")
@@ -122,6 +136,7 @@ class RunSettings:
             check_range(name, getattr(self, name), 1)
         check_choice("integrator", self.integrator, INTEGRATOR_NAMES)
         check_choice("thermostat", self.thermostat, THERMOSTAT_NAMES)
+        check_choice("barostat", self.barostat, BAROSTAT_NAMES)
         check_choice("momenta", self.momenta, ("thermal", "structure"))
         check_choice("precision", self.precision, ("float32", "float64"))
         check_choice("backend", self.backend, ("numba", "torch"))
@@ -137,6 +152,7 @@ class RunSettings:
                 f"max_disagreement_eV_A = {self.max_disagreement_eV_A:g} needs a committee: give its models"
             )
         hills_of(self.bias)
+        self._check_barostat()
         for key in ("heat_capacity", "pressure"):
             if self.bias and getattr(self, key):
                 raise InputError(
@@ -147,6 +163,24 @@ class RunSettings:
                 f"heat_capacity with thermostat = {self.thermostat!r}: its fluctuations are not those of the canonical ensemble; "
                 f"expected one of {', '.join(name for name in THERMOSTAT_NAMES if name not in NOT_CANONICAL)}"
             )
+
+    def _check_barostat(self) -> None:
+        """Refuse what needs a barostat without one, and what does not go together with one."""
+        if not self.has_barostat:
+            for key in ("pressure_GPa", "barostat_time_fs"):
+                if getattr(self, key) != getattr(RunSettings, key):
+                    raise InputError(
+                        f"{key} = {getattr(self, key):g} without a barostat: leave it out, or set barostat = 'isotropic'"
+                    )
+            return
+        refused = {
+            "a bias": (bool(self.bias), "its part of the pressure is unknown"),
+            "heat_capacity = true": (self.heat_capacity, "its estimator is that of a constant volume"),
+            f"engine = {self.engine!r}": (bool(self.engine), "no virials are taken from engines"),
+        }
+        for what, (given, why) in refused.items():
+            if given:
+                raise InputError(f"barostat = {self.barostat!r} with {what}: {why}; leave one out")
 
     def _choose_potential(self) -> None:
         """Exactly one of model and engine; what an engine does not give is refused."""
@@ -160,6 +194,11 @@ class RunSettings:
                 raise InputError(
                     f"{key} = true with engine = {self.engine!r}: no {lacking} are taken from engines; leave it out"
                 )
+
+    @property
+    def has_barostat(self) -> bool:
+        """Whether the cell moves."""
+        return self.barostat != "none"
 
     @property
     def bead_counts(self) -> tuple[int, ...]:

@@ -42,8 +42,8 @@ def check_checkpoint(folder: Path, kind: str, settings: RunSettings, atoms: Atom
             state["cell"] = cell.shape
         if found != state:
             raise InputError(f"a state with {_shapes(found)}: expected {_shapes(state)}")
-        if "cell" in found and not np.array_equal(checkpoint.state["cell"], cell):
-            raise InputError(f"the cell differs from that of {STRUCTURE}, although no run changes it")
+        if not settings.has_barostat and "cell" in found and not np.array_equal(checkpoint.state["cell"], cell):
+            raise InputError(f"the cell differs from that of {STRUCTURE}, although the run has no barostat")
     except InputError as error:
         reason = str(error).replace(f"{folder}/", "")
         raise InputError(f"{folder}: cannot be resumed from its checkpoint: {reason}") from error
@@ -66,7 +66,10 @@ def _expected_state(kind: str, settings: RunSettings, atoms: Atoms) -> dict[str,
     beads = (n_beads, n, 3)
     contents = {"gle_file": read_gle_file(settings.gle_file)} if settings.gle_file else {}
     extra = (n_beads, make_laws(dynamics_of(settings, n_beads, contents), n_beads).auxiliaries, n, 3)
-    return {"step": (), "beads": beads, "positions": beads, "momenta": beads, "auxiliary": extra, "heat": ()}
+    state: dict[str, tuple[int, ...]] = {"step": (), "beads": beads, "positions": beads, "momenta": beads}
+    return (
+        state | {"auxiliary": extra, "heat": ()} | ({"piston": (1,), "cell": (3, 3)} if settings.has_barostat else {})
+    )
 
 
 def _shapes(state: dict[str, tuple[int, ...]]) -> str:

@@ -15,7 +15,9 @@ FREE = FILES | {
     "max_disagreement_eV_A", "steps", "trajectories",
 }  # fmt: skip
 # Keys that came later than runs that may be resumed: at these values they change nothing, and are left out.
-_LATER = {"dipoles": False, "momenta": "thermal", "bias": ()}
+_LATER = {
+    "dipoles": False, "momenta": "thermal", "bias": (), "barostat": "none", "pressure_GPa": 0.0, "barostat_time_fs": 1000.0,
+}  # fmt: skip
 
 
 def digests_of(contents: Mapping[str, bytes]) -> dict[str, str]:

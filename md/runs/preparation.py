@@ -40,6 +40,7 @@ from mlcalc.common.errors import InputError, note
 
 _MANY_ATOMS = 5000  # above, preparation takes more than a few seconds
 _AT_REST = 1e-6  # of the largest momentum: rounding of a file
+_STRAIN = 0.002  # of the cell, small against thermal strains
 _MOST_RELAXED = 200  # most atoms of a start that is relaxed for the energy guard: tens of evaluations, seconds at most
 
 
@@ -141,6 +142,8 @@ def _prepared(
     stiffest = stiffest_frequency(_with_bias(settings, atoms, potential), moving.positions, moving.get_masses())
     for n_beads, laws in dynamics.items():
         check_stable(laws, n_beads, stiffest)
+    if settings.has_barostat:
+        check_piston(settings, potential, moving)
     shortest = pair_limits(domain, model.config.elements) if model else physical_limits(np.unique(atoms.numbers))
     minimum = _minimum(settings, atoms, domain, potential) if len(moving) == len(atoms) else None
     digests = digests_of(contents)
@@ -256,15 +259,21 @@ def _check_keys(settings: RunSettings, atoms: Atoms, moving: Atoms, kind: str) -
         raise InputError(
             "remove_rotation = true with a periodic structure: only a molecule can rotate; set remove_rotation = false"
         )
-    if settings.pressure and not any(pbc):
-        raise InputError(f"pressure = true, but {settings.structure} is not periodic: a molecule has no pressure")
-    if settings.pressure and not (all(pbc) and atoms.cell.rank == 3):
-        raise InputError(
-            f"pressure = true, but {settings.structure} has pbc = {pbc} and {atoms.cell.rank} cell vectors: a volume, and so a "
-            "pressure, is defined where all three directions are periodic"
-        )
+    if settings.has_barostat and kind == REAL_TIME:
+        raise InputError(f"barostat = {settings.barostat!r}: it disturbs motion in real time; leave it out")
+    for asked, key in (
+        (settings.pressure, "pressure = true"),
+        (settings.has_barostat, f"barostat = {settings.barostat!r}"),
+    ):
+        if asked:
+            _check_volume(key, settings, atoms)
     if held and not len(moving):
         raise InputError(f"{settings.structure}: a constraint holds all {held} atoms, and no degree of freedom is left")
+    if held and settings.has_barostat:
+        raise InputError(
+            f"{settings.structure}: a constraint holds {held} of {len(atoms)} atoms, and barostat = {settings.barostat!r}: they do "
+            "not move with the cell; leave one out"
+        )
     for key, why in (
         ("remove_com", "their centre of mass is already fixed"),
         ("remove_rotation", "they keep the molecule from rotating"),
@@ -279,6 +288,18 @@ def _check_keys(settings: RunSettings, atoms: Atoms, moving: Atoms, kind: str) -
         raise InputError(
             f"{settings.structure}: {len(moving)} atom with its {held_at_rest} at rest: no degree of freedom is left; "
             "set remove_com = false"
+        )
+
+
+def _check_volume(key: str, settings: RunSettings, atoms: Atoms) -> None:
+    """Raise InputError for a key that needs a volume unless the structure has one."""
+    pbc = atoms.pbc.tolist()
+    if not any(pbc):
+        raise InputError(f"{key}, but {settings.structure} is not periodic: a molecule has no pressure")
+    if not (all(pbc) and atoms.cell.rank == 3):
+        raise InputError(
+            f"{key}, but {settings.structure} has pbc = {pbc} and {atoms.cell.rank} cell vectors: a volume, and so a pressure, is "
+            "defined where all three directions are periodic"
         )
 
 
@@ -298,10 +319,37 @@ def dynamics_of(settings: RunSettings, n_beads: int, contents: Mapping[str, byte
     gle = None
     if settings.gle_file:
         gle = gle_from(contents["gle_file"], settings.gle_file, n_beads, settings.temperature_K)
+        if settings.has_barostat and gle.covariance is not None:
+            raise InputError(
+                f"barostat = {settings.barostat!r} with {settings.gle_file}, which has a covariance (C): momenta are not at the "
+                "temperature, and neither is the pressure of a barostat; expected another thermostat"
+            )
     return Dynamics(
         settings.temperature_K, settings.timestep_fs, settings.integrator, settings.thermostat, settings.centroid_time_fs,
-        settings.friction_scale, settings.remove_com, settings.remove_rotation, gle,
+        settings.friction_scale, settings.remove_com, settings.remove_rotation, gle, settings.barostat, settings.pressure_GPa,
+        settings.barostat_time_fs,
     )  # fmt: skip
+
+
+def check_piston(settings: RunSettings, potential: Potential, atoms: Atoms) -> None:
+    """Raise InputError if the volume of a start would vibrate with a period shorter than a dozen time steps.
+
+    At ωΔt = ½ the time step makes the fluctuations of a harmonic volume 6 % too large. ω² is the curvature of E + pV along a strain
+    of cell and atoms, over W.
+    """
+    slopes = []
+    for scale in (1.0 - _STRAIN, 1.0 + _STRAIN):
+        cell = scale * atoms.cell.array
+        found = potential.evaluate(scale * atoms.positions[None], cell)
+        work = 3.0 * settings.pressure_GPa * units.GPa * abs(np.linalg.det(cell))
+        slopes.append(float(np.trace(found["virials"][0])) + work)
+    stiffness = max(slopes[1] - slopes[0], 0.0) / (2.0 * _STRAIN)
+    shortest_fs = 2.0 * settings.timestep_fs * np.sqrt(stiffness / (3 * len(atoms) * units.kB * settings.temperature_K))
+    if settings.barostat_time_fs < shortest_fs:
+        raise InputError(
+            f"barostat_time_fs = {settings.barostat_time_fs:g}: for the compressibility of {settings.structure} and steps of "
+            f"{settings.timestep_fs:g} fs expected at least {shortest_fs:.3g}"
+        )
 
 
 def check_stable(dynamics: Dynamics, n_beads: int, stiffest: float) -> None:

@@ -16,7 +16,7 @@ _LOG_INTERVAL_S = 10.0
 
 # Columns of properties.csv and derived quantities that appear as rows of the table.
 _ROWS = (
-    "temperature_K", "potential_eV", "kinetic_virial_eV", "kinetic_primitive_eV", "gyration_radius_A", "pressure_GPa",
+    "temperature_K", "potential_eV", "kinetic_virial_eV", "kinetic_primitive_eV", "gyration_radius_A", "pressure_GPa", "volume_A3",
     "disagreement_eV_A",
     "heat_capacity_kB", "heat_capacity_fluctuation_kB",
 )  # fmt: skip

@@ -11,6 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed
 
+from md.dynamics.barostats import thermal_piston
 from md.dynamics.clamped import Clamped
 from md.dynamics.integrators import make_laws
 from md.dynamics.ring_polymer import cell_of, thermal_ring_polymer
@@ -171,7 +172,13 @@ def run_one(
     rng = np.random.default_rng(settings.seed)
     bias = bias_of(settings, prepared, checkpoint)
     motion = _begin(settings, prepared, rng)._replace(potential=bias.potential)
-    names = columns(settings.heat_capacity, settings.pressure, bool(atoms.pbc.any()), bool(settings.committee))
+    names = columns(
+        settings.heat_capacity,
+        settings.pressure,
+        bool(atoms.pbc.any()),
+        bool(settings.committee),
+        settings.has_barostat,
+    )
     record = RunFolder(folder, settings)
     record.note_changes()
     guards = make_guards(settings, prepared, record)
@@ -220,7 +227,7 @@ def _begin(settings: RunSettings, prepared: Prepared, rng: np.random.Generator) 
     state = thermal_ring_polymer(
         moving.positions, moving.get_masses(), settings.n_beads, settings.temperature_K, rng,
         make_laws(dynamics, settings.n_beads).auxiliaries, cell_of(moving),
-    )  # fmt: skip
+    )._replace(piston=thermal_piston(dynamics, settings.n_beads, len(moving), rng))  # fmt: skip
     if settings.momenta == "structure":
         state.momenta[:] += moving.get_momenta() - state.momenta.mean(axis=0)
     return Motion(state, prepared.potential, dynamics, rng)
@@ -235,7 +242,7 @@ def _evaluated(sample: Sample, settings: RunSettings, prepared: Prepared) -> Sam
     """The sample with everything that the requested estimators need beyond energies and forces."""
     if settings.heat_capacity:
         sample = with_scaled_energies(sample, prepared.potential)
-    if settings.pressure:
+    if settings.pressure and sample.virials is None:
         sample = sample._replace(virials=prepared.potential.evaluate(*sample.ring_polymer.configuration)["virials"])
     if prepared.committee:
         sample = sample._replace(disagreement=disagreement(sample, prepared.committee))
