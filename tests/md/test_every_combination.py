@@ -1,13 +1,17 @@
-"""Every integrator × thermostat × estimator at finite P and time step, harmonic wells and free rings, judged in standard errors.
+"""Every integrator × thermostat × barostat × estimator at finite P and time step, wells and free rings, judged in standard errors.
 
 Runs start from the distribution that the splitting itself keeps, known in closed form, so that thermostats that leave some modes
 alone can be judged too: nothing may change but by chance. Thirty independent starts give the standard error of a mean.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import units
+from scipy.special import digamma
 
+from md.dynamics.barostats import BAROSTATS, thermal_piston
 from md.dynamics.gle import Gle
 from md.dynamics.integrators import SPLITTINGS
 from md.dynamics.normal_modes import to_beads, transform_matrix
@@ -16,9 +20,11 @@ from md.dynamics.thermostats import THERMOSTATS
 from md.observables.heat_capacity import with_scaled_energies
 from md.potentials import Harmonic
 from md.simulation import Dynamics, simulate
+from tests.md.crystals import Crystal
 from tests.md.test_sampling_statistics import MASS, OSCILLATOR, stationary
 
 T, P, N, STARTS, STEPS, TIMESTEP_FS = 300.0, 4, 150, 30, 60, 1.0
+VOLUME, MODULUS, PRESSURE = 1000.0, 0.1, 4.0  # Å³, eV/Å³, GPa: of a crystal, see Crystal
 GLE = Gle(np.array([[[5.0, 40.0], [-40.0, 60.0]]]) * 1e-3 / units.fs)
 
 
@@ -48,6 +54,29 @@ def exact(integrator: str, omega: float) -> dict[str, float]:
     }
 
 
+def exact_at_pressure(integrator: str, omega: float) -> dict[str, float]:
+    """The same under a barostat, whose volumes follow from the pressure alone."""
+    found, kT, pressure = exact(integrator, omega), units.kB * T, PRESSURE * units.GPa
+    if omega:
+        mean, variance = VOLUME * (1.0 - pressure / MODULUS), kT * VOLUME / MODULUS
+        logarithm = np.log(mean) - variance / (2.0 * mean**2)
+        cold = 0.5 * MODULUS / VOLUME * ((VOLUME - mean) ** 2 + variance)
+    else:
+        mean, logarithm, cold = (N + 1) * kT / pressure, digamma(N + 1) + np.log(kT / pressure), 0.0
+    del found["kinetic_virial_com_eV"], found["energy_scaled_eV"], found["energy_scaled_slope_eV2"]
+    found["potential_eV"] += cold
+    found["conserved_eV"] += cold + pressure * mean - kT * logarithm + 0.5 * kT
+    return found | {"volume_A3": mean, "pressure_GPa": PRESSURE}
+
+
+def drawn_volume(omega: float, rng: np.random.Generator) -> float:
+    """A volume from its distribution at PRESSURE."""
+    kT, pressure = units.kB * T, PRESSURE * units.GPa
+    if omega:
+        return VOLUME * (1.0 - pressure / MODULUS) + np.sqrt(kT * VOLUME / MODULUS) * rng.standard_normal()
+    return rng.gamma(N + 1, kT / pressure)
+
+
 def mode_variances(integrator: str, omega: float) -> tuple[np.ndarray, np.ndarray]:
     """⟨q̃²⟩ and ⟨p̃²⟩ of a component in every normal mode, (P,) each; free centroids start at the origin."""
     kT = units.kB * T
@@ -66,15 +95,24 @@ def start(integrator: str, omega: float, rng: np.random.Generator) -> RingPolyme
     return RingPolymer(beads[0], beads[1], np.full(N, MASS), extra)
 
 
-def averages(integrator: str, thermostat: str, omega: float, rng: np.random.Generator) -> dict[str, float]:
+def averages(
+    integrator: str, thermostat: str, barostat: str, omega: float, rng: np.random.Generator
+) -> dict[str, float]:
     """Means of one run over its second half."""
     potential = Harmonic(MASS * omega**2)
     gle = GLE if thermostat == "GLE" else None
     dynamics = Dynamics(T, TIMESTEP_FS, integrator, thermostat, centroid_time_fs=20.0, remove_com=False, gle=gle)
+    state = start(integrator, omega, rng)
+    if barostat != "none":
+        potential = Crystal(np.zeros((N, 3)), MASS * omega**2, VOLUME, MODULUS if omega else 0.0)
+        dynamics = replace(dynamics, barostat=barostat, pressure_GPa=PRESSURE, barostat_time_fs=60.0)
+        cell = np.cbrt(drawn_volume(omega, rng)) * np.eye(3)
+        state = state._replace(cell=cell, piston=thermal_piston(dynamics, P, N, rng))
     series: dict[str, list[float]] = {}
-    for sample in simulate(start(integrator, omega, rng), potential, dynamics, rng, STEPS, 6):
+    for sample in simulate(state, potential, dynamics, rng, STEPS, 6):
         if sample.step >= STEPS // 2:
-            found = with_scaled_energies(sample, potential).properties
+            sample = sample if barostat != "none" else with_scaled_energies(sample, potential)
+            found = sample.properties
             found |= {name: values.mean() for name, values in sample.per_atom.items()}
             found["gyration_squared"] = found.pop("gyration_radius_A") ** 2
             found["gyration_squared_per_atom"] = (sample.per_atom["gyration_radius_per_atom_A"] ** 2).mean()
@@ -85,14 +123,18 @@ def averages(integrator: str, thermostat: str, omega: float, rng: np.random.Gene
 
 
 @pytest.mark.parametrize("omega", [OSCILLATOR / HBAR, 0.0], ids=["harmonic", "free"])
+@pytest.mark.parametrize("barostat", BAROSTATS)
 @pytest.mark.parametrize("thermostat", THERMOSTATS)
 @pytest.mark.parametrize("integrator", SPLITTINGS)
-def test_combination(integrator, thermostat, omega):
-    rng = np.random.default_rng(
-        [list(SPLITTINGS).index(integrator), list(THERMOSTATS).index(thermostat), int(omega > 0)]
-    )
-    runs = [averages(integrator, thermostat, omega, rng) for _ in range(STARTS)]
-    expected = exact(integrator, omega)
+def test_combination(integrator, thermostat, barostat, omega):
+    """Wells in a cell that moves are softer: there the time-step error of stiff ones acts on the pressure too."""
+    names = [list(SPLITTINGS).index(integrator), list(THERMOSTATS).index(thermostat), int(omega > 0)]
+    if barostat != "none":
+        names.append(list(BAROSTATS).index(barostat))
+        omega /= 4.0
+    rng = np.random.default_rng(names)
+    runs = [averages(integrator, thermostat, barostat, omega, rng) for _ in range(STARTS)]
+    expected = exact(integrator, omega) if barostat == "none" else exact_at_pressure(integrator, omega)
     assert set(runs[0]) == set(expected)
     for name, value in expected.items():
         found = np.array([run[name] for run in runs])
