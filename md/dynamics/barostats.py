@@ -23,8 +23,8 @@ A moves the centroids and the cell at constant v, exactly; B kicks the piston wi
 while the momenta change; O acts on p_h with friction 1/τ where it acts on the centroids. Without O the enthalpy is constant.
 
 Sources: Bussi, Zykova-Timan, Parrinello, J. Chem. Phys. 130, 074101 (2009), doi:10.1063/1.3073889; for ring polymers Ceriotti,
-More, Manolopoulos, Comput. Phys. Commun. 185, 1019 (2014), doi:10.1016/j.cpc.2013.10.027; Martyna, Hughes, Tuckerman, J. Chem. Phys. 110,
-3275 (1999), doi:10.1063/1.478193.
+More, Manolopoulos, Comput. Phys. Commun. 185, 1019 (2014), doi:10.1016/j.cpc.2013.10.027; Martyna, Hughes, Tuckerman, J. Chem.
+Phys. 110, 3275 (1999), doi:10.1063/1.478193.
 """
 
 import math

@@ -76,7 +76,17 @@ def test_against_loops(sample):
 
 
 def test_the_table_tells_function_unit_and_reference():
-    endings = {"eV_A": "eV/Å", "K": "K", "eV": "eV", "A": "Å", "eV2": "eV²", "GPa": "GPa", "u": "eV/u", "kB": "k_B"}
+    endings = {
+        "eV_A": "eV/Å",
+        "K": "K",
+        "eV": "eV",
+        "A": "Å",
+        "eV2": "eV²",
+        "GPa": "GPa",
+        "u": "eV/u",
+        "kB": "k_B",
+        "A3": "Å³",
+    }
     for name, row in (ESTIMATORS | DERIVED).items():
         assert next(unit for ending, unit in endings.items() if name.endswith(f"_{ending}")) == row.unit, name
         assert row.label

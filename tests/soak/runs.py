@@ -1,4 +1,4 @@
-"""Runs of C20 as a user would start them, and the comparison of their files with those of an undisturbed run."""
+"""Runs of C20 and liquid methane as a user would start them, and comparison of their files with those of an undisturbed run."""
 
 import random
 import subprocess
@@ -13,7 +13,7 @@ import numpy as np
 from md.files.checkpoint import NEWEST, read_checkpoint
 
 RPMD = [sys.executable, "-P", "-m", "md.cli"]
-INPUTS = Path(__file__).parents[2] / "inputs" / "c20"
+INPUTS = Path(__file__).parents[2] / "inputs"
 
 
 class Case(NamedTuple):
@@ -38,10 +38,12 @@ _BATCHES = {
     "beads": 2, "equilibration_steps": 400, "steps": 600, "trajectories": 80, "trajectories_at_once": 4,
     "thermostat": "T-RPMD",
 }  # fmt: skip
+_PRESSURE = {"barostat": "isotropic", "pressure_GPa": 0.353, "equilibration_steps": 200, "checkpoint_every_steps": 50}
 CASES = [
-    Case("P = 1", "run", "rpmd.toml", _OFTEN | {"beads": 1, "steps": 60_000}),
-    Case("P = 8", "run", "rpmd.toml", _OFTEN | {"beads": 8, "steps": 20_000}),
-    Case("trajectories", "real-time", "spectrum.toml", _BATCHES),
+    Case("P = 1", "run", "c20/rpmd.toml", _OFTEN | {"beads": 1, "steps": 60_000}),
+    Case("P = 8", "run", "c20/rpmd.toml", _OFTEN | {"beads": 8, "steps": 20_000}),
+    Case("trajectories", "real-time", "c20/spectrum.toml", _BATCHES),
+    Case("constant pressure", "run", "methane/md.toml", _OFTEN | {"beads": 2, "steps": 6000} | _PRESSURE),
 ]
 
 
@@ -96,9 +98,10 @@ def compare(folder: Path, reference: Path) -> Comparison:
     frames = []
     for path in (folder, reference):
         with h5py.File(path / "trajectory.h5") as file:
-            position = file["particles/trajectory/position"]
-            frames.append((position["step"][:], position["value"][:]))
-    (steps, values), (expected, wanted) = frames
+            group = file["particles/trajectory"]
+            cells = group["box/edges/value"][:] if "edges" in group["box"] else np.zeros(0)
+            frames.append((group["position/step"][:], group["position/value"][:], cells))
+    (steps, values, cells), (expected, wanted, known) = frames
     tables = [(path / "properties.csv").read_bytes() for path in (folder, reference)]
-    same = same and np.array_equal(values, wanted) and tables[0] == tables[1]
+    same = same and np.array_equal(values, wanted) and np.array_equal(cells, known) and tables[0] == tables[1]
     return Comparison(len(np.setdiff1d(expected, steps)), len(steps) - len(np.unique(steps)), same)

@@ -18,7 +18,7 @@ from tests.soak.runs import CASES, INPUTS, RPMD, Case, compare, finish, killed_r
 Table = tuple[list[str], list[list[str]], bool]
 _KILLS_PER_RUN = 10
 _SHORT = Case(
-    "short", "run", "rpmd.toml",
+    "short", "run", "c20/rpmd.toml",
     {"beads": 4, "steps": 6000, "equilibration_steps": 100, "checkpoint_every_steps": 500, "trajectory_every_steps": 5},
 )  # fmt: skip
 _JUMPS = """
@@ -141,7 +141,7 @@ def memory(place: Path, options) -> Table:
     from md.potentials import find_model, load_model, make_potential
     from mlcalc import SchNetCalculator
 
-    atoms = read(INPUTS / "c20.xyz")
+    atoms = read(INPUTS / "c20" / "c20.xyz")
     calculator, rng = SchNetCalculator("c20"), np.random.default_rng(options.seed)
     potential = make_potential(load_model(find_model("c20")), atoms)
     beads = np.repeat(atoms.positions[None], 8, axis=0)
@@ -174,7 +174,17 @@ def hour(place: Path, options) -> Table:
     import json
 
     folder, seconds = place / "run", 60.0 * options.minutes
-    line = [*RPMD, "run", str(INPUTS / "rpmd.toml"), "--beads", "8", "--steps", "1000000000", "--output", str(folder)]
+    line = [
+        *RPMD,
+        "run",
+        str(INPUTS / "c20" / "rpmd.toml"),
+        "--beads",
+        "8",
+        "--steps",
+        "1000000000",
+        "--output",
+        str(folder),
+    ]
     line += ["--set", "trajectory_every_steps=200", "--max-walltime", str(seconds), "--no-figure"]
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL)
     looks: list[tuple[float, int, int]] = []
