@@ -86,6 +86,9 @@ class BiasSettings:
     bias_factor: float | None = None
 
     def __post_init__(self):
+        for name in (f.name for f in fields(self)):
+            if hasattr(value := getattr(self, name), "item"):  # a number of NumPy, from Python
+                object.__setattr__(self, name, value.item())
         check_choice("variable", self.variable, tuple(VARIABLE_KINDS))
         check_choice("on", self.on, WAY_NAMES)
         check_choice("kind", self.kind, tuple(KINDS))
