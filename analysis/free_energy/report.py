@@ -1,5 +1,6 @@
 """The ``free-energy`` command: runs in; table, figure and numbers out."""
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,8 +89,9 @@ def as_text(analysed: Analysed) -> str:
         lines.append(f"F above {analysed.divide:g}{unit and f' {unit}'} less F below: {amounts} meV")
     lines += _warnings(analysed)
     step = -(-len(found.centres) // _ROWS)
+    decimals = max(0, -math.floor(math.log10(step * (found.centres[1] - found.centres[0]))))
     rows = [
-        [f"{centre:.4g}", with_error(1e3 * value, 1e3 * error) if np.isfinite(value) else "–"]
+        [f"{centre:.{decimals}f}", with_error(1e3 * value, 1e3 * error) if np.isfinite(value) else "–"]
         for centre, value, error in list(zip(found.centres, found.values, found.errors, strict=True))[step // 2 :: step]
     ]
     header = [f"{analysed.variable.name}{unit and f' / {unit}'}", "F / meV"]

@@ -135,6 +135,10 @@ class BiasSettings:
         if twice := [index for index in indices if indices.count(index) > 1]:
             raise InputError(f"atoms {indices}: atom {twice[0]} is named twice")
 
+    def __str__(self) -> str:
+        to = f" to {', '.join(map(str, self.to_atoms))}" if self.to_atoms else ""
+        return f"{self.kind} on the {self.variable} of atoms {', '.join(map(str, self.atoms))}{to} ({self.on})"
+
     @property
     def row(self) -> Kind:
         """The row of the variable."""
