@@ -19,7 +19,7 @@ from analysis.free_energy.variable import Variable
 from mlcalc.common.errors import InputError
 
 _BLOCKS, _TRIALS = FEWEST // 2, 60
-_LEAST_OVERLAP = 0.03  # Klimovich, Shirts, Mobley, J. Comput. Aided Mol. Des. 29, 397 (2015), doi:10.1007/s10822-015-9840-9
+_LEAST_OVERLAP = 0.03  # Klimovich, Shirts, Mobley, doi:10.1007/s10822-015-9840-9
 _SOLVER = ({"method": "adaptive", "options": {"maxiter": 200}},)  # 10 suffice where windows overlap
 ENOUGH_RUNS = 4  # of metadynamics, to draw whole runs
 

@@ -135,7 +135,9 @@ def test_identities_of_other_runs_are_as_before():
     bias = BiasSettings("distance", (0, 1), "bead", "harmonic", at_A=1.0, force_constant_eV_A2=2.0)
     found = identity(RunSettings("x.xyz", bias=(bias,)), RUN, {})["bias"]
     assert found == json.loads(json.dumps(found))
-    of_numpy = BiasSettings("distance", (0, 1), "bead", "harmonic", at_A=np.float32(1), force_constant_eV_A2=np.float64(2))
+    of_numpy = BiasSettings(
+        "distance", (0, 1), "bead", "harmonic", at_A=np.float32(1), force_constant_eV_A2=np.float64(2)
+    )
     assert identity(RunSettings("x.xyz", bias=(of_numpy,)), RUN, {})["bias"] == found
     assert found[0] == {
         "variable": "distance", "atoms": [0, 1], "on": "bead", "kind": "harmonic", "at_A": 1.0, "force_constant_eV_A2": 2.0
