@@ -48,7 +48,7 @@ def add_learn(commands) -> None:
         "--labels",
         type=int,
         metavar="N",
-        help="most calculations with the engine (default: 100 per atom, up to 300 where they are cheap)",
+        help="most calculations with the engine (default: 100 per atom, up to 500 where they are cheap)",
     )
     learn.add_argument("--hours", type=float, metavar="H", help="most wall time (default: 2)")
     learn.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="any key")
