@@ -59,16 +59,13 @@ def as_text(analysed: Analysed) -> str:
             for one in analysed.preferences
         ]
         lines.append(aligned(["heavy isotope on", "rather than on", "from", "ln α", "harmonic", "P → ∞"], rows, left=3))
-    lines.append(
-        f"{first.temperature_K:g} K, P = {first.n_beads}. ±: one standard error. β: partition function of the heavier isotope over "
-        "that of the lighter, over the same ratio of classical nuclei (reduced partition function ratio without symmetry numbers); "
-        "α: ratio of two of them, the constant of an exchange."
-    )
-    lines.append(
-        "scaled: rings of the run, scaled to the other mass and weighted; integration: of the kinetic energy over mass. "
-        "worth: how many equally weighted frames the weights are worth (Kish). harmonic: the same model with its energy quadratic "
-        "about the minimum."
-    )
+    lines += [
+        f"{first.temperature_K:g} K, P = {first.n_beads}; ±: one standard error.",
+        "β: partition function of the heavier isotope over that of the lighter, over the same ratio of classical nuclei; α = β/β′.",
+        "scaled: rings of a run, scaled to the other mass and weighted; worth: how many equal weights theirs are worth (Kish).",
+        "integration: of the kinetic energy over the mass, of several runs.",
+        "harmonic: the same model with its energy quadratic about the minimum, at P and in the quantum limit.",
+    ]
     return "\n".join(lines + [f"warning: {text}" for text in warnings(effects)])
 
 

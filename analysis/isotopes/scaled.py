@@ -84,26 +84,35 @@ def scaled_weights(
     """
     thermal = units.kB * run.temperature_K
     found: list[list[np.ndarray]] = [[] for _ in sites]
+    scales = [
+        [(choice, float(np.sqrt(mass_of(site, run.structure) / mass))) for choice in site.choices] for site in sites
+    ]
     recorded = recorded_energies(run, frames)
     for start in range(0, len(frames), _CHUNK):
         part = slice(start, start + _CHUNK)
         beads, cells = bead_frames(run, frames[part])
         before = _energies(potential, beads, cells)
         _check_potential(run, before, recorded[part], thermal)
-        centroids = beads.mean(axis=1, keepdims=True)
-        for site, logarithms in zip(sites, found, strict=True):
-            scale = np.sqrt(mass_of(site, run.structure) / mass)
-            rows = []
-            for choice in site.choices:
-                scaled, atoms = beads.copy(), list(choice)
-                scaled[:, :, atoms] = centroids[:, :, atoms] + scale * (beads - centroids)[:, :, atoms]
-                rows.append(-(_energies(potential, scaled, cells) - before).mean(axis=1) / thermal)
-            logarithms.append(np.array(rows))
+        logarithms = {
+            (choice, scale): (before - _energies(potential, _scaled(beads, choice, scale), cells)).mean(axis=1)
+            / thermal
+            for choice, scale in {pair for pairs in scales for pair in pairs}
+        }
+        for pairs, parts in zip(scales, found, strict=True):
+            parts.append(np.array([logarithms[pair] for pair in pairs]))
         show(len(beads))
     results = [Weights(np.concatenate(parts, axis=1)) for parts in found]
     for site, weights in zip(sites, results, strict=True):
         _check_weights(run, site, mass, weights)
     return results
+
+
+def _scaled(beads: np.ndarray, atoms: tuple[int, ...], scale: float) -> np.ndarray:
+    """Positions (n, P, N, 3) Å with the rings of some atoms scaled about their centroids."""
+    scaled, some = beads.copy(), list(atoms)
+    centroids = beads[:, :, some].mean(axis=1, keepdims=True)
+    scaled[:, :, some] = centroids + scale * (beads[:, :, some] - centroids)
+    return scaled
 
 
 def _energies(potential: Callable, beads: np.ndarray, cells: np.ndarray | None) -> np.ndarray:

@@ -49,9 +49,16 @@ def moved(folder, mass, potential=wells, **others):
     folder.parent.mkdir(exist_ok=True)
     structure = folder.parent / f"{folder.name}.xyz"
     write(structure, Atoms("H2", PLACES, masses=[mass, H]), format="extxyz")
-    keys = {"beads": BEADS, "steps": 6000, "engine": "python:wells", "seed": round(1000 * mass)} | others
+    keys = {
+        "beads": BEADS,
+        "steps": 6000,
+        "engine": "python:wells",
+        "seed": round(1000 * mass),
+        "temperature_K": TEMPERATURE,
+    }
+    keys |= others
     settings = RunSettings(
-        str(structure), output=str(folder), temperature_K=TEMPERATURE, integrator="BCOCB", equilibration_steps=300,
+        str(structure), output=str(folder), integrator="BCOCB", equilibration_steps=300,
         properties_every_steps=200, trajectory_every_steps=10, remove_com=False, centroid_time_fs=20.0, energy_guard="off",
         bond_guard="off", domain_guard="record", per_atom=True, **keys,
     )  # fmt: skip
@@ -182,12 +189,15 @@ def test_effective_frames():
     assert Weights(np.log([[1.0, 3.0], [3.0, 1.0]])).n_effective == pytest.approx(2.0)
 
 
-def test_weights_of_few_frames_are_refused_or_get_a_warning(runs):
+def test_weights_of_few_frames_are_refused_or_get_a_warning(runs, tmp_path):
     found = report.analyse(runs[:1], 0.9, Wanted("1"), potential=wells).effects  # 60 frames, fewer than 100
     assert any("few frames decide" in text for text in report.warnings(found))
     assert not report.warnings(report.analyse(runs[:1], 0.0, Wanted("1"), potential=wells).effects)
+    cold = moved(
+        tmp_path / "cold", H, steps=400, temperature_K=60.0
+    )  # βħω = 96 in place of 19: one frame has half the weight
     with pytest.raises(InputError, match="are worth .* equal ones, fewer than 10"):
-        report.analyse(runs[:1], 0.94, Wanted("0+1", 1000.0), potential=wells)
+        report.analyse([cold], 0.0, Wanted("0+1", 10.0), potential=wells)
     heavy = report.analyse(runs[:1], 0.0, Wanted("1", 3.016), potential=wells)
     assert any("2.99 times as heavy" in text for text in report.warnings(heavy.effects))
 
