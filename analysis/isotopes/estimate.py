@@ -118,10 +118,27 @@ def preferences(effects: list[Effect]) -> list[Preference]:
     return [_preference(effect, group[-1]) for group in groups.values() for effect in group[:-1]]
 
 
+def check_exchange(effects: list[Effect], others: list[Effect]) -> None:
+    """Raise InputError unless the effects of two molecules are of one ensemble, and have masses in common."""
+    one, other = effects[0].run, others[0].run
+    for what, ours, theirs in (
+        ("temperature_K", one.temperature_K, other.temperature_K),
+        ("beads", one.n_beads, other.n_beads),
+    ):
+        if ours != theirs:
+            raise InputError(f"--against {other}: {what} = {theirs}, but {ours} in {one}: expected the same")
+    shared = [{(e.method, *np.round(e.masses, 3).tolist()) for e in group} for group in (effects, others)]
+    if not shared[0] & shared[1]:
+        raise InputError(
+            f"--against {other}: no two sites with the same masses by the same method: {sorted(shared[1])} there, "
+            f"{sorted(shared[0])} in {one}"
+        )
+
+
 def _preference(effect: Effect, other: Effect) -> Preference:
     value = effect.log_ratio.value - other.log_ratio.value
     ours, theirs = effect.weights, other.weights
-    if effect.run is other.run and ours is not None and theirs is not None:  # of the same frames
+    if effect.run.folders == other.run.folders and ours is not None and theirs is not None:  # of the same frames
         difference = block_average(ours.relative - theirs.relative)._replace(value=value)
     else:
         error = float(np.hypot(effect.log_ratio.error, other.log_ratio.error))

@@ -1,8 +1,8 @@
 """The ``isotopes`` command: runs in; table, figure and numbers out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -10,7 +10,8 @@ from ase import units
 from matplotlib.figure import Figure
 
 from analysis.figures import OKABE_ITO, STYLE, write_beside
-from analysis.isotopes.estimate import Effect, Preference, Wanted, effects_of, preferences
+from analysis.isotopes.estimate import Effect, Preference, Wanted, check_exchange, effects_of, preferences
+from mlcalc.common.errors import InputError
 from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned, with_error
 
@@ -41,7 +42,11 @@ def analyse(
     """
     effects = effects_of(folders, discard, wanted, potential, show)
     if against:
-        effects += effects_of(against, discard, wanted._replace(atoms=against_atoms), potential, show)
+        others = effects_of(against, discard, wanted._replace(atoms=against_atoms), potential, show)
+        check_exchange(effects, others)
+        effects = effects + others
+    elif against_atoms is not None:
+        raise InputError("--against-atoms belongs to --against")
     return Analysed(effects, preferences(effects))
 
 
@@ -137,7 +142,7 @@ def as_json(analysed: Analysed) -> str:
 
 
 def _as_dict(effect: Effect) -> dict:
-    found = {
+    found: dict[str, Any] = {
         "folders": [str(folder) for folder in effect.run.folders], "atoms": str(effect.site), "masses_u": list(effect.masses),
         "method": effect.method, "ln_beta": effect.log_ratio._asdict(), "harmonic": _pair(effect.harmonic),
     }  # fmt: skip
@@ -186,7 +191,7 @@ def _figure(analysed: Analysed) -> Figure:
     return figure
 
 
-def _bars(axes, names: list[str], values: list[Effect] | list[Preference], label: str) -> None:
+def _bars(axes, names: list[str], values: Sequence[Effect | Preference], label: str) -> None:
     places = np.arange(len(names))[::-1]
     for column, (style, text) in enumerate((("|", "harmonic, P of the run"), ("x", "harmonic, P → ∞"))):
         known = [(one.harmonic[column], place) for one, place in zip(values, places, strict=True) if one.harmonic]

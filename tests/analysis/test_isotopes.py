@@ -19,6 +19,7 @@ from md.runs.config import RunSettings
 from md.runs.start import run
 from mlcalc.common.errors import InputError
 from mlcalc.vibrations import HBAR, modes_of_hessian, quantum_correction
+from tests.conftest import rpmd_run, write_acetylene
 
 # Two hydrogens 100 Å apart, each in a well of its own: spring constants (eV/Å²) in x, y, z; the first anharmonic in x if asked.
 H, D = 1.008, 2.01410177784
@@ -120,10 +121,13 @@ def test_two_sites_of_one_run_and_of_two(runs):
     assert [str(one.other.site) for one in found.preferences] == ["H1"] * 3
     for one, value in zip(found.preferences, wanted, strict=False):
         assert abs(one.log_ratio.value - (value - both[1])) < 3.0 * one.log_ratio.error
-    other = report.analyse(runs[:1], 0.0, Wanted("0"), runs[:1], "1", potential=wells)
-    (one,) = other.preferences
-    assert one.log_ratio.value == pytest.approx(found.preferences[0].log_ratio.value, abs=1e-12)
-    assert one.log_ratio.error == pytest.approx(np.hypot(*(found.effects[k].log_ratio.error for k in (0, 3))))
+    (one,) = report.analyse(runs[:1], 0.0, Wanted("0"), runs[:1], "1", potential=wells).preferences
+    assert one.log_ratio == pytest.approx(found.preferences[0].log_ratio, rel=1e-9)
+    other = report.analyse(runs[:1], 0.0, Wanted("0"), runs[1:2], "1", potential=wells)
+    errors = [effect.log_ratio.error for effect in other.effects]
+    assert other.preferences[0].log_ratio.error == pytest.approx(np.hypot(*errors))  # of independent runs
+    with pytest.raises(InputError, match="no two sites with the same masses"):
+        report.analyse(runs[:1], 0.0, Wanted("0"), runs[1:2], "0", potential=wells)  # 1.4 u there
     (none,) = report.analyse(runs[:1], 0.0, Wanted("0/1,1/0"), potential=wells).preferences
     assert none.log_ratio[:2] == pytest.approx((0.0, 0.0), abs=1e-12)  # what sites share cancels from the error, too
 
@@ -245,6 +249,9 @@ def test_runs_that_are_refused(runs, tmp_path, capsys):
     refused([moved(tmp_path / "few", H, steps=100)], "expected at least 32")
     refused([runs[0], moved(tmp_path / "beads", D, beads=4, **short)], "beads = 4", Wanted())
     refused(runs, "runs of several masses set both")
+    cold = moved(tmp_path / "colder", H, temperature_K=250.0, **short)
+    with pytest.raises(InputError, match="temperature_K = 250.0, but 300.0"):
+        report.analyse(runs[:1], 0.0, Wanted("0"), [cold], "0", potential=wells)
     refused(runs[:1], "expected --atoms", Wanted())
     refused(runs[:1], "have it already", Wanted("0", H))
     refused(runs[:1], "expected 0.1 to 1000", Wanted("0", float("nan")))
@@ -255,3 +262,23 @@ def test_runs_that_are_refused(runs, tmp_path, capsys):
     assert main(["isotopes", str(runs[0]), "--atoms", "0"]) == 2
     assert "a potential from Python" in capsys.readouterr().err
     assert not (runs[0] / "isotopes.png").exists()
+
+
+def test_a_run_of_a_model_from_the_command_line(tmp_path, capsys):
+    """Evaluated with the run's own model, harmonic values beside; the other ends of a symmetric molecule are alike."""
+    write_acetylene(tmp_path, "steps = 200\nbeads = 3\ntrajectory_every_steps = 5\n")
+    assert rpmd_run(tmp_path) == 0
+    capsys.readouterr()
+    folder = str(tmp_path / "out")
+    words = ["--atoms", "2", "--against", folder, "--against-atoms", "3", "--discard", "0"]
+    assert main(["isotopes", folder, *words, "--json"]) == 0
+    numbers = json.loads(capsys.readouterr().out)
+    one, other = numbers["effects"]
+    assert (one["atoms"], one["frames"], one["masses_u"]) == ("H2", 41, pytest.approx([H, D]))
+    assert one["ln_beta"]["value"] > 0.0 and one["ln_beta"]["error"] > 0.0
+    assert one["harmonic"] == pytest.approx(other["harmonic"], rel=1e-4)
+    (preference,) = numbers["preferences"]
+    assert preference["ln_alpha"]["value"] == pytest.approx(one["ln_beta"]["value"] - other["ln_beta"]["value"])
+    assert "41 frames are worth 41" in (tmp_path / "out" / "isotopes.txt").read_text()
+    assert main(["isotopes", folder, "--atoms", "0"]) == 2
+    assert "without --mass hydrogen becomes deuterium" in capsys.readouterr().err
