@@ -3,26 +3,27 @@
 import argparse
 from pathlib import Path
 
-PRECISIONS = ("float32", "float64")
-
 
 def add_export(commands) -> None:
     """Add the command to the sub-parsers of ``mlcalc``."""
     export = commands.add_parser(
-        "export", help="write a network for engines that read metatomic's models", formatter_class=argparse.RawDescriptionHelpFormatter,
+        "export", help="write a network for engines that read metatomic's models",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Write a SchNet or PaiNN as a model of metatomic (pip install 'mlcalc[metatomic]').",
         epilog="example:\n  mlcalc export metatomic acac -o acac.pt",
     )  # fmt: skip
     formats = export.add_subparsers(required=True, metavar="FORMAT")
     metatomic = formats.add_parser(
         "metatomic", help="TorchScript with metatomic's interface", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Write weights, repulsion, constant energies and the shortest distances of a model in TorchScript, which metatomic's\n"
-        "engines evaluate without mlcalc: ASE, i-PI, LAMMPS, TorchSim and others. Positions and energies are float64.",
+        description="Write weights, repulsion, constant energies and the shortest distances of a model in TorchScript, which\n"
+        "metatomic's engines evaluate without mlcalc: ASE, i-PI and others. Positions and energies are float64.",
         epilog="example:\n  mlcalc export metatomic acac -o acac.pt",
     )  # fmt: skip
     metatomic.add_argument("models", nargs="+", metavar="MODEL", help="a shipped name or a file; one")
     metatomic.add_argument("-o", "--output", type=Path, required=True, metavar="MODEL.pt")
-    metatomic.add_argument("--precision", choices=PRECISIONS, default="float32", help="of the network (default: float32)")
+    metatomic.add_argument(
+        "--precision", choices=("float32", "float64"), default="float32", help="of the network (default: float32)"
+    )
     metatomic.set_defaults(command=_metatomic)
 
 

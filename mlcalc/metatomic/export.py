@@ -29,14 +29,18 @@ def check_installed() -> None:
     if find_spec("metatomic") is None:
         raise InputError("metatomic is not installed: pip install 'mlcalc[metatomic]'")
     if os.environ.get("PYTORCH_JIT") == "0":
-        raise InputError("PYTORCH_JIT = '0': TorchScript is switched off, in which metatomic's models are written; unset it")
+        raise InputError(
+            "PYTORCH_JIT = '0': TorchScript is switched off, in which metatomic's models are written; unset it"
+        )
 
 
 def check_model(model: Model) -> None:
     """Raise InputError unless all parts of a model can be exported."""
     check_exportable(model, "the export to metatomic", _NETWORKS, PRIORS)
     if model.readouts:
-        raise InputError(f"readouts {', '.join(model.readouts)}: the export to metatomic knows energies, forces and stress")
+        raise InputError(
+            f"readouts {', '.join(model.readouts)}: the export to metatomic knows energies, forces and stress"
+        )
 
 
 def interaction_range(model: Model) -> float:
@@ -64,7 +68,9 @@ def as_atomistic_model(model: Model, name: str, precision: str = "float32"):
     constants = ("energy_scale", "energy_shift")  # of Potential
     weights = {key: torch.as_tensor(np.asarray(w)) for key, w in model.weights.items() if key not in constants}
     network.load_state_dict(weights)
-    energy = ModelOutput(unit="eV", sample_kind="atom", description="potential energy, with the constants of the elements")
+    energy = ModelOutput(
+        unit="eV", sample_kind="atom", description="potential energy, with the constants of the elements"
+    )
     capabilities = ModelCapabilities(
         outputs={"energy": energy},
         atomic_types=known_elements(model),
@@ -96,4 +102,6 @@ def _description(model: Model, precision: str) -> str:
 def summary(model: Model) -> str:
     """One line about what an engine is told."""
     elements = " ".join(chemical_symbols[z] for z in known_elements(model))
-    return f"energies of atoms in eV, lengths in Å, interaction range {interaction_range(model):g} Å, elements {elements}"
+    return (
+        f"energies of atoms in eV, lengths in Å, interaction range {interaction_range(model):g} Å, elements {elements}"
+    )

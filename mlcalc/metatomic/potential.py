@@ -99,7 +99,9 @@ class Potential(nn.Module):
             atom_samples = selected_atoms
             energies = energies[torch.tensor(offsets, device=device)[chosen[:, 0]] + chosen[:, 1]]
         zero = torch.zeros(1, 1, dtype=torch.int32, device=device)
-        block = TensorBlock(energies[:, None], atom_samples, torch.jit.annotate(List[Labels], []), Labels("energy", zero))
+        block = TensorBlock(
+            energies[:, None], atom_samples, torch.jit.annotate(List[Labels], []), Labels("energy", zero)
+        )
         by_atom = TensorMap(Labels("_", zero), [block])
         if outputs["energy"].sample_kind == "atom":
             results["energy"] = by_atom
@@ -117,8 +119,7 @@ class Potential(nn.Module):
         near = distance.detach() < self.limits[species[first], species[second]]
         if bool(near.any()):
             i, j = int(first[near][0]), int(second[near][0])
-            apart = round(1000.0 * float(distance[near][0])) / 1000.0
-            allowed = round(1000.0 * float(self.limits[species[i], species[j]])) / 1000.0
+            apart, allowed = float(distance[near][0]), float(self.limits[species[i], species[j]])
             raise RuntimeError(
                 f"atoms {i} and {j} are {apart} Å apart, closer than anything this model was trained on (allowed from {allowed} Å)"
             )
