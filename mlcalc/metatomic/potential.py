@@ -18,6 +18,11 @@ from mlcalc.priors.repulsion import ZBL_COEFFICIENTS, ZBL_EXPONENTS, Repulsion, 
 class NuclearRepulsion(nn.Module):
     """mlcalc/priors/repulsion.py, with a table of its constants by pair of elements; float64."""
 
+    prefactor: Tensor
+    length: Tensor
+    coefficients: Tensor
+    exponents: Tensor
+
     def __init__(self, prior: Repulsion, elements: tuple[int, ...]):
         super().__init__()
         z_i, z_j = np.meshgrid(*[np.array(elements, dtype=float)] * 2, indexing="ij")
@@ -47,6 +52,11 @@ class Potential(nn.Module):
         model: With a cutoff.
         network: One of networks.py with the weights of the model.
     """
+
+    rows: Tensor
+    limits: Tensor
+    energy_scale: Tensor
+    energy_shift: Tensor
 
     def __init__(self, model: Model, network: nn.Module):
         super().__init__()
