@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from mlcalc.architectures.painn import PaiNNConfig
-from mlcalc.architectures.painn.config import EPSILON
 from mlcalc.architectures.schnet import SchNetConfig
 from mlcalc.architectures.torch_blocks import GaussianBasis, cosine_cutoff
 
@@ -112,11 +111,11 @@ class PaiNNMessages(nn.Module):
 class PaiNNMixing(nn.Module):
     """Scalars and vectors of one atom."""
 
-    def __init__(self, f: int):
+    def __init__(self, f: int, norm_epsilon: float):
         super().__init__()
         self.intraatomic_context_net = nn.ModuleList([nn.Linear(2 * f, f), nn.Linear(f, 3 * f)])
         self.mu_channel_mix = nn.Linear(f, 2 * f, bias=False)
-        self.epsilon = EPSILON
+        self.epsilon = norm_epsilon
 
     def forward(self, q: Tensor, mu: Tensor) -> tuple[Tensor, Tensor]:
         """Update q (N, F) and μ (N, 3, F)."""
@@ -139,7 +138,7 @@ class PaiNN(nn.Module):
         self.radial_basis = GaussianBasis(config.n_rbf, self.cutoff)
         self.filter_net = nn.Linear(config.n_rbf, n_blocks * 3 * f)
         self.interactions = nn.ModuleList([PaiNNMessages(f) for _ in range(n_blocks)])
-        self.mixing = nn.ModuleList([PaiNNMixing(f) for _ in range(n_blocks)])
+        self.mixing = nn.ModuleList([PaiNNMixing(f, config.norm_epsilon) for _ in range(n_blocks)])
         self.readout = Readout(config)
 
     def forward(self, species: Tensor, first: Tensor, second: Tensor, distance: Tensor, unit: Tensor) -> Tensor:
