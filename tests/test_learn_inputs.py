@@ -127,7 +127,7 @@ def test_proton_transfer_of_both_isotopes(tmp_path, monkeypatch):
         "trajectory_every_steps=2",
         *ANYTHING,
     ]
-    folders = module.run(learned, 0.013, options)
+    folders = module.run(learned, 0.025, options)
     assert [str(folder.relative_to(learned)) for folder in folders] == [
         f"transfer/{i}/P{p}" for i in "HD" for p in (2, 1)
     ]
@@ -139,7 +139,7 @@ def test_proton_transfer_of_both_isotopes(tmp_path, monkeypatch):
     assert "δ = r(O4–H5) − r(O0–H5)" in text
     assert (tmp_path / "transfer.png").stat().st_size > 5000
     times = [(folder / "trajectory.h5").stat().st_mtime_ns for folder in folders]
-    assert module.run(learned, 0.013, options) == folders
+    assert module.run(learned, 0.025, options) == folders
     assert [(folder / "trajectory.h5").stat().st_mtime_ns for folder in folders] == times
 
 
