@@ -40,7 +40,7 @@ class LearnSettings:
         members: Networks of the committee, of independent seeds.
         starts: Structures from which each exploration starts.
         hot: Temperature of the hotter explorations, relative to ``temperature_K``.
-        explore_ps: Length of each exploration from the third round on; before, the networks are worth a quarter and a half of it.
+        explore_ps: Length of each exploration from the third round on; a quarter of it in the first, a half in the second.
         stop_error_eV_A: Explorations stop where the committee's disagreement means an expected error above it on a bead of an atom.
         max_label_force_eV_A: Structures with a larger force are not learnt.
         spot_check: Labels that are computed again at the end.

@@ -44,7 +44,7 @@ def check_model(model: Model) -> None:
 
 
 def interaction_range(model: Model) -> float:
-    """Å, how far the energy of an atom reaches: in each of the T layers neighbours hand on what theirs have told them."""
+    """Å, how far the energy of an atom reaches: each of the T layers passes features on by one cutoff."""
     return model.config.n_interactions * model.config.cutoff
 
 
@@ -100,7 +100,7 @@ def _description(model: Model, precision: str) -> str:
 
 
 def summary(model: Model) -> str:
-    """One line about what an engine is told."""
+    """One line on what the file declares to an engine."""
     elements = " ".join(chemical_symbols[z] for z in known_elements(model))
     return (
         f"energies of atoms in eV, lengths in Å, interaction range {interaction_range(model):g} Å, elements {elements}"
