@@ -4,6 +4,7 @@ A frame of a run with biases W_b counts in the unbiased ensemble with exp(Σ_b W
 beads get (md/bias/biased.py).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,14 +82,18 @@ def read_biased(folder: Path, discard: float) -> BiasedRun:
     )
 
 
-def bias_energies(run: BiasedRun, biases: tuple[BiasSettings, ...]) -> np.ndarray:
-    """(n,) eV, the energies that biases, those of metadynamics left out, have at the frames of a run, be they its own or not."""
-    total = np.zeros(len(run.steps))
-    for bias in biases:
-        if bias.kind != "metadynamics":
-            values = variable_of(bias).of(run.structure, run.positions, bias.on)
-            energies, _ = law_of(bias, run.temperature_K)(values.ravel())
-            total += energies.reshape(values.shape).mean(axis=1)
+def bias_energies(run: BiasedRun, ensembles: Sequence[tuple[BiasSettings, ...]]) -> np.ndarray:
+    """(K, n) eV, the energies of each of K sets of biases at the frames of a run; those of metadynamics are left out."""
+    total = np.zeros((len(ensembles), len(run.steps)))
+    known: dict[tuple, np.ndarray] = {}  # windows share a variable
+    for energies, biases in zip(total, ensembles, strict=True):
+        for bias in biases:
+            if bias.kind != "metadynamics":
+                key = variable_of(bias), bias.on
+                if key not in known:
+                    known[key] = key[0].of(run.structure, run.positions, bias.on)
+                values = known[key]
+                energies += law_of(bias, run.temperature_K)(values.ravel())[0].reshape(values.shape).mean(axis=1)
     return total
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from analysis.free_energy.biased_run import FEWEST, BiasedRun, bias_energies, check_alike, hill_energies
 from analysis.free_energy.variable import Variable
+from md.observables.statistics import effective_count
 from mlcalc.common.errors import InputError
 
 _BLOCKS, _TRIALS = FEWEST // 2, 60
@@ -78,14 +79,13 @@ def free_energy(
         trials.append(_profile(weigh(picked), shares, picked, runs[0].thermal))
     with np.errstate(invalid="ignore"):  # infinite − infinite, where a trial has no frame
         errors = np.std(trials, axis=0, ddof=1)
-    relative = np.exp(weights - weights.max())
     beyond = None
     if divide is not None:
         apart = np.array(trials)[:, -1] - np.array(trials)[:, -2]
         beyond = float(found[-1] - found[-2]), float(apart.std(ddof=1))
     return FreeEnergy(
         0.5 * (edges[1:] + edges[:-1]), found[:-2] - found[:-2].min(), errors[:-2], len(weights),
-        float(relative.sum() ** 2 / (relative**2).sum()), weigh.overlap, beyond,
+        effective_count(weights), weigh.overlap, beyond,
     )  # fmt: skip
 
 
@@ -95,7 +95,7 @@ class _Hills:
     overlap = float("nan")
 
     def __init__(self, runs: list[BiasedRun]):
-        self._logs = [(bias_energies(run, run.biases) + hill_energies(run)) / run.thermal for run in runs]
+        self._logs = [(bias_energies(run, [run.biases])[0] + hill_energies(run)) / run.thermal for run in runs]
 
     def __call__(self, picked: list[np.ndarray]) -> np.ndarray:
         """(n,) of the picked frames (n_k,) of every run, one after the other."""
@@ -114,13 +114,13 @@ class _Hills:
 
 
 class _Windows:
-    """Logarithms of the weights of frames of windows, by MBAR; overlap is that of the last call."""
+    """Logarithms of the weights of frames of windows, by MBAR; overlap is that of all their frames."""
 
     overlap = float("nan")
 
     def __init__(self, runs: list[BiasedRun]):
         # (K, n) for each run: the bias of every window at its frames, over k_BT
-        self._reduced = [np.array([bias_energies(run, other.biases) for other in runs]) / run.thermal for run in runs]
+        self._reduced = [bias_energies(run, [other.biases for other in runs]) / run.thermal for run in runs]
         self._start: np.ndarray | None = None
 
     def __call__(self, picked: list[np.ndarray]) -> np.ndarray:

@@ -19,9 +19,6 @@ from mlcalc.common.tables import aligned, with_error
 
 _ROWS = 25  # of the table; all bins are in the JSON
 _FEW_EFFECTIVE = 50
-_SMALL_OVERLAP = (
-    0.03  # Klimovich, Shirts, Mobley, J. Comput. Aided Mol. Des. 29, 397 (2015), doi:10.1007/s10822-015-9840-9
-)
 _OF = {"bead": "beads (positions)", "mean": "means over beads", "centroid": "centroids"}
 
 

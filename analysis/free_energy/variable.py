@@ -70,7 +70,7 @@ def read_variable(name: str, atoms: str, structure: Atoms) -> Variable:
     n = VARIABLE_KINDS[name].n_atoms
     words = atoms.split(",")
     if not n:
-        raise InputError(f"--variable {name}: it has more than atoms; the first bias of the first run sets it")
+        raise InputError(f"--variable {name}: atoms alone do not define it; it can only be the one of the first bias")
     if not all(word.strip().isdecimal() and int(word) < len(structure) for word in words) or len(set(words)) != n:
         raise InputError(f"--atoms {atoms}: expected {n} different indices from 0 to {len(structure) - 1}: I,J,…")
     return Variable(name, tuple(int(word) for word in words))

@@ -30,7 +30,7 @@ from ase import units
 from analysis.isotopes.isotope_runs import recorded_energies
 from analysis.isotopes.sites import Site, mass_of
 from analysis.runs.universe import Run, bead_frames
-from md.observables.statistics import Mean, block_average
+from md.observables.statistics import Mean, block_average, effective_count
 from mlcalc.common.errors import InputError
 
 FEWEST = 10  # frames that weights are worth: below, a mean is refused
@@ -58,8 +58,7 @@ class Weights(NamedTuple):
     @property
     def n_effective(self) -> float:
         """How many equally weighted frames these are worth (Kish), correlations left aside."""
-        relative = self.relative
-        return float(len(relative) ** 2 / (relative**2).sum())
+        return effective_count(np.logaddexp.reduce(self.logarithms, axis=0))
 
     @property
     def log_mean(self) -> Mean:
