@@ -154,12 +154,14 @@ def test_the_peer_is_measured_on_the_same_beads(tmp_path, monkeypatch):
     peer = script("peer")
     (tmp_path / "learned").mkdir()
     atoms = Atoms("H2", [[0, 0, 0], [0, 0, 0.8]])
-    frames = [with_forces(atoms, 0.1 * k) for k in range(40)]
+    frames = [with_forces(atoms, 0.1 * k) for k in range(45)]
+    for k, frame in enumerate(frames):
+        frame.info["stage"] = "cold" if k < 40 else "round-2 fresh"
     write(tmp_path / "learned" / "labels.xyz", frames, format="extxyz")
     with pytest.raises(InputError, match="fresh-labels.xyz: missing"):
         peer.compare(tmp_path, Path("python"), 1)
     write(tmp_path / "fresh-labels.xyz", frames[:4], format="extxyz")
-    (tmp_path / "learned" / "result.json").write_text('{"seconds": 120.0}')
+    (tmp_path / "learned" / "result.json").write_text('{"seconds": 120.0, "rounds": 2}')
     total = SimpleNamespace(force_mae_eV_per_A=0.004, force_mae_error_eV_per_A=0.001)
     monkeypatch.setattr(peer, "evaluate", lambda model, path: SimpleNamespace(total=total))
     stand_in = tmp_path / "python"

@@ -72,7 +72,10 @@ def compare(case: Path, python: Path, epochs: int, seed: int = 0) -> dict:
         if not path.is_file():
             raise InputError(f"{path}: missing; run inputs/learn/ten_molecules.py first")
     make_folder(folder)
-    frames, reference = read(labels, ":"), read(fresh, ":")
+    result = json.loads((case / "learned" / "result.json").read_text(encoding="utf-8"))
+    # Those of the last round were only measured, not learnt.
+    frames = [atoms for atoms in read(labels, ":") if atoms.info.get("stage") != f"round-{result['rounds']} fresh"]
+    reference = read(fresh, ":")
     order = np.random.default_rng(seed).permutation(len(frames))
     n_valid = round(_VALIDATION * len(frames))
     parts = {"val": order[:n_valid], "train": order[n_valid:]}
@@ -86,7 +89,6 @@ def compare(case: Path, python: Path, epochs: int, seed: int = 0) -> dict:
     _run([str(python), "-c", _PREDICT], folder)
     errors = np.abs(np.load(folder / "forces.npy") - [atoms.get_forces() for atoms in reference]).mean(axis=(1, 2))
     ours = evaluate(case / "learned" / "models" / "model-1.safetensors", fresh).total
-    result = json.loads((case / "learned" / "result.json").read_text(encoding="utf-8"))
     return {
         "molecule": case.name, "labels": len(frames), "beads": len(reference), "epochs": epochs,
         "apax_minutes": minutes, "apax_mae_meV_A": 1e3 * errors.mean(),
