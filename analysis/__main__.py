@@ -7,7 +7,9 @@ from analysis.atoms.command import add_atoms
 from analysis.convergence.command import add_convergence
 from analysis.distances.command import add_distances
 from analysis.embeddings.command import add_embeddings
+from analysis.free_energy.command import add_free_energy
 from analysis.ipi.command import add_from_ipi
+from analysis.isotopes.command import add_isotopes
 from analysis.liquid.command import add_liquid
 from analysis.networks.command import add_networks
 from analysis.probe.command import add_probe
@@ -19,8 +21,8 @@ from mlcalc.common.errors import run_command
 
 # In the order of the help.
 _COMMANDS = (
-    add_distances, add_transfer, add_properties, add_convergence, add_spectrum, add_relevance, add_probe, add_atoms,
-    add_embeddings, add_networks, add_liquid, add_from_ipi,
+    add_distances, add_transfer, add_free_energy, add_isotopes, add_properties, add_convergence, add_spectrum, add_relevance,
+    add_probe, add_atoms, add_embeddings, add_networks, add_liquid, add_from_ipi,
 )  # fmt: skip
 
 

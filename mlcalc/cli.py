@@ -6,6 +6,7 @@ import sys
 from mlcalc.commands.coarse_grain import add_coarse_grain
 from mlcalc.commands.data import add_data
 from mlcalc.commands.evaluate import add_evaluate
+from mlcalc.commands.export import add_export
 from mlcalc.commands.import_model import add_import
 from mlcalc.commands.info import add_info
 from mlcalc.commands.label import add_label
@@ -21,7 +22,7 @@ from mlcalc.common.errors import run_command
 # In the order of the help.
 _COMMANDS = (
     add_learn, add_data, add_label, add_sample, add_coarse_grain, add_train, add_evaluate, add_modes, add_relax, add_import,
-    add_lammps, add_info,
+    add_lammps, add_export, add_info,
 )  # fmt: skip
 
 

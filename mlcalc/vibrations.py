@@ -186,6 +186,19 @@ def heat_capacity(energies: np.ndarray, temperature_K: float, beads: int | None)
     return float(units.kB * capacity.sum())
 
 
+def quantum_correction(energies: np.ndarray, temperature_K: float, beads: int | None) -> float:
+    """Σ ln(Z_P/Z_1) of oscillators at P beads, Z_P = 1/(2 sinh Pu) and Z_1 = 1/(βħω); arguments as in position_variance.
+
+    Negative; its difference between two isotopologues is the logarithm of their reduced partition function ratio.
+
+    Source: Bigeleisen, Mayer, J. Chem. Phys. 15, 261 (1947), doi:10.1063/1.1746492.
+    """
+    _oscillator(energies, temperature_K, beads)
+    x = np.asarray(energies) / (units.kB * temperature_K)
+    exponent = 0.5 * x if beads is None else beads * np.arcsinh(0.5 * x / beads)
+    return float((np.log(x) - exponent - np.log(-np.expm1(-2.0 * exponent))).sum())
+
+
 def position_covariance(modes: NormalModes, temperature_K: float, beads: int | None) -> np.ndarray:
     """Covariance of the atoms' positions in the harmonic approximation, (3N, 3N) in Å².
 

@@ -68,11 +68,12 @@ def moved(atoms, positions):
 
 def test_example_inputs_are_valid():
     for path in sorted(ACAC.glob("*.toml")):
-        if path.name not in ("rpmd.toml", "infrared.toml"):
+        if path.name not in ("rpmd.toml", "infrared.toml", "isotopes.toml"):
             build_settings(TrainingSettings, read_toml(path), path)
     settings = read_settings(ACAC / "rpmd.toml", {})
     assert (settings.beads, settings.model) == ((32, 1), "acac")
     check_real_time(read_settings(ACAC / "infrared.toml", {}))
+    assert read_settings(ACAC / "isotopes.toml", {}).per_atom
 
 
 def test_deuterium_replaces_the_proton_between_the_oxygens():

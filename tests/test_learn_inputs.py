@@ -1,12 +1,16 @@
 """The scripts of inputs/learn, with small settings."""
 
 import json
+import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from ase.io import read
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read, write
 
 import mlcalc.cli
 from mlcalc.common.errors import InputError
@@ -123,7 +127,7 @@ def test_proton_transfer_of_both_isotopes(tmp_path, monkeypatch):
         "trajectory_every_steps=2",
         *ANYTHING,
     ]
-    folders = module.run(learned, 0.013, options)
+    folders = module.run(learned, 0.025, options)
     assert [str(folder.relative_to(learned)) for folder in folders] == [
         f"transfer/{i}/P{p}" for i in "HD" for p in (2, 1)
     ]
@@ -135,7 +139,7 @@ def test_proton_transfer_of_both_isotopes(tmp_path, monkeypatch):
     assert "δ = r(O4–H5) − r(O0–H5)" in text
     assert (tmp_path / "transfer.png").stat().st_size > 5000
     times = [(folder / "trajectory.h5").stat().st_mtime_ns for folder in folders]
-    assert module.run(learned, 0.013, options) == folders
+    assert module.run(learned, 0.025, options) == folders
     assert [(folder / "trajectory.h5").stat().st_mtime_ns for folder in folders] == times
 
 
@@ -143,3 +147,44 @@ def test_what_is_no_learnt_malonaldehyde(tmp_path):
     module = script("malonaldehyde")
     with pytest.raises(InputError, match=r"holds no result.json"):
         module.run(tmp_path, 1.0, [])
+
+
+def test_the_peer_is_measured_on_the_same_beads(tmp_path, monkeypatch):
+    """With a stand-in for apax that errs by 10 meV/Å on every component."""
+    peer = script("peer")
+    (tmp_path / "learned").mkdir()
+    atoms = Atoms("H2", [[0, 0, 0], [0, 0, 0.8]])
+    frames = [with_forces(atoms, 0.1 * k) for k in range(45)]
+    for k, frame in enumerate(frames):
+        frame.info["stage"] = "cold" if k < 40 else "round-2 fresh"
+    write(tmp_path / "learned" / "labels.xyz", frames, format="extxyz")
+    with pytest.raises(InputError, match="fresh-labels.xyz: missing"):
+        peer.compare(tmp_path, Path("python"), 1)
+    write(tmp_path / "fresh-labels.xyz", frames[:4], format="extxyz")
+    (tmp_path / "learned" / "result.json").write_text('{"seconds": 120.0, "rounds": 2}')
+    total = SimpleNamespace(force_mae_eV_per_A=0.004, force_mae_error_eV_per_A=0.001)
+    monkeypatch.setattr(peer, "evaluate", lambda model, path: SimpleNamespace(total=total))
+    stand_in = tmp_path / "python"
+    wrong = "import numpy as np; from ase.io import read; "
+    wrong += "np.save('forces.npy', [a.get_forces() + 0.01 for a in read('fresh.extxyz', ':')])"
+    stand_in.write_text(
+        f'#!/bin/sh\ncase "$3" in train) test -s val.extxyz;; *) exec {sys.executable} -c "{wrong}";; esac\n'
+    )
+    stand_in.chmod(0o755)
+    found = peer.compare(tmp_path, stand_in, 3)
+    assert found["apax_mae_meV_A"] == pytest.approx(10.0) and found["mlcalc_minutes"] == 2.0
+    assert (found["labels"], found["beads"]) == (40, 4)
+    assert (
+        len(read(tmp_path / "apax" / "val.extxyz", ":")) == 2
+        and len(read(tmp_path / "apax" / "train.extxyz", ":")) == 38
+    )
+    assert "10.0000 ± 0" in peer.as_text([found])
+    stand_in.write_text("#!/bin/sh\nexit 3\n")
+    with pytest.raises(InputError, match="apax ended with code 3"):
+        peer.compare(tmp_path, stand_in, 3)
+
+
+def with_forces(atoms: Atoms, force: float) -> Atoms:
+    atoms = atoms.copy()
+    atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=np.full((len(atoms), 3), force))
+    return atoms

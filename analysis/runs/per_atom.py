@@ -14,23 +14,28 @@ from mlcalc.common.tables import aligned, with_error
 _ROWS = {name: row for name, row in ESTIMATORS.items() if row.needs == PER_ATOM}
 
 
-def atom_means(run: Run, discard: float) -> dict[str, list[Mean]]:
-    """Estimator → N means with standard errors, over the frames of all folders, without the first share ``discard`` of each.
+def atom_series(run: Run, discard: float) -> dict[str, np.ndarray]:
+    """Estimator → (n, N) values in the frames of all folders, without the first share ``discard`` of each.
 
     Raises:
         InputError: The run did not record them.
     """
     check_frames(run)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in _ROWS}
-    for path in run.trajectories:
+    for path, count in zip(run.trajectories, run.frames, strict=True):
         with open_h5(path, "H5MD trajectory of a ring polymer") as file:
             for name, found in parts.items():
                 place = f"observables/trajectory/{name}/value"
                 if place not in file:
                     raise InputError(f"{path}: nothing recorded per atom; run with per_atom = true")
-                found.append(np.asarray(file[place][:], dtype=np.float64))
+                found.append(np.asarray(file[place][:count], dtype=np.float64))
     kept = run.kept(discard)
-    series = {name: np.concatenate(found)[kept] for name, found in parts.items()}
+    return {name: np.concatenate(found)[kept] for name, found in parts.items()}
+
+
+def atom_means(run: Run, discard: float) -> dict[str, list[Mean]]:
+    """Estimator → N means with standard errors of what atom_series returns; raises what it raises."""
+    series = atom_series(run, discard)
     return {name: [block_average(values) for values in columns.T] for name, columns in series.items()}
 
 

@@ -86,6 +86,9 @@ class BiasSettings:
     bias_factor: float | None = None
 
     def __post_init__(self):
+        for name in (f.name for f in fields(self)):
+            if hasattr(value := getattr(self, name), "item"):  # a number of NumPy, from Python
+                object.__setattr__(self, name, value.item())
         check_choice("variable", self.variable, tuple(VARIABLE_KINDS))
         check_choice("on", self.on, WAY_NAMES)
         check_choice("kind", self.kind, tuple(KINDS))
@@ -131,6 +134,10 @@ class BiasSettings:
         indices = [*self.atoms, *self.to_atoms]
         if twice := [index for index in indices if indices.count(index) > 1]:
             raise InputError(f"atoms {indices}: atom {twice[0]} is named twice")
+
+    def __str__(self) -> str:
+        to = f" to {', '.join(map(str, self.to_atoms))}" if self.to_atoms else ""
+        return f"{self.kind} on the {self.variable} of atoms {', '.join(map(str, self.atoms))}{to} ({self.on})"
 
     @property
     def row(self) -> Kind:

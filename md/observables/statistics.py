@@ -15,6 +15,15 @@ class Mean(NamedTuple):
     n_effective: float
 
 
+def effective_count(logarithms: np.ndarray) -> float:
+    """How many equally weighted samples are worth those with weights of these logarithms (n,), correlations left aside.
+
+    Source: Kish, Survey Sampling (1965): (Σw)²/Σw².
+    """
+    weights = np.exp(logarithms - logarithms.max())
+    return float(weights.sum() ** 2 / (weights**2).sum())
+
+
 def block_average(series) -> Mean:
     """Mean of a correlated series with its standard error by blocking.
 

@@ -1,19 +1,17 @@
 """From settings to the inputs of a simulation; everything is read once and checked here, before anything is written."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from ase import Atoms, units
+from ase import Atoms
 from ase.calculators.calculator import CalculationFailed
 
 from md.bias.terms import biased, check_atoms
 from md.dynamics.clamped import Clamped, ClampedPotential
 from md.dynamics.gle import gle_from, read_gle_file
-from md.dynamics.integrators import SPLITTINGS
-from md.dynamics.ring_polymer import HBAR, cell_of, configuration
-from md.dynamics.stability import stability_limit, stiffest_frequency
+from md.dynamics.ring_polymer import cell_of, configuration
+from md.dynamics.stability import stiffest_frequency
 from md.guards.bonds import watches_bonds
 from md.guards.limits import degrees_of_freedom
 from md.potentials import (
@@ -35,12 +33,12 @@ from md.potentials import (
 from md.runs.config import RunSettings
 from md.runs.identity import REAL_TIME, RUN, digests_of, identity
 from md.runs.structures import as_extxyz, read_start
+from md.runs.time_steps import check_piston, check_stable
 from md.simulation import Dynamics
 from mlcalc.common.errors import InputError, note
 
 _MANY_ATOMS = 5000  # above, preparation takes more than a few seconds
 _AT_REST = 1e-6  # of the largest momentum: rounding of a file
-_STRAIN = 0.002  # of the cell, small against thermal strains
 _MOST_RELAXED = 200  # most atoms of a start that is relaxed for the energy guard: tens of evaluations, seconds at most
 
 
@@ -329,38 +327,3 @@ def dynamics_of(settings: RunSettings, n_beads: int, contents: Mapping[str, byte
         settings.friction_scale, settings.remove_com, settings.remove_rotation, gle, settings.barostat, settings.pressure_GPa,
         settings.barostat_time_fs,
     )  # fmt: skip
-
-
-def check_piston(settings: RunSettings, potential: Potential, atoms: Atoms) -> None:
-    """Raise InputError if the volume of a start would vibrate with a period shorter than a dozen time steps.
-
-    At ωΔt = ½ the time step makes the fluctuations of a harmonic volume 6 % too large. ω² is the curvature of E + pV along a strain
-    of cell and atoms, over W.
-    """
-    slopes = []
-    for scale in (1.0 - _STRAIN, 1.0 + _STRAIN):
-        cell = scale * atoms.cell.array
-        found = potential.evaluate(scale * atoms.positions[None], cell)
-        work = 3.0 * settings.pressure_GPa * units.GPa * abs(np.linalg.det(cell))
-        slopes.append(float(np.trace(found["virials"][0])) + work)
-    stiffness = max(slopes[1] - slopes[0], 0.0) / (2.0 * _STRAIN)
-    shortest_fs = 2.0 * settings.timestep_fs * np.sqrt(stiffness / (3 * len(atoms) * units.kB * settings.temperature_K))
-    if settings.barostat_time_fs < shortest_fs:
-        raise InputError(
-            f"barostat_time_fs = {settings.barostat_time_fs:g}: for the compressibility of {settings.structure} and steps of "
-            f"{settings.timestep_fs:g} fs expected at least {shortest_fs:.3g}"
-        )
-
-
-def check_stable(dynamics: Dynamics, n_beads: int, stiffest: float) -> None:
-    """Raise InputError if the time step exceeds the limit of the splitting; Ω = ``stiffest`` in 1 / ASE time."""
-    limit = stability_limit(dynamics, n_beads, stiffest)
-    if limit == np.inf:
-        return
-    others = {name: stability_limit(replace(dynamics, integrator=name), n_beads, stiffest) for name in SPLITTINGS}
-    fitting = [name for name, value in others.items() if value == np.inf]
-    raise InputError(
-        f"timestep_fs = {dynamics.timestep_fs:g}: {dynamics.integrator} with {n_beads} beads at {dynamics.temperature_K:g} K is "
-        f"stable up to {limit:.3g} (stiffest vibration of the start {HBAR * stiffest / units.invcm:.0f} cm⁻¹)"
-        + (f"; {' or '.join(fitting)} would be stable" if fitting else "")
-    )

@@ -45,7 +45,10 @@ def add_learn(commands) -> None:
     learn.add_argument("--temperature", type=float, metavar="K", dest="temperature_K", help="default: 300")
     learn.add_argument("--beads", type=int, metavar="P", help="default: what the vibrations need")
     learn.add_argument(
-        "--labels", type=int, metavar="N", help="most calculations with the engine (default: 100 per atom, up to 300 where they are cheap)"
+        "--labels",
+        type=int,
+        metavar="N",
+        help="most calculations with the engine (default: 100 per atom, up to 500 where they are cheap)",
     )
     learn.add_argument("--hours", type=float, metavar="H", help="most wall time (default: 2)")
     learn.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="any key")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlcalc.architectures.painn.config import EPSILON, PaiNNConfig
+from mlcalc.architectures.painn.config import PaiNNConfig
 from mlcalc.architectures.schnet.config import SchNetConfig
 from mlcalc.architectures.so3net.config import SO3netConfig
 from mlcalc.common.errors import InputError
@@ -52,13 +52,18 @@ def _painn(painn: Hollow, config: PaiNNConfig) -> dict[str, Any]:
         raise InputError(f"{len(blocks)} interactions and {len(mixings)} mixings: expected as many of both")
     tensors = _filters(painn, config)
     for t, (block, mixing) in enumerate(zip(blocks, mixings, strict=True)):
-        if (epsilon := number(mixing.epsilon)) != EPSILON:
-            raise InputError(f"mixing.{t} with epsilon {epsilon:g}: only {EPSILON:g} can be imported")
         context, own = f"interactions.{t}.interatomic_context_net", f"mixing.{t}.intraatomic_context_net"
         tensors |= two_layers(block.interatomic_context_net, context, "silu")
         tensors |= two_layers(mixing.intraatomic_context_net, own, "silu")
         tensors |= dense(mixing.mu_channel_mix, f"mixing.{t}.mu_channel_mix", bias=False)
     return tensors
+
+
+def _painn_options(painn: Hollow) -> dict[str, Any]:
+    found = sorted({float(number(mixing.epsilon)) for mixing in painn.mixing.children})
+    if len(found) != 1:
+        raise InputError(f"mixings with epsilon {found}: expected the same in all")
+    return {"norm_epsilon": found[0]}
 
 
 def _filters(painn: Hollow, config: PaiNNConfig) -> dict[str, Any]:
@@ -75,6 +80,6 @@ def _filters(painn: Hollow, config: PaiNNConfig) -> dict[str, Any]:
 
 REPRESENTATIONS = {
     "SchNet": Representation(SchNetConfig, _schnet),
-    "PaiNN": Representation(PaiNNConfig, _painn),
+    "PaiNN": Representation(PaiNNConfig, _painn, options=_painn_options),
     "SO3net": Representation(SO3netConfig, so3net_tensors, "so3convs", so3net_options),
 }  # fmt: skip

@@ -28,7 +28,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase.data import atomic_masses, chemical_symbols
 
-from mlcalc.architectures import ARCHITECTURES, architecture_of, name_of
+from mlcalc import exportable
+from mlcalc.architectures import architecture_of, name_of
 from mlcalc.architectures.kernels.filter_table import FilterTable
 from mlcalc.architectures.kernels.padding import padded
 from mlcalc.architectures.kernels.state import make_atoms, make_constants, make_readout
@@ -37,6 +38,7 @@ from mlcalc.architectures.painn import kernel_state as painn_state
 from mlcalc.architectures.schnet import filters as schnet_filters
 from mlcalc.architectures.schnet import kernel_state as schnet_state
 from mlcalc.common.errors import InputError
+from mlcalc.exportable import check_exportable, known_elements
 from mlcalc.geometry.domain import pair_limits
 from mlcalc.model import Model
 from mlcalc.priors.repulsion import ZBL_COEFFICIENTS, ZBL_EXPONENTS, screening_length, zbl_prefactor
@@ -100,20 +102,11 @@ def as_lammps(model: Model) -> bytes:
     return "".join(" ".join(map(_word, line)) + "\n" for line in lines).encode() + body
 
 
-def known_elements(model: Model) -> list[int]:
-    """Atomic numbers of the elements that the network has met with neighbours."""
-    known = model.domain.get("elements", model.config.elements)
-    return [z for z in model.config.elements if z in known]
-
-
 def left_out(model: Model) -> list[str]:
     """What the file does not hold of a model, a line each."""
-    elements = [chemical_symbols[z] for z in model.config.elements if z not in known_elements(model)]
-    lines = [f"left out: {', '.join(elements)}, which the network has met only as free atoms"] if elements else []
+    lines = exportable.left_out(model, "LAMMPS")
     if model.readouts:
         lines.append(f"left out: readouts of {', '.join(model.readouts)}; LAMMPS gets energies and forces")
-    if charge := model.domain.get("charge"):
-        lines.append(f"the network was trained on molecules with the charge {charge:+d}: LAMMPS does not check that")
     return lines
 
 
@@ -139,19 +132,10 @@ def _word(value: Any) -> str:
 
 
 def _parts(model: Model) -> _Parts:
-    model.check_complete()
-    if (name := name_of(model.config)) not in _ARCHITECTURES:
-        known = " and ".join(ARCHITECTURES[row].title for row in _ARCHITECTURES)
-        raise InputError(f"architecture {architecture_of(model.config).title}: the LAMMPS plugin knows {known}")
-    if model.config.cutoff is None:
-        raise InputError(
-            "a network without a cutoff, which connects all atoms: the LAMMPS plugin needs one with a cutoff"
-        )
-    if unknown := sorted(model.priors.keys() - PRIORS):
-        raise InputError(f"prior {unknown[0]!r}: the LAMMPS plugin knows {', '.join(PRIORS)}")
+    check_exportable(model, "the LAMMPS plugin", _ARCHITECTURES, PRIORS)
     if sys.byteorder != "little":
         raise InputError("the LAMMPS plugin reads little-endian numbers: this processor has others")
-    return _ARCHITECTURES[name]
+    return _ARCHITECTURES[name_of(model.config)]
 
 
 def _widen(model: Model, sizes: tuple[str, ...]) -> Model:

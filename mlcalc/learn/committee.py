@@ -4,11 +4,12 @@ import os
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_type_hints
 
 import numpy as np
 from ase import Atoms
 
+from mlcalc.architectures import ARCHITECTURES
 from mlcalc.common.files import write_atomically
 from mlcalc.common.settings import as_toml
 from mlcalc.geometry.diversity import farthest_first, fingerprints
@@ -81,10 +82,16 @@ def train_all(folder: Path, trainings: list[Training], jobs: int) -> list[Path]:
     return models
 
 
+# Of networks with norms of vectors: wide enough that a symmetric minimum has no cusp, whose vibrations it would spoil.
+_NORM_EPSILON = 1e-2
+
+
 def training_settings(settings: LearnSettings, data: tuple[str, ...], seed: int, first: bool) -> TrainingSettings:
     """Settings of a training on these files, of a network with random weights (``first``) or of one that is trained on."""
     steps = settings.steps if first else settings.later_steps
+    of_network = get_type_hints(ARCHITECTURES[settings.architecture].config)
     return TrainingSettings(
+        norm_epsilon=_NORM_EPSILON if "norm_epsilon" in of_network else None,
         data=data, architecture=settings.architecture,
         n_features=settings.n_features, n_interactions=settings.n_interactions, n_rbf=settings.n_rbf,
         cutoff_A=settings.cutoff_A, batch_size=settings.batch_size, steps=steps, warmup_steps=min(500, steps // 10),

@@ -9,6 +9,7 @@ from ase import Atoms
 
 from mlcalc.common.errors import InputError
 from mlcalc.common.files import make_folder
+from mlcalc.common.locks import LOCK, alone
 from mlcalc.common.settings import build_settings, read_toml
 from mlcalc.data.engines import make_calculator, set_state
 from mlcalc.data.labelling import read_structures, write_frames
@@ -16,7 +17,7 @@ from mlcalc.data.workers import discard
 from mlcalc.learn.cold import cold_structures
 from mlcalc.learn.convergence import unmet
 from mlcalc.learn.labels import count_labels, quarantined, read_frames
-from mlcalc.learn.progress import LOCK, Progress, alone
+from mlcalc.learn.progress import Progress
 from mlcalc.learn.refine import BEFORE, inherited, read_earlier, take_over
 from mlcalc.learn.result import bounds_of, read_result, write_result
 from mlcalc.learn.rounds import COLD, Work, make_round, read_record
@@ -60,7 +61,7 @@ def learn(source: Path, values: dict[str, Any], folder: Path, command: str) -> d
         raise InputError(f"{folder}: not a folder; choose another --output")
     if (folder / PLAN_FILE).is_file() and (folder / BEGUN).is_file():
         settings = _resumed(source, values, folder)
-        with alone(folder):
+        with alone(folder, "mlcalc learn"):
             write_plan(settings, folder, command)
             return _finish(settings, folder)
     given = _given(source, values)
@@ -74,7 +75,7 @@ def learn(source: Path, values: dict[str, Any], folder: Path, command: str) -> d
     earlier = read_earlier(given)
     make_folder(folder)
     (folder / BEGUN).unlink(missing_ok=True)  # of a command that was stopped before it had a plan
-    with alone(folder):
+    with alone(folder, "mlcalc learn"):
         try:
             print("relaxing the structure, and its vibrations", flush=True)
             start = find_start(given, atoms, calculator, seconds, folder)

@@ -1,17 +1,13 @@
 """How far learning has come: lines for the user, and progress.json for ``mlcalc learn --status``."""
 
-import fcntl
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from mlcalc.common.errors import InputError, one_line
+from mlcalc.common.errors import one_line
 from mlcalc.common.files import write_atomically
 from mlcalc.common.json_text import from_json, to_json
 
-PROGRESS, LOCK = "progress.json", ".lock"
+PROGRESS = "progress.json"
 
 
 class Progress:
@@ -41,30 +37,3 @@ def read_progress(folder: Path) -> dict:
     """The last entries; empty where nothing was noted."""
     path = folder / PROGRESS
     return from_json(path.read_bytes()) if path.is_file() else {}
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder, which the system releases when this process ends; InputError if another one has it."""
-    with open(folder / LOCK, "ab") as lock:
-        if not _taken(lock.fileno()):
-            raise InputError(
-                f"{folder}: another 'mlcalc learn' is at work there; wait for it, or choose another --output"
-            )
-        yield
-
-
-def is_running(folder: Path) -> bool:
-    """Whether a process is at work in a folder."""
-    if not os.path.isfile(folder / LOCK):
-        return False
-    with open(folder / LOCK, "rb") as lock:
-        return not _taken(lock.fileno())
-
-
-def _taken(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -33,14 +33,14 @@ class LearnSettings:
         beads: P; not set: the least power of two that exceeds βħω and finds the harmonic energy to 2 %.
         timestep_fs: Δt; not set: a twentieth of the shortest period (start.py).
         labels: Budget of calculations with the engine, those of the minimum and its vibrations not counted; not set: 100 per atom,
-            and up to three times that where they are cheap (start.py).
+            and up to five times that where they are cheap (start.py).
         hours: Budget of wall time; a round that would exceed it is not begun.
         target_meV_A: Largest mean error of a force component, with its standard error, on fresh structures.
         rounds: Most rounds.
         members: Networks of the committee, of independent seeds.
         starts: Structures from which each exploration starts.
         hot: Temperature of the hotter explorations, relative to ``temperature_K``.
-        explore_ps: Length of each exploration from the third round on; before, the networks are worth a quarter and a half of it.
+        explore_ps: Length of each exploration from the third round on; a quarter of it in the first, a half in the second.
         stop_error_eV_A: Explorations stop where the committee's disagreement means an expected error above it on a bead of an atom.
         max_label_force_eV_A: Structures with a larger force are not learnt.
         spot_check: Labels that are computed again at the end.
@@ -60,7 +60,7 @@ class LearnSettings:
     labels: int | None = None
     hours: float = 2.0
     target_meV_A: float = 10.0
-    rounds: int = 4
+    rounds: int = 6
     members: int = 3
     starts: int = 2
     hot: float = 1.3

@@ -42,7 +42,7 @@ _HYDROGEN, _HEAVY = (
     1600.0,
 )  # cm⁻¹, the stiffest vibration taken for periodic structures with and without hydrogen
 _PER_ATOM, _LEAST, _MOST = 100, 300, 2000  # labels
-_CHEAP, _TIMES = 0.02, 3  # share of the wall time that more labels may take, and how many times as many
+_CHEAP, _TIMES = 0.02, 5  # share of the wall time that more labels may take, and how many times as many
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from mlcalc.common.errors import InputError
 from mlcalc.common.json_text import from_json
+from mlcalc.common.locks import is_running
 from mlcalc.common.tables import aligned, with_error
 from mlcalc.learn.labels import count_labels
-from mlcalc.learn.progress import is_running, read_progress
+from mlcalc.learn.progress import read_progress
 from mlcalc.learn.result import lower_minimum_text, read_result
 from mlcalc.learn.rounds import RECORD
 from mlcalc.learn.settings import PLAN_FILE, read_plan

@@ -91,15 +91,8 @@ def fit_shifts(
     Args:
         frames, elements, weights: As for fit_zeros.
 
-    Raises:
-        InputError: An element that no structure has: nothing would tell its shift.
     """
     counts, labels = composition(dataset, frames, elements), dataset.labels["scalar"][frames]
-    if (absent := np.flatnonzero(counts.sum(axis=0) == 0)).size:
-        symbols = ", ".join(chemical_symbols[elements[k]] for k in absent)
-        raise InputError(
-            f"the network knows {symbols}, of which no structure to train on says the scalar: add structures with these elements"
-        )
     its = None if weights is None else weights[frames]
     shifts = _least_squares(counts, labels, its)
     rest = np.average(np.square(labels - counts @ shifts) / counts.sum(axis=1), weights=its)

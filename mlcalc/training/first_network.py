@@ -1,12 +1,17 @@
 """The network of a training before its first step: random weights or those of a model, and what training data measure for it."""
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from ase.data import chemical_symbols
 
 from mlcalc.architectures.torch_blocks import Network
+from mlcalc.common.errors import InputError
 from mlcalc.model import Model
+from mlcalc.outputs import OUTPUTS
+from mlcalc.readouts import READOUTS
 from mlcalc.torch_potential import model_of, network_of, new_network
 from mlcalc.training.dataset import Batches, Dataset
 from mlcalc.training.energy_zero import fit_shifts
@@ -26,8 +31,9 @@ def first_network(
         init: A model whose weights to start from; what it does not have is as in a new network.
 
     Raises:
-        InputError: An element of the configuration of which no frame says the scalar of a new readout.
+        InputError: An element of the configuration of which no frame says what a new readout learns.
     """
+    _check_elements(settings, config.elements, dataset, frames, () if init is None else init.readouts)
     network = new_network(config, getattr(torch, settings.precision), settings.readouts)
     if init is None:
         network.energy_scale.fill_(_typical_force(dataset, frames, weights))
@@ -40,6 +46,24 @@ def first_network(
         network.readouts["scalar"].shift.copy_(torch.as_tensor(shifts))
         network.readouts["scalar"].scale.fill_(scale)
     return network
+
+
+def _check_elements(
+    settings: TrainingSettings, elements: Sequence[int], dataset: Dataset, frames: np.ndarray, known: Collection[str]
+) -> None:
+    """Raise InputError if a readout that is not known yet would answer for an element of which no frame tells it anything."""
+    for readout in (name for name in settings.readouts if name not in known):
+        learnt = [name for name in READOUTS[readout].outputs if name in settings.readout_weights]
+        seen: set[int] = set()
+        for k in frames:
+            rows = {name: dataset.atoms_of(k) if OUTPUTS[name].per_atom else slice(k, k + 1) for name in learnt}
+            if any(np.isfinite(dataset.labels[name][its]).all() for name, its in rows.items()):
+                seen.update(dataset.numbers[dataset.atoms_of(k)].tolist())
+        if absent := [chemical_symbols[z] for z in elements if z not in seen]:
+            raise InputError(
+                f"the network knows {', '.join(absent)}, of which no structure to train on says the {' or '.join(learnt)}: add "
+                "structures with these elements"
+            )
 
 
 def _typical_force(dataset: Dataset, frames: np.ndarray, weights: np.ndarray | None) -> float:

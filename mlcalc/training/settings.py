@@ -18,6 +18,7 @@ from mlcalc.structures.unit_names import ENERGY_UNITS
 # Those of a configuration by the same names; not every architecture has all of them.
 _NETWORK_KEYS = (
     "n_features", "n_interactions", "n_rbf", "lmax", "n_factors", "shared_weights", "activation", "n_angular",
+    "norm_epsilon",
 )  # fmt: skip
 _HUBER = 1e-6, 1e6  # least and largest threshold: their squares are float32
 _MOST_HELD_OUT = 1 / 3  # of the frames, where the groups are so few that the fractions cannot be met
@@ -41,6 +42,7 @@ class TrainingSettings:
         lmax: Largest degree of the spherical harmonics of an SO3net; without it that of its configuration.
         n_factors, shared_weights, activation: Of a DTNN, see mlcalc/architectures/dtnn/config.py; likewise.
         n_angular, activation: Of a wACSF network, which has no n_interactions, see mlcalc/architectures/wacsf/config.py; likewise.
+        norm_epsilon: Of a PaiNN, see mlcalc/architectures/painn/config.py; without it SchNetPack's.
         angle_strength_eV … angle_cutoff_A: Angular prior, see mlcalc/priors/angular.py; all or none.
         repulsion_cutoff_A: ``"auto"`` for molecules with energies is the smallest distance that the model accepts, so that the
             repulsion acts only below it, otherwise none; 0 or ``"none"`` for none. A training that is resumed, or starts
@@ -84,6 +86,7 @@ class TrainingSettings:
     shared_weights: bool | None = None
     activation: str | None = None
     n_angular: int | None = None
+    norm_epsilon: float | None = None
     repulsion_cutoff_A: float | str = "auto"
     angle_strength_eV: float | None = None
     angle_cosine: float | None = None

@@ -9,6 +9,7 @@ import numpy as np
 
 from mlcalc.common.errors import InputError, one_line
 from mlcalc.common.files import make_folder, write_atomically
+from mlcalc.common.locks import alone
 from mlcalc.common.settings import as_toml, build_settings, read_toml
 from mlcalc.model_file import load_model
 from mlcalc.training.dataset import Dataset, read_dataset
@@ -64,16 +65,17 @@ def train(
     print("\n".join(one_line(found) for read in (dataset, *unseen) for found in read.contents))
     print(trainer.describe(), flush=True)
     make_folder(output)
-    write_atomically(output / "config.toml", as_toml(settings).encode() if overrides else config.read_bytes())
-    parts = {name: indices.tolist() for name, indices in asdict(trainer.split).items()}
-    write_atomically(output / "split.json", json.dumps(parts).encode())
-    if resume:
-        load_state(trainer, output / STATE_FILE)
-    trainer.run(output)
-    from mlcalc.training.evaluation import evaluate, record
+    with alone(output, "mlcalc train"):
+        write_atomically(output / "config.toml", as_toml(settings).encode() if overrides else config.read_bytes())
+        parts = {name: indices.tolist() for name, indices in asdict(trainer.split).items()}
+        write_atomically(output / "split.json", json.dumps(parts).encode())
+        if resume:
+            load_state(trainer, output / STATE_FILE)
+        trainer.run(output)
+        from mlcalc.training.evaluation import evaluate, record
 
-    for test, its in tests:
-        record(evaluate(output / MODEL_FILE, test, label_names=its), output / MODEL_FILE)
+        for test, its in tests:
+            record(evaluate(output / MODEL_FILE, test, label_names=its), output / MODEL_FILE)
     return output / MODEL_FILE
 
 

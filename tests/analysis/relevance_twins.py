@@ -16,7 +16,6 @@ from torch.nn.functional import silu
 from analysis.relevance.nbody import pair_relevances, single_relevances, total_relevance, triple_relevances, triple_sets
 from analysis.relevance.trace import Rules, Trace, trace
 from analysis.relevance.walks import walk_relevances
-from mlcalc.architectures.painn.config import EPSILON
 from mlcalc.architectures.torch_blocks import cosine_cutoff, shifted_softplus
 from mlcalc.torch_potential import network_of
 
@@ -81,7 +80,7 @@ def painn_walk(network, t: Trace, gammas, rule, walk) -> float:
             change = change.index_add(0, i, b[:, None] * sign * unit[..., None] + c[:, None] * mu[j])
         q, mu = q + sums, (mu + change).detach()
         v, u = mixing.mu_channel_mix(mu).chunk(2, dim=2)
-        norm = torch.sqrt(v.square().sum(1) + EPSILON)
+        norm = torch.sqrt(v.square().sum(1) + network.config.norm_epsilon)
         one, two = mixing.intraatomic_context_net
         s, gate, p = two(activated(one, silu, torch.cat([q, norm], 1), gammas[k])).chunk(3, dim=1)
         q, mu = alone(q + s + p * (v * u).sum(1), walk[-2 - k]), (mu + gate[:, None] * u).detach()

@@ -22,7 +22,6 @@ from analysis.probe.surface import isosurface, nearness
 from mlcalc.architectures import ARCHITECTURES
 from mlcalc.architectures.dtnn import DTNNConfig
 from mlcalc.architectures.painn import PaiNNConfig
-from mlcalc.architectures.painn.config import EPSILON
 from mlcalc.architectures.schnet import SchNetConfig
 from mlcalc.architectures.so3net import SO3netConfig
 from mlcalc.architectures.so3net.harmonics import clebsch_gordan, degrees, harmonics
@@ -112,7 +111,7 @@ def painn_twin(t: Twin):
         a, b, c = np.split(of_block * x[None], 3, axis=2)
         q, mu = q + a.sum(1), mu + np.einsum("ijf,ijx->ixf", b, t.unit) + np.einsum("ijf,jxf->ixf", c, mu)
         v, u = np.split(t.dense(f"mixing.{k}.mu_channel_mix", mu), 2, axis=2)
-        norm = np.sqrt((v**2).sum(1) + EPSILON)
+        norm = np.sqrt((v**2).sum(1) + t.config.norm_epsilon)
         s, g, p = np.split(
             t.dense(f"{mixing}.1", silu(t.dense(f"{mixing}.0", np.concatenate([q, norm], axis=1)))), 3, 1
         )

@@ -49,11 +49,15 @@ def add(case, text: str) -> None:
     path.write_text(path.read_text() + text)
 
 
-def test_records_of_a_biased_run(case):
+def test_records_of_a_biased_run(case, capsys):
     assert rpmd_run(case, "--output", str(case / "free")) == 0
     add(case, UMBRELLA + HILLS)
     assert rpmd_run(case) == 0
     table, free = read_table(case / "out" / "properties.csv"), read_table(case / "free" / "properties.csv")
+    assert main(["info", str(case / "out")]) == 0
+    screen = capsys.readouterr().out
+    assert "harmonic on the distance of atoms 0, 1 (mean)" in screen
+    assert "metadynamics on the difference of atoms 2, 0, 1 (centroid)" in screen
     names = ["distance_0_A", "bias_0_eV", "difference_1_A", "bias_1_eV"]
     assert list(table) == [*free, *names]
     assert table["potential_eV"][0] == free["potential_eV"][0]  # without the bias
@@ -131,6 +135,10 @@ def test_identities_of_other_runs_are_as_before():
     bias = BiasSettings("distance", (0, 1), "bead", "harmonic", at_A=1.0, force_constant_eV_A2=2.0)
     found = identity(RunSettings("x.xyz", bias=(bias,)), RUN, {})["bias"]
     assert found == json.loads(json.dumps(found))
+    of_numpy = BiasSettings(
+        "distance", (0, 1), "bead", "harmonic", at_A=np.float32(1), force_constant_eV_A2=np.float64(2)
+    )
+    assert identity(RunSettings("x.xyz", bias=(of_numpy,)), RUN, {})["bias"] == found
     assert found[0] == {
         "variable": "distance", "atoms": [0, 1], "on": "bead", "kind": "harmonic", "at_A": 1.0, "force_constant_eV_A2": 2.0
     }  # fmt: skip

@@ -110,6 +110,10 @@ ROWS = (
     ),
     Row("painn", _maker(PaiNNConfig), training=_TRAINING | {"architecture": "painn"}),
     Row(
+        "painn-smooth", _maker(PaiNNConfig, norm_epsilon=1e-4),
+        training=_TRAINING | {"architecture": "painn", "norm_epsilon": 1e-4},
+    ),
+    Row(
         "painn-priors", _maker(PaiNNConfig, {"repulsion": _REPULSION, "angular": _ANGLE}),
         ends=(CUTOFF, REPULSION_END, ANGLE_END),
         training=_TRAINING | _ANGLE_KEYS | {"architecture": "painn", "repulsion_cutoff_A": REPULSION_END},

@@ -1,10 +1,11 @@
 """What is particular to compiled kernels: bits that depend on nothing but positions, tables, threads."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
-from ase.build import bulk
+from ase.build import bulk, molecule
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from mlcalc.architectures.painn import PaiNNConfig
@@ -172,3 +173,19 @@ def test_a_prior_without_compiled_code_is_refused(config, title):
     model = random_model(config, priors={"charges": Repulsion(1.2)})
     with pytest.raises(InputError, match=f"prior 'charges': the compiled {title} knows repulsion, angular"):
         kernel_of(model, [6, 6])
+
+
+def test_no_pair_beyond_the_cutoff_counts_without_a_cutoff_function():
+    """A molecule wider than the cutoff: its list holds all pairs, and no filter vanishes by itself."""
+    config = replace(SCHNETPACK_DIALECT, cutoff=3.0, cutoff_function="none")
+    model, atoms = random_model(config, 0, np.float64, {}), molecule("C3H4_C2v")
+    assert atoms.get_all_distances().max() > config.cutoff + 0.1
+    energies, forces = zip(
+        *(
+            build_potential(model, atoms.numbers, "float64", backend)(atoms.positions[None])
+            for backend in ("torch", "numba")
+        ),
+        strict=True,
+    )
+    np.testing.assert_allclose(*energies, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(*forces, rtol=0, atol=1e-5)

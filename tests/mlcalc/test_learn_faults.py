@@ -16,8 +16,8 @@ from ase.io import write
 
 import mlcalc.common.files
 from mlcalc.cli import main
+from mlcalc.common.locks import is_running
 from mlcalc.data import engines
-from mlcalc.learn.progress import is_running
 from tests.mlcalc.test_learn import GOOD
 from tests.mlcalc.test_learn_loop import COMMAND
 

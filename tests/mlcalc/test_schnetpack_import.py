@@ -274,7 +274,10 @@ def context(module: Hollow) -> Hollow:
 
 
 UNSUPPORTED_PAINN = {
-    "epsilon": (lambda m: setattr(mixing(m), "epsilon", 1e-6), "mixing.1 with epsilon 1e-06: only 1e-08"),
+    "epsilon": (
+        lambda m: setattr(mixing(m), "epsilon", 1e-6),
+        r"mixings with epsilon \[1e-08, 1e-06\]: expected the same in all",
+    ),
     "activation": (
         lambda m: setattr(context(m).children[0], "activation", another("tanh")),
         "interactions.0.interatomic_context_net.0 with the activation tanh: only silu",

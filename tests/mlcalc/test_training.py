@@ -12,6 +12,7 @@ from ase.io import write
 
 from mlcalc.architectures.schnet.kernel import SchNetKernel
 from mlcalc.cli import main
+from mlcalc.common.locks import alone
 from mlcalc.common.settings import build_settings, read_toml
 from mlcalc.model_file import load_model
 from mlcalc.training.dataset import read_dataset
@@ -283,3 +284,15 @@ def test_a_state_that_is_not_one_is_refused(folder, tmp_path, capsys, old, new):
     state.write_bytes(content.replace(*escaped, 1))
     assert main(["train", str(folder / "net.toml"), "-o", str(tmp_path / "net"), "--resume"]) == 2
     assert "state.safetensors: " in capsys.readouterr().err
+
+
+def test_two_trainings_do_not_share_a_folder(folder, tmp_path, capsys):
+    """Nothing changes while another process is at work there, and its lock goes when it ends."""
+    shutil.copytree(folder / "net", tmp_path / "net")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "net").iterdir()}
+    command = ["train", str(folder / "net.toml"), "-o", str(tmp_path / "net"), "--resume"]
+    with alone(tmp_path / "net", "mlcalc train"):
+        assert main(command) == 2
+    assert "another 'mlcalc train' is at work there" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "net").iterdir()} == before
+    assert main(command) == 0

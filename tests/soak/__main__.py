@@ -3,7 +3,7 @@
     python -m tests.soak kills --number 100
     python -m tests.soak all
 
-kills       SIGKILL at random moments, then resume: P = 1, P = 8, batches of trajectories and constant pressure in turn
+kills       SIGKILL at random moments, then resume: P = 1, P = 8, metadynamics, trajectories and constant pressure in turn
 disk        a disk that becomes full, at many sizes (a small tmpfs as root, else a limit on the size of files), then resume
 corruption  one bit of the newest checkpoint flipped, byte by byte
 clock       a clock that jumps back and forth, other time zones and locales

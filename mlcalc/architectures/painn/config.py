@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from mlcalc.architectures.architecture import check_choices, check_network, check_size
 from mlcalc.common.errors import InputError
 
-EPSILON = 1e-8  # under the root of a norm of vector features, so that it has a gradient at zero
-
 
 @dataclass(frozen=True)
 class PaiNNConfig:
@@ -20,6 +18,8 @@ class PaiNNConfig:
         cutoff: Largest pair distance in Å; the filters end there by ½(cos(πr/r_c)+1).
         readout_hidden: Width of the hidden readout layer.
         readout_activation: ``"silu"`` or ``"ssp"``.
+        norm_epsilon: ε in the norm √(|V|² + ε) of vector features. V of an atom is zero where symmetry asks for it (linear, a
+            centre of inversion); there the energy is smooth where |V| < √ε, and has a cusp if ε is tiny. SchNetPack: 1e-8.
 
     Raises:
         InputError: A field of another type or out of bounds.
@@ -32,6 +32,7 @@ class PaiNNConfig:
     cutoff: float = 5.0
     readout_hidden: int = 32
     readout_activation: str = "silu"
+    norm_epsilon: float = 1e-8
 
     def __post_init__(self):
         if self.cutoff is None:
@@ -39,6 +40,8 @@ class PaiNNConfig:
         check_network(self, ("n_features", "n_interactions", "n_rbf", "readout_hidden"))
         check_size(weight_shapes(self))
         check_choices(self, {"readout_activation": ("silu", "ssp")})
+        if not (isinstance(self.norm_epsilon, float) and 1e-12 <= self.norm_epsilon <= 1e4):
+            raise InputError(f"norm_epsilon = {self.norm_epsilon!r}: expected a number from 1e-12 to 1e4")
 
 
 def weight_shapes(config: PaiNNConfig) -> dict[str, tuple[int, ...]]:

@@ -3,7 +3,7 @@
 from mlcalc.architectures.kernels.activation import activate
 from mlcalc.architectures.kernels.lanes import fma, lanes_of, load, root, splat, store
 from mlcalc.architectures.kernels.products import multiply
-from mlcalc.architectures.painn.config import EPSILON
+from mlcalc.architectures.painn.kernel_state import EPSILON
 from mlcalc.common.compiled import inner
 
 

@@ -8,6 +8,8 @@ from mlcalc.architectures.kernels.padding import pad, padded
 from mlcalc.architectures.kernels.state import aligned, aligned_empty
 from mlcalc.model import Model
 
+EPSILON = 1e-8  # ε of the kernel; a network of another one is scaled to it, see _scaled
+
 
 class Network(NamedTuple):
     """Weights as the kernel needs them: stacked by layer, (in, out) for the forward and (out, in) for the adjoint."""
@@ -58,7 +60,7 @@ def make_network(model: Model, filters: np.ndarray, dtype: np.dtype) -> Network:
     """Weights of a model in a precision, with the coefficients of its filter table."""
     config = model.config
     n_features, width = config.n_features, padded(config.n_features, dtype)
-    weights = {name: np.asarray(array, dtype=np.float64) for name, array in model.weights.items()}
+    weights = _scaled(model)
 
     def stack(name: str, *parts: int) -> np.ndarray:
         of_layers = [weights[name.format(t)] for t in range(config.n_interactions)]
@@ -79,6 +81,22 @@ def make_network(model: Model, filters: np.ndarray, dtype: np.dtype) -> Network:
         if bias is not None:
             arrays[f"{name}_bias"] = bias
     return Network(**{name: aligned(array, dtype) for name, array in arrays.items()})
+
+
+def _scaled(model: Model) -> dict[str, np.ndarray]:
+    """Weights in float64 of the same function with the kernel's ε: √(|V|² + ε′) = √(|sV|² + ε)/s with s = √(ε/ε′).
+
+    V is scaled by s, and what reads n and ⟨V, U⟩ by 1/s.
+    """
+    config, scale = model.config, np.sqrt(EPSILON / model.config.norm_epsilon)
+    weights = {name: np.array(array, dtype=np.float64) for name, array in model.weights.items()}
+    f = config.n_features
+    for t in range(config.n_interactions if scale != 1.0 else 0):
+        weights[f"mixing.{t}.mu_channel_mix.weight"][:f] *= scale
+        weights[f"mixing.{t}.intraatomic_context_net.0.weight"][:, f:] /= scale
+        weights[f"mixing.{t}.intraatomic_context_net.1.weight"][2 * f :] /= scale
+        weights[f"mixing.{t}.intraatomic_context_net.1.bias"][2 * f :] /= scale
+    return weights
 
 
 def _sent(q: np.ndarray, d1: tuple, d2: tuple) -> np.ndarray:

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mlcalc.architectures.painn.config import EPSILON, PaiNNConfig
+from mlcalc.architectures.painn.config import PaiNNConfig
 from mlcalc.architectures.torch_blocks import ACTIVATIONS, Features, GaussianBasis, Network, cosine_cutoff, initialise
 
 
@@ -47,8 +47,9 @@ class Interaction(nn.Module):
 class Mixing(nn.Module):
     """Scalars and vectors of one atom."""
 
-    def __init__(self, n_features: int):
+    def __init__(self, n_features: int, norm_epsilon: float):
         super().__init__()
+        self._epsilon = norm_epsilon
         layers = [nn.Linear(2 * n_features, n_features), nn.Linear(n_features, 3 * n_features)]
         self.intraatomic_context_net = nn.ModuleList(layers)
         self.mu_channel_mix = nn.Linear(n_features, 2 * n_features, bias=False)
@@ -56,7 +57,7 @@ class Mixing(nn.Module):
     def forward(self, q: Tensor, mu: Tensor) -> tuple[Tensor, Tensor]:
         """Update q (N, F) and μ (N, 3, F)."""
         v, u = self.mu_channel_mix(mu).chunk(2, dim=2)
-        norm = torch.sqrt(v.square().sum(dim=1) + EPSILON)
+        norm = torch.sqrt(v.square().sum(dim=1) + self._epsilon)
         hidden = nn.functional.silu(self.intraatomic_context_net[0](torch.cat([q, norm], dim=1)))
         s, t, p = self.intraatomic_context_net[1](hidden).chunk(3, dim=1)
         return q + s + p * (v * u).sum(dim=1), mu + t[:, None, :] * u
@@ -76,7 +77,7 @@ class PaiNN(Network):
         self.radial_basis = GaussianBasis(config.n_rbf, config.cutoff)
         self.filter_net = nn.Linear(config.n_rbf, len(blocks) * 3 * n_features)
         self.interactions = nn.ModuleList([Interaction(n_features) for _ in blocks])
-        self.mixing = nn.ModuleList([Mixing(n_features) for _ in blocks])
+        self.mixing = nn.ModuleList([Mixing(n_features, config.norm_epsilon) for _ in blocks])
         hidden = config.readout_hidden
         self.readout = nn.ModuleList([nn.Linear(n_features, hidden), nn.Linear(hidden, 1)])
         self.readout_activation = ACTIVATIONS[config.readout_activation]

@@ -89,7 +89,9 @@ class SchNet(Network):
         return Features(features)
 
     def cutoff_value(self, distance: Tensor) -> Tensor | None:
-        """½(cos(πr/r_c) + 1) inside the cutoff and 0 beyond; None when the dialect has no cutoff function."""
-        if self.config.cutoff_function == "none":
+        """½(cos(πr/r_c) + 1), or 1 without a cutoff function, inside the cutoff and 0 beyond; None without a cutoff."""
+        if self.config.cutoff is None:
             return None
+        if self.config.cutoff_function == "none":  # a molecule's pairs reach beyond the cutoff
+            return (distance < self.config.cutoff).to(distance.dtype)
         return cosine_cutoff(distance, self.config.cutoff)

@@ -10,7 +10,7 @@ namespace mlcalc {
 
 namespace {
 
-constexpr float EPSILON = 1e-8f;    // mlcalc/architectures/painn/config.py
+constexpr float EPSILON = 1e-8f;    // mlcalc/architectures/painn/kernel_state.py
 constexpr int SENT = 5;             // parts of a message
 
 class PaiNN : public Network {

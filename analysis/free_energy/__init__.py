@@ -1,0 +1,1 @@
+"""Free energies along a variable, from runs with a bias."""

@@ -1,0 +1,1 @@
+"""Isotope effects: what replacing atoms by heavier ones does to free energies."""
