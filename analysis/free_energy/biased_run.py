@@ -63,11 +63,15 @@ def read_biased(folder: Path, discard: float) -> BiasedRun:
     """Read a run folder without the first share ``discard`` in [0, 1) of its frames.
 
     Raises:
-        InputError: Not a run of 'rpmd run', or too few frames.
+        InputError: Not a run of 'rpmd run', one with a barostat, or too few frames.
     """
     check_run_folder(folder, "rpmd run", TRAJECTORY, "its first frame")
     check_files(folder)
     settings = read_settings(folder / INPUT, {})
+    if settings.has_barostat:
+        raise InputError(
+            f"{folder}: barostat = {settings.barostat!r}: free energies here are those of a cell that does not change"
+        )
     steps, positions = read_frames(folder / TRAJECTORY)
     first = round(discard * len(steps))
     if len(steps) - first < FEWEST:

@@ -41,8 +41,8 @@ def read_masses(folders: list[Path], discard: float) -> Masses:
     """Open runs of one molecule.
 
     Raises:
-        InputError: Unusable folders; a bias, classical nuclei, another ensemble than the canonical one; runs that differ in more
-            than the common mass of some atoms; too few frames.
+        InputError: Unusable folders; a bias, a barostat, classical nuclei, another ensemble than the canonical one; runs that
+            differ in more than the common mass of some atoms; too few frames.
     """
     runs = pool([open_run(folder) for folder in folders])
     settings = [read_settings(run.folders[0] / INPUT, {}) for run in runs]
@@ -108,6 +108,10 @@ def recorded_energies(run: Run, frames: np.ndarray) -> np.ndarray:
 def _check_ensemble(run: Run, settings: RunSettings) -> None:
     if run.bias:
         raise InputError(f"{run}: a run with a bias: isotope effects are those of the unbiased ensemble")
+    if settings.has_barostat:
+        raise InputError(
+            f"{run}: barostat = {settings.barostat!r}: isotope effects here are those of a cell that does not change"
+        )
     if run.n_beads == 1:
         raise InputError(
             f"{run}: classical nuclei (P = 1), of which every reduced ratio is 1: isotope effects need beads"

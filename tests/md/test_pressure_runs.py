@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.constraints import FixAtoms
 from ase.io import read, write
 
+from analysis.__main__ import main as analyse
 from analysis.runs.universe import open_run, pool
 from md.cli import main
 from md.files.checkpoint import read_checkpoint, write_checkpoint
@@ -159,3 +160,14 @@ def test_what_does_not_go_together_is_refused(case, capsys):
     assert main(["real-time", str(case / "run.toml"), *keys]) == 2
     assert "barostat = 'isotropic': it disturbs motion in real time" in capsys.readouterr().err
     assert not (case / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "line", [["isotopes", "{}", "--atoms", "0"], ["free-energy", "{}", "--variable", "distance", "--atoms", "0,1"]]
+)
+def test_analyses_of_one_cell_refuse_it(case, capsys, line):
+    """Their distances would be those of the first cell."""
+    assert rpmd_run(case) == 0
+    capsys.readouterr()
+    assert analyse([word.format(case / "out") for word in line]) == 2
+    assert "barostat = 'isotropic'" in capsys.readouterr().err
