@@ -15,7 +15,9 @@ from ase.io import read, write
 import mlcalc.cli
 from mlcalc.common.errors import InputError
 from mlcalc.data.engines import make_calculator, set_state
+from mlcalc.data.labelling import label_file
 from mlcalc.geometry.bonds import find_bonds
+from mlcalc.learn.settings import LearnSettings, write_plan
 
 FOLDER = Path(__file__).parents[1] / "inputs" / "learn"
 SMALL = {
@@ -152,16 +154,14 @@ def test_what_is_no_learnt_malonaldehyde(tmp_path):
 def test_the_peer_is_measured_on_the_same_beads(tmp_path, monkeypatch):
     """With a stand-in for apax that errs by 10 meV/Å on every component."""
     peer = script("peer")
-    (tmp_path / "learned").mkdir()
     atoms = Atoms("H2", [[0, 0, 0], [0, 0, 0.8]])
-    frames = [with_forces(atoms, 0.1 * k) for k in range(45)]
-    for k, frame in enumerate(frames):
-        frame.info["stage"] = "cold" if k < 40 else "round-2 fresh"
-    write(tmp_path / "learned" / "labels.xyz", frames, format="extxyz")
+    frames = [with_forces(atoms, 0.1 * k) for k in range(40)]
+    with pytest.raises(InputError, match="learning has not ended there"):
+        peer.compare(tmp_path, Path("python"), 1)
+    as_if_learnt(tmp_path / "learned", frames)
     with pytest.raises(InputError, match="fresh-labels.xyz: missing"):
         peer.compare(tmp_path, Path("python"), 1)
     write(tmp_path / "fresh-labels.xyz", frames[:4], format="extxyz")
-    (tmp_path / "learned" / "result.json").write_text('{"seconds": 120.0, "rounds": 2}')
     total = SimpleNamespace(force_mae_eV_per_A=0.004, force_mae_error_eV_per_A=0.001)
     monkeypatch.setattr(peer, "evaluate", lambda model, path: SimpleNamespace(total=total))
     stand_in = tmp_path / "python"
@@ -188,3 +188,42 @@ def with_forces(atoms: Atoms, force: float) -> Atoms:
     atoms = atoms.copy()
     atoms.calc = SinglePointCalculator(atoms, energy=0.0, forces=np.full((len(atoms), 3), force))
     return atoms
+
+
+def as_if_learnt(folder: Path, frames: list[Atoms]) -> None:
+    """A folder in which two rounds of learning have ended, the networks of the second having learnt ``frames``."""
+    (folder / "round-2").mkdir(parents=True)
+    (folder / "result.json").write_text('{"seconds": 120.0, "rounds": 2}')
+    write(folder / "cold.labels.xyz", frames[: len(frames) // 2], format="extxyz")
+    write(folder / "round-2" / "chosen.labels.xyz", frames[len(frames) // 2 :], format="extxyz")
+    (folder / "round-2" / "train-1.toml").write_text('data = ["../cold.labels.xyz", "chosen.labels.xyz"]\n')
+
+
+@pytest.mark.slow
+def test_wide_norms_keep_the_frequencies_of_a_symmetric_molecule(tmp_path, monkeypatch):
+    """Carbon dioxide from few labels: both widths are trained on the same, and the table has a row for each."""
+    pytest.importorskip("tblite")
+    norms, engine = script("norm_epsilon"), "tblite:GFN2-xTB"
+    case, learned = tmp_path / "carbon_dioxide", tmp_path / "carbon_dioxide" / "learned"
+    atoms = read(FOLDER / "molecules" / "carbon_dioxide.xyz")
+    rng = np.random.default_rng(5)
+    frames = []
+    for _ in range(160):
+        frame = atoms.copy()
+        frame.positions += 0.06 * rng.standard_normal((3, 3))
+        frames.append(frame)
+    write(tmp_path / "frames.xyz", frames, format="extxyz")
+    labels = read(label_file(tmp_path / "frames.xyz", engine, tmp_path / "labels.xyz", 1).output, ":")
+    as_if_learnt(learned, labels[:120])
+    write(case / "fresh-labels.xyz", labels[120:], format="extxyz")
+    write(learned / "minimum.xyz", atoms)
+    settings = LearnSettings(
+        "structure.xyz", engine, beads=2, timestep_fs=0.5, labels=400, n_features=16, cutoff_A=4.0, compile=False
+    )
+    write_plan(settings, learned, "mlcalc learn")
+    read_once = norms.read_case(case)
+    found = [norms.measure(read_once, width, steps=1500) for width in (1e-8, 1e-2)]
+    assert found[1]["mean_cm-1"] < 0.5 * found[0]["mean_cm-1"]
+    assert found == [norms.measure(read_once, width) for width in (1e-8, 1e-2)]  # both are kept
+    lines = norms.as_text(found).splitlines()
+    assert [line.split()[:2] for line in lines[2:]] == [["carbon_dioxide", "1e-08"], ["carbon_dioxide", "0.01"]]

@@ -23,6 +23,7 @@ from mlcalc.common.files import make_folder, write_atomically
 from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned, with_error
 from mlcalc.data.labelling import write_frames
+from mlcalc.learn.result import learnt_labels
 from mlcalc.training.evaluation import evaluate
 
 HERE = Path(__file__).parent
@@ -67,14 +68,12 @@ def compare(case: Path, python: Path, epochs: int, seed: int = 0) -> dict:
     Raises:
         InputError: A file is missing, or apax failed.
     """
-    labels, fresh, folder = case / "learned" / "labels.xyz", case / "fresh-labels.xyz", case / "apax"
-    for path in (labels, fresh):
-        if not path.is_file():
-            raise InputError(f"{path}: missing; run inputs/learn/ten_molecules.py first")
+    fresh, folder = case / "fresh-labels.xyz", case / "apax"
+    frames = learnt_labels(case / "learned")
+    if not fresh.is_file():
+        raise InputError(f"{fresh}: missing; run inputs/learn/ten_molecules.py first")
     make_folder(folder)
     result = json.loads((case / "learned" / "result.json").read_text(encoding="utf-8"))
-    # Those of the last round were only measured, not learnt.
-    frames = [atoms for atoms in read(labels, ":") if atoms.info.get("stage") != f"round-{result['rounds']} fresh"]
     reference = read(fresh, ":")
     order = np.random.default_rng(seed).permutation(len(frames))
     n_valid = round(_VALIDATION * len(frames))

@@ -13,7 +13,7 @@ from mlcalc.calculator import NetworkCalculator
 from mlcalc.common.errors import InputError
 from mlcalc.common.files import make_folder, write_atomically
 from mlcalc.common.json_text import from_json, to_json
-from mlcalc.common.settings import toml_value
+from mlcalc.common.settings import read_toml, toml_value
 from mlcalc.common.tables import aligned
 from mlcalc.data.engines import make_calculator, set_state
 from mlcalc.data.labelling import label_file, write_frames
@@ -182,3 +182,18 @@ def read_result(folder: Path) -> dict | None:
     """The result of learning that has ended; None before."""
     path = folder / RESULT
     return from_json(path.read_bytes()) if path.is_file() else None
+
+
+def learnt_labels(folder: Path) -> list[Atoms]:
+    """The labels that the committee of a finished folder learnt, as the last training of its first member names them.
+
+    Raises:
+        InputError: Learning has not ended there.
+    """
+    result = read_result(folder)
+    if result is None:
+        raise InputError(
+            f"{folder}: holds no {RESULT}: learning has not ended there; 'mlcalc learn {folder}/{PLAN_FILE}' resumes it"
+        )
+    last = folder / f"round-{result['rounds']}"
+    return [atoms for name in read_toml(last / "train-1.toml")["data"] for atoms in read_frames(last / name)]
