@@ -1,6 +1,7 @@
-"""Polarizabilities of molecules by finite electric fields in tblite, from the dipoles that they change.
+"""Polarizabilities and hyperpolarizabilities of molecules by finite electric fields in tblite, from the dipoles that they change.
 
-    α_ab = ∂μ_a/∂F_b ≈ (μ_a(+F e_b) − μ_a(−F e_b)) / 2F,  made symmetric
+    α_ab  = ∂μ_a/∂F_b ≈ (μ_a(+F e_b) − μ_a(−F e_b)) / 2F,  made symmetric
+    β_abb = ∂²μ_a/∂F_b² ≈ (μ_a(+F e_b) − 2 μ_a(0) + μ_a(−F e_b)) / F²
 
 A minimal basis has few ways to respond: GFN2-xTB gives two thirds of the polarizability of DFT, and that of anions is worse.
 Fields are those of tblite's container; the error of the difference is of order F² and changes nothing in the third digit.
@@ -13,6 +14,7 @@ from mlcalc.common.errors import InputError
 from mlcalc.structures.electronic_state import electronic_state
 
 FIELD = 2e-3  # Hartree/(e Bohr), 0.1 V/Å
+STRONG_FIELD = 5e-3  # for second differences, which noise of the dipoles spoils in weak fields
 _ACCURACY = 0.01  # of tblite, whose default of 1 leaves noise in the third digit
 _ASYMMETRY = 1e-3  # of the largest component: what differences of a converged density leave
 
@@ -26,10 +28,7 @@ def polarizability(atoms: Atoms, method: str = "GFN2-xTB", field: float = FIELD)
     Raises:
         InputError: A periodic structure, tblite is not installed or does not converge, or a tensor that is not symmetric.
     """
-    if atoms.pbc.any():
-        raise InputError(
-            "the structure is periodic: expected a molecule, whose polarizability is that of a finite system"
-        )
+    _check_molecule(atoms)
     slopes = np.array(
         [_dipole(atoms, method, field * axis) - _dipole(atoms, method, -field * axis) for axis in np.eye(3)]
     )
@@ -39,6 +38,27 @@ def polarizability(atoms: Atoms, method: str = "GFN2-xTB", field: float = FIELD)
             f"the polarizability by {method} is not symmetric: its dipoles are not those of a converged density"
         )
     return 0.5 * (tensor + tensor.T)
+
+
+def hyperpolarizability(atoms: Atoms, method: str = "GFN2-xTB", field: float = STRONG_FIELD) -> np.ndarray:
+    """The vector part of the static first hyperpolarizability of a molecule, β_a = Σ_b β_abb, (3,) e³ Bohr³/Hartree².
+
+    Its length is the mean hyperpolarizability |β| of the literature (Kanis, Ratner, Marks, Chem. Rev. 94, 195 (1994),
+    doi:10.1021/cr00025a007), by symmetry of the indices. The dipole is a Taylor series in the field, as in μ + αF + ½βF².
+
+    Raises:
+        InputError: As polarizability.
+    """
+    _check_molecule(atoms)
+    steps = [field * sign * axis for axis in np.eye(3) for sign in (1.0, -1.0)]
+    return (sum(_dipole(atoms, method, step) for step in steps) - 6.0 * _dipole(atoms, method, np.zeros(3))) / field**2
+
+
+def _check_molecule(atoms: Atoms) -> None:
+    if atoms.pbc.any():
+        raise InputError(
+            "the structure is periodic: expected a molecule, whose polarizability is that of a finite system"
+        )
 
 
 def _dipole(atoms: Atoms, method: str, field: np.ndarray) -> np.ndarray:

@@ -1,0 +1,218 @@
+"""Weave networks of molecular graphs: errors against the number of molecules, and which types of features they lean on.
+
+    python inputs/graphs/graph_networks.py train --targets zpve alpha --sizes 10000
+    python inputs/graphs/graph_networks.py train --targets zpve --sizes 10000 --networks code
+    python inputs/graphs/graph_networks.py report
+
+Errors are on 5000 molecules that no training sees. Give an interrupted command again: it resumes. The networks stay in
+data/networks, the numbers go to reference/numbers, from where the report draws.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+import torch
+from data_sets import ALPHA, BETA, DATA, GRAPHS, HYPER, ZPVE
+from matplotlib.figure import Figure
+
+from analysis.figures import OKABE_ITO, STYLE, write_beside
+from analysis.molecules.feature_relevance import RULES, TYPES, feature_relevance, permuted_errors
+from mlcalc.common.errors import InputError, run_command
+from mlcalc.common.files import make_folder, write_atomically
+from mlcalc.common.json_text import to_json
+from mlcalc.common.tables import aligned, with_error
+from mlcalc.molecules.graphs.dataset import Batches, read_graphs
+from mlcalc.molecules.graphs.training import MODEL_FILE, GraphSettings, GraphTrainer, load_weave, predictions
+
+HERE = Path(__file__).parent
+NUMBERS = HERE / "reference" / "numbers"
+STEPS = {
+    1000: 5000,
+    5000: 10_000,
+    10_000: 20_000,
+    16_000: 25_000,
+    50_000: 60_000,
+}  # of training, by molecules to train on
+TESTED, EXPLAINED = 5000, 500  # molecules; of the tested ones, those whose relevances are computed
+_BETA_TESTED = 2000
+
+
+class Target(NamedTuple):
+    """A target: its name in the data set, that file, the published error at 117 000 molecules, and how many to test on."""
+
+    name: str
+    file: str
+    published: float | None
+    tested: int = TESTED
+
+
+TARGETS = {
+    "zpve": Target(ZPVE, GRAPHS, 0.00975),
+    "alpha": Target(ALPHA, GRAPHS, 0.227),
+    "beta": Target(HYPER, BETA, None, _BETA_TESTED),
+}
+NETWORKS = {"features": ("weave", {}), "code": ("weave behind an autoencoder", {"code": 16})}
+
+
+def train_and_explain(
+    target: str, network: str, size: int, data: Path, numbers: Path, steps: int | None = None
+) -> None:
+    """Train a network of the table, or resume that, and write its errors and relevances."""
+    result = numbers / f"{target}_{network}_{size}.json"
+    if result.is_file():
+        print(f"{target}, {network}, {size} molecules: done, {result}")
+        return
+    row, (_, keys) = TARGETS[target], NETWORKS[network]
+    graphs = read_graphs(data / row.file)
+    n_validation = max(1, size // 20)
+    if len(graphs) < row.tested + size + n_validation:
+        raise InputError(
+            f"{data / row.file}: {len(graphs)} molecules, expected {row.tested + size + n_validation} or more"
+        )
+    everything = np.arange(len(graphs))
+    tested, train = everything[: row.tested], everything[row.tested :][:size]
+    validation = everything[row.tested + size :][:n_validation]
+    settings = GraphSettings(row.name, steps=steps or STEPS[size], **keys)
+    output = data / "networks" / f"{target}_{network}_{size}"
+    GraphTrainer(settings, graphs, train, validation).run(output)
+    trained, batches = load_weave(output / MODEL_FILE)[0], Batches(graphs)
+    values = graphs.targets[row.name]
+    errors = np.abs(predictions(trained, batches, tested) - values[tested])
+    found = {
+        "target": target, "name": row.name, "network": network, "molecules": size, "steps": settings.steps, "tested": len(tested),
+        "mae": float(errors.mean()), "mae_error": _standard_error(errors), "spread": float(values[tested].std()),
+        "relevance": _relevances(trained, batches, tested[:EXPLAINED]),
+        "permuted": _permuted(trained, batches, tested, values[tested], errors),
+    }  # fmt: skip
+    make_folder(numbers)
+    write_atomically(result, to_json(found, indent=1).encode() + b"\n")
+    print(f"{target}, {network}, {size} molecules: MAE {with_error(found['mae'], found['mae_error'])} {row.name}")
+
+
+def _standard_error(values: np.ndarray) -> float:
+    return float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def _relevances(network, batches: Batches, molecules: np.ndarray) -> dict:
+    """Of both rules: mean |R| of each type, its standard error and spread over molecules, and the largest leak."""
+    found = {}
+    for name, rule in RULES.items():
+        relevance = feature_relevance(network, batches, molecules, rule())
+        size = np.abs(relevance.types)
+        found[name] = {
+            "mean": size.mean(axis=0).tolist(), "error": [_standard_error(column) for column in size.T],
+            "spread": size.std(axis=0, ddof=1).tolist(), "signed": relevance.types.mean(axis=0).tolist(),
+            "biases": float(relevance.biases.mean()), "leak": float(np.abs(relevance.leak).max()),
+            "code": np.abs(relevance.code).mean(axis=0).tolist(),
+        }  # fmt: skip
+    return found
+
+
+def _permuted(network, batches: Batches, tested: np.ndarray, values: np.ndarray, errors: np.ndarray) -> dict:
+    """How much the error grows where a type of feature is exchanged among molecules."""
+    parts = [
+        permuted_errors(network, batches, part, values[part], np.random.default_rng(k)) - errors[part]
+        for k, part in enumerate(np.array_split(tested, max(1, len(tested) // 500)))
+    ]
+    grown = np.concatenate(parts, axis=1)
+    return {"mean": grown.mean(axis=1).tolist(), "error": [_standard_error(row) for row in grown]}
+
+
+def report(numbers: Path, figure_path: Path) -> str:
+    """Draw errors and importances beside their table and numbers, and return the table.
+
+    Raises:
+        InputError: No numbers yet.
+    """
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(numbers.glob("*.json"))]
+    if not found:
+        raise InputError(f"{numbers}: no numbers yet; train a network first")
+    rows = [
+        [row["name"], NETWORKS[row["network"]][0], str(row["molecules"]), with_error(row["mae"], row["mae_error"]),
+         f"{row['spread']:.3g}", _published(row["target"])]
+        for row in sorted(found, key=lambda row: (row["name"], row["network"], row["molecules"]))
+    ]  # fmt: skip
+    header = ["target", "network", "molecules", "MAE", "spread of the target", "published"]
+    parts = [aligned(header, rows, left=2)]
+    for row in _largest(found):
+        parts += [f"\n{row['name']}, {NETWORKS[row['network']][0]}, {row['molecules']} molecules", _importances(row)]
+    text = "\n".join(parts)
+    write_beside(figure_path, _figure(_largest(found)), text, to_json(found, indent=1))
+    return text
+
+
+def _published(target: str) -> str:
+    published = TARGETS[target].published
+    return "–" if published is None else f"{published:g}"
+
+
+def _largest(found: list[dict]) -> list[dict]:
+    """Of each target, the network of features that learnt most molecules."""
+    of = {}
+    for row in sorted((row for row in found if row["network"] == "features"), key=lambda row: row["molecules"]):
+        of[row["target"]] = row
+    return [of[target] for target in TARGETS if target in of]
+
+
+def _importances(row: dict) -> str:
+    columns = [row["relevance"][rule] for rule in RULES] + [row["permuted"]]
+    rows = [
+        [kind, *(with_error(column["mean"][k], column["error"][k]) for column in columns)]
+        for k, kind in enumerate(TYPES)
+    ]
+    header = ["type of feature", *(f"mean |R|, {rule} rule" for rule in RULES), "error grows by, exchanged"]
+    return aligned(header, rows, left=1)
+
+
+def _figure(found: list[dict]) -> Figure:
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(3.4 * len(found) + 1.0, 4.2), layout="constrained")
+        places = np.arange(len(TYPES))[::-1]
+        for column, (axes, row) in enumerate(zip(figure.subplots(1, len(found), squeeze=False)[0], found, strict=True)):
+            shown = {
+                "ε rule": row["relevance"]["epsilon"],
+                "αβ rule": row["relevance"]["alpha-beta"],
+                "exchanged": row["permuted"],
+            }
+            for k, (label, part) in enumerate(shown.items()):
+                total = sum(np.abs(part["mean"]))
+                share, error = np.array(part["mean"]) / total, np.array(part["error"]) / total
+                axes.barh(places + 0.27 * (1 - k), share, xerr=error, height=0.25, color=OKABE_ITO[k], label=label)
+            axes.set_yticks(places, TYPES if column == 0 else [""] * len(TYPES))
+            axes.set(xlabel="share of the importance", title=row["name"].split(" / ")[0])
+            axes.legend(loc="lower right", fontsize=7)
+    return figure
+
+
+def main() -> None:
+    """Train, or report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("train", "report"))
+    parser.add_argument("--targets", nargs="+", choices=TARGETS, default=["zpve", "alpha"])
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=["features"])
+    parser.add_argument("--sizes", nargs="+", type=int, choices=STEPS, default=[1000, 5000, 10_000, 50_000])
+    parser.add_argument(
+        "--data", type=Path, default=DATA, help="folder of sets and networks (default: inputs/graphs/data)"
+    )
+    options = parser.parse_args()
+    sys.exit(run_command("graph_networks.py", lambda: _main(options)))
+
+
+def _main(options: argparse.Namespace) -> None:
+    if options.what == "report":
+        print(report(NUMBERS, HERE / "reference" / "graph_networks"))
+        return
+    torch.set_num_threads(1)
+    for target in options.targets:
+        for network in options.networks:
+            for size in options.sizes:
+                train_and_explain(target, network, size, options.data, NUMBERS)
+
+
+if __name__ == "__main__":
+    main()
