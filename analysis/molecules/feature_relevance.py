@@ -120,7 +120,7 @@ def _of_molecule(network: Weave, batch: GraphBatch, rule: Rule) -> tuple:
     constant = float(network.mean) * len(batch.atoms)
     of_biases = sum(float(part.sum()) for part in parts[2 + len(codes) :]) + constant
     code = np.concatenate([part.sum(axis=0) for part in of_code]) if of_code else np.zeros(0)
-    return np.array(types), of_biases, code, float(predicted)
+    return np.array(types), of_biases, code, predicted.item()
 
 
 def _by_type(relevances: np.ndarray, types: dict[str, int]) -> list[float]:

@@ -68,7 +68,7 @@ def label_hyperpolarizabilities(number: int, data: Path) -> Graphs:
             print(f"{min(start + PART, len(order))} of {len(order)} molecules", flush=True)
         parts.append(read_graphs(path))
     found = Graphs(
-        *(np.concatenate([part[k] for part in parts]) for k in range(3)),
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("atoms", "pairs", "counts")),
         {HYPER: np.concatenate([part.targets[HYPER] for part in parts])},
     )
     write_graphs(found, data / BETA)

@@ -10,7 +10,7 @@ from ase.build import bulk, molecule
 from ase.io import read, write
 
 from mlcalc.common.errors import InputError
-from mlcalc.data.finite_field import FIELD, polarizability
+from mlcalc.data.finite_field import FIELD, STRONG_FIELD, hyperpolarizability, polarizability
 from mlcalc.structures.electronic_state import electronic_state
 
 SCRIPT = Path(__file__).parents[2] / "inputs" / "qm9" / "polarizabilities.py"
@@ -51,6 +51,33 @@ def test_the_tensor_turns_with_the_molecule():
     turned.rotate(50.0, (1.0, 2.0, -1.0))
     rotation, *_ = np.linalg.lstsq(atoms.positions, turned.positions, rcond=None)
     np.testing.assert_allclose(polarizability(turned), rotation.T @ polarizability(atoms) @ rotation, atol=2e-3)
+
+
+def test_hyperpolarizabilities_are_third_derivatives_of_the_energy():
+    """E(F) = E − μF − ½ αF² − ⅙ βF³: along the axis of water, from four energies."""
+    atoms, h = molecule("H2O"), 2.0 * STRONG_FIELD
+    vector = hyperpolarizability(atoms)
+    assert np.abs(vector[:2]).max() < 1e-3 * abs(vector[2])
+    e = {k: energy(atoms, np.array([0.0, 0.0, k * h])) for k in (-2, -1, 1, 2)}
+    along = -(e[2] - 2.0 * e[1] + 2.0 * e[-1] - e[-2]) / (2.0 * h**3)
+    across = 0.0
+    for axis in np.eye(3)[:2]:
+        mixed = {(a, b): energy(atoms, h * (a * axis + b * np.array([0, 0, 1.0]))) for a in (-1, 0, 1) for b in (-1, 1)}
+        second = {b: mixed[1, b] - 2.0 * mixed[0, b] + mixed[-1, b] for b in (-1, 1)}
+        across -= (second[1] - second[-1]) / (2.0 * h**3)
+    assert vector[2] == pytest.approx(along + across, rel=0.02)
+
+
+def test_hyperpolarizabilities_know_symmetry():
+    """None of a molecule with a centre of inversion; a vector that turns with the molecule."""
+    assert np.abs(hyperpolarizability(molecule("C2H4"))).max() < 1e-2
+    atoms = molecule("CH3OH")
+    turned = atoms.copy()
+    turned.rotate(40.0, (1.0, -1.0, 0.5))
+    rotation, *_ = np.linalg.lstsq(atoms.positions, turned.positions, rcond=None)
+    np.testing.assert_allclose(hyperpolarizability(turned), hyperpolarizability(atoms) @ rotation, rtol=0.01, atol=0.1)
+    with pytest.raises(InputError, match="periodic"):
+        hyperpolarizability(bulk("Cu"))
 
 
 def test_the_script_of_qm9_labels_a_file(tmp_path):

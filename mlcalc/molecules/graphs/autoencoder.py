@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mlcalc.molecules.graphs.dataset import Graphs
 from mlcalc.molecules.graphs.features import N_ATOM, N_PAIR
 
-_STEPS, _BATCH, _RATE = 2000, 1024, 3e-3
+_BATCH, _RATE = 1024, 3e-3
 _LEAST_SPREAD = 1e-3  # of a feature that no molecule has
 
 
@@ -43,7 +43,7 @@ class Denoiser(nn.Module):
         return (((self.decoded(torch.relu(self.encoder(noisy))) - x) / self.spread) ** 2).mean()
 
 
-def train_denoiser(features: np.ndarray, code: int, noise: float, seed: int, steps: int = _STEPS) -> Denoiser:
+def train_denoiser(features: np.ndarray, code: int, noise: float, seed: int, steps: int) -> Denoiser:
     """An autoencoder of the rows of ``features`` (m, n), trained on random ones."""
     generator = torch.Generator().manual_seed(seed)
     rows = torch.from_numpy(features)
@@ -60,7 +60,7 @@ def train_denoiser(features: np.ndarray, code: int, noise: float, seed: int, ste
     return denoiser
 
 
-def trained_encoders(graphs: Graphs, code: int, noise: float, seed: int, steps: int = _STEPS) -> nn.ModuleDict:
+def trained_encoders(graphs: Graphs, code: int, noise: float, seed: int, steps: int) -> nn.ModuleDict:
     """Encoders of atoms and pairs for weave.Weave."""
     assert graphs.atoms.shape[1] == N_ATOM and graphs.pairs.shape[1] == N_PAIR
     parts = {"atoms": graphs.atoms, "pairs": graphs.pairs}

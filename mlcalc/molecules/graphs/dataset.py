@@ -1,6 +1,7 @@
 """Many molecular graphs as flat arrays, their file, and batches of them."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,8 @@ from mlcalc.molecules.graphs.features import N_ATOM, N_PAIR, Graph
 _TARGET = "target."
 
 
-class Graphs(NamedTuple):
+@dataclass(frozen=True)
+class Graphs:
     """n molecules.
 
     Attributes:
@@ -32,7 +34,7 @@ class Graphs(NamedTuple):
     counts: np.ndarray
     targets: dict[str, np.ndarray]
 
-    def __len__(self) -> int:  # of molecules, not of the tuple
+    def __len__(self) -> int:
         return len(self.counts)
 
 

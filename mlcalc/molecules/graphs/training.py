@@ -33,7 +33,8 @@ class GraphSettings:
 
     Attributes:
         target: A name of the data set's targets.
-        width, n_modules, code: Of weave.WeaveConfig; noise: of the autoencoder, in units of the spread of each feature.
+        width, n_modules, code: Of weave.WeaveConfig.
+        noise: Of the autoencoder of a code, in units of the spread of each feature; encoder_steps: of its training.
         batch_size: Molecules in a step; steps, learning_rate, warmup_steps: as in mlcalc/training/schedule.py.
         ema_decay: Of the moving average of the weights, which is the network that is kept.
         validation_every_steps: Steps between validations, at which the state is written.
@@ -45,6 +46,7 @@ class GraphSettings:
     n_modules: int = 2
     code: int = 0
     noise: float = 0.1
+    encoder_steps: int = 2000
     batch_size: int = 32
     steps: int = 20_000
     learning_rate: float = 1e-3
@@ -54,7 +56,7 @@ class GraphSettings:
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("width", "n_modules", "batch_size", "steps", "validation_every_steps"):
+        for name in ("width", "n_modules", "batch_size", "steps", "validation_every_steps", "encoder_steps"):
             check_range(name, getattr(self, name), 1)
         check_range("learning_rate", self.learning_rate, 0, open_low=True)
         check_range("noise", self.noise, 0)
@@ -81,7 +83,9 @@ class GraphTrainer:
         config = WeaveConfig(settings.width, settings.n_modules, settings.code)
         self.network = Weave(config, float(shares.mean()), float(shares.std()))
         if settings.code:
-            self.network.encoders = trained_encoders(graphs, settings.code, settings.noise, settings.seed)
+            self.network.encoders = trained_encoders(
+                graphs, settings.code, settings.noise, settings.seed, settings.encoder_steps
+            )
         self.offsets = torch.nn.Parameter(torch.zeros(0))
         self.average: Any = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
         self.optimizers = [torch.optim.AdamW(self.network.parameters(), lr=settings.learning_rate, weight_decay=0.0)]

@@ -67,8 +67,8 @@ class Module(nn.Module):
         if self.last:
             return found, None
         one, other = atoms[batch.first], atoms[batch.second]
-        both = sum(apply(self.atom_pair, torch.cat(ends, dim=1)) for ends in ((one, other), (other, one)))
-        return found, apply(self.pair, torch.cat([apply(self.pair_pair, pairs), both], dim=1))
+        forth, back = (apply(self.atom_pair, torch.cat(ends, dim=1)) for ends in ((one, other), (other, one)))
+        return found, apply(self.pair, torch.cat([apply(self.pair_pair, pairs), forth + back], dim=1))
 
 
 class Weave(nn.Module):
