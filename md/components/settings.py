@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from md.bias.settings import hills_of
 from mlcalc.common.errors import InputError
@@ -39,8 +40,9 @@ class PotentialSettings:
         check_range("every_steps", self.every_steps, 1, _MOST_STEPS)
 
     def __str__(self) -> str:
-        where = f"{self.beads or 'all'} bead{'s' * (self.beads != 1)}, every {self.every_steps} steps"
-        return f"{self.weight:+g} × {self.engine or self.model} ({where})"
+        beads = f"{self.beads or 'all'} bead{'s' * (self.beads != 1)}"
+        steps = "every step" if self.every_steps == 1 else f"every {self.every_steps} steps"
+        return f"{self.weight:+g} × {self.engine or Path(self.model).stem} ({beads}, {steps})"
 
 
 def outer_steps(components: Sequence[PotentialSettings]) -> int:

@@ -1,6 +1,7 @@
 """From settings to the inputs of a simulation; everything is read once and checked here, before anything is written."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -299,7 +300,7 @@ def _check_keys(settings: RunSettings, atoms: Atoms, moving: Atoms, kind: str) -
             raise InputError(
                 f"{settings.structure}: a constraint holds {held} of {len(atoms)} atoms, and {key} = true: {why}; set {key} = false"
             )
-    if len(moving) and degrees_of_freedom(len(moving), settings.for_beads(1)) < 1:
+    if len(moving) and degrees_of_freedom(len(moving), replace(settings, beads=1, potential=())) < 1:
         held_at_rest = "centre of mass and rotation" if settings.remove_rotation else "centre of mass"
         raise InputError(
             f"{settings.structure}: {len(moving)} atom with its {held_at_rest} at rest: no degree of freedom is left; "

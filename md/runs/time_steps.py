@@ -39,9 +39,9 @@ def check_outer(dynamics: Dynamics, n_beads: int, stiffest: float, slow: float, 
     """Raise InputError if slow forces at every ``every``-th step drive the fast motion; arguments as first_resonance."""
     if found := first_resonance(dynamics, n_beads, stiffest, slow, beads, every):
         raise InputError(
-            f"every_steps = {every} of a [[potential]] table: with {n_beads} beads and steps of {dynamics.timestep_fs:g} fs it "
-            f"drives a motion of {HBAR * found.frequency / units.invcm:.0f} cm⁻¹ into resonance (half its period); expected at most "
-            f"{found.every}" + ("" if beads == 1 else ", or fewer beads in the table")
+            f"every_steps = {every} of a [[potential]] table: with {n_beads} beads and steps of {dynamics.timestep_fs:g} fs this "
+            f"drives a motion of {HBAR * found.frequency / units.invcm:.0f} cm⁻¹ into resonance (half its period); expected at "
+            f"most {found.every}" + ("" if beads == 1 else ", or fewer beads in the table")
         )
 
 

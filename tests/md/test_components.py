@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 from ase import units
+from scipy.linalg import solve_discrete_lyapunov
 
 from md.components.contracted import ContractedPotential
 from md.components.split import Component, SplitPotential
 from md.dynamics.integrators import SPLITTINGS
-from md.dynamics.normal_modes import contraction
+from md.dynamics.normal_modes import contraction, kept_modes, mode_frequencies
 from md.dynamics.ring_polymer import HBAR, RingPolymer, ring_frequency, thermal_ring_polymer
 from md.dynamics.stability import first_resonance
 from md.observables.estimators import conserved
@@ -249,6 +250,68 @@ def test_spread_of_a_contracted_ring(fewer):
     assert abs(blocks.mean() - expected) < 4.0 * error
     whole = position_variance(np.array([HBAR * np.sqrt(70.0 / MASS)]), T, n_beads)[0] / MASS
     assert expected > whole + 4.0 * error  # what contraction leaves out shows
+
+
+def stationary(
+    word: str, ring: float, fast: float, slow: float, timestep: float, every: int, friction: float
+) -> np.ndarray:
+    """⟨q²⟩ and ⟨v²⟩ at outer steps of one mode for unit k_BT P/m: the covariance that the maps and the noise of M steps keep."""
+    share = {letter: timestep / word.count(letter) for letter in "OABC" if letter in word}
+    kick, flow, damped = np.eye(2), np.eye(2), np.eye(2)
+    if "C" in word:
+        double = 2 * share["C"]
+        flow = np.array([[2.0, double], [-double * ring**2, 2.0]]) / np.sqrt(4.0 + (ring * double) ** 2)
+    else:
+        t = share["A"]
+        flow = np.array(
+            [[np.cos(ring * t), t * np.sinc(ring * t / np.pi)], [-ring * np.sin(ring * t), np.cos(ring * t)]]
+        )
+    damped[1, 1] = np.exp(-friction * share["O"])
+    noise = np.diag([0.0, 1.0 - damped[1, 1] ** 2])
+    total, added = np.eye(2), np.zeros((2, 2))
+    for n in range(every):
+        for place, letter in enumerate(word):
+            if letter == "B":
+                ends = (n == 0 and place == word.index("B")) or (n == every - 1 and place == word.rindex("B"))
+                kick[1, 0] = -(fast + every * slow * ends) * share["B"]
+            step = {"A": flow, "C": flow, "B": kick, "O": damped}[letter]
+            total, added = step @ total, step @ added @ step.T + (noise if letter == "O" else 0.0)
+    return np.diag(solve_discrete_lyapunov(total, added))
+
+
+@pytest.mark.parametrize("integrator", SPLITTINGS)
+def test_canonical_averages_with_several_time_steps(integrator):
+    """Positions, momenta and the virial estimator at an outer step whose error shows, against their closed forms."""
+    n_beads, n_atoms, fewer, every, kT = 4, 300, 3, 3, units.kB * T
+    fast, slow, timestep, centroid_fs = 30.0, 25.0, 1.5, 20.0
+    potential, rng = (
+        SplitPotential(Harmonic(fast), [Component(Harmonic(slow), 1.0, fewer, every)]),
+        np.random.default_rng(11),
+    )
+    state = thermal_ring_polymer(np.zeros((n_atoms, 3)), np.full(n_atoms, MASS), n_beads, T, rng)
+    dynamics = Dynamics(T, timestep, integrator, centroid_time_fs=centroid_fs, remove_com=False)
+    found = np.array([
+        [(sample.ring_polymer.positions**2).mean(), sample.properties["temperature_K"], sample.properties["kinetic_virial_eV"]]
+        for sample in simulate(state, potential, dynamics, rng, 3600, 18)
+        if sample.step >= 360
+    ])  # fmt: skip
+    rings = mode_frequencies(n_beads, ring_frequency(n_beads, T))
+    frictions = np.append(1.0 / (centroid_fs * units.fs), 2.0 * rings[1:])
+    binding = np.where(np.isin(np.arange(n_beads), kept_modes(n_beads, fewer)), slow, 0.0)
+
+    def expected(every: int, timestep: float) -> np.ndarray:
+        q2, v2 = np.array([
+            stationary(integrator, ring, fast / MASS, part / MASS, timestep * units.fs, every, friction)
+            for ring, part, friction in zip(rings, binding, frictions, strict=True)
+        ]).T  # fmt: skip
+        q2 *= n_beads * kT / MASS
+        virial = 1.5 * n_atoms * (kT + ((fast + binding) * q2)[1:].sum() / n_beads)
+        return np.array([q2.mean(), T * v2.mean(), virial])
+
+    blocks = np.array([block.mean(axis=0) for block in np.array_split(found, 15)])
+    error = blocks.std(axis=0, ddof=1) / np.sqrt(15)
+    assert (np.abs(blocks.mean(axis=0) - expected(every, timestep)) < 4.0 * error).all()
+    assert (np.abs(blocks.mean(axis=0) - expected(1, 0.01)) > 4.0 * error).any()  # sees the time step
 
 
 def test_the_first_resonance():
