@@ -22,6 +22,7 @@ run.log            events with their times
 """
 
 import fcntl
+import hashlib
 import os
 import time
 from collections.abc import Mapping
@@ -77,6 +78,7 @@ _FILES = {
 _LARGEST = {INPUT: 1 << 20, STATUS: LARGEST_STATUS, GLE: 1 << 26, PROPERTIES: 1 << 32, HILLS: 1 << 32}  # bytes
 _COMMITTEE = "committee-*.safetensors"
 _SLOW = "potential-*"
+SUM = "sum:"  # begins what sum_of returns
 _STATUS_INTERVAL_S = 2.0
 _LOCK_TRIALS, _LOCK_PAUSE_S = 5, 0.02
 
@@ -115,6 +117,20 @@ def _others(folder: Path) -> list[Path]:
 
 def _slow_name(k: int, ending: str) -> str:
     return _SLOW.replace("*", f"{k:03d}.{ending}")
+
+
+def sum_of(folder: Path) -> str:
+    """A name of what moves a run with [[potential]] tables, the same for the same tables and files; "" for other runs."""
+    found = read_toml(folder / INPUT)
+    if not found.get("potential"):
+        return ""
+    tables = [{key: value for key, value in dict(table).items() if key != "model"} for table in found["potential"]]
+    digest = hashlib.sha256(repr(tables).encode())
+    for path in (folder / MODEL, folder / ENGINE, *sorted(folder.glob(_SLOW))):
+        if os.path.exists(path):
+            with open(path, "rb", opener=opener) as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return f"{SUM}{found.get('engine') or found['model']} and {len(tables)} slow components ({digest.hexdigest()[:12]})"
 
 
 def check_files(folder: Path) -> None:

@@ -9,6 +9,8 @@ import pytest
 from ase.build import molecule
 from ase.io import read, write
 
+from analysis.__main__ import main as analyse
+from analysis.runs.universe import open_run, pool
 from md.cli import main
 from md.components.settings import PotentialSettings
 from md.components.split import Component, SplitPotential
@@ -277,3 +279,25 @@ def test_guards_watch_the_domain_of_each_component(case, capsys):
     assert code not in (0, 2)
     assert "closer than this model can be trusted (from 1.059 Å" in (line := capsys.readouterr().err), line
     assert (case / "out" / "breach.xyz").exists()
+
+
+def test_analyses_know_the_sum(case, capsys):
+    """Runs of other components are not pooled; no harmonic reference of the fast model alone, no isotope effects."""
+    add(case, SLOW)
+    names = ("one", "two", "other")
+    for seed, name in enumerate(names):
+        weight = (
+            [] if name != "other" else ["--set", "potential=[{model = 'slow.safetensors', weight = 0.4, beads = 3}]"]
+        )
+        if weight:
+            weight[1] = weight[1].replace("slow.safetensors", str(case / "slow.safetensors"))
+        options = ["--seed", str(seed), "--steps", "240", "--output", str(case / name), *weight]
+        assert rpmd_run(case, *options) == 0
+    runs = [open_run(case / name) for name in names]
+    assert runs[0].model == runs[1].model != runs[2].model
+    assert len(pool(runs)) == 2
+    capsys.readouterr()
+    assert analyse(["distances", str(case / "one")]) == 0
+    assert "no harmonic reference for a run with [[potential]] tables" in capsys.readouterr().out
+    assert analyse(["isotopes", str(case / "one"), "--atoms", "2"]) == 2
+    assert "a run with [[potential]] tables" in capsys.readouterr().err
