@@ -10,6 +10,7 @@ from md.bias.settings import BiasSettings, hills_of
 from md.components.settings import PotentialSettings, check_components
 from mlcalc.common.errors import InputError
 from mlcalc.common.settings import build_settings, check_choice, check_range, read_toml, toml_value
+from mlcalc.common.settings import describe_keys as describe
 
 INTEGRATOR_NAMES = ("OBABO", "BAOAB", "BCOCB")
 THERMOSTAT_NAMES = ("PILE-L", "PILE-G", "T-RPMD", "centroid", "GLE", "none")
@@ -274,4 +275,5 @@ def _beside(path: Path, model: Any) -> Any:
 def describe_keys() -> str:
     """One line per key with its default, for ``--help``."""
     known = {f.name: f.default for f in fields(RunSettings) if f.name != "structure"} | {"model": DEFAULT_MODEL}
-    return "\n".join(f"  {name} = {toml_value(default)}" for name, default in known.items())
+    lines = [f"  {name} = {toml_value(default)}" for name, default in known.items()]
+    return "\n".join([*lines, "\nkeys of a [[potential]] table, a slow component:", describe(PotentialSettings)])
