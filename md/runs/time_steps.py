@@ -59,16 +59,16 @@ def check_time_steps(settings: RunSettings, atoms: Atoms, potential: Any, dynami
         single = one_by_one(of, cell_of(atoms)) if settings.bias or settings.potential else of
         return stiffest_frequency(single, moving.positions, moving.get_masses())
 
-    found, fast, slow = stiffest(potential), 0.0, {}
-    if isinstance(potential, SplitPotential) and potential.every > 1:
-        fast = stiffest(SplitPotential(potential.fast, [part for part in potential.slow if part.every == 1]))
-        for every, beads in {(part.every, part.beads) for part in potential.slow if part.every > 1}:
-            alike = [part for part in potential.slow if (part.every, part.beads) == (every, beads)]
-            slow[every, beads] = stiffest(SplitPotential(Harmonic(0.0), alike), bias=False)
+    found, parts = [stiffest(potential)], potential.slow if isinstance(potential, SplitPotential) else ()
+    slow = {}
+    for every, beads in sorted({(part.every, part.beads) for part in parts if part.every > 1}):
+        alike = [part for part in parts if (part.every, part.beads) == (every, beads)]
+        found.append(stiffest(SplitPotential(potential.fast, [part for part in parts if part.every < every])))
+        slow[every, beads] = found[-1], stiffest(SplitPotential(Harmonic(0.0), alike), bias=False)
     for n_beads, laws in dynamics.items():
-        check_stable(laws, n_beads, max(found, fast))
-        for (every, beads), binding in sorted(slow.items()):
-            check_outer(laws, n_beads, fast, binding, beads, every)
+        check_stable(laws, n_beads, max(found))
+        for (every, beads), (faster, binding) in slow.items():
+            check_outer(laws, n_beads, faster, binding, beads, every)
 
 
 def check_piston(settings: RunSettings, potential: Potential, atoms: Atoms) -> None:
