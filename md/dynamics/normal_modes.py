@@ -71,7 +71,7 @@ def contraction(n_beads: int, fewer: int) -> np.ndarray:
     """R = √(P′/P) C_P′ᵀ T C_P, (P′, P), of P′ ≤ P beads; T picks the P′ modes of lowest frequency.
 
     Its rows add up to 1, and R is the identity for P′ = P, the mean of the beads for P′ = 1. Of an even P′ < P the last mode,
-    alternating, is the cosine of a pair whose sine is left out, as in i-PI; odd P′ treat all beads alike.
+    alternating, is the cosine of a pair whose sine is left out, as in i-PI; an odd P′ keeps pairs whole.
     """
     if fewer == n_beads:
         return np.eye(n_beads)
