@@ -9,6 +9,7 @@ from ase.calculators.calculator import Calculator
 from analysis.structure.molecules import isolated
 from md.dynamics.clamped import Clamped
 from md.potentials import FROM_PYTHON
+from md.runs.run_folder import SUM
 from mlcalc.calculator import NetworkCalculator
 from mlcalc.common.errors import InputError
 from mlcalc.data.engines import FAMILIES, make_calculator, set_state
@@ -44,6 +45,10 @@ def reference_calculator(source: str, structure: Atoms) -> Calculator:
     """
     if not is_engine(source):
         return NetworkCalculator(load_model(find_model(source)), precision="float64")
+    if source.startswith(SUM):
+        raise InputError(
+            "no harmonic reference for a run with [[potential]] tables; see mlcalc modes for one of its models"
+        )
     if not source.startswith(_QUICK) or " + " in source:
         raise InputError(
             f"no harmonic reference for engine {source}: one is made for models and {_QUICK}METHOD only; see mlcalc modes --engine"
@@ -54,9 +59,9 @@ def reference_calculator(source: str, structure: Atoms) -> Calculator:
 
 
 def is_engine(source: str) -> bool:
-    """Whether the source of a run's forces is an engine, or a potential from Python, and no network."""
+    """Whether the source of a run's forces is an engine, a potential from Python or a sum, and no network."""
     family, colon, _ = source.partition(":")
-    return bool(colon) and (source.startswith(FROM_PYTHON) or (family in FAMILIES and family != "schnet"))
+    return bool(colon) and (source.startswith((FROM_PYTHON, SUM)) or (family in FAMILIES and family != "schnet"))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ _RUN_EXAMPLE = """examples:
   rpmd run inputs/c20/rpmd.toml --beads 32 --steps 20000 --output runs/p32
   rpmd run inputs/c20/rpmd.toml --set timestep_fs=0.25 --set integrator=BAOAB
   rpmd run inputs/c20/rpmd.toml --engine tblite:GFN2-xTB --threads 4 --steps 200
+  rpmd run INPUT.toml --set 'potential=[{model = "large.safetensors", beads = 4, every_steps = 4}]'
 
 A run already in the output folder is resumed bit for bit; --steps extends it, --overwrite starts again from the beginning.
 

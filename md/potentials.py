@@ -159,6 +159,8 @@ def end_workers(potential: Any) -> None:
     """End the worker processes of a potential, if it has any; the next call starts new ones."""
     while hasattr(potential, "potential"):  # clamped, biased
         potential = potential.potential
+    for part in getattr(potential, "parts", ()):  # a sum
+        end_workers(part)
     if isinstance(potential, EnginePotential):
         potential.close()
 

@@ -16,6 +16,7 @@ from md.guards.endings import Exit, Frame, SimulationError
 from md.guards.limits import check_finite
 from md.observables.estimators import Sample
 from mlcalc.common.compiled import njit
+from mlcalc.common.errors import InputError
 
 _NOISE_NUMBERS = 1 << 14  # drawn at once: 128 KiB, which fit in the cache
 
@@ -62,7 +63,7 @@ class Motion(NamedTuple):
     Attributes:
         ring_polymer: Initial state; its arrays change in place.
         potential: (P, N, 3) Å, and (3, 3) Å where the state has a cell → energies (P,) eV, forces (P, N, 3) eV/Å; for a barostat
-            with ``evaluate``, as potential.Potential.
+            with ``evaluate``, as potential.Potential; for several time steps with ``every`` and ``at``, as split.SplitPotential.
         dynamics: Ensemble and integrator.
         rng: Source of all noise (same seed, same bits), or a function that fills arrays (n, P, 1 + A, N, 3) of n steps with it.
     """
@@ -109,50 +110,75 @@ def simulate(
         guard: Checks every force call: check_finite, or a limits.Guard.
 
     Raises:
-        InputError: From integrators.make_laws. SimulationError: From the guard, or for a CalculationFailed of the potential.
+        InputError: From integrators.make_laws; a word of several F's, or a barostat, with several time steps (split.py).
+        SimulationError: From the guard, or for a CalculationFailed of the potential.
     """
     laws = make_laws(dynamics, len(ring_polymer.positions))
     if begin is None:
         modes, first, heat = in_modes(ring_polymer, laws), 0, 0.0
     else:
         modes, first, heat = _restored(ring_polymer, laws, begin), begin.step, begin.heat
+    _check_split(potential, laws, first, every)
     beads, segments = ring_polymer.positions, laws.evaluations
     place = ring_polymer.configuration  # arrays that change in place
-    energies, forces, virials = _evaluate(potential, first, place, modes.strain)
+    energies, forces, extra, virials = _evaluate(potential, first, place, modes.strain)
     guard(first, beads, modes, energies, forces)
-    to_modes(laws.transform, forces, modes.forces)
+    kicks = forces if extra is None else forces + extra
+    to_modes(laws.transform, kicks, modes.forces)
     source = standard_normal(rng) if isinstance(rng, np.random.Generator) else rng
     noise = _noise(source, laws.draws(forces.shape[1]), range(first, steps), every)
     for step in range(first, steps + 1):
         if step > first:
             normals = next(noise)
             for segment in range(segments):
-                heat += apply_segment(segment, modes, laws, normals, beads, forces)
-                energies, forces, virials = _evaluate(potential, step, place, modes.strain)
+                heat += apply_segment(segment, modes, laws, normals, beads, kicks)
+                energies, forces, extra, virials = _evaluate(potential, step, place, modes.strain)
                 guard(step, beads, modes, energies, forces)
-            heat += apply_segment(segments, modes, laws, normals, beads, forces)
+                kicks = forces if extra is None else forces + extra
+            heat += apply_segment(segments, modes, laws, normals, beads, kicks)
         if step % every == 0 or step == steps:
             to_beads(laws.transform, modes.momenta, ring_polymer.momenta)
         if step % every == 0 and (begin is None or step > first):
             yield Sample(
                 step, step * dynamics.timestep_fs, ring_polymer, energies, forces,
                 dynamics.temperature_K, dynamics.remove_com, heat, dynamics.remove_rotation, virials=virials, modes=modes,
-                cell_energy=cell_energy(modes.cell, modes.piston, laws.piston, forces.shape),
+                cell_energy=cell_energy(modes.cell, modes.piston, laws.piston, forces.shape), extra_kicks=extra,
             )  # fmt: skip
 
 
+def _check_split(potential: Any, laws: Laws, first: int, every: int) -> None:
+    """Raise InputError where several time steps do not fit the laws, or the first step and the interval of samples."""
+    outer = _outer_steps(potential)
+    if outer > 1 and (laws.evaluations > 1 or laws.moves_cell):
+        raise InputError(f"slow components every {outer} steps: expected an integrator with one F, and no barostat")
+    if first % outer or every % outer:
+        raise InputError(
+            f"samples every {every} steps from step {first} on: expected multiples of the outer step, {outer}"
+        )
+
+
+def _outer_steps(potential: Any) -> int:
+    """Steps from one evaluation of all components of a potential to the next."""
+    return getattr(potential, "every", 1)
+
+
 def _evaluate(potential: Any, step: int, place: tuple[np.ndarray, ...], strain: np.ndarray) -> tuple:
-    """Energies and forces of the beads at a step, whose frame is kept if the calculation fails; with a barostat also virials.
+    """Energies and forces of the beads at a step, whose frame is kept if the calculation fails.
 
     Args:
         strain: As in integrators.Modes; receives Σ_j tr dV_j/dε.
+
+    Returns:
+        Energies, forces; what kicks have beside the forces, or None (split.py); virials with a barostat, else None.
     """
     try:
+        if _outer_steps(potential) > 1:
+            return *potential.at(step, *place), None
         if not len(strain):
-            return *potential(*place), None
+            return *potential(*place), None, None
         found = potential.evaluate(*place)
         strain[0] = np.trace(found["virials"], axis1=1, axis2=2).sum()
-        return found["energies"], found["forces"], found["virials"]
+        return found["energies"], found["forces"], None, found["virials"]
     except CalculationFailed as error:
         positions = place[0]
         unknown = np.full(positions.shape, np.nan)

@@ -21,7 +21,7 @@ from md.files.layout import HILLS, INPUT, MODEL, STRUCTURE, TRAJECTORY
 from md.files.properties import read_table
 from md.files.trajectory import read_frames
 from md.runs.config import read_settings
-from md.runs.run_folder import check_files
+from md.runs.run_folder import check_files, sum_of
 from md.runs.structures import read_structure
 from mlcalc.common.errors import InputError
 
@@ -35,7 +35,7 @@ class BiasedRun:
 
     Attributes:
         folder: Its folder; biases: its ``[[bias]]`` tables, none for a run without; structure: its reference structure.
-        potential: Content of its model file, or the name of its engine.
+        potential: Content of its model file, or the name of its engine, or of a sum (run_folder.sum_of).
         temperature_K: Of its thermostat.
         steps: (n,) of the frames; positions: (n, P, N, 3) Å.
     """
@@ -80,7 +80,7 @@ def read_biased(folder: Path, discard: float) -> BiasedRun:
             f"{FEWEST}"
         )
     structure = read_structure(folder / STRUCTURE, quiet=True)
-    potential = settings.engine or model_content(str(folder / MODEL))
+    potential = sum_of(folder) or settings.engine or model_content(str(folder / MODEL))
     return BiasedRun(
         folder, settings.bias, structure, potential, settings.temperature_K, steps[first:], positions[first:]
     )

@@ -108,6 +108,8 @@ def recorded_energies(run: Run, frames: np.ndarray) -> np.ndarray:
 def _check_ensemble(run: Run, settings: RunSettings) -> None:
     if run.bias:
         raise InputError(f"{run}: a run with a bias: isotope effects are those of the unbiased ensemble")
+    if settings.potential:
+        raise InputError(f"{run}: a run with [[potential]] tables: scaled rings are evaluated with one model or engine")
     if settings.has_barostat:
         raise InputError(
             f"{run}: barostat = {settings.barostat!r}: isotope effects here are those of a cell that does not change"

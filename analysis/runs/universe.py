@@ -25,7 +25,7 @@ from md.dynamics.clamped import Clamped
 from md.files.layout import INPUT, MODEL, STRUCTURE, TRAJECTORY
 from md.files.trajectory import check_order, check_positions, open_layout
 from md.runs.config import RunSettings
-from md.runs.run_folder import check_files
+from md.runs.run_folder import check_files, sum_of
 from mlcalc.common.errors import InputError, note
 from mlcalc.geometry.minimum_image import joined_beads, lattice_of
 from mlcalc.model_file import find_model
@@ -45,7 +45,8 @@ class Run:
         n_beads: Number of beads P; 1 for classical MD.
         frame_interval_ps: Time between frames; 0 if there is only one.
         temperature_K: Temperature of the thermostat.
-        model: The run's copy of the model; without one, the shipped name or path in the run's input.
+        model: The run's copy of the model; without one, the shipped name or path in the run's input; the name of an engine, or of
+            a sum (run_folder.sum_of).
         rotates: Whether the molecule was free to rotate.
         thermostat: Its name, as in the run's input.
         bias: The tables of its bias as text; empty without one.
@@ -144,7 +145,9 @@ def open_run(folder: str | Path) -> Run:
     n_beads, n_atoms, n_frames, interval = _read_sizes(folder / TRAJECTORY)
     if n_atoms != len(structure):
         raise InputError(f"{folder}: {n_atoms} atoms in trajectory.h5, but {len(structure)} in structure.xyz")
-    if os.path.isfile(own_model):
+    if whole := sum_of(folder):
+        settings["model"] = whole
+    elif os.path.isfile(own_model):
         settings["model"] = str(own_model)
     run = Run((folder,), (n_frames,), structure, n_beads, interval, **settings)
     return _with_axes(run) if structure.pbc.any() else run

@@ -29,6 +29,7 @@ from ase.calculators.calculator import CalculationFailed
 from md.bias.applied import Applied
 from md.bias.laws import Law, Metadynamics
 from md.bias.variables import Coordinate, mean_value
+from md.dynamics.ring_polymer import configuration
 
 
 class Term(NamedTuple):
@@ -92,8 +93,18 @@ class BiasedPotential:
         Raises:
             CalculationFailed: A bias that is not finite.
         """
-        energies, forces = self.potential(positions) if cell is None else self.potential(positions, cell)
+        energies, forces = self.potential(*configuration(positions, cell))
         return energies, self._with_bias(forces, positions, cell)
+
+    @property
+    def every(self) -> int:
+        """As of a split.SplitPotential; 1 for other potentials."""
+        return getattr(self.potential, "every", 1)
+
+    def at(self, step: int, positions: np.ndarray, cell: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
+        """As split.SplitPotential.at; the bias acts at every step."""
+        energies, forces, extra = self.potential.at(step, *configuration(positions, cell))
+        return energies, self._with_bias(forces, positions, cell), extra
 
     def _with_bias(self, physical: np.ndarray, positions: np.ndarray, cell: np.ndarray | None) -> np.ndarray:
         forces = physical.copy()

@@ -6,9 +6,12 @@ symbol   meaning                                     shape, unit
 C        transform, q̃_k = Σ_j C_kj q_j; k = 0 is     (P, P)
          √P times the centroid
 ω_k      2ω_P sin(kπ/P)                              (P,), 1 / ASE time
+R        contraction, q′ = R q: the modes of P′      (P′, P)
+         beads that the ring of P beads has too
 =======  ==========================================  =====================
 
-Source: Ceriotti, Parrinello, Markland, Manolopoulos, J. Chem. Phys. 133, 124104 (2010), doi:10.1063/1.3489925.
+Source: Ceriotti, Parrinello, Markland, Manolopoulos, J. Chem. Phys. 133, 124104 (2010), doi:10.1063/1.3489925; R:
+Markland, Manolopoulos, J. Chem. Phys. 129, 024105 (2008), doi:10.1063/1.2953308.
 """
 
 import numpy as np
@@ -62,6 +65,25 @@ def cayley_propagator(frequencies: np.ndarray, timestep: float) -> np.ndarray:
     maps[:, 0, 1] = double / root
     maps[:, 1, 0] = -(frequencies**2) * double / root
     return maps
+
+
+def contraction(n_beads: int, fewer: int) -> np.ndarray:
+    """R = √(P′/P) C_P′ᵀ T C_P, (P′, P), of P′ ≤ P beads; T picks the P′ modes of lowest frequency.
+
+    Its rows add up to 1, and R is the identity for P′ = P, the mean of the beads for P′ = 1. Of an even P′ < P the last mode,
+    alternating, is the cosine of a pair whose sine is left out, as in i-PI; an odd P′ keeps pairs whole.
+    """
+    if fewer == n_beads:
+        return np.eye(n_beads)
+    modes = transform_matrix(n_beads)[kept_modes(n_beads, fewer)]
+    return np.sqrt(fewer / n_beads) * transform_matrix(fewer).T @ modes
+
+
+def kept_modes(n_beads: int, fewer: int) -> np.ndarray:
+    """(P′,) the modes among those of P beads that T picks."""
+    kept = np.arange(fewer)
+    kept[fewer // 2 + 1 :] += n_beads - fewer  # the sines are last
+    return kept
 
 
 @njit(cache=True)

@@ -5,15 +5,22 @@ motion is stable while no eigenvalue of the map, friction included, is larger th
 instability begins at resonance, a little below Δt = π/ω_k, where friction slows but does not prevent it; with the Cayley map it
 begins at Δt = 2/Ω, for any number of beads.
 
-Source: Korol, Bou-Rabee, Miller, J. Chem. Phys. 151, 124103 (2019), doi:10.1063/1.5120282.
+With slow forces at every M-th step (md/components/split.py), impulses of these drive each motion that they act on into resonance
+where it turns by half its period in an outer step, a little earlier if they bind. Friction is not counted on there. Anharmonic
+motion without friction drifts, slowly, from about a third of a period on.
+
+Sources: Korol, Bou-Rabee, Miller, J. Chem. Phys. 151, 124103 (2019), doi:10.1063/1.5120282; for impulses Ma, Izaguirre, Skeel,
+SIAM J. Sci. Comput. 24, 1951 (2003).
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from ase import units
 from scipy.linalg import eigh_tridiagonal, expm
 
 from md.dynamics.integrators import word_of
-from md.dynamics.normal_modes import cayley_propagator, exact_propagator, mode_frequencies
+from md.dynamics.normal_modes import cayley_propagator, exact_propagator, kept_modes, mode_frequencies
 from md.dynamics.ring_polymer import ring_frequency
 from md.dynamics.settings import Dynamics
 from md.dynamics.thermostats import THERMOSTATS
@@ -54,6 +61,42 @@ def stability_limit(dynamics: Dynamics, n_beads: int, stiffest: float) -> float:
     return low / units.fs
 
 
+class Resonance(NamedTuple):
+    """Where impulses of slow forces become unstable.
+
+    Attributes:
+        every: Largest stable number of steps between them; frequency: of the motion that is driven, 1 / ASE time.
+    """
+
+    every: int
+    frequency: float
+
+
+def first_resonance(
+    dynamics: Dynamics, n_beads: int, stiffest: float, slow: float, beads: int, every: int
+) -> Resonance | None:
+    """The first resonance of slow forces up to ``every`` steps; None if there is none.
+
+    Args:
+        stiffest: Ω of the potential that acts at every step, 1 / ASE time; slow: that of the slow forces, 0 if they do not bind.
+        beads: P′ on which the slow forces act; 0 for all.
+    """
+    timestep = dynamics.timestep_fs * units.fs
+    rings = mode_frequencies(n_beads, ring_frequency(n_beads, dynamics.temperature_K))
+    driven = rings[kept_modes(n_beads, beads or n_beads)]
+    steps = np.array([_map(dynamics.integrator, timestep, omega, np.zeros((1, 1)), stiffest) for omega in driven])
+    turned = np.arccos(np.clip(0.5 * np.trace(steps, axis1=1, axis2=2), -1.0, 1.0))
+    several = steps
+    for n in range(2, every + 1):
+        several = several @ steps
+        # Half the trace with a kick of −Ω²nΔt/2 before and after.
+        half_trace = 0.5 * (np.trace(several, axis1=1, axis2=2) - slow**2 * n * timestep * several[:, 0, 1])
+        unstable = (half_trace < -1.0) | (n * turned >= np.pi)
+        if unstable.any():
+            return Resonance(n - 1, float(turned[unstable].max()) / timestep)
+    return None
+
+
 def _first_resonance(omega: float, stiffest: float) -> float:
     """The middle of the first band of time steps in which exact flow and kicks drive each other."""
     if omega == 0.0:
@@ -62,7 +105,12 @@ def _first_resonance(omega: float, stiffest: float) -> float:
 
 
 def _growth(integrator: str, timestep: float, omega: float, drift: np.ndarray, stiffest: float) -> float:
-    """Largest modulus of the eigenvalues of one step's map of (q, p, extra momenta), for unit mass."""
+    """Largest modulus of the eigenvalues of _map."""
+    return float(np.abs(np.linalg.eigvals(_map(integrator, timestep, omega, drift, stiffest))).max())
+
+
+def _map(integrator: str, timestep: float, omega: float, drift: np.ndarray, stiffest: float) -> np.ndarray:
+    """One step's map of (q, p, extra momenta), for unit mass."""
     word = word_of(integrator).replace("F", "")  # forces of a harmonic well follow from the positions
     propagator = cayley_propagator if "C" in word else exact_propagator
     share = {letter: timestep / word.count(letter) for letter in set(word)}
@@ -75,7 +123,7 @@ def _growth(integrator: str, timestep: float, omega: float, drift: np.ndarray, s
     step = np.eye(size)
     for letter in word:
         step = letters[letter] @ step
-    return float(np.abs(np.linalg.eigvals(step)).max())
+    return step
 
 
 def stiffest_frequency(potential, positions: np.ndarray, masses: np.ndarray) -> float:

@@ -86,7 +86,7 @@ def limits_of(settings, atoms, shortest: np.ndarray, minimum: float | None = Non
     lowest = -math.inf if minimum is None else minimum
     hottest = settings.max_temperature_K or hottest
     volume = atoms.get_volume() if settings.has_barostat else 0.0
-    return Limits(settings.max_force_eV_A, shortest, hottest, widest, lowest, not settings.engine, volume)
+    return Limits(settings.max_force_eV_A, shortest, hottest, widest, lowest, settings.has_network, volume)
 
 
 def degrees_of_freedom(n_atoms: int, settings) -> int:

@@ -56,6 +56,7 @@ class Sample(NamedTuple):
         modes: The state in normal modes (live), for checkpoints; estimators do not use it.
         bias: What biases the motion, if anything does.
         cell_energy: Part of a barostat in the conserved energy, eV (barostats.cell_energy); 0 without one.
+        extra_kicks: (P, N, 3) eV/Å, what kicks have beside ``forces``; None for one time step (md/components/split.py).
     """
 
     step: int
@@ -73,6 +74,7 @@ class Sample(NamedTuple):
     modes: Modes | None = None
     bias: Applied | None = None
     cell_energy: float = 0.0
+    extra_kicks: np.ndarray | None = None
 
     @property
     def volume(self) -> float:

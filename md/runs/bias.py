@@ -82,7 +82,8 @@ class RunBias(NoBias):
             return
         state = sample.ring_polymer
         centre, height = self.potential.deposit(state.positions, state.cell, sample.forces).tolist()
-        to_modes(transform_matrix(len(state.positions)), sample.forces, sample.modes.forces)
+        kicks = sample.forces if sample.extra_kicks is None else sample.forces + sample.extra_kicks
+        to_modes(transform_matrix(len(state.positions)), kicks, sample.modes.forces)
         record.add_hill(sample.step, sample.time_fs, centre, height)
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from md.bias.settings import BiasSettings, hills_of
+from md.components.settings import PotentialSettings, check_components
 from mlcalc.common.errors import InputError
 from mlcalc.common.settings import build_settings, check_choice, check_range, read_toml, toml_value
+from mlcalc.common.settings import describe_keys as describe
 
 INTEGRATOR_NAMES = ("OBABO", "BAOAB", "BCOCB")
 THERMOSTAT_NAMES = ("PILE-L", "PILE-G", "T-RPMD", "centroid", "GLE", "none")
@@ -51,6 +53,8 @@ class RunSettings:
         per_atom: Record kinetic energy, radius of gyration and isotope derivative of every atom with every frame.
         properties_every_steps, trajectory_every_steps: Intervals of recording.
         checkpoint_every_steps: Interval between the states that 'rpmd resume' starts from.
+        potential: Slow components that are added to the model or engine, one ``[[potential]]`` table each
+            (md/components/settings.py): at every M-th step, on P′ of the beads.
         bias: Potentials on collective variables, one ``[[bias]]`` table each (md/bias/settings.py).
         committee: Further models (paths as for model), evaluated at every record to record their disagreement on forces.
         max_disagreement_eV_A: A run stops if its committee disagrees more on any bead of an atom; 0 to only record.
@@ -97,6 +101,7 @@ class RunSettings:
     properties_every_steps: int = 10
     trajectory_every_steps: int = 20
     checkpoint_every_steps: int = 10_000
+    potential: tuple[PotentialSettings, ...] = ()
     bias: tuple[BiasSettings, ...] = ()
     committee: tuple[str, ...] = ()
     max_disagreement_eV_A: float = 0.0
@@ -153,6 +158,7 @@ class RunSettings:
             )
         hills_of(self.bias)
         self._check_barostat()
+        check_components(self)
         for key in ("heat_capacity", "pressure"):
             if self.bias and getattr(self, key):
                 raise InputError(
@@ -201,6 +207,16 @@ class RunSettings:
         return self.barostat != "none"
 
     @property
+    def has_network(self) -> bool:
+        """Whether a network is among what moves the atoms."""
+        return not self.engine or any(part.model for part in self.potential)
+
+    @property
+    def engines(self) -> list[str]:
+        """All engines."""
+        return [engine for engine in (self.engine, *(part.engine for part in self.potential)) if engine]
+
+    @property
     def bead_counts(self) -> tuple[int, ...]:
         """All requested P."""
         return (self.beads,) if isinstance(self.beads, int) else self.beads
@@ -241,6 +257,11 @@ def read_settings(path: str | Path, overrides: dict[str, Any]) -> RunSettings:
         values["model"] = _beside(path, values["model"])
     if "committee" not in overrides and isinstance(values.get("committee"), list):
         values["committee"] = [_beside(path, name) for name in values["committee"]]
+    if "potential" not in overrides and isinstance(values.get("potential"), list):
+        values["potential"] = [
+            table | {"model": _beside(path, table["model"])} if isinstance(table, dict) and "model" in table else table
+            for table in values["potential"]
+        ]
     return build_settings(RunSettings, values, path)
 
 
@@ -254,4 +275,5 @@ def _beside(path: Path, model: Any) -> Any:
 def describe_keys() -> str:
     """One line per key with its default, for ``--help``."""
     known = {f.name: f.default for f in fields(RunSettings) if f.name != "structure"} | {"model": DEFAULT_MODEL}
-    return "\n".join(f"  {name} = {toml_value(default)}" for name, default in known.items())
+    lines = [f"  {name} = {toml_value(default)}" for name, default in known.items()]
+    return "\n".join([*lines, "\nkeys of a [[potential]] table, a slow component:", describe(PotentialSettings)])

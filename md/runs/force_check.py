@@ -11,6 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed
 
+from md.components.split import one_by_one
 from md.dynamics.clamped import Clamped
 from md.dynamics.ring_polymer import cell_of, configuration
 from md.potentials import end_workers
@@ -75,10 +76,11 @@ def check_forces(
     check_range("--step", trial.step_A, 0.0, 0.1, open_low=True)
     check_range("--tolerance", trial.tolerance_eV_A, 0.0, open_low=True)
     inputs = read_inputs(settings)
-    driving = driving_potential(settings, inputs.atoms, inputs.model, potential)
+    driving = driving_potential(settings, inputs, potential)
+    single = one_by_one(driving, cell_of(inputs.atoms)) if settings.potential else driving
     rng = np.random.default_rng(settings.seed)
     try:
-        found = [_bead(driving, inputs.atoms, trial, rng, bead > 0) for bead in range(trial.beads)]
+        found = [_bead(single, inputs.atoms, trial, rng, bead > 0) for bead in range(trial.beads)]
     except CalculationFailed as error:
         raise InputError(f"{settings.structure}: {error}") from error
     finally:

@@ -137,7 +137,8 @@ def _thinned(
 def _facts(folder: Path, settings: RunSettings) -> dict:
     n_beads = settings.bead_counts[0]
     return {
-        "sampling": f"ring-polymer MD, {settings.engine or f'model {Path(settings.model).stem}'}",
+        "sampling": f"ring-polymer MD, {settings.engine or f'model {Path(settings.model).stem}'}"
+        + "".join(f", {part}" for part in settings.potential),
         "temperature_K": settings.temperature_K,
         "beads": n_beads,
         "trajectory": f"{folder.name}-T{settings.temperature_K:g}-P{n_beads}-seed{settings.seed}",

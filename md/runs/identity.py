@@ -16,14 +16,16 @@ FREE = FILES | {
 }  # fmt: skip
 # Keys that came later than runs that may be resumed: at these values they change nothing, and are left out.
 _LATER = {
-    "dipoles": False, "momenta": "thermal", "bias": (), "barostat": "none", "pressure_GPa": 0.0, "barostat_time_fs": 1000.0,
+    "dipoles": False, "momenta": "thermal", "bias": (), "potential": (),
+    "barostat": "none", "pressure_GPa": 0.0, "barostat_time_fs": 1000.0,
 }  # fmt: skip
 
 
 def digests_of(contents: Mapping[str, bytes]) -> dict[str, str]:
     """SHA-256 of files, by settings key; an engine by its name, which holds the hash of its files."""
     return {
-        name: data.decode() if name == "engine" else hashlib.sha256(data).hexdigest() for name, data in contents.items()
+        name: data.decode() if name.endswith("engine") else hashlib.sha256(data).hexdigest()
+        for name, data in contents.items()
     }
 
 
@@ -34,6 +36,10 @@ def identity(settings: RunSettings, kind: str, digests: Mapping[str, str]) -> di
     facts = {key: value for key, value in settings_now.items() if key not in free}
     if "bias" in facts:  # as JSON gives it back
         facts["bias"] = [_table(bias) for bias in facts["bias"]]
+    if "potential" in facts:
+        facts["potential"] = [
+            {key: value for key, value in part.items() if key not in FILES} for part in facts["potential"]
+        ]
     return facts | {"command": kind} | dict(digests)
 
 

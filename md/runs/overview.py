@@ -47,6 +47,7 @@ def overview(folder: Path) -> dict[str, Any]:
         "beads": settings.beads, "temperature_K": settings.temperature_K, "timestep_fs": settings.timestep_fs,
         "integrator": settings.integrator, "thermostat": settings.thermostat, "seed": settings.seed,
         "pressure_GPa": settings.pressure_GPa if settings.has_barostat else None,
+        "potential": [str(part) for part in read_settings(folder / INPUT, {}).potential],
         "bias": [str(bias) for bias in settings.bias],
         "step": max(0, status.get("step", 0)), "steps": settings.steps, "ns_per_day": status.get("ns_per_day"),
         "seconds_left": status.get("seconds_left") if state == "running" else None,
@@ -164,6 +165,7 @@ def _rows(found: dict[str, Any]) -> list[list[str]]:
             "{temperature_K:g} K, {thermostat}, {integrator}, {timestep_fs:g} fs a step, seed {seed}".format(**found)
             + (f", {found['pressure_GPa']:g} GPa" if found["pressure_GPa"] is not None else ""),
         ],
+        *(["slow component", part] for part in found["potential"]),
         *(["bias", bias] for bias in found["bias"]),
     ]
     if found["ns_per_day"]:

@@ -1,17 +1,17 @@
 """From settings to the inputs of a simulation; everything is read once and checked here, before anything is written."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed
 
-from md.bias.terms import biased, check_atoms
+from md.bias.terms import check_atoms
+from md.components.split import Component, SplitPotential
 from md.dynamics.clamped import Clamped, ClampedPotential
 from md.dynamics.gle import gle_from, read_gle_file
-from md.dynamics.ring_polymer import cell_of, configuration
-from md.dynamics.stability import stiffest_frequency
 from md.guards.bonds import watches_bonds
 from md.guards.limits import degrees_of_freedom
 from md.potentials import (
@@ -33,7 +33,7 @@ from md.potentials import (
 from md.runs.config import RunSettings
 from md.runs.identity import REAL_TIME, RUN, digests_of, identity
 from md.runs.structures import as_extxyz, read_start
-from md.runs.time_steps import check_piston, check_stable
+from md.runs.time_steps import check_piston, check_time_steps
 from md.simulation import Dynamics
 from mlcalc.common.errors import InputError, note
 
@@ -49,14 +49,16 @@ class Inputs(NamedTuple):
         model: The model; None for a run with an engine.
         committee: Models of the committee.
         atoms: The start, as stored in a run folder.
-        contents: Bytes by key of the settings: ``model`` or ``engine``, ``gle_file``, ``committee[k]``, and the start as text,
-            ``structure``.
+        contents: Bytes by key of the settings: ``model`` or ``engine``, ``gle_file``, ``committee[k]``, ``potential[k].model`` or
+            ``potential[k].engine``, and the start as text, ``structure``.
+        slow: Models of the slow components; None for those with an engine.
     """
 
     model: Model | None
     committee: list[Model]
     atoms: Atoms
     contents: dict[str, bytes]
+    slow: tuple[Model | None, ...] = ()
 
 
 class Prepared(NamedTuple):
@@ -109,20 +111,22 @@ def prepare(settings: RunSettings, kind: str = RUN, potential: Any = None) -> Pr
     Raises:
         InputError: A missing or unsuitable file; an unstable time step; a key that does not fit the structure.
     """
-    model, members, atoms, contents = read_inputs(settings)
+    inputs = read_inputs(settings)
+    atoms = inputs.atoms
     moving = atoms[Clamped.of(atoms).moving]
     _check_keys(settings, atoms, moving, kind)
     if len(atoms) > _MANY_ATOMS:
         note(f"preparing {len(atoms)} atoms: neighbours, compiled code, stiffest vibration")
-    potential = driving_potential(settings, atoms, model, potential)
-    if settings.engine and not is_repeatable(settings.engine):
-        note(
-            f"engine {settings.engine}: the same positions may not give the same bits after other calculations: a resumed run then "
-            "differs from an uninterrupted one, at first by rounding"
-        )
-    committee = potentials_of(settings, atoms, members)
+    potential = driving_potential(settings, inputs, potential)
+    for engine in settings.engines:
+        if not is_repeatable(engine):
+            note(
+                f"engine {engine}: the same positions may not give the same bits after other calculations: a resumed run then "
+                "differs from an uninterrupted one, at first by rounding"
+            )
+    committee = potentials_of(settings, atoms, inputs.committee)
     try:
-        return _prepared(settings, kind, Inputs(model, members, atoms, contents), moving, potential, committee)
+        return _prepared(settings, kind, inputs, moving, potential, committee)
     except CalculationFailed as error:
         raise InputError(f"{settings.structure}: {error}") from error
 
@@ -131,15 +135,13 @@ def _prepared(
     settings: RunSettings, kind: str, inputs: Inputs, moving: Atoms, potential: Potential, committee: list[Potential]
 ) -> Prepared:
     """The inputs of a simulation from what read them and from potentials of the moving atoms; evaluates the potential."""
-    model, _, atoms, contents = inputs
+    model, atoms, contents = inputs.model, inputs.atoms, inputs.contents
     domain = model.domain if model else {}
     energies, forces = potential(moving.positions[None])
     if not (np.isfinite(energies).all() and np.isfinite(forces).all()):
         raise InputError(f"{settings.structure}: the model gives non-finite energy or forces for this structure")
     dynamics = {n_beads: dynamics_of(settings, n_beads, contents) for n_beads in settings.bead_counts}
-    stiffest = stiffest_frequency(_with_bias(settings, atoms, potential), moving.positions, moving.get_masses())
-    for n_beads, laws in dynamics.items():
-        check_stable(laws, n_beads, stiffest)
+    check_time_steps(settings, atoms, potential, dynamics)
     if settings.has_barostat:
         check_piston(settings, potential, moving)
     shortest = pair_limits(domain, model.config.elements) if model else physical_limits(np.unique(atoms.numbers))
@@ -170,9 +172,17 @@ def read_inputs(settings: RunSettings, quiet: bool = False) -> Inputs:
     for k, name in enumerate(settings.committee):
         member, contents[f"committee[{k}]"] = read_model(name)
         committee.append(member)
+    slow: list[Model | None] = []
+    for k, part in enumerate(settings.potential):
+        if part.engine:
+            slow.append(None)
+            contents[f"potential[{k}].engine"] = engine_name(part.engine)
+        else:
+            found, contents[f"potential[{k}].model"] = read_model(part.model)
+            slow.append(found)
     atoms = read_start(settings.structure, model, quiet, settings.momenta)
     contents["structure"] = as_extxyz(atoms).encode()
-    return Inputs(model, committee, atoms, contents)
+    return Inputs(model, committee, atoms, contents, tuple(slow))
 
 
 def identity_of(settings: RunSettings, kind: str) -> dict:
@@ -186,12 +196,31 @@ def potentials_of(settings: RunSettings, atoms: Atoms, models: list[Model]) -> l
     return [_of_moving(make_potential(model, atoms, *serve), atoms) for model in models]
 
 
-def driving_potential(settings: RunSettings, atoms: Atoms, model: Model | None, own: Any) -> Potential:
-    """The potential that moves the atoms: of the model, of the engine, or one from Python.
+def driving_potential(settings: RunSettings, inputs: Inputs, own: Any) -> Any:
+    """The potential that moves the atoms: of the model, of the engine, or one from Python, and slow components, if there are any.
 
     Raises:
         InputError: The structure does not fit it; an engine that cannot be used; one from Python without its name or the reverse.
     """
+    fast = _fast_potential(settings, inputs.atoms, inputs.model, own)
+    if not settings.potential:
+        return fast
+    atoms, slow = inputs.atoms, []
+    for part, model in zip(settings.potential, inputs.slow, strict=True):
+        if model is None:
+            potential = _of_moving(engine_potential(part.engine, atoms, settings.threads, settings.structure), atoms)
+            limits = physical_limits(np.unique(atoms.numbers))
+        else:
+            (potential,), limits = (
+                potentials_of(settings, atoms, [model]),
+                pair_limits(model.domain, model.config.elements),
+            )
+        slow.append(Component(potential, part.weight, part.beads, part.every_steps, limits))
+    return SplitPotential(fast, slow)
+
+
+def _fast_potential(settings: RunSettings, atoms: Atoms, model: Model | None, own: Any) -> Potential:
+    """What acts at every step; InputError as driving_potential."""
     python = settings.engine.startswith(FROM_PYTHON)
     if python != (own is not None):
         raise InputError(
@@ -211,20 +240,6 @@ def driving_potential(settings: RunSettings, atoms: Atoms, model: Model | None, 
 def _of_moving(potential: Any, atoms: Atoms) -> Any:
     clamped = Clamped.of(atoms)
     return ClampedPotential(potential, clamped) if clamped.mask.any() else potential
-
-
-def _with_bias(settings: RunSettings, atoms: Atoms, potential: Potential) -> Any:
-    """The potential with the bias of its start: a stiff umbrella limits the time step as a bond does."""
-    if not settings.bias:
-        return potential
-    found = biased(potential, settings.bias, atoms.pbc, Clamped.of(atoms).moving, settings.temperature_K)
-
-    def one_by_one(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Configurations that are no beads of one ring polymer."""
-        parts = [found(*configuration(one[None], cell_of(atoms))) for one in positions]
-        return np.concatenate([energies for energies, _ in parts]), np.concatenate([forces for _, forces in parts])
-
-    return one_by_one
 
 
 def _minimum(settings: RunSettings, atoms: Atoms, domain: dict, potential: Potential) -> float | None:
@@ -250,6 +265,10 @@ def _check_keys(settings: RunSettings, atoms: Atoms, moving: Atoms, kind: str) -
         raise InputError(f"dipoles = true: {why}; leave it out")
     if settings.bias and kind == REAL_TIME:
         raise InputError("bias: it disturbs motion in real time; leave it out")
+    if settings.potential and kind == REAL_TIME:
+        raise InputError(
+            "[[potential]] tables: 'rpmd real-time' moves many molecules with one potential; leave them out"
+        )
     check_atoms(settings.bias, atoms, Clamped.of(atoms).moving, settings.structure)
     if settings.momenta == "structure":
         _check_momenta(settings, atoms, kind)
@@ -281,7 +300,7 @@ def _check_keys(settings: RunSettings, atoms: Atoms, moving: Atoms, kind: str) -
             raise InputError(
                 f"{settings.structure}: a constraint holds {held} of {len(atoms)} atoms, and {key} = true: {why}; set {key} = false"
             )
-    if len(moving) and degrees_of_freedom(len(moving), settings.for_beads(1)) < 1:
+    if len(moving) and degrees_of_freedom(len(moving), replace(settings, beads=1, potential=())) < 1:
         held_at_rest = "centre of mass and rotation" if settings.remove_rotation else "centre of mass"
         raise InputError(
             f"{settings.structure}: {len(moving)} atom with its {held_at_rest} at rest: no degree of freedom is left; "

@@ -5,8 +5,9 @@ file               content
 =================  ==========================================================================================
 input.toml         the settings as used, overrides included
 structure.xyz      the start geometry
-model.safetensors  the model as used, so that the folder is self-contained; likewise committee-K.safetensors
-engine.txt         in its place for a run with an engine: its name, and the hash of its files
+model.safetensors  the model as used, so that the folder is self-contained; likewise committee-K.safetensors, and
+                   potential-K.safetensors of a [[potential]] table
+engine.txt         in its place for a run with an engine: its name, and the hash of its files; likewise potential-K.txt
 gle.txt            the thermostat's matrices, if it has any
 trajectory.h5      all beads, see md/files/trajectory.py
 properties.csv     estimators against time, one header, complete lines only (older ones begin with a comment, #): means over
@@ -21,6 +22,7 @@ run.log            events with their times
 """
 
 import fcntl
+import hashlib
 import os
 import time
 from collections.abc import Mapping
@@ -75,6 +77,8 @@ _FILES = {
 }  # fmt: skip
 _LARGEST = {INPUT: 1 << 20, STATUS: LARGEST_STATUS, GLE: 1 << 26, PROPERTIES: 1 << 32, HILLS: 1 << 32}  # bytes
 _COMMITTEE = "committee-*.safetensors"
+_SLOW = "potential-*"
+SUM = "sum:"  # begins what sum_of returns
 _STATUS_INTERVAL_S = 2.0
 _LOCK_TRIALS, _LOCK_PAUSE_S = 5, 0.02
 
@@ -90,7 +94,7 @@ def is_fresh(folder: Path) -> bool:
     if not os.path.exists(folder):
         return True
     names = {path.name for path in folder.iterdir()} if os.path.isdir(folder) else {""}
-    known = _FILES | {LOCK} | {path.name for path in committee_of(folder)}
+    known = _FILES | {LOCK} | {path.name for path in _others(folder)}
     return not names or (LOCK in names and INPUT not in names and names <= known)
 
 
@@ -106,9 +110,32 @@ def committee_of(folder: Path) -> list[Path]:
     return sorted(folder.glob(_COMMITTEE))
 
 
+def _others(folder: Path) -> list[Path]:
+    """Copies of the potentials of the committee and of [[potential]] tables."""
+    return [*committee_of(folder), *sorted(folder.glob(_SLOW))]
+
+
+def _slow_name(k: int, ending: str) -> str:
+    return _SLOW.replace("*", f"{k:03d}.{ending}")
+
+
+def sum_of(folder: Path) -> str:
+    """A name of what moves a run with [[potential]] tables, the same for the same tables and files; "" for other runs."""
+    found = read_toml(folder / INPUT)
+    if not found.get("potential"):
+        return ""
+    tables = [{key: value for key, value in dict(table).items() if key != "model"} for table in found["potential"]]
+    digest = hashlib.sha256(repr(tables).encode())
+    for path in (folder / MODEL, folder / ENGINE, *sorted(folder.glob(_SLOW))):
+        if os.path.exists(path):
+            with open(path, "rb", opener=opener) as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return f"{SUM}{found.get('engine') or found['model']} and {len(tables)} slow components ({digest.hexdigest()[:12]})"
+
+
 def check_files(folder: Path) -> None:
     """Raise InputError if a file of a run folder is a link, a named pipe or a folder, or larger than any run makes it."""
-    for path in [*(folder / name for name in sorted(_FILES | {LOCK})), *committee_of(folder)]:
+    for path in [*(folder / name for name in sorted(_FILES | {LOCK})), *_others(folder)]:
         check_regular(path, _LARGEST.get(path.name))
 
 
@@ -156,7 +183,12 @@ class RunFolder:
         names = {"structure": STRUCTURE, "model": MODEL, "engine": ENGINE, "gle_file": GLE}
         for k in range(len(self._settings.committee)):
             names[f"committee[{k}]"] = _COMMITTEE.replace("*", f"{k:03d}")
-        for name in [INPUT, *_FILES, *(path.name for path in committee_of(self.folder))]:
+        for k in range(len(self._settings.potential)):
+            names |= {
+                f"potential[{k}].model": _slow_name(k, "safetensors"),
+                f"potential[{k}].engine": _slow_name(k, "txt"),
+            }
+        for name in [INPUT, *_FILES, *(path.name for path in _others(self.folder))]:
             (self.folder / name).unlink(missing_ok=True)
         self.set_status(force=True, state="begun", kind=kind, step=0, error=None)
         for key, name in names.items():
@@ -313,6 +345,16 @@ def own_settings(folder: Path, overrides: dict[str, Any] | None = None) -> RunSe
                 f"{folder / INPUT}: {key} = {str(value)[:80]!r}: expected {allowed[-1]!r}, the copy beside it"
             )
     own: dict[str, Any] = {"committee": [str(path) for path in committee_of(folder)]}
-    if not read_toml(folder / INPUT).get("engine"):
+    found = read_toml(folder / INPUT)
+    if not found.get("engine"):
         own["model"] = str(folder / MODEL)
+    if slow := found.get("potential"):
+        own["potential"] = [
+            table | {"model": str(folder / _slow_name(k, "safetensors"))} if _has_model(table) else table
+            for k, table in enumerate(slow if isinstance(slow, list) else [slow])
+        ]
     return read_settings(folder / INPUT, own | (overrides or {}))
+
+
+def _has_model(table: Any) -> bool:
+    return isinstance(table, dict) and bool(table.get("model"))

@@ -107,7 +107,7 @@ def resume(
                 "--set trajectories=…"
             )
         settings = settings if steps is None else replace(settings, steps=steps)
-        _check_engine(path, settings.engine, engine)
+        _check_engines(path, settings, engine)
         prepared = prepare(settings, kind)
         if len(found) > 1:
             prepared.rest()  # the others are prepared first, and workers need memory
@@ -115,15 +115,18 @@ def resume(
     return _in_turn(tasks, stop)
 
 
-def _check_engine(folder: Path, found: str, named: str | None) -> None:
-    """Raise InputError for a run with another engine than the user names, or one that names code and that the user does not."""
-    if named is not None and named != found:
-        raise InputError(f"--engine {named!r}: the run in {folder} has {f'engine = {found!r}' if found else 'a model'}")
-    if named is None and found and runs_code(found):
-        raise InputError(
-            f"{folder}: engine = {found!r} runs code that it names: if you trust it, repeat it: rpmd resume {folder} --engine "
-            f"{shlex.quote(found)}"
-        )
+def _check_engines(folder: Path, settings: RunSettings, named: str | None) -> None:
+    """Raise InputError for a run without the engine that the user names, or with one that names code and that the user does not."""
+    engines = settings.engines
+    if named is not None and named not in engines:
+        has = f"engine = {', '.join(map(repr, engines))}" if engines else "a model"
+        raise InputError(f"--engine {named!r}: the run in {folder} has {has}")
+    for found in engines:
+        if found != named and runs_code(found):
+            raise InputError(
+                f"{folder}: engine = {found!r} runs code that it names: if you trust it, repeat it: rpmd resume {folder} --engine "
+                f"{shlex.quote(found)}"
+            )
 
 
 def _free(overrides: dict[str, Any]) -> dict[str, Any]:

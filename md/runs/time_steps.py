@@ -1,14 +1,19 @@
 """Refusal of time steps that are too long for what vibrates: the atoms, the springs of the ring, the volume."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
 
+from md.bias.terms import biased
+from md.components.split import SplitPotential, one_by_one
+from md.dynamics.clamped import Clamped
 from md.dynamics.integrators import SPLITTINGS
-from md.dynamics.ring_polymer import HBAR
-from md.dynamics.stability import stability_limit
-from md.potentials import Potential
+from md.dynamics.ring_polymer import HBAR, cell_of
+from md.dynamics.stability import first_resonance, stability_limit, stiffest_frequency
+from md.potentials import Harmonic, Potential
 from md.runs.config import RunSettings
 from md.simulation import Dynamics
 from mlcalc.common.errors import InputError
@@ -28,6 +33,42 @@ def check_stable(dynamics: Dynamics, n_beads: int, stiffest: float) -> None:
         f"stable up to {limit:.3g} (stiffest vibration of the start {HBAR * stiffest / units.invcm:.0f} cm⁻¹)"
         + (f"; {' or '.join(fitting)} would be stable" if fitting else "")
     )
+
+
+def check_outer(dynamics: Dynamics, n_beads: int, stiffest: float, slow: float, beads: int, every: int) -> None:
+    """Raise InputError if slow forces at every ``every``-th step drive the fast motion; arguments as first_resonance."""
+    if found := first_resonance(dynamics, n_beads, stiffest, slow, beads, every):
+        raise InputError(
+            f"every_steps = {every} of a [[potential]] table: with {n_beads} beads and steps of {dynamics.timestep_fs:g} fs this "
+            f"drives a motion of {HBAR * found.frequency / units.invcm:.0f} cm⁻¹ into resonance (half its period); expected at "
+            f"most {found.every}" + ("" if beads == 1 else ", or fewer beads in the table")
+        )
+
+
+def check_time_steps(settings: RunSettings, atoms: Atoms, potential: Any, dynamics: Mapping[int, Dynamics]) -> None:
+    """Raise InputError if the time step, or that of slow components, is too long for the stiffest vibration of the start.
+
+    Args:
+        atoms: The start; potential: of its moving atoms, without bias; dynamics: by number of beads.
+    """
+    moving = atoms[Clamped.of(atoms).moving]
+
+    def stiffest(of: Any, bias: bool = True) -> float:
+        if settings.bias and bias:  # a stiff umbrella limits the time step as a bond does
+            of = biased(of, settings.bias, atoms.pbc, Clamped.of(atoms).moving, settings.temperature_K)
+        single = one_by_one(of, cell_of(atoms)) if settings.bias or settings.potential else of
+        return stiffest_frequency(single, moving.positions, moving.get_masses())
+
+    found, parts = [stiffest(potential)], potential.slow if isinstance(potential, SplitPotential) else ()
+    slow = {}
+    for every, beads in sorted({(part.every, part.beads) for part in parts if part.every > 1}):
+        alike = [part for part in parts if (part.every, part.beads) == (every, beads)]
+        found.append(stiffest(SplitPotential(potential.fast, [part for part in parts if part.every < every])))
+        slow[every, beads] = found[-1], stiffest(SplitPotential(Harmonic(0.0), alike), bias=False)
+    for n_beads, laws in dynamics.items():
+        check_stable(laws, n_beads, max(found))
+        for (every, beads), (faster, binding) in slow.items():
+            check_outer(laws, n_beads, faster, binding, beads, every)
 
 
 def check_piston(settings: RunSettings, potential: Potential, atoms: Atoms) -> None:

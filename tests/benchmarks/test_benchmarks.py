@@ -20,6 +20,7 @@ from mlcalc.potential import build_potential
 from mlcalc.torch_potential import network_of
 from tests.benchmarks import __main__ as benchmarks
 from tests.benchmarks import drift as energy_drift
+from tests.benchmarks import fast_and_slow
 from tests.benchmarks.floor import PRODUCTS, floor_ms, flops
 from tests.benchmarks.pareto import chosen, draw, front
 from tests.benchmarks.pareto import main as pareto
@@ -213,3 +214,20 @@ def test_drift_is_measured_of_other_networks_than_schnets(tmp_path, monkeypatch)
     rows = json.loads((tmp_path / "out/drift.json").read_text())
     assert [row["precision"] for row in rows] == ["float32", "float64"]
     assert all(row["fluctuation_meV_per_atom"] < 0.01 for row in rows)
+
+
+def test_fast_and_slow_forces_are_measured(tmp_path, monkeypatch, capsys):
+    """A network as its own fast part has the energies of the plain run; what resonates is refused."""
+    monkeypatch.setattr(fast_and_slow, "TURN_FS", 8.0)
+    monkeypatch.setattr(fast_and_slow, "SAMPLE_FS", 2.0)
+    given = ["fast_and_slow", "--fast", "c20", "--beads", "3", "--threads", "1", "--length", "0.04", "--warm-up", "0"]
+    monkeypatch.setattr(sys, "argv", [*given, "--settings", "0.5", "0.5:2:4", "-o", str(tmp_path / "out")])
+    assert fast_and_slow.main() == 0
+    plain, split = json.loads((tmp_path / "out/fast_and_slow.json").read_text())["rows"]
+    assert plain["times_faster"] == 1.0 and split["ms_per_fs"] > 0
+    for name, (value, _) in plain["averages"].items():
+        assert split["averages"][name][0] == pytest.approx(value, abs=2e-3), name
+    assert "0.5 fs, 2 beads every 4 steps" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", [*given, "--settings", "0.5:3:400", "-o", str(tmp_path / "none")])
+    with pytest.raises(InputError, match="a resonance"):
+        fast_and_slow.main()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from ase import units
 
+from md.components.split import Component, SplitPotential
 from md.dynamics.ring_polymer import HBAR, RingPolymer, thermal_ring_polymer
 from md.observables.statistics import block_average
 from md.potentials import Harmonic
@@ -54,13 +55,13 @@ print("RESULT" + json.dumps(found() | {"q": np.array(system.beads.q).tolist(), "
 
 INPUT = """<simulation verbosity='quiet'>
 <output prefix='x'></output> <prng><seed>1</seed></prng>
-<ffdirect name='well'>{potential}</ffdirect>
+<ffdirect name='well'>{potential}</ffdirect>{others}
 <system>
 <initialize nbeads='{beads}'><file mode='xyz'>{folder}/start.xyz</file></initialize>
-<forces><force forcefield='well'/></forces>
+<forces>{forces}</forces>
 <ensemble><temperature>{temperature!r}</temperature></ensemble>
 <motion mode='dynamics'><fixcom>False</fixcom>
-<dynamics mode='{ensemble}' splitting='{splitting}'><timestep>{timestep!r}</timestep>{thermostat}</dynamics></motion>
+<dynamics mode='{ensemble}' splitting='{splitting}'><timestep>{timestep!r}</timestep>{nmts}{thermostat}</dynamics></motion>
 </system></simulation>"""
 
 
@@ -74,18 +75,22 @@ def by_ipi(
 
     Args:
         friction_time: Of PILE-L in atomic units; None for constant energy.
-        run: ``steps`` to make, then ``samples`` of the estimators, ``every`` so many steps.
+        run: ``steps`` to make, then ``samples`` of the estimators, ``every`` so many steps; a slow component in ``others``,
+            ``forces`` and ``nmts``, with the outer step ``timestep_fs``.
     """
     n_beads, n_atoms = state.positions.shape[:2]
     cell = "# CELL(abcABC): 100 100 100 90 90 90 cell{angstrom} positions{angstrom}"
     atoms = "".join(f"H {10 * k} 0 0\n" for k in range(n_atoms))
     (folder / "start.xyz").write_text(f"{n_atoms}\n{cell}\n{atoms}")
+    parts = {name: run.pop(name, "") for name in ("others", "nmts")}
+    parts["forces"] = run.pop("forces", "<force forcefield='well'/>")
+    timestep_fs = run.pop("timestep_fs", TIMESTEP_FS)
     thermostat = "" if friction_time is None else f"<thermostat mode='pile_l'><tau>{friction_time!r}</tau></thermostat>"
     # Numbers in atomic units: i-PI's own constants for kelvin and femtosecond have but eight digits.
     text = INPUT.format(
         potential=potential, beads=n_beads, folder=folder, splitting=splitting, thermostat=thermostat,
         ensemble="nvt" if thermostat else "nve", temperature=float(units.kB * T / units.Hartree),
-        timestep=float(TIMESTEP_FS * units.fs / ATOMIC_TIME),
+        timestep=float(timestep_fs * units.fs / ATOMIC_TIME), **parts,
     )  # fmt: skip
     given = run | {
         "xml": text, "masses": (state.masses / ELECTRON_MASS).tolist(),
@@ -128,6 +133,56 @@ def adsorbed(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     forces[..., 2] = -DEPTH * RANGE * (2 * z - 3 * z**2 + 7 / 3 * z**3)
     energies = DEPTH * (z**2 - z**3 + 7 / 12 * z**4) + 0.5 * STIFFNESS * (q[..., :2] ** 2).sum(axis=-1)
     return energies.sum(axis=1), forces
+
+
+QUARTIC = 0.2  # Hartree / bohr⁴
+DRIVER = f"""
+import numpy as np
+from ipi.pes.dummy import Dummy_driver
+__DRIVER_NAME__, __DRIVER_CLASS__ = "custom", "Quartic"
+class Quartic(Dummy_driver):
+    def compute_structure(self, cell, pos):
+        return 0.25 * {QUARTIC} * (pos**4).sum(), -{QUARTIC} * pos**3, np.zeros((3, 3)), ""
+"""
+
+
+def quartic(q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    stiffness = QUARTIC * units.Hartree / units.Bohr**4
+    return 0.25 * stiffness * (q**4).sum(axis=(1, 2)), -stiffness * q**3
+
+
+@pytest.mark.parametrize(
+    ("integrator", "splitting", "n_beads", "fewer", "every"),
+    [
+        ("OBABO", "obabo", 8, 3, 4),
+        ("BAOAB", "baoab", 6, 4, 3),
+        ("OBABO", "obabo", 4, 1, 1),
+        ("OBABO", "obabo", 1, 1, 4),
+    ],
+)
+def test_slow_forces_on_fewer_beads(tmp_path, integrator, splitting, n_beads, fewer, every):
+    """Quartic wells on fewer beads at every M-th step. i-PI's first bead is our last, its step the outer one."""
+    pytest.importorskip("ipi")
+    rng = np.random.default_rng(n_beads)
+    state = RingPolymer(rng.normal(0.0, 0.1, (n_beads, 2, 3)), rng.normal(0.0, 3.0, (n_beads, 2, 3)), MASSES)
+    other = state._replace(positions=np.roll(state.positions, 1, axis=0), momenta=np.roll(state.momenta, 1, axis=0))
+    (tmp_path / "quartic.py").write_text(DRIVER)
+    theirs = by_ipi(
+        tmp_path, other, splitting, HARMONIC, None, steps=STEPS,
+        timestep_fs=every * TIMESTEP_FS / 2, nmts=f"<nmts>[1,{every}]</nmts>",
+        others=f"<ffdirect name='slow'><pes>custom</pes><pes_path>{tmp_path}/quartic.py</pes_path></ffdirect>",
+        forces=f"<force forcefield='well'><mts_weights>[0,1]</mts_weights></force>"
+        f"<force forcefield='slow' nbeads='{fewer}' weight='0.7'><mts_weights>[1,0]</mts_weights></force>",
+    )  # fmt: skip
+    fast = Harmonic(SPRING * units.Hartree / units.Bohr**2)
+    potential = SplitPotential(fast, [Component(quartic, 0.7, fewer, every)])
+    dynamics = Dynamics(T, TIMESTEP_FS / 2, integrator, "none", remove_com=False)
+    *_, last = simulate(state, potential, dynamics, rng, STEPS * every, STEPS * every)
+    for ours, key, unit in ((state.positions, "q", units.Bohr), (state.momenta, "p", MOMENTUM)):
+        found = np.roll(ours, 1, axis=0).reshape(n_beads, -1) / unit
+        np.testing.assert_allclose(found, theirs[key], rtol=0, atol=1e-9)
+    for name, key in NAMES.items():
+        assert last.properties[name] / units.Hartree == pytest.approx(theirs[key], rel=1e-8), name
 
 
 @pytest.mark.slow

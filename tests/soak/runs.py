@@ -42,11 +42,15 @@ _HILLS = (
     '[{variable = "distance", atoms = [0, 10], on = "centroid", kind = "metadynamics", height_eV = 0.002, width_A = 0.05, '
     "every_steps = 25, bias_factor = 4.0}]"
 )
+_SLOW = (
+    '[{model = "c20-painn", beads = 3, every_steps = 5}, {model = "c20", weight = -1.0, beads = 3, every_steps = 5}]'
+)
 _PRESSURE = {"barostat": "isotropic", "pressure_GPa": 0.353, "equilibration_steps": 200, "checkpoint_every_steps": 50}
 CASES = [
     Case("P = 1", "run", "c20/rpmd.toml", _OFTEN | {"beads": 1, "steps": 60_000}),
     Case("P = 8", "run", "c20/rpmd.toml", _OFTEN | {"beads": 8, "steps": 20_000}),
     Case("metadynamics", "run", "c20/rpmd.toml", _OFTEN | {"beads": 4, "steps": 20_000, "bias": _HILLS}),
+    Case("several potentials", "run", "c20/rpmd.toml", _OFTEN | {"beads": 4, "steps": 10_000, "potential": _SLOW}),
     Case("trajectories", "real-time", "c20/spectrum.toml", _BATCHES),
     Case("constant pressure", "run", "methane/md.toml", _OFTEN | {"beads": 2, "steps": 6000} | _PRESSURE),
 ]
