@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 
@@ -9,7 +10,23 @@ from mlcalc.training.dataset import Dataset
 from mlcalc.training.settings import TrainingSettings
 
 
-def learning_rate(settings: TrainingSettings, step: int) -> float:
+class Rates(Protocol):
+    """Settings of a schedule of learning rates."""
+
+    @property
+    def learning_rate(self) -> float:
+        """The largest."""
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps until it is reached."""
+
+    @property
+    def steps(self) -> int:
+        """Of the training."""
+
+
+def learning_rate(settings: Rates, step: int) -> float:
     """Linear warm-up, then half a cosine down to a thousandth."""
     if step < settings.warmup_steps:
         return settings.learning_rate * (step + 1) / settings.warmup_steps
