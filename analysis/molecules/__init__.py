@@ -1,0 +1,1 @@
+"""What networks of molecules without coordinates have learned."""
