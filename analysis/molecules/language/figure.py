@@ -14,7 +14,7 @@ from analysis.molecules.language.methods import METHODS
 from analysis.molecules.language.report import Explained
 from mlcalc.molecules.language.writing import rdkit
 
-_COLUMNS, _PIXELS = 3, 700
+_COLUMNS, _PIXELS = 3, (700, 500)
 _SIGNED = LinearSegmentedColormap.from_list("signed", [OKABE_ITO[1], "white", OKABE_ITO[0]])
 _UNSIGNED = LinearSegmentedColormap.from_list("unsigned", ["white", OKABE_ITO[2]])
 
@@ -25,7 +25,7 @@ def relevance_figure(found: list[Explained], solvent: str) -> Figure:
     columns = min(_COLUMNS, len(found))
     rows = -(-len(found) // columns)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(3.4 * columns, 3.3 * rows), layout="constrained")
+        figure = Figure(figsize=(3.4 * columns, 2.9 * rows), layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
         for axes, one in zip(panels, found, strict=False):
             largest = float(np.abs(one.relevance.atoms).max()) or 1.0
@@ -50,7 +50,7 @@ def _picture(one: Explained, scale: ScalarMappable) -> np.ndarray:
     from rdkit.Chem.Draw import rdMolDraw2D
 
     colours = {k: tuple(scale.to_rgba(value)[:3]) for k, value in enumerate(one.relevance.atoms)}
-    drawing = rdMolDraw2D.MolDraw2DCairo(_PIXELS, _PIXELS)
+    drawing = rdMolDraw2D.MolDraw2DCairo(*_PIXELS)
     options = drawing.drawOptions()
     options.useBWAtomPalette()
     options.setBackgroundColour((1.0, 1.0, 1.0))

@@ -40,6 +40,10 @@ class Measures(NamedTuple):
     stability: float
 
 
+_KEY = """Change: of the prediction,
+log10(mol/L), while the half of the atoms with the largest relevances is hidden. Deletion, insertion: its fall or rise
+while atoms are hidden or uncovered, those first that are to raise it. Signs, ranks: agreement with minus Crippen's
+contributions to logP. Stability: correlation over random writings."""
 _TITLES = ("change", "deletion", "insertion", "signs", "ranks", "stability")
 
 
@@ -171,10 +175,7 @@ def as_text(found: Judgement) -> str:
     rows = [[_title(name), *(_mean(column) for column in values.T)] for name, values in found.measures.items()]
     return (
         aligned(["method", *_TITLES], rows, left=1)
-        + f"\nMeans and standard errors over {len(found.smiles)} molecules, {found.refused} refused; more is better. Change: of the "
-        "prediction, log10(mol/L), while the half of\nthe atoms with the largest relevances is hidden. Deletion, insertion: its fall "
-        "or rise while atoms are hidden or uncovered, those\nfirst that are to raise it. Signs, ranks: agreement with minus Crippen's "
-        "contributions to logP. Stability: correlation over\nrandom writings."
+        + f"\nMeans and standard errors over {len(found.smiles)} molecules, {found.refused} refused; more is better. {_KEY}"
     )
 
 

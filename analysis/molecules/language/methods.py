@@ -41,7 +41,7 @@ def rollout(question: Question, seed: int = 0) -> Relevance:
     batch, trace = question.batch(), Trace()
     y = question.network.read(question.network.encoder.embed(batch), batch.real, trace)
     gradients = torch.autograd.grad(y[0], trace.attention)
-    found = torch.eye(batch.tokens.shape[1])
+    found = torch.eye(batch.tokens.shape[1], dtype=y.dtype)
     for attention, gradient in zip(trace.attention, gradients, strict=True):
         found = found + (attention[0] * gradient[0]).clamp(min=0).mean(0).detach() @ found
     row = found[0].double().numpy()
@@ -82,7 +82,7 @@ def bias_share(question: Question) -> float:
     ]
     y = network.read(embedded, batch.real, Trace(linear=True))
     gradients = torch.autograd.grad(y[0], biases)
-    return float(network.mean) + sum(float((g * b).sum()) for g, b in zip(gradients, biases, strict=True))
+    return float(network.mean) + sum(float((g * b.detach()).sum()) for g, b in zip(gradients, biases, strict=True))
 
 
 def shapley(question: Question, seed: int = 0) -> Relevance:
