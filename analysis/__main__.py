@@ -11,6 +11,7 @@ from analysis.free_energy.command import add_free_energy
 from analysis.ipi.command import add_from_ipi
 from analysis.isotopes.command import add_isotopes
 from analysis.liquid.command import add_liquid
+from analysis.molecules.language.command import add_explanations, add_solubility
 from analysis.networks.command import add_networks
 from analysis.probe.command import add_probe
 from analysis.relevance.command import add_relevance
@@ -22,7 +23,8 @@ from mlcalc.common.errors import run_command
 # In the order of the help.
 _COMMANDS = (
     add_distances, add_transfer, add_free_energy, add_isotopes, add_properties, add_convergence, add_spectrum, add_relevance,
-    add_probe, add_atoms, add_embeddings, add_networks, add_liquid, add_from_ipi,
+    add_probe, add_atoms, add_embeddings, add_networks, add_liquid, add_solubility, add_explanations,
+    add_from_ipi,
 )  # fmt: skip
 
 
