@@ -82,14 +82,12 @@ def _add(rows, distances, strength, chain, cutoff, threads, q, pairs, result):
 
 
 @Threaded
-def _add_to_replicas(
-    q, pairs, rows, distances, strength, n_beads, excluded, cutoff, energies, forces, atomic, virials
-):
+def _add_to_replicas(q, pairs, rows, distances, strength, n_beads, excluded, cutoff, energies, forces, atomic, virials):
     """As angular._add_to_replicas."""
     for b in prange(len(q)):
         energies[b] += _add_to_replica(
-            q[b], pairs.offset[b], pairs.count[b], pairs, rows, distances, strength, n_beads, excluded, cutoff, forces[b], atomic[b],
-            virials[b],
+            q[b], pairs.offset[b], pairs.count[b], pairs, rows, distances, strength, n_beads, excluded, cutoff, forces[b],
+            atomic[b], virials[b],
         )  # fmt: skip
 
 

@@ -73,7 +73,9 @@ def dihedral_energies(prior: DihedralPrior, numbers: Tensor, first: Tensor, seco
     m, n = torch.linalg.cross(a, b), torch.linalg.cross(b, d)
     phi = torch.atan2(torch.linalg.vector_norm(b, dim=1) * (a * n).sum(1), (m * n).sum(1))
     order = torch.arange(1, rows.shape[1] // 2 + 1, dtype=phi.dtype, device=phi.device)
-    waves = torch.cat([torch.ones_like(phi)[:, None], torch.cos(phi[:, None] * order), torch.sin(phi[:, None] * order)], dim=1)
+    waves = torch.cat(
+        [torch.ones_like(phi)[:, None], torch.cos(phi[:, None] * order), torch.sin(phi[:, None] * order)], dim=1
+    )
     # An undefined angle is NaN, as compiled; atan2 makes 0 of it.
     defined = (m.square().sum(1) > 0) & (n.square().sum(1) > 0)
     energy = torch.where(defined, (rows * waves).sum(1), torch.nan)
@@ -98,7 +100,7 @@ def bead_repulsion_energies(
 
 
 def _chain_terms(prior, numbers: Tensor, first: Tensor, second: Tensor, vectors: Tensor):
-    """Bonds of the terms of a prior of chains, as many (n_terms, 3) Å as a term has; its parameters; the first bead of each term."""
+    """Bonds of the terms of a prior of chains, as many (n_terms, 3) Å as a term has; parameters; first beads."""
     n_atoms, device = len(numbers), vectors.device
     rows = torch.tensor(prior.parameters(), dtype=vectors.dtype, device=device)
     near = (vectors.square().sum(1) < prior.cutoff**2).to(vectors.dtype)

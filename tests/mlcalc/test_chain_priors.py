@@ -134,7 +134,9 @@ def test_a_pair_of_beads(apart, repels):
 def test_repulsion_ends_smoothly():
     prior = replace(priors_of(5)["bead_repulsion"], cutoff=10.0, excluded=0)
     for r, share in ((7.5, 0.5), (10.0 - 1e-5, 0.0), (10.1, 0.0)):  # the switch is ½ half-way
-        for found in both({"bead_repulsion": prior}, [3] * 5, [[0, 50.0 * k, 0] if k else [r, 50, 0] for k in range(5)]):
+        for found in both(
+            {"bead_repulsion": prior}, [3] * 5, [[0, 50.0 * k, 0] if k else [r, 50, 0] for k in range(5)]
+        ):
             expected = 0.05 * share * (prior.distances[0][0] / r) ** 6
             assert found["energies"][0] == pytest.approx(expected, rel=1e-10, abs=1e-15)
 
@@ -264,4 +266,6 @@ def test_structures_that_are_no_chain():
         with pytest.raises(InputError, match="bonds: 8 beads: the prior is that of a chain of 9"):
             make(without_network(priors_of()), NUMBERS[:8])
     with pytest.raises(InputError, match=re.escape("a bead of type 1: expected one of [3, 7, 20]")):
-        SchNetKernel(without_network({"bead_repulsion": replace(priors_of()["bead_repulsion"], types=(3, 7, 20))}), NUMBERS)
+        SchNetKernel(
+            without_network({"bead_repulsion": replace(priors_of()["bead_repulsion"], types=(3, 7, 20))}), NUMBERS
+        )
