@@ -83,8 +83,12 @@ def test_narrow_data_keep_other_angles_away():
 def test_the_inverted_prior_is_the_potential_of_its_sampling():
     """Frames in which every bond and angle is drawn by itself from a prior of 350 K: the energies are found again."""
     priors, n, rng = priors_of(5), 5, np.random.default_rng(4)
-    weak = tuple(tuple(0.1 * c for c in row) for row in priors["angles"].coefficients)
-    priors["angles"] = replace(priors["angles"], coefficients=weak)
+    for name, keys in (
+        ("angles", ("coefficients",)),
+        ("dihedrals", ("cosines", "sines")),
+    ):  # a few kT, so that all is seen
+        rows = {key: tuple(map(tuple, 0.1 * np.array(getattr(priors[name], key)))) for key in keys}
+        priors[name] = replace(priors[name], **rows)
     kT = units.kB * 350.0
     frames = _sampled(priors, n, kT, rng)
     fitted = fit_chain_priors(frames, bead_types("AGAGA"), 350.0, 12.0, n_orders=4)
