@@ -7,11 +7,13 @@ from pathlib import Path
 def add_coarse_grain(commands) -> None:
     """Add the command to the sub-parsers of ``mlcalc``."""
     command = commands.add_parser(
-        "coarse-grain", help="all-atom MD of a liquid, mapped onto a bead per molecule",
+        "coarse-grain", help="all-atom MD of a liquid or a protein, mapped onto beads",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Simulate a liquid with OpenMM and write positions of and forces on its molecules' centres of mass: data for\n"
-        "training on forces alone. Run the same command again to resume; a larger number of frames adds to those made.",
-        epilog="example:\n  mlcalc coarse-grain inputs/methane/all_atom.toml -o runs/methane -j 2",
+        description="Simulate a liquid or a protein with OpenMM and write positions of and forces on beads, the centres of mass of\n"
+        "molecules or Cα atoms: data for training on forces alone. Run the same command again to resume; a larger number of frames\n"
+        "adds to those made. Keys of a liquid: molecule, count, box_A, bead; of a protein: protein or sequence, starts, forces.",
+        epilog="examples:\n  mlcalc coarse-grain inputs/methane/all_atom.toml -o runs/methane -j 2\n"
+        "  mlcalc coarse-grain inputs/ntl9/all_atom.toml -o runs/ntl9 -j 2",
     )  # fmt: skip
     command.add_argument("config", type=Path, metavar="CONFIG.toml")
     command.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
@@ -54,8 +56,8 @@ def _coarse_grain(options) -> int:
 
 def _noise_floor(options, overrides: dict) -> int:
     from mlcalc.common.tables import with_error
+    from mlcalc.data.coarse_grain.all_atom import read_settings
     from mlcalc.data.coarse_grain.force_noise import force_autocorrelation, force_noise
-    from mlcalc.data.coarse_grain.liquid import read_settings
 
     settings = read_settings(options.config, overrides)
     noise = force_noise(settings, options.output, options.noise_floor, options.samples)

@@ -28,7 +28,8 @@ from ase import units
 from mlcalc.common.errors import InputError
 from mlcalc.common.settings import check_range
 from mlcalc.data.coarse_grain.all_atom import blocks_of, check_same, read_block
-from mlcalc.data.coarse_grain.liquid import KJ, NM, AllAtomSettings, advance, check_state, context_of, make_system
+from mlcalc.data.coarse_grain.dynamics import KJ, NM, advance, check_state, context_of
+from mlcalc.data.coarse_grain.liquid import AllAtomSettings, make_system
 
 _TIED_A = 0.01  # standard deviation of a centre of mass along an axis: far below the scale on which forces change
 _STEP = 0.5  # time step times the angular frequency of a tied bead, at most: Langevin dynamics are stable below 2
