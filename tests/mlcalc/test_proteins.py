@@ -143,7 +143,10 @@ def test_fixed_beads_do_not_move_and_hydrogens_do():
     assert {*_constraints(setup.system).ravel().tolist()} > held
 
 
-def test_frames_for_training(config, tmp_path):
+AS_WHOLE = [part for key in ("forces=mean", "average_ps=0.1", "settle_ps=0.02") for part in ("--set", key)]
+
+
+def test_frames_for_training(config, tmp_path, capsys):
     """Types, masses, sequence, no cell; after any interruption the same frames."""
     whole = coarse_grain(config, tmp_path / "whole", overrides={"forces": "mean", "average_ps": 0.1, "settle_ps": 0.02})
     frames = read(whole, index=":")
@@ -152,6 +155,19 @@ def test_frames_for_training(config, tmp_path):
     assert frames[0].get_masses() == pytest.approx([14.027, 13.019, 13.019], abs=0.002)
     data = read_dataset([whole])
     assert np.isfinite(data.forces).all() and np.isnan(data.energies).all()
+    assert main(["coarse-grain", str(config), "-o", str(tmp_path / "whole"), "--noise-floor", "1", *AS_WHOLE]) == 0
+    with (
+        np.load(tmp_path / "whole" / "trajectory-0-block-0000.npz") as one,
+        np.load(tmp_path / "whole" / "trajectory-0-block-0001.npz") as two,
+    ):
+        plain, mean = 1e3 * np.sqrt(np.concatenate([one["noise"], two["noise"]]).mean(axis=0))
+    lines = capsys.readouterr().out.splitlines()
+    assert "in 4 frames" in lines[0]
+    for line, expected in zip(lines[1:3], (plain, mean), strict=True):
+        assert float(line.partition(": ")[2].split("±")[0]) == pytest.approx(expected, rel=0.1)
+    assert main(["coarse-grain", str(config), "-o", str(tmp_path / "plain"), "--set", "frames=2"]) == 0
+    assert main(["coarse-grain", str(config), "-o", str(tmp_path / "plain"), "--noise-floor", "1"]) == 2
+    assert "1 blocks without mean forces" in capsys.readouterr().err
     folder = tmp_path / "parts"
     again = {"forces": "mean", "average_ps": 0.1, "settle_ps": 0.02}
     coarse_grain(config, folder, overrides=again | {"frames": 2})
