@@ -68,7 +68,7 @@ def _noise_floor(options, overrides: dict) -> int:
         print(f"root mean squares of force components in {found.frames} frames, in meV/Å:")
         for what, value, error in (
             ("plain forces about their mean", found.plain, found.plain_error),
-            ("mean forces: what is left", found.mean, found.mean_error),
+            ("mean forces about theirs", found.mean, found.mean_error),
         ):
             print(f"  {what}: {with_error(1e3 * value, 1e3 * error)}")
         print(f"  mean forces themselves: {1e3 * found.forces:.0f}")

@@ -20,8 +20,6 @@ from mlcalc.training.dataset import read_dataset
 
 openmm = pytest.importorskip("openmm", reason="OpenMM is not installed: pip install 'mlcalc[protein]'")
 pytest.importorskip("pdbfixer", reason="PDBFixer is not installed: pip install 'mlcalc[protein]'")
-# Its wheels name a module that newer setuptools warns of.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 
 FIELD = ("amber14/protein.ff14SB.xml", "implicit/gbn2.xml")
 KEYS = {"force_field": FIELD, "temperature_K": 350.0, "frames": 4, "frame_interval_ps": 0.1, "equilibration_ps": 0.2}

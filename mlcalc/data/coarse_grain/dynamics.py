@@ -5,7 +5,7 @@ OpenMM uses nm, ps and kJ/mol; results of this module are in Å and eV, except s
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from ase import units
@@ -30,6 +30,8 @@ class DynamicsSettings:
         constraints: OpenMM's; rigid water is always rigid. hydrogen_mass_u: mass of hydrogen atoms, taken from the heavy atom that
             they are bound to: slower vibrations allow longer steps and change no distribution of positions.
     """
+
+    FILES: ClassVar[tuple[str, ...]] = ()  # keys that name files beside the TOML file
 
     force_field: tuple[str, ...]
     temperature_K: float

@@ -23,7 +23,7 @@ class AllAtomSettings(DynamicsSettings):
         cutoff_A: Cutoff of Lennard-Jones forces and of the direct part of Ewald sums.
     """
 
-    FILES: ClassVar = ("molecule",)
+    FILES: ClassVar[tuple[str, ...]] = ("molecule",)
 
     molecule: str
     count: int
@@ -46,7 +46,8 @@ class AllAtomSettings(DynamicsSettings):
 def make_liquid(settings: AllAtomSettings, trajectory: int = 0) -> Setup:
     """The Setup of a liquid; InputError as make_system."""
     numbers = np.full(settings.count, atomic_numbers[settings.bead])
-    return Setup(*make_system(settings, trajectory), numbers, settings.box_A)
+    system, mapping, lattice = make_system(settings, trajectory)
+    return Setup(system, mapping, lattice, numbers, settings.box_A)
 
 
 def make_system(settings: AllAtomSettings, trajectory: int = 0):

@@ -58,7 +58,8 @@ def backbone_pdb(sequence: str) -> str:
     turns = {"N": _PSI, "CA": _OMEGA, "C": _PHI}
     for _ in sequence[1:]:
         for name in ("N", "CA", "C"):
-            places.append(_next(*places[-3:], _LENGTHS[name], _ANGLES[name], turns[name]))
+            a, b, c = places[-3:]
+            places.append(_next(a, b, c, _LENGTHS[name], _ANGLES[name], turns[name]))
     lines, serial = [], 0
     for k, letter in enumerate(sequence):
         n, ca, c = places[3 * k : 3 * k + 3]

@@ -52,7 +52,7 @@ class ProteinSettings(DynamicsSettings):
         forces: ``"plain"`` or ``"mean"``; settle_ps, average_ps: of a mean force.
     """
 
-    FILES: ClassVar = ("protein", "starts")
+    FILES: ClassVar[tuple[str, ...]] = ("protein", "starts")
 
     protein: str = ""
     sequence: str = ""
