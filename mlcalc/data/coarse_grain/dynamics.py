@@ -67,6 +67,7 @@ class Setup(NamedTuple):
         system: OpenMM's System; mapping: its beads; start: (n_atoms, 3) nm.
         numbers: (n_beads,) atomic numbers that stand for the beads in the frames; box_A: edges of the cell, None without one.
         info: Entries of the comment line of every frame.
+        minimisations: Most iterations of the minimiser; 0 for any number, which long chains would need thousands of.
         prepare: Called with the context, minimised and with velocities, before equilibration.
         mean_forces: Called with a seed once in a block; gives a function of atoms (nm) and velocities (nm/ps), to forces on beads
             (n_beads, 3) eV/Å and their noise (2,), see protein.py. None for the forces of the moment, mapped.
@@ -78,6 +79,7 @@ class Setup(NamedTuple):
     numbers: np.ndarray
     box_A: tuple[float, ...] | None = None
     info: dict = {}
+    minimisations: int = 0
     prepare: Callable[[Any], None] = lambda context: None
     mean_forces: Callable[[int], Callable] | None = None
 
@@ -107,7 +109,7 @@ def run_block(
         check_state(state, setup.start)
     if state is None:
         context.setPositions(setup.start)
-        openmm.LocalEnergyMinimizer.minimize(context)
+        openmm.LocalEnergyMinimizer.minimize(context, maxIterations=setup.minimisations)
         context.setVelocitiesToTemperature(settings.temperature_K, seed)
         setup.prepare(context)
         advance(integrator, settings.steps_in(settings.equilibration_ps))

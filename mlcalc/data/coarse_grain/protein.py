@@ -34,6 +34,7 @@ from mlcalc.data.coarse_grain.residues import bead_types, check_sequence, letter
 
 FORCES = ("plain", "mean")
 _FREE_STEP_FS = 2.6  # longest step for a free C–H bond of a hydrogen of 1 u: 1.4 over its angular frequency
+_MINIMISATIONS = 200  # enough to part atoms that overlap
 _EVERY = 10  # steps between samples of a mean force
 _STAGES, _PULL = 20, 20000.0  # of pulling; last spring constant, kJ/mol/nm²
 _REACHED_A = 2.0
@@ -110,7 +111,7 @@ def make_protein(settings: ProteinSettings, trajectory: int = 0) -> Setup:
     if settings.forces == "mean":
         fixed = _with_fixed_beads(_system(field, topology, settings), mapping)
         mean = partial(_MeanForces, settings, fixed, mapping)
-    return Setup(system, mapping, start, types, None, {"sequence": sequence}, prepare, mean)
+    return Setup(system, mapping, start, types, None, {"sequence": sequence}, _MINIMISATIONS, prepare, mean)
 
 
 def map_residues(topology) -> tuple[Mapping, np.ndarray, str]:
