@@ -34,7 +34,7 @@ from mlcalc.data.coarse_grain.residues import bead_types, check_sequence, letter
 
 FORCES = ("plain", "mean")
 _FREE_STEP_FS = 2.6  # longest step for a free C–H bond of a hydrogen of 1 u: 1.4 over its angular frequency
-_MINIMISATIONS = 200  # enough to part atoms that overlap
+_MINIMISATIONS = 20  # enough to part atoms that overlap; each takes many evaluations under constraints
 _EVERY = 10  # steps between samples of a mean force
 _STAGES, _PULL = 20, 20000.0  # of pulling; last spring constant, kJ/mol/nm²
 _REACHED_A = 2.0
