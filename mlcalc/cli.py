@@ -14,6 +14,7 @@ from mlcalc.commands.lammps import add_lammps
 from mlcalc.commands.learn import add_learn
 from mlcalc.commands.modes import add_modes
 from mlcalc.commands.molecules import add_molecules
+from mlcalc.commands.priors import add_priors
 from mlcalc.commands.relax import add_relax
 from mlcalc.commands.sample import add_sample
 from mlcalc.commands.train import add_train
@@ -22,8 +23,8 @@ from mlcalc.common.errors import run_command
 
 # In the order of the help.
 _COMMANDS = (
-    add_learn, add_data, add_label, add_sample, add_coarse_grain, add_train, add_evaluate, add_modes, add_relax, add_import,
-    add_lammps, add_export, add_molecules, add_info,
+    add_learn, add_data, add_label, add_sample, add_coarse_grain, add_priors, add_train, add_evaluate, add_modes, add_relax,
+    add_import, add_lammps, add_export, add_molecules, add_info,
 )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ from mlcalc.common.json_text import from_json, to_json
 from mlcalc.common.settings import build_settings
 from mlcalc.model import Model
 from mlcalc.model_header import check_metadata, check_table
-from mlcalc.priors import PRIORS
+from mlcalc.priors import build_priors
 from mlcalc.readouts import READOUTS, all_weight_shapes, check_readouts
 
 FORMAT, FORMAT_VERSION = "mlcalc-model", 2
@@ -245,13 +245,7 @@ def _readouts(header: dict[str, Any]) -> tuple[str, ...]:
 def _priors(header: dict[str, Any], path: Path) -> dict[str, Any]:
     """Priors by name, as in Model."""
     check_table("priors", header.get("priors"), str(path))
-    priors = {}
-    for name, keys in header["priors"].items():
-        if name not in PRIORS:
-            raise InputError(f"{path}: prior {name[:40]!r}: this mlcalc supports {', '.join(PRIORS)}")
-        check_table(f"prior {name}", keys, str(path))
-        priors[name] = build_settings(PRIORS[name].config, keys, f"{path}: prior {name}")
-    return priors
+    return build_priors(header["priors"], str(path))
 
 
 def _check_tensors(shapes: Mapping[str, tuple[int, ...]], tensors: dict[str, Any], path: Path) -> None:

@@ -12,7 +12,7 @@ from mlcalc.common.forks import renew_after_fork
 from mlcalc.geometry.domain import ClosestPair, closest_of
 from mlcalc.geometry.pairs import half_pairs
 from mlcalc.model import Model
-from mlcalc.priors import prior_energies
+from mlcalc.priors import check_atoms, prior_energies
 from mlcalc.readouts import READOUTS, sizes
 
 _FLOAT64 = ("energy_scale", "energy_shift", "scale", "shift")  # of networks and of readouts
@@ -63,6 +63,7 @@ class TorchPotential:
     """
 
     def __init__(self, model: Model, numbers: np.ndarray, precision: str = "float32", cell=None, pbc=None):
+        check_atoms(model.priors, len(numbers))
         self.dtype = getattr(torch, precision)
         self.network, self.priors = network_of(model, self.dtype).requires_grad_(False), model.priors
         renew_after_fork(_TORCH_THREADS)

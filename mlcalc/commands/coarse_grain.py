@@ -7,11 +7,14 @@ from pathlib import Path
 def add_coarse_grain(commands) -> None:
     """Add the command to the sub-parsers of ``mlcalc``."""
     command = commands.add_parser(
-        "coarse-grain", help="all-atom MD of a liquid, mapped onto a bead per molecule",
+        "coarse-grain", help="all-atom MD of a liquid or a protein, mapped onto beads",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Simulate a liquid with OpenMM and write positions of and forces on its molecules' centres of mass: data for\n"
-        "training on forces alone. Run the same command again to resume; a larger number of frames adds to those made.",
-        epilog="example:\n  mlcalc coarse-grain inputs/methane/all_atom.toml -o runs/methane -j 2",
+        description="Simulate a liquid or a protein with OpenMM and write positions of and forces on beads, which are centres of\n"
+        "mass of molecules, or Cα atoms: data for training on forces alone. Run the same command again to resume; a larger\n"
+        "number of frames adds to those made. Keys of a liquid: molecule, count, box_A, bead; of a protein: protein or sequence,\n"
+        "starts, forces.",
+        epilog="examples:\n  mlcalc coarse-grain inputs/methane/all_atom.toml -o runs/methane -j 2\n"
+        "  mlcalc coarse-grain inputs/ntl9/all_atom.toml -o runs/ntl9 -j 2",
     )  # fmt: skip
     command.add_argument("config", type=Path, metavar="CONFIG.toml")
     command.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
@@ -21,7 +24,8 @@ def add_coarse_grain(commands) -> None:
         "--noise-floor",
         type=int,
         metavar="N",
-        help="instead, measure the scatter of forces at fixed beads in N frames, and the correlation of frames",
+        help="instead, the scatter of forces at fixed beads: of a liquid, measured in N frames, with the correlation of frames; "
+        "of a protein with mean forces, as recorded in all frames (any N)",
     )
     command.add_argument(
         "--samples",
@@ -54,10 +58,21 @@ def _coarse_grain(options) -> int:
 
 def _noise_floor(options, overrides: dict) -> int:
     from mlcalc.common.tables import with_error
-    from mlcalc.data.coarse_grain.force_noise import force_autocorrelation, force_noise
-    from mlcalc.data.coarse_grain.liquid import read_settings
+    from mlcalc.data.coarse_grain.all_atom import read_settings
+    from mlcalc.data.coarse_grain.force_noise import force_autocorrelation, force_noise, mean_force_noise
+    from mlcalc.data.coarse_grain.protein import ProteinSettings
 
     settings = read_settings(options.config, overrides)
+    if isinstance(settings, ProteinSettings):
+        found = mean_force_noise(settings, options.output)
+        print(f"root mean squares of force components in {found.frames} frames, in meV/Å:")
+        for what, value, error in (
+            ("plain forces about their mean", found.plain, found.plain_error),
+            ("mean forces about theirs", found.mean, found.mean_error),
+        ):
+            print(f"  {what}: {with_error(1e3 * value, 1e3 * error)}")
+        print(f"  mean forces themselves: {1e3 * found.forces:.0f}")
+        return 0
     noise = force_noise(settings, options.output, options.noise_floor, options.samples)
     rmse, mae = with_error(1e3 * noise.rmse, 1e3 * noise.rmse_error), with_error(1e3 * noise.mae, 1e3 * noise.mae_error)
     print(f"scatter of force components at {noise.configurations} arrangements of fixed beads, in meV/Å:")

@@ -18,6 +18,7 @@ J. Phys. Chem. B 113, 4008 (2009), doi:10.1021/jp805227c.
 
 import math
 from dataclasses import astuple, dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -71,10 +72,13 @@ def triple_energies(one: np.ndarray, two: np.ndarray, prior: AngularPrior) -> np
     return prior.strength * weight * (cosine - prior.cosine) ** 2
 
 
-def add_angular(threads, q, pairs, prior, result):
-    """Add an AngularPrior to a kernel's result, arrays by the names of Potential.evaluate, for replicas q (P, N, 3) Å."""
-    numbers = _Numbers(*astuple(prior))
-    _add_to_replicas(threads, q, pairs, numbers, result.energies, result.forces, result.atomic_energies, result.virials)
+def make_angular_kernel(prior: AngularPrior, numbers: np.ndarray):
+    """The compiled form, see Prior.make_kernel."""
+    return partial(_add, _Numbers(*astuple(prior)))
+
+
+def _add(prior, threads, q, pairs, result):
+    _add_to_replicas(threads, q, pairs, prior, result.energies, result.forces, result.atomic_energies, result.virials)
 
 
 @Threaded

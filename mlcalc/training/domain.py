@@ -9,6 +9,8 @@ from ase.data import atomic_masses, chemical_symbols
 from mlcalc.common.errors import InputError
 from mlcalc.geometry.domain import check_elements, pair_limits, pair_name
 from mlcalc.geometry.pairs import half_pairs
+from mlcalc.model import Model
+from mlcalc.priors import check_atoms
 from mlcalc.structures.electronic_state import check_state
 from mlcalc.training.dataset import Dataset, said_of
 
@@ -76,6 +78,23 @@ def check_known(dataset: Dataset, elements, domain: dict) -> None:
         check_elements(numbers, elements, domain, where)
         if count > 1:  # free atoms have their own states
             check_state(numbers, dataset.states[k], domain, where)
+
+
+def check_priors(dataset: Dataset, config, priors: dict) -> None:
+    """Raise InputError unless priors fit a network of this configuration and structures to train it on.
+
+    Batches of periodic structures, or of different sizes, are filled up with atoms (mlcalc/training/padding.py) that no chain has.
+    """
+    Model(config, {}, priors=priors)  # refuses a prior that reaches too far
+    chains = [name for name, prior in priors.items() if hasattr(prior, "n_beads")]
+    sizes = sorted(set(dataset.counts.tolist()))
+    if chains and (len(sizes) > 1 or dataset.pbc.any()):
+        raise InputError(
+            f"{chains[0]}: structures of {', '.join(map(str, sizes[:5]))} atoms"
+            f"{', with a cell' if dataset.pbc.any() else ''}: expected chains of one size without a cell"
+        )
+    for size in sizes:
+        check_atoms(priors, size)
 
 
 def distance_range(dataset: Dataset, frames: np.ndarray, cutoff: float | None) -> dict:

@@ -14,6 +14,7 @@ from mlcalc.model import Model
 from mlcalc.model_file import load_model, save_model
 from mlcalc.outputs import outputs_with
 from mlcalc.potential import build_potential
+from mlcalc.priors import check_atoms
 from mlcalc.readouts import available
 from mlcalc.structures.labels import DEFAULT_NAMES, LabelNames
 from mlcalc.torch_potential import network_of
@@ -157,6 +158,8 @@ def predict(model: Model, dataset: Dataset, precision: str = "float32") -> tuple
     Successive frames of one molecule form a batch for its potential. Where hardly any follow each other, making potentials would
     take longer than evaluating them, and PyTorch evaluates batches of different molecules.
     """
+    for count in set(dataset.counts.tolist()):
+        check_atoms(model.priors, count)
     alike = list(alike_frames(dataset))
     if len(alike) > _MOST_POTENTIALS and len(dataset) < _FEW_FRAMES * len(alike) and not dataset.pbc.any():
         return _predict_in_batches(model, dataset, precision)

@@ -47,6 +47,7 @@ class TrainingSettings:
         repulsion_cutoff_A: ``"auto"`` for molecules with energies is the smallest distance that the model accepts, so that the
             repulsion acts only below it, otherwise none; 0 or ``"none"`` for none. A training that is resumed, or starts
             from another model, keeps that one's cutoff.
+        priors_file: File of priors beside the TOML file, as ``mlcalc priors`` writes it, added to the energy; "" for none.
         optimizer: ``"muon"`` (mlcalc/training/muon.py) for the weight matrices and AdamW for the rest, or ``"adamw"`` for all.
         energy_weight: ρ in eV⁻² per (eV/Å)⁻².
         readouts: What the network says beside the energy, names in mlcalc.readouts.READOUTS.
@@ -92,6 +93,7 @@ class TrainingSettings:
     angle_cosine: float | None = None
     angle_decay_A: float | None = None
     angle_cutoff_A: float | None = None
+    priors_file: str = ""
     precision: str = "float32"
     batch_size: int = 8
     steps: int = 100_000

@@ -12,6 +12,7 @@ from mlcalc.common.files import make_folder, write_atomically
 from mlcalc.common.locks import alone
 from mlcalc.common.settings import as_toml, build_settings, read_toml
 from mlcalc.model_file import load_model
+from mlcalc.priors.prior_file import read_priors
 from mlcalc.training.dataset import Dataset, read_dataset
 from mlcalc.training.domain import check_known
 from mlcalc.training.settings import TrainingSettings
@@ -59,7 +60,8 @@ def train(
         raise InputError("only_readouts = true: expected --init MODEL, whose features the readouts read")
     begun = output / MODEL_FILE
     origin = load_model(begun) if resume and os.path.isfile(begun) else model
-    trainer = Trainer(settings, dataset, model, origin)
+    more = read_priors(config.parent / settings.priors_file) if settings.priors_file else {}
+    trainer = Trainer(settings, dataset, model, origin, more)
     for its in unseen:  # faults show now, not after hours of training
         check_known(its, trainer.network.config.elements, trainer.domain)
     print("\n".join(one_line(found) for read in (dataset, *unseen) for found in read.contents))

@@ -23,7 +23,7 @@ from mlcalc.readouts import check_readouts
 from mlcalc.torch_potential import model_of, network_of
 from mlcalc.training.compilation import compiled
 from mlcalc.training.dataset import Batch, Batches, Dataset, frame_weights
-from mlcalc.training.domain import automatic_repulsion, check_known, domain_of
+from mlcalc.training.domain import automatic_repulsion, check_known, check_priors, domain_of
 from mlcalc.training.energy_zero import composition, describe, energy_levels, fit_zeros
 from mlcalc.training.first_network import first_network
 from mlcalc.training.loss import Term, batch_loss, predicted
@@ -46,8 +46,12 @@ class Trainer:
         dataset: Dataset,
         init: Model | None = None,
         origin: Model | None = None,
+        priors: dict[str, Any] | None = None,
     ):
-        """``init``: weights to start from; ``origin``: the model that the training wrote before or starts from."""
+        """``init``: weights to start from; ``origin``: the model that the training wrote before or starts from.
+
+        ``priors``: Those of the settings' file of priors, by name.
+        """
         torch.set_num_threads(settings.threads)
         torch.manual_seed(settings.seed)
         self.settings, self.dataset = settings, dataset
@@ -71,7 +75,8 @@ class Trainer:
             repulsion = automatic_repulsion(dataset, self.domain, settings.cutoff_A)
         else:
             repulsion = origin.priors["repulsion"].cutoff if "repulsion" in origin.priors else None
-        network_config, self.priors = settings.network_config(elements), settings.priors(repulsion)
+        network_config, self.priors = settings.network_config(elements), settings.priors(repulsion) | (priors or {})
+        check_priors(dataset, network_config, self.priors)
         if init is not None and (init.config, init.priors) != (network_config, self.priors):
             raise InputError(
                 f"--init: its architecture {_shown(init.config, init.priors)} is not the configured one "

@@ -14,9 +14,10 @@ from scipy.optimize import approx_fprime
 from mlcalc import InputError
 from mlcalc.cli import main
 from mlcalc.data.coarse_grain import all_atom
-from mlcalc.data.coarse_grain.all_atom import coarse_grain
+from mlcalc.data.coarse_grain.all_atom import coarse_grain, make_setup, read_settings
+from mlcalc.data.coarse_grain.dynamics import run_block
 from mlcalc.data.coarse_grain.force_noise import force_autocorrelation, force_noise
-from mlcalc.data.coarse_grain.liquid import make_system, read_settings, run_block
+from mlcalc.data.coarse_grain.liquid import make_system
 from mlcalc.data.coarse_grain.mapping import Mapping
 from mlcalc.training.dataset import read_dataset
 
@@ -149,8 +150,8 @@ def test_work_that_stops_ends_with_the_same_frames(config, tmp_path, monkeypatch
 
 def test_blocks_do_not_repeat_their_noise(config):
     settings = read_settings(config, {})
-    first = run_block(settings, 3, 0, 0, None)
-    second, other = run_block(settings, 3, 0, 1, first), run_block(settings, 3, 1, 1, first)
+    first = run_block(settings, make_setup(settings), 3, (0, 0), None)
+    second, other = (run_block(settings, make_setup(settings), 3, place, first) for place in ((0, 1), (1, 1)))
     assert not np.allclose(second["positions"], other["positions"])
 
 

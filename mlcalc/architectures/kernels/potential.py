@@ -25,12 +25,11 @@ from mlcalc.common.threads import check_threads, thread_limits
 from mlcalc.geometry.domain import ClosestPair
 from mlcalc.geometry.neighbours import NeighbourList, Pairs
 from mlcalc.model import Model
-from mlcalc.priors.angular import add_angular
+from mlcalc.priors import PRIORS, check_atoms
 
 _BLOCK = 32  # most atoms of a block: enough rows for the matrix products, enough blocks to share out
 _CACHE = 2 << 20  # bytes of filter tables that a core's own cache holds
 _GROUP = 256  # most atoms of a group of replicas, so that their features stay in the cache too
-_PRIORS = ("repulsion", "angular")  # the one in the loop over pairs, the other behind the network
 _BLOCK_COST = 1.3  # time of an evaluation by blocks on one thread, where one by replicas takes 1
 
 
@@ -65,14 +64,18 @@ class KernelPotential(ABC):
         self, model: Model, numbers: np.ndarray, precision: str = "float32", threads: int | None = None, cell=None,
         pbc=None, skin: float = 1.0,
     ):  # fmt: skip
-        if unknown := sorted(model.priors.keys() - _PRIORS):
+        if unknown := sorted(model.priors.keys() - PRIORS.keys()):
             raise InputError(
-                f"prior {unknown[0]!r}: the compiled {self.title} knows {', '.join(_PRIORS)}; use backend = 'torch'"
+                f"prior {unknown[0]!r}: the compiled {self.title} knows {', '.join(PRIORS)}; use backend = 'torch'"
             )
+        check_atoms(model.priors, len(numbers))
         self.model, self.dtype, self.threads = model, np.dtype(precision), check_threads(threads)
         self.cell, self.pbc, self.skin = cell, pbc, skin
         self.numbers = np.asarray(numbers, dtype=np.int64)
         self.atoms = make_atoms(model, self.numbers)
+        # The nuclear repulsion is in the loop over pairs, other priors follow the network.
+        makers = [(PRIORS[name].make_kernel, prior) for name, prior in model.priors.items()]
+        self._priors = [make(prior, self.numbers) for make, prior in makers if make]
         self.table = self._tabulate(precision)
         self.network, self.readout = self._make_network(), make_readout(model, self.n_features, self.dtype)
         self.constants = make_constants(model, self.table.spacing)
@@ -177,8 +180,8 @@ class KernelPotential(ABC):
                 self._by_replica(threads, system, n_blocks, self._count_groups(n_replicas), *memory)
             if with_virials:
                 sum_virials(threads, positions, self.atoms, pairs, self.constants, self._at, result.virials)
-            if "angular" in self.model.priors:
-                add_angular(threads, positions, pairs, self.model.priors["angular"], result)
+            for add in self._priors:
+                add(threads, positions, pairs, result)
         return result
 
     def _count_groups(self, n_replicas: int) -> int:

@@ -1,4 +1,4 @@
-"""All-atom molecular dynamics of a liquid with OpenMM, mapped onto one bead for each molecule: data for force matching.
+"""All-atom molecular dynamics of a liquid or a protein with OpenMM, mapped onto beads: data for force matching.
 
 Trajectories advance block by block. A block is a function of the state before it and of its own seed, and is written atomically,
 with the state after it: after any interruption the same command resumes and ends with the same frames.
@@ -11,9 +11,10 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -22,14 +23,16 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from mlcalc.common.errors import InputError
 from mlcalc.common.files import check_regular, make_folder, write_atomically
 from mlcalc.common.json_text import from_json
-from mlcalc.common.settings import check_range
+from mlcalc.common.settings import build_settings, check_range, read_toml
 from mlcalc.common.zip_files import open_zip
-from mlcalc.data.coarse_grain.liquid import AllAtomSettings, make_system, read_settings, run_block
-from mlcalc.data.coarse_grain.mapping import Mapping
+from mlcalc.data.coarse_grain.dynamics import DynamicsSettings, Setup, run_block
+from mlcalc.data.coarse_grain.liquid import AllAtomSettings, make_liquid
+from mlcalc.data.coarse_grain.protein import ProteinSettings, make_protein
 from mlcalc.structures.npz_files import read_array
 
 BLOCK_FRAMES = 50
 _ARRAYS = ("positions", "forces", "atoms", "velocities")
+_NOISE = "noise"  # of mean forces
 _LARGEST_SETTINGS, _LARGEST_BLOCK = 1 << 26, 1 << 33  # bytes
 SETTINGS_FILE, FRAMES_FILE = "settings.json", "frames.xyz"
 
@@ -52,7 +55,7 @@ def coarse_grain(
     """
     check_range("--jobs", jobs, 1)
     settings = read_settings(config, overrides or {})
-    make_system(settings)  # a fault of the molecule or its force field is found before anything is written
+    setup = make_setup(settings)  # a fault of the atoms or their force field is found before anything is written
     _claim(folder, settings)
     total = _blocks_each(settings) * settings.trajectories
     done = sum(
@@ -62,16 +65,43 @@ def coarse_grain(
         if os.path.exists(_block(folder, t, b))
     )
     show(done, total)
-    for trajectory, block, arrays in _advance(settings, folder, jobs):
+    for trajectory, block, arrays in _advance(settings, folder, jobs, len(setup.numbers)):
         stream = io.BytesIO()
         np.savez(stream, **arrays)  # type: ignore[arg-type]
         write_atomically(_block(folder, trajectory, block), stream.getvalue())
         done += 1
         show(done, total)
-    return _join(settings, folder)
+    return _join(settings, setup, folder)
 
 
-def _claim(folder: Path, settings: AllAtomSettings) -> None:
+def read_settings(config: Path, overrides: dict) -> Any:
+    """Settings of a liquid or a protein, whichever its keys name, with the paths of the files beside the TOML file.
+
+    Raises:
+        InputError: Invalid ones.
+    """
+    table = read_toml(config) | overrides
+    protein = ("protein", "sequence")
+    settings = build_settings(
+        ProteinSettings if any(key in table for key in protein) else AllAtomSettings, table, config
+    )
+    beside = [Path(config).parent / name for name in settings.force_field]
+    force_field = (
+        str(check_regular(path)) if os.path.lexists(path) else name
+        for path, name in zip(beside, settings.force_field, strict=True)
+    )
+    files = {name: getattr(settings, name) for name in settings.FILES}
+    paths = {name: str(Path(config).parent / path) for name, path in files.items() if path}
+    return replace(settings, force_field=tuple(force_field), **paths)
+
+
+def make_setup(settings: DynamicsSettings, trajectory: int = 0) -> Setup:
+    """What a trajectory begins with; InputError for atoms or a force field that OpenMM cannot use."""
+    make: Any = make_protein if isinstance(settings, ProteinSettings) else make_liquid
+    return make(settings, trajectory)
+
+
+def _claim(folder: Path, settings: DynamicsSettings) -> None:
     """Record the settings in a new folder; InputError if the folder holds frames of other settings."""
     if os.path.exists(folder / SETTINGS_FILE):
         check_same(folder, settings)
@@ -82,7 +112,7 @@ def _claim(folder: Path, settings: AllAtomSettings) -> None:
     write_atomically(folder / SETTINGS_FILE, json.dumps(_facts(settings), indent=1).encode())
 
 
-def check_same(folder: Path, settings: AllAtomSettings) -> None:
+def check_same(folder: Path, settings: DynamicsSettings) -> None:
     """Raise InputError where a folder does not hold frames of these settings."""
     try:
         path = check_regular(folder / SETTINGS_FILE)
@@ -98,11 +128,12 @@ def check_same(folder: Path, settings: AllAtomSettings) -> None:
         raise InputError(f"{folder}: holds frames of another {', '.join(other)}; choose another --output")
 
 
-def _facts(settings: AllAtomSettings) -> dict:
+def _facts(settings: DynamicsSettings) -> dict:
     """What all frames of a folder share: settings, with files by their contents."""
-    paths = ("molecule", "force_field")
+    paths = (*settings.FILES, "force_field")
     facts = {name: value for name, value in asdict(settings).items() if name not in (*paths, "frames")}
-    return facts | {"box_A": list(settings.box_A), **{name: _contents(getattr(settings, name)) for name in paths}}
+    listed = {name: list(value) for name, value in facts.items() if isinstance(value, tuple)}
+    return facts | listed | {name: _contents(getattr(settings, name)) for name in paths}
 
 
 def _contents(names: str | tuple[str, ...]) -> list[str]:
@@ -115,7 +146,7 @@ def _block(folder: Path, trajectory: int, block: int) -> Path:
 
 
 def read_block(path: Path, count: int) -> dict[str, np.ndarray]:
-    """A block as liquid.run_block returned it, for ``count`` beads.
+    """A block as dynamics.run_block returned it, for ``count`` beads.
 
     Raises:
         InputError: Not a block: truncated, of another liquid, or with numbers that are not finite. Blocks are not compressed, so
@@ -124,9 +155,10 @@ def read_block(path: Path, count: int) -> dict[str, np.ndarray]:
     try:
         size = check_regular(path).stat().st_size
         with open_zip(path, _LARGEST_BLOCK) as archive:
-            found = {name: read_array(archive, f"{name}.npy", size) for name in _ARRAYS}
+            names = (*_ARRAYS, _NOISE) if f"{_NOISE}.npy" in archive.namelist() else _ARRAYS
+            found = {name: read_array(archive, f"{name}.npy", size) for name in names}
         for name, array in found.items():
-            shape = (count, 3) if name in ("positions", "forces") else (3,)
+            shape = {"positions": (count, 3), "forces": (count, 3), _NOISE: (2,)}.get(name, (3,))
             if array.dtype.kind != "f" or array.ndim != len(shape) + 1 or array.shape[1:] != shape:
                 raise InputError(f"{name} of shape {array.shape} and type {array.dtype}")
             if not np.isfinite(array).all():
@@ -140,7 +172,7 @@ def read_block(path: Path, count: int) -> dict[str, np.ndarray]:
         zlib.error,
     ) as error:  # InputError is a ValueError
         raise InputError(
-            f"{path}: not a block of this liquid ({error}); remove it and run the command again"
+            f"{path}: not a block of these beads ({error}); remove it and run the command again"
         ) from error
     return found
 
@@ -150,19 +182,25 @@ def blocks_of(folder: Path) -> list[Path]:
     return sorted(folder.glob("trajectory-*-block-*.npz"))
 
 
-def _blocks_each(settings: AllAtomSettings) -> int:
+def _blocks_each(settings: DynamicsSettings) -> int:
     """Number of blocks of a trajectory."""
     return -(-settings.frames // (settings.trajectories * BLOCK_FRAMES))
 
 
-def _advance(settings: AllAtomSettings, folder: Path, jobs: int) -> Iterator[tuple[int, int, dict[str, np.ndarray]]]:
-    """Compute missing blocks, those of a trajectory in their order."""
+def _run(settings, frames: int, trajectory: int, block: int, state) -> dict[str, np.ndarray]:
+    return run_block(settings, make_setup(settings, trajectory), frames, (trajectory, block), state)
+
+
+def _advance(
+    settings: DynamicsSettings, folder: Path, jobs: int, count: int
+) -> Iterator[tuple[int, int, dict[str, np.ndarray]]]:
+    """Compute missing blocks of ``count`` beads, those of a trajectory in their order."""
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         running = {}
 
         def begin(trajectory: int, block: int, state: dict[str, np.ndarray] | None) -> None:
             if block < _blocks_each(settings):
-                future = pool.submit(run_block, settings, BLOCK_FRAMES, trajectory, block, state)
+                future = pool.submit(_run, settings, BLOCK_FRAMES, trajectory, block, state)
                 running[future] = trajectory, block
 
         try:
@@ -173,7 +211,7 @@ def _advance(settings: AllAtomSettings, folder: Path, jobs: int) -> Iterator[tup
                 begin(
                     trajectory,
                     block,
-                    read_block(_block(folder, trajectory, block - 1), settings.count) if block else None,
+                    read_block(_block(folder, trajectory, block - 1), count) if block else None,
                 )
             while running:
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -184,29 +222,28 @@ def _advance(settings: AllAtomSettings, folder: Path, jobs: int) -> Iterator[tup
             pool.shutdown(cancel_futures=True)
 
 
-def _join(settings: AllAtomSettings, folder: Path) -> Path:
+def _join(settings: DynamicsSettings, setup: Setup, folder: Path) -> Path:
     """Write all blocks as extxyz, atomically."""
     from mlcalc.data.labelling import write_frames
 
-    _, mapping, _ = make_system(settings)
     per_trajectory, frames = -(-settings.frames // settings.trajectories), []
     for trajectory in range(settings.trajectories):
         mine: list = []
         for block in range(_blocks_each(settings)):
             path = _block(folder, trajectory, block)
-            arrays = read_block(path, settings.count)
+            arrays = read_block(path, len(setup.numbers))
             if {len(arrays["positions"]), len(arrays["forces"])} != {BLOCK_FRAMES}:
                 raise InputError(f"{path}: expected {BLOCK_FRAMES} frames; remove it and run the command again")
             mine += zip(arrays["positions"], arrays["forces"], strict=True)
-        frames += [_frame(settings, mapping, x, f, f"{trajectory}") for x, f in mine[:per_trajectory]]
+        frames += [_frame(settings, setup, x, f, f"{trajectory}") for x, f in mine[:per_trajectory]]
     write_frames(frames[: settings.frames], folder / FRAMES_FILE)
     return folder / FRAMES_FILE
 
 
-def _frame(settings, mapping: Mapping, positions: np.ndarray, forces: np.ndarray, trajectory: str) -> Atoms:
+def _frame(settings, setup: Setup, positions: np.ndarray, forces: np.ndarray, trajectory: str) -> Atoms:
     atoms = Atoms(
-        [settings.bead] * settings.count, positions, cell=settings.box_A, pbc=True, masses=mapping.bead_masses,
-        info={"trajectory": trajectory, "temperature_K": settings.temperature_K},
+        setup.numbers, positions, cell=setup.box_A, pbc=setup.box_A is not None, masses=setup.mapping.bead_masses,
+        info={"trajectory": trajectory, "temperature_K": settings.temperature_K, **setup.info},
     )  # fmt: skip
     atoms.calc = SinglePointCalculator(atoms, forces=forces)
     return atoms

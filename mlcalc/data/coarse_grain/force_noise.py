@@ -27,8 +27,10 @@ from ase import units
 
 from mlcalc.common.errors import InputError
 from mlcalc.common.settings import check_range
-from mlcalc.data.coarse_grain.all_atom import blocks_of, check_same, read_block
-from mlcalc.data.coarse_grain.liquid import KJ, NM, AllAtomSettings, advance, check_state, context_of, make_system
+from mlcalc.data.coarse_grain.all_atom import blocks_of, check_same, make_setup, read_block
+from mlcalc.data.coarse_grain.dynamics import KJ, NM, advance, check_state, context_of
+from mlcalc.data.coarse_grain.liquid import AllAtomSettings, make_system
+from mlcalc.data.coarse_grain.protein import ProteinSettings
 
 _TIED_A = 0.01  # standard deviation of a centre of mass along an axis: far below the scale on which forces change
 _STEP = 0.5  # time step times the angular frequency of a tied bead, at most: Langevin dynamics are stable below 2
@@ -81,6 +83,44 @@ def force_noise(
     return ForceNoise(
         float(rmse), float(squares.std(ddof=1) / np.sqrt(n) / (2.0 * rmse)),
         float(absolutes.mean()), float(absolutes.std(ddof=1) / np.sqrt(n)), n,
+    )  # fmt: skip
+
+
+class MeanForceNoise(NamedTuple):
+    """Of mean forces of a protein, eV/Å by component, root mean squares with standard errors over frames.
+
+    Attributes:
+        plain, plain_error: Scatter of plain forces about the mean; mean, mean_error: of the means themselves.
+        forces: Of the mean forces; frames: their number.
+    """
+
+    plain: float
+    plain_error: float
+    mean: float
+    mean_error: float
+    forces: float
+    frames: int
+
+
+def mean_force_noise(settings: ProteinSettings, folder: Path) -> MeanForceNoise:
+    """The noise that a folder of mean forces recorded, see protein.py.
+
+    Raises:
+        InputError: A folder of other settings, of plain forces, or of fewer than two frames.
+    """
+    check_same(folder, settings)
+    count = len(make_setup(settings).numbers)
+    blocks = [read_block(path, count) for path in blocks_of(folder)]
+    if not blocks or "noise" not in blocks[0]:
+        raise InputError(
+            f"{folder}: {len(blocks)} blocks without mean forces: expected those of a run with forces = 'mean'"
+        )
+    squares = np.concatenate([block["noise"] for block in blocks])
+    forces = np.concatenate([block["forces"] for block in blocks])
+    roots = np.sqrt(squares.mean(axis=0))
+    errors = squares.std(axis=0, ddof=1) / np.sqrt(len(squares)) / (2.0 * roots)
+    return MeanForceNoise(
+        float(roots[0]), float(errors[0]), float(roots[1]), float(errors[1]), float(np.sqrt(np.square(forces).mean())), len(squares)
     )  # fmt: skip
 
 

@@ -1,0 +1,51 @@
+"""Types of beads of a protein: residues as the atomic numbers that stand for them in all files of this project.
+
+A bead carries its type where an atom carries its atomic number: of the one-letter codes in alphabetical order,
+ACDEFGHIKLMNPQRSTVWY, residue k is number k (A 1 … Y 20), the first residue of a chain that begins with a free N-terminus is 21,
+the last of one that ends with a free C-terminus 22. In a file of structures they appear as the elements of these numbers (H … Ti),
+which mean nothing.
+"""
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from mlcalc.common.errors import InputError
+
+LETTERS = "ACDEFGHIKLMNPQRSTVWY"
+N_TERMINUS, C_TERMINUS = 21, 22
+_NAMES = {
+    "ALA": "A", "CYS": "C", "ASP": "D", "GLU": "E", "PHE": "F", "GLY": "G", "HIS": "H", "ILE": "I", "LYS": "K", "LEU": "L",
+    "MET": "M", "ASN": "N", "PRO": "P", "GLN": "Q", "ARG": "R", "SER": "S", "THR": "T", "VAL": "V", "TRP": "W", "TYR": "Y",
+}  # fmt: skip
+# Other names of force fields, by protonation and bridges.
+_NAMES |= {"HID": "H", "HIE": "H", "HIP": "H", "ASH": "D", "GLH": "E", "LYN": "K", "CYX": "C", "CYM": "C"}
+
+
+def letter_of(name: str) -> str | None:
+    """One-letter code of the three letters of a residue, also in names of protonation states; None for no residue."""
+    return _NAMES.get(name.upper())
+
+
+def check_sequence(sequence: str) -> str:
+    """The sequence; InputError unless its letters are those of residues."""
+    if wrong := sorted(set(sequence) - set(LETTERS)):
+        raise InputError(f"sequence: {wrong[0]!r}: expected letters of {LETTERS}")
+    if not sequence:
+        raise InputError("sequence: expected at least one residue")
+    return sequence
+
+
+def bead_types(sequence: str, n_terminus: bool = True, c_terminus: bool = True) -> np.ndarray:
+    """(n,) types of the beads of a sequence of one-letter codes, with or without free ends; InputError for other letters."""
+    types = np.array([LETTERS.index(letter) + 1 for letter in check_sequence(sequence)])
+    if n_terminus:
+        types[0] = N_TERMINUS
+    if c_terminus:
+        types[-1] = C_TERMINUS
+    return types
+
+
+def name_of_type(number: int) -> str:
+    """Letter of a type, or "N-terminus", "C-terminus"; for others the symbol of the element."""
+    ends = {N_TERMINUS: "N-terminus", C_TERMINUS: "C-terminus"}
+    return LETTERS[number - 1] if 1 <= number <= len(LETTERS) else ends.get(number, chemical_symbols[number])

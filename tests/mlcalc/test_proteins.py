@@ -1,0 +1,309 @@
+"""Proteins from OpenMM, a bead at each Cα: peptides, what forces on beads are, starts, blocks, and chains that are none."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.io import read, write
+
+from mlcalc import InputError
+from mlcalc.cli import main
+from mlcalc.data.coarse_grain import all_atom
+from mlcalc.data.coarse_grain.all_atom import coarse_grain, make_setup, read_settings
+from mlcalc.data.coarse_grain.dynamics import run_block
+from mlcalc.data.coarse_grain.mapping import Mapping
+from mlcalc.data.coarse_grain.peptide import backbone_pdb
+from mlcalc.data.coarse_grain.protein import ProteinSettings, make_protein
+from mlcalc.data.coarse_grain.residues import bead_types
+from mlcalc.training.dataset import read_dataset
+
+openmm = pytest.importorskip("openmm", reason="OpenMM is not installed: pip install 'mlcalc[protein]'")
+pytest.importorskip("pdbfixer", reason="PDBFixer is not installed: pip install 'mlcalc[protein]'")
+
+FIELD = ("amber14/protein.ff14SB.xml", "implicit/gbn2.xml")
+KEYS = {"force_field": FIELD, "temperature_K": 350.0, "frames": 4, "frame_interval_ps": 0.1, "equilibration_ps": 0.2}
+EV_PER_A = units.kJ / units.mol / units.nm
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """Three residues, blocks of two frames."""
+    monkeypatch.setattr(all_atom, "BLOCK_FRAMES", 2)
+    path = tmp_path / "small.toml"
+    path.write_text(
+        f'sequence = "GAK"\nforce_field = {list(FIELD)}\ntemperature_K = 350.0\nframes = 4\ntrajectories = 1\n'
+        "frame_interval_ps = 0.02\nequilibration_ps = 0.1\npull_ps = 2.0\n"
+    )
+    return path
+
+
+def atoms_of(setup) -> dict:
+    """Forces (n_atoms, 3) eV/Å at the start, of the setup's own system."""
+    context = openmm.Context(
+        setup.system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference")
+    )
+    context.setPositions(setup.start)
+    return context.getState(forces=True).getForces(asNumpy=True)._value * EV_PER_A
+
+
+def test_a_bead_is_a_residue():
+    """Glycine has two hydrogen atoms at its Cα, alanine one; ends are types of their own; nothing else belongs to a bead."""
+    setup = make_protein(ProteinSettings(sequence="GAK", **KEYS))
+    assert setup.numbers.tolist() == [21, 1, 22] and setup.info == {"sequence": "GAK"}
+    np.testing.assert_allclose(setup.mapping.bead_masses, [12.011 + 2 * 1.008, 13.019, 13.019], atol=0.002)
+    assert np.bincount(setup.mapping.beads + 1).tolist()[1:] == [3, 2, 2]
+    beads = setup.mapping.positions(10 * setup.start)
+    np.testing.assert_allclose(np.linalg.norm(np.diff(beads, axis=0), axis=1), 3.8, atol=0.05)  # trans peptide bonds
+    forces = atoms_of(setup)
+    np.testing.assert_allclose(forces.sum(axis=0), 0.0, atol=1e-6 * np.abs(forces).max())
+    members = [np.flatnonzero(setup.mapping.beads == k) for k in range(3)]
+    expected = [forces[atoms].sum(axis=0) for atoms in members]
+    np.testing.assert_allclose(setup.mapping.forces(forces), expected, rtol=1e-12)
+
+
+def test_built_residues_are_left_handed():
+    from openmm import app
+
+    from mlcalc.data.coarse_grain.peptide import build_protein
+
+    topology, start = build_protein("AKVA", app.ForceField(*FIELD))
+    for residue in topology.residues():
+        n, ca, c, cb = (
+            start[next(a.index for a in residue.atoms() if a.name == name)] for name in ("N", "CA", "C", "CB")
+        )
+        assert np.cross(n - ca, c - ca) @ (cb - ca) > 0  # L: N, C, Cβ anticlockwise, seen from the hydrogen
+
+
+def test_constraints_stay_within_beads():
+    """Those of hydrogen do; those of all bonds would tie Cα to its neighbours."""
+    with pytest.raises(InputError, match=r"a constraint between atom \d+ and atom \d+, of beads"):
+        make_protein(ProteinSettings(sequence="GA", constraints="AllBonds", **KEYS))
+    mapping = Mapping(np.array([0, 0, -1]), np.ones(3))
+    mapping.check_constraints(np.array([[0, 1]]))
+    with pytest.raises(InputError, match="atom 2 and atom 3, of beads 1 and 0"):
+        mapping.check_constraints(np.array([[1, 2]]))
+
+
+def test_the_sum_is_free_of_the_forces_of_constraints():
+    """A molecule of two atoms, one of them a bead: with springs the force of both together is what keeps it at its place.
+
+    The force on the bead's atom alone would lack what its partner passes on through the constraint.
+    """
+    system = openmm.System()
+    for mass in (12.0, 1.0):
+        system.addParticle(mass)
+    system.addConstraint(0, 1, 0.1)
+    pull = openmm.CustomExternalForce("-5*x*weight")
+    pull.addPerParticleParameter("weight")
+    pull.addParticle(1, [1.0])
+    system.addForce(pull)
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+    context.setPositions([[0, 0, 0], [0.1, 0, 0]])
+    mapping = Mapping(np.array([0, 0]), np.array([12.0, 1.0]), np.array([1.0, 0.0]))
+    forces = context.getState(forces=True).getForces(asNumpy=True)._value
+    assert mapping.forces(forces)[0, 0] == pytest.approx(5.0) and forces[0, 0] == 0.0
+    context.getIntegrator().step(1)
+    velocity = context.getState(velocities=True).getVelocities(asNumpy=True)._value[0, 0]
+    assert velocity == pytest.approx(5.0 / 13.0 * 0.001, rel=1e-4)  # both move as one
+    np.testing.assert_allclose(mapping.positions(np.array([[1.0, 2, 3], [9, 9, 9]])), [[1, 2, 3]])
+
+
+def test_mean_forces_add_up_to_nothing():
+    """Moving all beads together costs nothing: a sum of mean forces vanishes within its error, one of plain forces does not."""
+    settings = ProteinSettings(sequence="AA", forces="mean", average_ps=2.0, hydrogen_mass_u=2.0, **KEYS)
+    setup = make_protein(settings)
+    block = run_block(settings, setup, 4, (0, 0), None)
+    scatter, error = block["noise"].T
+    assert block["noise"].shape == (4, 2) and (error < 0.1 * scatter).all()
+    sums = block["forces"].sum(axis=1)  # of two beads
+    assert np.sqrt(np.square(sums).mean()) < 3.0 * np.sqrt(2 * error.mean())
+    plain = run_block(
+        replace(settings, forces="plain"), make_protein(replace(settings, forces="plain")), 4, (0, 0), None
+    )
+    assert np.square(plain["forces"].sum(axis=1)).mean() > 10 * np.square(sums).mean()
+    assert "noise" not in plain
+
+
+def test_fixed_beads_do_not_move_and_hydrogens_do():
+    from mlcalc.data.coarse_grain.protein import _constraints
+
+    settings = ProteinSettings(sequence="AG", forces="mean", average_ps=0.2, settle_ps=0.1, **KEYS)
+    setup = make_protein(settings)
+    average = setup.mean_forces(3)
+    average(setup.start, np.zeros_like(setup.start))
+    after = average.context.getState(positions=True).getPositions(asNumpy=True)._value
+    fixed = np.flatnonzero(setup.mapping.weights)
+    np.testing.assert_allclose(after[fixed], setup.start[fixed], atol=1e-7)
+    assert np.abs(after - setup.start).max() > 0.003
+    held = {*_constraints(average.context.getSystem()).ravel().tolist()}
+    assert not held & set(np.flatnonzero(setup.mapping.beads >= 0).tolist())
+    assert {*_constraints(setup.system).ravel().tolist()} > held
+
+
+AS_WHOLE = [part for key in ("forces=mean", "average_ps=0.1", "settle_ps=0.02") for part in ("--set", key)]
+
+
+def test_frames_for_training(config, tmp_path, capsys):
+    """Types, masses, sequence, no cell; after any interruption the same frames."""
+    whole = coarse_grain(config, tmp_path / "whole", overrides={"forces": "mean", "average_ps": 0.1, "settle_ps": 0.02})
+    frames = read(whole, index=":")
+    assert [atoms.numbers.tolist() for atoms in frames] == [[21, 1, 22]] * 4
+    assert frames[0].info["sequence"] == "GAK" and not frames[0].pbc.any()
+    assert frames[0].get_masses() == pytest.approx([14.027, 13.019, 13.019], abs=0.002)
+    data = read_dataset([whole])
+    assert np.isfinite(data.forces).all() and np.isnan(data.energies).all()
+    assert main(["coarse-grain", str(config), "-o", str(tmp_path / "whole"), "--noise-floor", "1", *AS_WHOLE]) == 0
+    with (
+        np.load(tmp_path / "whole" / "trajectory-0-block-0000.npz") as one,
+        np.load(tmp_path / "whole" / "trajectory-0-block-0001.npz") as two,
+    ):
+        plain, mean = 1e3 * np.sqrt(np.concatenate([one["noise"], two["noise"]]).mean(axis=0))
+    lines = capsys.readouterr().out.splitlines()
+    assert "in 4 frames" in lines[0]
+    for line, expected in zip(lines[1:3], (plain, mean), strict=True):
+        assert float(line.partition(": ")[2].split("±")[0]) == pytest.approx(expected, rel=0.1)
+    assert main(["coarse-grain", str(config), "-o", str(tmp_path / "plain"), "--set", "frames=2"]) == 0
+    assert main(["coarse-grain", str(config), "-o", str(tmp_path / "plain"), "--noise-floor", "1"]) == 2
+    assert "1 blocks without mean forces" in capsys.readouterr().err
+    folder = tmp_path / "parts"
+    again = {"forces": "mean", "average_ps": 0.1, "settle_ps": 0.02}
+    coarse_grain(config, folder, overrides=again | {"frames": 2})
+    assert coarse_grain(config, folder, overrides=again).read_bytes() == whole.read_bytes()
+
+
+def test_starts_are_reached(config, tmp_path, capsys):
+    """A bent chain: its trajectory begins there, that of the other start elsewhere."""
+    types, bent = bead_types("GAK"), np.array([[0.0, 0, 0], [3.8, 0, 0], [5.0, 3.6, 0]])
+    straight = np.array([[0.0, 0, 0], [3.6, 1.2, 0], [7.2, 0, 0]])
+    write(tmp_path / "starts.xyz", [Atoms(types, bent), Atoms(types, straight)])
+    overrides = {"starts": "starts.xyz", "trajectories": 2, "equilibration_ps": 0.0, "frame_interval_ps": 0.002}
+    frames = read(coarse_grain(config, tmp_path / "out", overrides=overrides), index=":")
+    ends = [atoms.get_distance(0, 2) for atoms in frames]
+    assert abs(ends[0] - 6.16) < 0.6 and abs(ends[2] - 7.2) < 0.6
+    write(tmp_path / "starts.xyz", [Atoms(types[::-1], bent)])
+    assert main(["coarse-grain", str(config), "-o", str(tmp_path / "no"), "--set", "starts=starts.xyz"]) == 2
+    assert (
+        "structure 1: bead 1 is C-terminus: expected N-terminus, in the order of the chain" in capsys.readouterr().err
+    )
+    write(tmp_path / "starts.xyz", [Atoms(types[:2], bent[:2])])
+    assert main(["coarse-grain", str(config), "-o", str(tmp_path / "no"), "--set", "starts=starts.xyz"]) == 2
+    assert "2 beads: expected 3, one for each residue" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
+
+
+def capped() -> str:
+    """ACE-ALA-ALA-NME: backbones of four residues, of which the outer ones keep what a cap has."""
+    lines = []
+    for line in backbone_pdb("AAAA").splitlines():
+        name, number = line[12:16].strip(), line[22:26].strip()
+        if number == "1":
+            line = {"CA": line[:12] + " CH3" + line[16:], "C": line, "O": line}.get(name, "")
+            line = line.replace("ALA", "ACE")
+        elif number == "4":
+            line = {"N": line, "CA": line[:12] + " C  " + line[16:]}.get(name, "").replace("ALA", "NME")
+        lines.append(line)
+    return "\n".join(line for line in lines if line)
+
+
+def full(tmp_path, sequence: str = "AGA") -> str:
+    """PDB lines of a peptide with all its atoms."""
+    from openmm import app
+
+    from mlcalc.data.coarse_grain.peptide import build_protein
+
+    topology, start = build_protein(sequence, app.ForceField(*FIELD))
+    with (tmp_path / "full.pdb").open("w") as stream:
+        app.PDBFile.writeFile(topology, start * openmm.unit.nanometer, stream)
+    return (tmp_path / "full.pdb").read_text()
+
+
+def test_a_file_is_read_with_and_without_hydrogens(config, tmp_path):
+    text = full(tmp_path)
+    (tmp_path / "bare.pdb").write_text("\n".join(line for line in text.splitlines() if line[76:78].strip() != "H"))
+    setups = []
+    for name in ("full.pdb", "bare.pdb"):
+        setups.append(make_protein(ProteinSettings(protein=str(tmp_path / name), **KEYS)))
+    assert setups[0].start.shape == setups[1].start.shape
+    heavy = np.array([setups[0].system.getParticleMass(k)._value > 2 for k in range(len(setups[0].start))])
+    np.testing.assert_allclose(setups[0].start[heavy], setups[1].start[heavy], atol=1e-3)
+    assert setups[0].numbers.tolist() == [21, 6, 22]
+
+
+def test_capped_ends_are_ordinary_residues(tmp_path):
+    text = capped()
+    path = tmp_path / "capped.pdb"
+    path.write_text(text)
+    with pytest.raises(InputError, match="residue ALA 2: missing atoms CB"):
+        make_protein(ProteinSettings(protein=str(path), **KEYS))
+    path.write_text(text.replace("ALA", "GLY"))
+    setup = make_protein(ProteinSettings(protein=str(path), **KEYS))
+    assert setup.numbers.tolist() == [6, 6] and setup.info["sequence"] == "GG"
+
+
+FAULTS = {
+    "unknown residue": (lambda text: text.replace("GLY", "XYZ"), "residue XYZ 2: expected the 20 residues"),
+    "missing": (lambda text: without(text, "C", "2"), "residue GLY 2: missing atoms C"),
+    "no alpha": (lambda text: without(text, "CA", "2"), "residue GLY 2: missing atoms CA"),
+    "a break": (
+        lambda text: without(text, None, "2"),
+        "the chain breaks between residue ALA 1 and residue ALA 3: C and N are",
+    ),
+    "two chains": (lambda text: text.replace(" A A   3", " A B   3").replace("ALA A   3", "ALA B   3"), "2 chains"),
+    "empty": (lambda text: "END\n", "not a readable PDB file"),
+}
+
+
+def without(text: str, name: str | None, number: str) -> str:
+    """PDB lines without atoms of this name, or of any, in a residue."""
+    return "\n".join(
+        line
+        for line in text.splitlines()
+        if line[22:26].strip() != number or (name is not None and line[12:16].strip() != name)
+    )
+
+
+def test_chains_that_are_none(config, tmp_path, capsys):
+    text = full(tmp_path)
+    config.write_text(config.read_text().replace('sequence = "GAK"', 'protein = "wrong.pdb"'))
+    for name, (change, words) in FAULTS.items():
+        (tmp_path / "wrong.pdb").write_text(change(text))
+        assert main(["coarse-grain", str(config), "-o", str(tmp_path / "out")]) == 2, name
+        error = capsys.readouterr().err
+        assert words in error and error.count("\n") == 1, (name, error)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"sequence": "GAB"}, "sequence: 'B': expected letters of"),
+        ({"protein": "x.pdb"}, "protein, sequence: expected one of them"),
+        ({"forces": "noisy"}, "forces = 'noisy': expected one of plain, mean"),
+        ({"forces": "mean", "timestep_fs": 4.0}, "timestep_fs = 4: expected at most 2.6 for mean forces"),
+        ({"starts": "none.xyz"}, "none.xyz"),
+        ({"force_field": ["spce.xml"]}, "hydrogens cannot be added"),
+        ({"box_A": [1.0]}, "unknown key 'box_A'"),
+    ],
+)
+def test_refusals_write_nothing(config, tmp_path, capsys, overrides, message):
+    arguments = [part for key, value in overrides.items() for part in ("--set", f"{key}={value}")]
+    assert main(["coarse-grain", str(config), "-o", str(tmp_path / "out"), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_virial_theorem(config):
+    """⟨F·r⟩ = −3kT for the vector between two beads, if F is the gradient of their free energy but for noise."""
+    settings = replace(
+        read_settings(config, {"sequence": "AA", "forces": "mean", "average_ps": 1.0, "settle_ps": 0.2}),
+        frame_interval_ps=1.0, equilibration_ps=5.0,
+    )  # fmt: skip
+    block = run_block(settings, make_setup(settings), 400, (0, 0), None)
+    vectors, forces = np.diff(block["positions"], axis=1)[:, 0], np.diff(block["forces"], axis=1)[:, 0] / 2
+    products = (vectors * forces).sum(axis=1) / (units.kB * 350.0)
+    parts = products.reshape(20, -1).mean(axis=1)
+    assert abs(parts.mean() + 3.0) < 3.5 * parts.std(ddof=1) / np.sqrt(20)
+    assert parts.std(ddof=1) / np.sqrt(20) < 1.0

@@ -1,0 +1,43 @@
+"""The recipe of NTL9: its files fit one another."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlcalc import InputError
+from mlcalc.common.settings import build_settings, read_toml
+from mlcalc.data.coarse_grain.all_atom import read_settings
+from mlcalc.data.coarse_grain.protein import read_starts
+from mlcalc.data.coarse_grain.residues import bead_types
+from mlcalc.training.settings import TrainingSettings
+
+NTL9 = Path(__file__).parents[1] / "inputs" / "ntl9"
+
+
+def test_settings():
+    """Every trajectory has as many frames; priors reach as far as the network; one protein everywhere."""
+    settings = read_settings(NTL9 / "all_atom.toml", {})
+    assert settings.forces == "mean" and settings.frames >= 3000 and settings.frames % settings.trajectories == 0
+    training = build_settings(TrainingSettings, read_toml(NTL9 / "train.toml"), "train.toml")
+    page = (NTL9 / "README.md").read_text(encoding="utf-8")
+    assert {float(cutoff) for cutoff in re.findall(r"--cutoff (\S+)", page)} == {training.cutoff_A}
+    assert set(re.findall(r"--sequence ([A-Z]+)", page)) == {settings.sequence} and len(settings.sequence) == 39
+    assert re.findall(r"--temperature (\S+)", page) == [f"{settings.temperature_K:g}"]
+    assert f'SEQUENCE = "{settings.sequence}"' in (NTL9 / "starts.py").read_text(encoding="utf-8")
+
+
+def test_starts(tmp_path):
+    """Arrays of positions become frames with the types of the chain, as the settings' file of starts is read."""
+    settings = read_settings(NTL9 / "all_atom.toml", {})
+    places = np.random.default_rng(0).normal(size=(3, 39, 3)).astype(np.float32)
+    np.savez(tmp_path / "frames.npz", pos=places[:2], one=places[2], masses=np.ones(39), sequence=settings.sequence)
+    command = [sys.executable, NTL9 / "starts.py", tmp_path / "frames.npz", "-o", tmp_path / "starts.xyz"]
+    subprocess.run(command, check=True, capture_output=True)
+    found = read_starts(str(tmp_path / "starts.xyz"), bead_types(settings.sequence))
+    np.testing.assert_allclose(found, places, atol=1e-6)
+    with pytest.raises(InputError, match="bead 12 is M: expected K"):
+        read_starts(str(tmp_path / "starts.xyz"), bead_types(settings.sequence.replace("KGMGK", "KGKGK")))
