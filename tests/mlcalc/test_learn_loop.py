@@ -48,6 +48,15 @@ def place(tmp_path_factory) -> Path:
     return place
 
 
+@pytest.fixture
+def ended(place, monkeypatch) -> Path:
+    """The same folder once learning has ended there, also where another process runs the test of the loop."""
+    monkeypatch.chdir(place)
+    if not (place / "learned" / "result.json").is_file():
+        assert main(COMMAND) == 3
+    return place
+
+
 def _environment() -> dict:
     return os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
 
@@ -103,11 +112,11 @@ def _check_result(learned: Path) -> None:
     assert {atoms.positions.tobytes() for atoms in read(learned / "round-1" / "fresh.labels.xyz", ":")} <= trained
 
 
-def test_the_input_for_ring_polymers_runs(place, monkeypatch):
-    """From anywhere, on the models of the folder; it needs the result of the test before."""
-    monkeypatch.chdir(place.parent)
-    options = ["--steps", "20", "--no-figure", "--output", str(place / "runs"), "--set", "equilibration_steps=0"]
-    assert md.cli.main(["run", f"{place.name}/learned/rpmd.toml", *options]) == 0
+def test_the_input_for_ring_polymers_runs(ended, monkeypatch):
+    """From anywhere, on the models of the folder."""
+    monkeypatch.chdir(ended.parent)
+    options = ["--steps", "20", "--no-figure", "--output", str(ended / "runs"), "--set", "equilibration_steps=0"]
+    assert md.cli.main(["run", f"{ended.name}/learned/rpmd.toml", *options]) == 0
 
 
 @pytest.mark.parametrize(
@@ -121,9 +130,9 @@ def test_the_input_for_ring_polymers_runs(place, monkeypatch):
         (["learned", "--refine", "ase:emt", "--labels", "4000"], "different structures, of which labels = 4000 would"),
     ],
 )
-def test_a_refinement_that_cannot_be(words, said, place, monkeypatch, capsys):
-    monkeypatch.chdir(place)
-    (place / "begun").mkdir(exist_ok=True)
+def test_a_refinement_that_cannot_be(words, said, ended, capsys):
+    (ended / "begun").mkdir(exist_ok=True)
+    capsys.readouterr()
     assert main(["learn", *words, "-o", "nothing"]) == 2
     assert said in capsys.readouterr().err
 
