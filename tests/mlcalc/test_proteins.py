@@ -10,7 +10,7 @@ from ase.io import read, write
 from mlcalc import InputError
 from mlcalc.cli import main
 from mlcalc.data.coarse_grain import all_atom
-from mlcalc.data.coarse_grain.all_atom import coarse_grain, make_setup, read_settings
+from mlcalc.data.coarse_grain.all_atom import coarse_grain
 from mlcalc.data.coarse_grain.dynamics import run_block
 from mlcalc.data.coarse_grain.mapping import Mapping
 from mlcalc.data.coarse_grain.peptide import backbone_pdb
@@ -292,18 +292,3 @@ def test_refusals_write_nothing(config, tmp_path, capsys, overrides, message):
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.slow
-def test_virial_theorem(config):
-    """⟨F·r⟩ = −3kT for the vector between two beads, if F is the gradient of their free energy but for noise."""
-    settings = replace(
-        read_settings(config, {"sequence": "AA", "forces": "mean", "average_ps": 1.0, "settle_ps": 0.2}),
-        frame_interval_ps=1.0, equilibration_ps=5.0,
-    )  # fmt: skip
-    block = run_block(settings, make_setup(settings), 400, (0, 0), None)
-    vectors, forces = np.diff(block["positions"], axis=1)[:, 0], np.diff(block["forces"], axis=1)[:, 0] / 2
-    products = (vectors * forces).sum(axis=1) / (units.kB * 350.0)
-    parts = products.reshape(20, -1).mean(axis=1)
-    assert abs(parts.mean() + 3.0) < 3.5 * parts.std(ddof=1) / np.sqrt(20)
-    assert parts.std(ddof=1) / np.sqrt(20) < 1.0
