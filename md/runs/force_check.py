@@ -16,7 +16,8 @@ from md.dynamics.clamped import Clamped
 from md.dynamics.ring_polymer import cell_of, configuration
 from md.potentials import end_workers
 from md.runs.config import RunSettings
-from md.runs.preparation import driving_potential, read_inputs
+from md.runs.driving import driving_potential
+from md.runs.input_files import read_inputs
 from mlcalc.common.errors import InputError
 from mlcalc.common.settings import check_range
 from mlcalc.common.tables import aligned

@@ -13,7 +13,7 @@ from md.files.layout import ENGINE, INPUT, MODEL, STRUCTURE, TRAJECTORY
 from md.files.trajectory import read_cells, read_frames
 from md.potentials import electronic_state, farthest_first, fingerprints, force_disagreement, load_model
 from md.runs.config import RunSettings, read_settings
-from md.runs.preparation import potentials_of
+from md.runs.driving import potentials_of
 from md.runs.run_folder import FROM_IPI, check_files, is_run_folder, kind_of, own_settings
 from md.runs.structures import read_start, read_structure
 from mlcalc.common.errors import InputError

@@ -25,7 +25,7 @@ from md.files.velocities import facts_of
 from md.runs.config import RunSettings, read_settings
 from md.runs.continuation import check_checkpoint, wrong_time
 from md.runs.identity import REAL_TIME, differences, digests_of, identity
-from md.runs.preparation import read_inputs
+from md.runs.input_files import read_inputs
 from md.runs.run_folder import FROM_IPI, check_files, kind_of, own_settings  # fmt: skip
 from md.runs.structures import read_structure
 from mlcalc.common.errors import InputError, one_line

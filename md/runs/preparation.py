@@ -9,30 +9,23 @@ from ase import Atoms
 from ase.calculators.calculator import CalculationFailed
 
 from md.bias.terms import check_atoms
-from md.components.split import Component, SplitPotential
-from md.dynamics.clamped import Clamped, ClampedPotential
-from md.dynamics.gle import gle_from, read_gle_file
+from md.dynamics.clamped import Clamped
+from md.dynamics.gle import gle_from
 from md.guards.bonds import watches_bonds
 from md.guards.limits import degrees_of_freedom
 from md.potentials import (
-    FROM_PYTHON,
     Dipoles,
-    Model,
     Potential,
     end_workers,
-    engine_name,
-    engine_potential,
     is_repeatable,
-    make_potential,
-    own_potential,
     pair_limits,
     physical_limits,
-    read_model,
     relaxed,
 )
 from md.runs.config import RunSettings
+from md.runs.driving import driving_potential, potentials_of
 from md.runs.identity import REAL_TIME, RUN, digests_of, identity
-from md.runs.structures import as_extxyz, read_start
+from md.runs.input_files import Inputs, read_inputs
 from md.runs.time_steps import check_piston, check_time_steps
 from md.simulation import Dynamics
 from mlcalc.common.errors import InputError, note
@@ -40,25 +33,6 @@ from mlcalc.common.errors import InputError, note
 _MANY_ATOMS = 5000  # above, preparation takes more than a few seconds
 _AT_REST = 1e-6  # of the largest momentum: rounding of a file
 _MOST_RELAXED = 200  # most atoms of a start that is relaxed for the energy guard: tens of evaluations, seconds at most
-
-
-class Inputs(NamedTuple):
-    """The files of a run, each read once.
-
-    Attributes:
-        model: The model; None for a run with an engine.
-        committee: Models of the committee.
-        atoms: The start, as stored in a run folder.
-        contents: Bytes by key of the settings: ``model`` or ``engine``, ``gle_file``, ``committee[k]``, ``potential[k].model`` or
-            ``potential[k].engine``, and the start as text, ``structure``.
-        slow: Models of the slow components; None for those with an engine.
-    """
-
-    model: Model | None
-    committee: list[Model]
-    atoms: Atoms
-    contents: dict[str, bytes]
-    slow: tuple[Model | None, ...] = ()
 
 
 class Prepared(NamedTuple):
@@ -153,93 +127,6 @@ def _prepared(
     return Prepared(
         atoms, moving, contents, identities, potential, shortest, dynamics, tuple(committee), minimum, bonds, dipoles
     )
-
-
-def read_inputs(settings: RunSettings, quiet: bool = False) -> Inputs:
-    """Models, structure and matrices of a run.
-
-    Raises:
-        InputError: A file is missing or malformed.
-    """
-    model, contents = None, {}
-    if settings.engine:
-        contents["engine"] = engine_name(settings.engine)
-    else:
-        model, contents["model"] = read_model(settings.model)
-    if settings.gle_file:
-        contents["gle_file"] = read_gle_file(settings.gle_file)
-    committee = []
-    for k, name in enumerate(settings.committee):
-        member, contents[f"committee[{k}]"] = read_model(name)
-        committee.append(member)
-    slow: list[Model | None] = []
-    for k, part in enumerate(settings.potential):
-        if part.engine:
-            slow.append(None)
-            contents[f"potential[{k}].engine"] = engine_name(part.engine)
-        else:
-            found, contents[f"potential[{k}].model"] = read_model(part.model)
-            slow.append(found)
-    atoms = read_start(settings.structure, model, quiet, settings.momenta)
-    contents["structure"] = as_extxyz(atoms).encode()
-    return Inputs(model, committee, atoms, contents, tuple(slow))
-
-
-def identity_of(settings: RunSettings, kind: str) -> dict:
-    """The identity of one run, from its files; InputError as read_inputs."""
-    return identity(settings, kind, digests_of(read_inputs(settings, quiet=True).contents))
-
-
-def potentials_of(settings: RunSettings, atoms: Atoms, models: list[Model]) -> list:
-    """Potentials of the moving atoms for RunSettings, one per model."""
-    serve = settings.precision, settings.backend, settings.threads or None
-    return [_of_moving(make_potential(model, atoms, *serve), atoms) for model in models]
-
-
-def driving_potential(settings: RunSettings, inputs: Inputs, own: Any) -> Any:
-    """The potential that moves the atoms: of the model, of the engine, or one from Python, and slow components, if there are any.
-
-    Raises:
-        InputError: The structure does not fit it; an engine that cannot be used; one from Python without its name or the reverse.
-    """
-    fast = _fast_potential(settings, inputs.atoms, inputs.model, own)
-    if not settings.potential:
-        return fast
-    atoms, slow = inputs.atoms, []
-    for part, model in zip(settings.potential, inputs.slow, strict=True):
-        if model is None:
-            potential = _of_moving(engine_potential(part.engine, atoms, settings.threads, settings.structure), atoms)
-            limits = physical_limits(np.unique(atoms.numbers))
-        else:
-            (potential,), limits = (
-                potentials_of(settings, atoms, [model]),
-                pair_limits(model.domain, model.config.elements),
-            )
-        slow.append(Component(potential, part.weight, part.beads, part.every_steps, limits))
-    return SplitPotential(fast, slow)
-
-
-def _fast_potential(settings: RunSettings, atoms: Atoms, model: Model | None, own: Any) -> Potential:
-    """What acts at every step; InputError as driving_potential."""
-    python = settings.engine.startswith(FROM_PYTHON)
-    if python != (own is not None):
-        raise InputError(
-            f"engine = {settings.engine!r}: it comes from Python: md.runs.start.run(settings, potential=…)" if python
-            else f"potential = … with engine = {settings.engine!r}: expected settings with engine = 'python:NAME', a name that "
-            "tells this potential from others where a run is resumed"
-        )  # fmt: skip
-    if model is not None:
-        return potentials_of(settings, atoms, [model])[0]
-    if settings.engine == FROM_PYTHON:
-        raise InputError(f"engine = {settings.engine!r}: expected python:NAME")
-    if python:
-        return _of_moving(own_potential(own, atoms, settings.structure), atoms)
-    return _of_moving(engine_potential(settings.engine, atoms, settings.threads, settings.structure), atoms)
-
-
-def _of_moving(potential: Any, atoms: Atoms) -> Any:
-    clamped = Clamped.of(atoms)
-    return ClampedPotential(potential, clamped) if clamped.mask.any() else potential
 
 
 def _minimum(settings: RunSettings, atoms: Atoms, domain: dict, potential: Potential) -> float | None:

@@ -13,7 +13,8 @@ from md.potentials import runs_code, single_threaded_blas
 from md.runs.config import RunSettings
 from md.runs.continuation import check_checkpoint
 from md.runs.identity import FILES, FREE, REAL_TIME, RUN, differences
-from md.runs.preparation import Prepared, identity_of, prepare
+from md.runs.input_files import identity_of
+from md.runs.preparation import Prepared, prepare
 from md.runs.progress import summary
 from md.runs.real_time import check_real_time, run_ensemble
 from md.runs.run_folder import RunFolder, check_removable, is_fresh, is_run_folder, kind_of, own_settings

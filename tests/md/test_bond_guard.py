@@ -8,6 +8,7 @@ from ase import Atoms, units
 from ase.build import molecule
 from ase.data import covalent_radii
 
+import md.runs.driving
 import md.runs.preparation
 from md.cli import main
 from md.guards.bonds import BondGuard
@@ -128,7 +129,7 @@ class Deep:
 def hollow(tmp_path, monkeypatch):
     """Runs of acetylene; ``hollow(depth)`` makes one bead lie so many eV below the minimum from step 50 on."""
     write_acetylene(tmp_path, "steps = 100\nbeads = 3\ncheckpoint_every_steps = 20\n")
-    make, relaxed = md.runs.preparation.make_potential, md.runs.preparation.relaxed
+    make, relaxed = md.runs.driving.make_potential, md.runs.preparation.relaxed
 
     def prepare(depth):
         def minimum(potential, atoms):
@@ -136,7 +137,7 @@ def hollow(tmp_path, monkeypatch):
             potential.minimum = found.get_potential_energy()
             return found
 
-        monkeypatch.setattr(md.runs.preparation, "make_potential", lambda *a: Deep(make(*a), depth))
+        monkeypatch.setattr(md.runs.driving, "make_potential", lambda *a: Deep(make(*a), depth))
         monkeypatch.setattr(md.runs.preparation, "relaxed", minimum)
         return tmp_path
 

@@ -19,7 +19,7 @@ from md.observables.statistics import block_average
 from md.potentials import make_potential
 from md.runs.config import read_settings
 from md.runs.identity import RUN
-from md.runs.preparation import identity_of
+from md.runs.input_files import identity_of
 from md.runs.structures import as_extxyz, read_structure
 from md.simulation import Dynamics, simulate
 from mlcalc.calculator import SchNetCalculator

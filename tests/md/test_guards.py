@@ -7,6 +7,7 @@ import pytest
 from ase import Atoms, units
 from ase.io import read
 
+import md.runs.driving
 import md.runs.preparation
 from md.cli import main
 from md.dynamics.integrators import in_modes, make_laws
@@ -122,7 +123,7 @@ def test_smallest_distance_of_kernel_and_network(periodic):
 
 def push(monkeypatch, strength: float, from_call: int) -> None:
     """From some call on the network pulls the two carbons together."""
-    make = md.runs.preparation.make_potential
+    make = md.runs.driving.make_potential
 
     class Pulled:
         calls = 0
@@ -143,7 +144,7 @@ def push(monkeypatch, strength: float, from_call: int) -> None:
         def __getattr__(self, name):
             return getattr(self.network, name)
 
-    monkeypatch.setattr(md.runs.preparation, "make_potential", Pulled)
+    monkeypatch.setattr(md.runs.driving, "make_potential", Pulled)
 
 
 def test_a_run_that_explodes(case, capsys, monkeypatch):

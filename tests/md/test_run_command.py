@@ -226,7 +226,7 @@ def has_moved(folder: Path, frames: int) -> bool:
 
 def test_explosion_stops_with_the_step_and_the_bead(case, capsys, monkeypatch):
     """Forces that turn NaN in one bead: exit code 3, the reason in status and on the screen, files closed."""
-    import md.runs.preparation
+    import md.runs.driving
 
     class Breaking:
         calls = 0
@@ -240,7 +240,7 @@ def test_explosion_stops_with_the_step_and_the_bead(case, capsys, monkeypatch):
         def closest_pair(self, limits):
             return ClosestPair(np.inf)
 
-    monkeypatch.setattr(md.runs.preparation, "make_potential", lambda *arguments: Breaking())
+    monkeypatch.setattr(md.runs.driving, "make_potential", lambda *arguments: Breaking())
     # Evaluations 1 and 2 of three beads are the starts of equilibration and production.
     assert rpmd_run(case, "--beads", "3") == 3
     assert "step 28: energy or forces of bead(s) [2] are not finite" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from ase.io import read, write
 from md.runs import run
 from md.runs.config import RunSettings
 from md.runs.identity import REAL_TIME, RUN
-from md.runs.preparation import identity_of
+from md.runs.input_files import identity_of
 from mlcalc.common.errors import InputError
 
 MOMENTA = np.array([[1.0, -2.0, 0.5], [0.0, 0.3, -0.4], [0.2, 0.0, 0.1], [-1.2, 1.7, -0.2]])  # they add up to zero
