@@ -9,7 +9,7 @@ from ase.calculators.calculator import Calculator
 from analysis.structure.molecules import isolated
 from md.dynamics.clamped import Clamped
 from md.potentials import FROM_PYTHON
-from md.runs.run_folder import SUM
+from md.runs.copies import SUM
 from mlcalc.calculator import NetworkCalculator
 from mlcalc.common.errors import InputError
 from mlcalc.data.engines import FAMILIES, make_calculator, set_state

@@ -21,7 +21,8 @@ from md.files.layout import HILLS, INPUT, MODEL, STRUCTURE, TRAJECTORY
 from md.files.properties import read_table
 from md.files.trajectory import read_frames
 from md.runs.config import read_settings
-from md.runs.run_folder import check_files, sum_of
+from md.runs.copies import sum_of
+from md.runs.run_folder import check_files
 from md.runs.structures import read_structure
 from mlcalc.common.errors import InputError
 
@@ -35,7 +36,7 @@ class BiasedRun:
 
     Attributes:
         folder: Its folder; biases: its ``[[bias]]`` tables, none for a run without; structure: its reference structure.
-        potential: Content of its model file, or the name of its engine, or of a sum (run_folder.sum_of).
+        potential: Content of its model file, or the name of its engine, or of a sum (copies.sum_of).
         temperature_K: Of its thermostat.
         steps: (n,) of the frames; positions: (n, P, N, 3) Å.
     """

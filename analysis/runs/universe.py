@@ -25,7 +25,8 @@ from md.dynamics.clamped import Clamped
 from md.files.layout import INPUT, MODEL, STRUCTURE, TRAJECTORY
 from md.files.trajectory import check_order, check_positions, open_layout
 from md.runs.config import RunSettings
-from md.runs.run_folder import check_files, sum_of
+from md.runs.copies import sum_of
+from md.runs.run_folder import check_files
 from mlcalc.common.errors import InputError, note
 from mlcalc.geometry.minimum_image import joined_beads, lattice_of
 from mlcalc.model_file import find_model
@@ -46,7 +47,7 @@ class Run:
         frame_interval_ps: Time between frames; 0 if there is only one.
         temperature_K: Temperature of the thermostat.
         model: The run's copy of the model; without one, the shipped name or path in the run's input; the name of an engine, or of
-            a sum (run_folder.sum_of).
+            a sum (copies.sum_of).
         rotates: Whether the molecule was free to rotate.
         thermostat: Its name, as in the run's input.
         bias: The tables of its bias as text; empty without one.

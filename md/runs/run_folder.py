@@ -22,7 +22,6 @@ run.log            events with their times
 """
 
 import fcntl
-import hashlib
 import os
 import time
 from collections.abc import Mapping
@@ -64,6 +63,7 @@ from md.files.velocities import VelocityWriter
 from md.guards.endings import Frame
 from md.observables.estimators import ESTIMATORS, PER_ATOM, Sample
 from md.runs.config import RunSettings, read_settings
+from md.runs.copies import copies_of, copy_names, own_potentials
 from md.runs.identity import FILES, FREE, REAL_TIME, RUN
 from mlcalc.common.errors import DISK_FULL, InputError, one_line
 from mlcalc.common.files import write_atomically
@@ -76,9 +76,6 @@ _FILES = {
     NEXT,
 }  # fmt: skip
 _LARGEST = {INPUT: 1 << 20, STATUS: LARGEST_STATUS, GLE: 1 << 26, PROPERTIES: 1 << 32, HILLS: 1 << 32}  # bytes
-_COMMITTEE = "committee-*.safetensors"
-_SLOW = "potential-*"
-SUM = "sum:"  # begins what sum_of returns
 _STATUS_INTERVAL_S = 2.0
 _LOCK_TRIALS, _LOCK_PAUSE_S = 5, 0.02
 
@@ -94,7 +91,7 @@ def is_fresh(folder: Path) -> bool:
     if not os.path.exists(folder):
         return True
     names = {path.name for path in folder.iterdir()} if os.path.isdir(folder) else {""}
-    known = _FILES | {LOCK} | {path.name for path in _others(folder)}
+    known = _FILES | {LOCK} | {path.name for path in copies_of(folder)}
     return not names or (LOCK in names and INPUT not in names and names <= known)
 
 
@@ -105,37 +102,9 @@ def is_run_folder(folder: Path) -> bool:
     return any(os.path.isfile(folder / name) for name in (MODEL, ENGINE)) or kind_of(folder) == FROM_IPI
 
 
-def committee_of(folder: Path) -> list[Path]:
-    """The models of a run's committee, in order."""
-    return sorted(folder.glob(_COMMITTEE))
-
-
-def _others(folder: Path) -> list[Path]:
-    """Copies of the potentials of the committee and of [[potential]] tables."""
-    return [*committee_of(folder), *sorted(folder.glob(_SLOW))]
-
-
-def _slow_name(k: int, ending: str) -> str:
-    return _SLOW.replace("*", f"{k:03d}.{ending}")
-
-
-def sum_of(folder: Path) -> str:
-    """A name of what moves a run with [[potential]] tables, the same for the same tables and files; "" for other runs."""
-    found = read_toml(folder / INPUT)
-    if not found.get("potential"):
-        return ""
-    tables = [{key: value for key, value in dict(table).items() if key != "model"} for table in found["potential"]]
-    digest = hashlib.sha256(repr(tables).encode())
-    for path in (folder / MODEL, folder / ENGINE, *sorted(folder.glob(_SLOW))):
-        if os.path.exists(path):
-            with open(path, "rb", opener=opener) as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return f"{SUM}{found.get('engine') or found['model']} and {len(tables)} slow components ({digest.hexdigest()[:12]})"
-
-
 def check_files(folder: Path) -> None:
     """Raise InputError if a file of a run folder is a link, a named pipe or a folder, or larger than any run makes it."""
-    for path in [*(folder / name for name in sorted(_FILES | {LOCK})), *_others(folder)]:
+    for path in [*(folder / name for name in sorted(_FILES | {LOCK})), *copies_of(folder)]:
         check_regular(path, _LARGEST.get(path.name))
 
 
@@ -181,14 +150,8 @@ class RunFolder:
         """
         copies = replace(self._settings, structure=STRUCTURE, gle_file=GLE if self._settings.gle_file else "")
         names = {"structure": STRUCTURE, "model": MODEL, "engine": ENGINE, "gle_file": GLE}
-        for k in range(len(self._settings.committee)):
-            names[f"committee[{k}]"] = _COMMITTEE.replace("*", f"{k:03d}")
-        for k in range(len(self._settings.potential)):
-            names |= {
-                f"potential[{k}].model": _slow_name(k, "safetensors"),
-                f"potential[{k}].engine": _slow_name(k, "txt"),
-            }
-        for name in [INPUT, *_FILES, *(path.name for path in _others(self.folder))]:
+        names |= copy_names(len(self._settings.committee), len(self._settings.potential))
+        for name in [INPUT, *_FILES, *(path.name for path in copies_of(self.folder))]:
             (self.folder / name).unlink(missing_ok=True)
         self.set_status(force=True, state="begun", kind=kind, step=0, error=None)
         for key, name in names.items():
@@ -344,17 +307,5 @@ def own_settings(folder: Path, overrides: dict[str, Any] | None = None) -> RunSe
             raise InputError(
                 f"{folder / INPUT}: {key} = {str(value)[:80]!r}: expected {allowed[-1]!r}, the copy beside it"
             )
-    own: dict[str, Any] = {"committee": [str(path) for path in committee_of(folder)]}
-    found = read_toml(folder / INPUT)
-    if not found.get("engine"):
-        own["model"] = str(folder / MODEL)
-    if slow := found.get("potential"):
-        own["potential"] = [
-            table | {"model": str(folder / _slow_name(k, "safetensors"))} if _has_model(table) else table
-            for k, table in enumerate(slow if isinstance(slow, list) else [slow])
-        ]
+    own = own_potentials(folder)
     return read_settings(folder / INPUT, own | (overrides or {}))
-
-
-def _has_model(table: Any) -> bool:
-    return isinstance(table, dict) and bool(table.get("model"))
