@@ -20,7 +20,8 @@ from mlcalc.common.files import make_folder
 from mlcalc.data.finite_field import hyperpolarizability
 from mlcalc.data.qm9 import find_qm9, read_qm9
 from mlcalc.molecules.graphs.dataset import Graphs, joined, read_graphs, write_graphs
-from mlcalc.molecules.graphs.features import Graph, graph_of, require_rdkit
+from mlcalc.molecules.graphs.features import Graph, graph_of
+from mlcalc.molecules.toolkit import rdkit
 
 DATA = Path(__file__).parent / "data"
 GRAPHS, BETA = "graphs.safetensors", "hyperpolarizabilities.safetensors"
@@ -42,7 +43,7 @@ def _graphs_of(molecules: list[Atoms]) -> tuple[list[Graph], list[Atoms]]:
 
 def make_graphs(number: int, path: Path) -> Graphs:
     """Write graphs of molecules of QM9, in a random order, with both of its targets."""
-    require_rdkit()
+    rdkit()
     molecules = list(read_qm9(find_qm9(), number))
     order = np.random.default_rng(1).permutation(len(molecules))
     graphs, kept = _graphs_of([molecules[k] for k in order])
@@ -57,7 +58,7 @@ def make_graphs(number: int, path: Path) -> Graphs:
 
 def label_hyperpolarizabilities(number: int, data: Path) -> Graphs:
     """Write graphs of molecules of QM9 with |β| by GFN2-xTB; finished parts of a thousand are kept in between."""
-    require_rdkit()
+    rdkit()
     molecules = list(read_qm9(find_qm9(), number, seed=2))
     order = np.random.default_rng(2).permutation(len(molecules))
     parts = []

@@ -121,7 +121,7 @@ def _predict(options) -> int:
     from mlcalc.molecules.language.model_file import load_language_model
     from mlcalc.molecules.language.prediction import predict
     from mlcalc.molecules.language.tables import read_smiles
-    from mlcalc.molecules.language.writing import rdkit
+    from mlcalc.molecules.toolkit import rdkit
 
     rdkit()
     check_range("--writings", options.writings, 0, 1000)

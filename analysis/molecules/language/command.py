@@ -46,7 +46,7 @@ def _solubility(options: argparse.Namespace) -> None:
     from analysis.molecules.language.figure import relevance_figure
     from analysis.molecules.language.report import as_json, as_text, explain
     from mlcalc.molecules.language.model_file import load_language_model
-    from mlcalc.molecules.language.writing import rdkit
+    from mlcalc.molecules.toolkit import rdkit
 
     rdkit()
     model = load_language_model(options.model, "solubility")
@@ -90,7 +90,7 @@ def _explanations(options: argparse.Namespace) -> None:
     from analysis.molecules.language.judgement import as_json, as_text, judge
     from mlcalc.molecules.language.model_file import load_language_model
     from mlcalc.molecules.language.tables import read_smiles
-    from mlcalc.molecules.language.writing import rdkit
+    from mlcalc.molecules.toolkit import rdkit
 
     rdkit()
     model = load_language_model(options.model, "solubility")

@@ -1,6 +1,7 @@
 """Molecules drawn by RDKit, each atom coloured by its relevance."""
 
 import io
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -12,7 +13,7 @@ from matplotlib.image import imread
 from analysis.figures import OKABE_ITO, STYLE
 from analysis.molecules.language.methods import METHODS
 from analysis.molecules.language.report import Explained
-from mlcalc.molecules.language.writing import rdkit
+from mlcalc.molecules.toolkit import rdkit
 
 _COLUMNS, _PIXELS = 3, (700, 500)
 _SIGNED = LinearSegmentedColormap.from_list("signed", [OKABE_ITO[1], "white", OKABE_ITO[0]])
@@ -51,7 +52,7 @@ def _picture(one: Explained, scale: ScalarMappable) -> np.ndarray:
 
     colours = {k: tuple(scale.to_rgba(value)[:3]) for k, value in enumerate(one.relevance.atoms)}
     drawing = rdMolDraw2D.MolDraw2DCairo(*_PIXELS)
-    options = drawing.drawOptions()
+    options: Any = drawing.drawOptions()  # RDKit declares no types of their own for its entries
     options.useBWAtomPalette()
     options.setBackgroundColour((1.0, 1.0, 1.0))
     options.highlightRadius = 0.4

@@ -16,7 +16,8 @@ from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned, with_error
 from mlcalc.molecules.language.inputs import check_solvent
 from mlcalc.molecules.language.model_file import LanguageModel
-from mlcalc.molecules.language.writing import canonical, molecule_of, random_writing, rdkit
+from mlcalc.molecules.language.writing import canonical, molecule_of, random_writing
+from mlcalc.molecules.toolkit import rdkit
 
 RANDOM = "random"  # relevances drawn at random: what chance reaches
 _LEAST_ATOMS = 4

@@ -7,7 +7,7 @@ The 21 + 13 features are those of weave networks (Kearnes et al., J. Comput. Aid
 doi:10.1007/s10822-016-9938-8), without those of partial charges by other models.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -15,12 +15,7 @@ from ase.data import covalent_radii
 
 from mlcalc.common.errors import InputError
 from mlcalc.geometry.bonds import BOND_FACTOR
-
-try:
-    from rdkit import Chem, RDLogger
-    from rdkit.Chem import Lipinski, rdPartialCharges
-except ImportError:  # reported by require_rdkit
-    Chem = None
+from mlcalc.molecules.toolkit import rdkit
 
 ELEMENTS = ("H", "C", "N", "O", "F")
 RINGS = range(3, 9)
@@ -41,20 +36,13 @@ class Graph(NamedTuple):
     pairs: np.ndarray
 
 
-def require_rdkit() -> None:
-    """InputError if RDKit is not installed; its warnings are silenced otherwise."""
-    if Chem is None:
-        raise InputError("RDKit is not installed: pip install 'mlcalc[molecules]'")
-    RDLogger.DisableLog("rdApp.*")
-
-
-def molecule_of(atoms: Atoms, smiles: str) -> "Chem.Mol":
+def molecule_of(atoms: Atoms, smiles: str) -> Any:
     """The molecule of a SMILES with its atoms in the order of a geometry, which it carries.
 
     Raises:
         InputError: A SMILES that RDKit cannot read, or whose bonds, hydrogens added, are not those of the geometry.
     """
-    require_rdkit()
+    Chem = rdkit()
     written = Chem.MolFromSmiles(smiles)
     if written is None:
         raise InputError(f"SMILES {smiles[:80]!r}: RDKit cannot read it")
@@ -74,34 +62,34 @@ def molecule_of(atoms: Atoms, smiles: str) -> "Chem.Mol":
     return molecule
 
 
-def _skeleton_of(atoms: Atoms, n_bonds: int) -> "Chem.Mol":
+def _skeleton_of(atoms: Atoms, n_bonds: int) -> Any:
     """Atoms and bonds of a geometry, all bonds single: as many as the molecule has, the shortest relative to covalent radii.
 
     A fixed limit would find bonds across small cages, whose opposite atoms are as near as a long bond.
     """
-    skeleton, radii = Chem.RWMol(), covalent_radii[atoms.numbers]
+    skeleton, radii = rdkit().RWMol(), covalent_radii[atoms.numbers]
     for symbol in atoms.get_chemical_symbols():
         _add_bare(skeleton, symbol)
     first, second = np.triu_indices(len(atoms), 1)
     lengths = np.linalg.norm(atoms.positions[second] - atoms.positions[first], axis=1) / (radii[first] + radii[second])
     for k in np.argsort(lengths)[:n_bonds].tolist():
         if lengths[k] < BOND_FACTOR:
-            skeleton.AddBond(int(first[k]), int(second[k]), Chem.BondType.SINGLE)
+            skeleton.AddBond(int(first[k]), int(second[k]), rdkit().BondType.SINGLE)
     return skeleton
 
 
-def _bare(molecule: "Chem.Mol") -> "Chem.Mol":
+def _bare(molecule: Any) -> Any:
     """The same atoms and bonds without charges, bond orders and stereochemistry."""
-    bare = Chem.RWMol()
+    bare = rdkit().RWMol()
     for atom in molecule.GetAtoms():
         _add_bare(bare, atom.GetSymbol())
     for bond in molecule.GetBonds():
-        bare.AddBond(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), Chem.BondType.SINGLE)
+        bare.AddBond(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), rdkit().BondType.SINGLE)
     return bare
 
 
-def _add_bare(molecule: "Chem.RWMol", symbol: str) -> None:
-    atom = Chem.Atom(symbol)
+def _add_bare(molecule: Any, symbol: str) -> None:
+    atom = rdkit().Atom(symbol)
     atom.SetNoImplicit(True)
     molecule.AddAtom(atom)
 
@@ -118,14 +106,16 @@ def graph_of(atoms: Atoms, smiles: str) -> Graph:
     return Graph(_of_atoms(molecule), _of_pairs(molecule, atoms.positions))
 
 
-def _of_atoms(molecule: "Chem.Mol") -> np.ndarray:
+def _of_atoms(molecule: Any) -> np.ndarray:
+    from rdkit.Chem import HybridizationType as Hybrid
+    from rdkit.Chem import Lipinski, rdPartialCharges
+
     rdPartialCharges.ComputeGasteigerCharges(molecule)
     rings = molecule.GetRingInfo()
     bonding = [
         {k for (k,) in molecule.GetSubstructMatches(pattern)}
         for pattern in (Lipinski.HDonorSmarts, Lipinski.HAcceptorSmarts)
     ]
-    hybrid = Chem.HybridizationType
     rows = []
     for k, atom in enumerate(molecule.GetAtoms()):
         code = atom.GetProp("_CIPCode") if atom.HasProp("_CIPCode") else ""
@@ -135,21 +125,22 @@ def _of_atoms(molecule: "Chem.Mol") -> np.ndarray:
             atom.GetFormalCharge(),
             atom.GetDoubleProp("_GasteigerCharge"),
             *(rings.IsAtomInRingOfSize(k, size) for size in RINGS),
-            *(atom.GetHybridization() == kind for kind in (hybrid.SP, hybrid.SP2, hybrid.SP3)),
+            *(atom.GetHybridization() == kind for kind in (Hybrid.SP, Hybrid.SP2, Hybrid.SP3)),
             *(k in found for found in bonding),
             atom.GetIsAromatic(),
         ])  # fmt: skip
     return np.array(rows, dtype=np.float32)
 
 
-def _of_pairs(molecule: "Chem.Mol", positions: np.ndarray) -> np.ndarray:
+def _of_pairs(molecule: Any, positions: np.ndarray) -> np.ndarray:
     first, second = np.triu_indices(len(positions), 1)
     found = np.zeros((len(first), N_PAIR), dtype=np.float32)
     row = {pair: k for k, pair in enumerate(zip(first.tolist(), second.tolist(), strict=True))}
+    Chem = rdkit()
     orders = (Chem.BondType.SINGLE, Chem.BondType.DOUBLE, Chem.BondType.TRIPLE, Chem.BondType.AROMATIC)
     for bond in molecule.GetBonds():
-        ends = sorted((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()))
-        found[row[*ends], orders.index(bond.GetBondType())] = 1.0
+        one, other = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+        found[row[min(one, other), max(one, other)], orders.index(bond.GetBondType())] = 1.0
     steps = Chem.GetDistanceMatrix(molecule)[first, second]
     found[:, 4 : 4 + FARTHEST] = steps[:, None] <= np.arange(1, FARTHEST + 1)
     for ring in molecule.GetRingInfo().AtomRings():

@@ -1,13 +1,15 @@
 """Solubilities without a network: ECFP counts with ridge regression or a random forest, of scikit-learn."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from mlcalc.common.errors import InputError
 from mlcalc.molecules.language.tables import Solubility
-from mlcalc.molecules.language.writing import SOLVENTS, molecule_of, rdkit
+from mlcalc.molecules.language.writing import SOLVENTS, molecule_of
+from mlcalc.molecules.toolkit import rdkit
 
 _RADIUS, _BITS = 2, 2048  # ECFP4: Rogers, Hahn, J. Chem. Inf. Model. 50, 742 (2010), doi:10.1021/ci100050t
 _TREES = 300
@@ -44,9 +46,5 @@ def forest(features: np.ndarray, values: np.ndarray, seed: int) -> Any:
 
 
 def _sklearn() -> None:
-    try:
-        import sklearn  # noqa: F401
-    except ImportError as error:
-        raise InputError(
-            "baselines need scikit-learn, which is not installed: pip install 'mlcalc[molecules]'"
-        ) from error
+    if find_spec("sklearn") is None:
+        raise InputError("baselines need scikit-learn, which is not installed: pip install 'mlcalc[molecules]'")

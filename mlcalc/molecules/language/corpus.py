@@ -17,7 +17,8 @@ from mlcalc.data.qm9 import PARTS, find_qm9
 from mlcalc.molecules.language.inputs import REG_NUMBER
 from mlcalc.molecules.language.tables import Refusal, read_smiles
 from mlcalc.molecules.language.tokens import Vocabulary, check_vocabulary, vocabulary_of
-from mlcalc.molecules.language.writing import canonical, molecule_of, random_writing, rdkit
+from mlcalc.molecules.language.writing import canonical, molecule_of, random_writing
+from mlcalc.molecules.toolkit import rdkit
 
 QM9 = "qm9"  # in place of a file: the tables of the package qm9pack
 

@@ -11,7 +11,8 @@ from mlcalc.molecules.language.inputs import solute_numbers, solvent_numbers
 from mlcalc.molecules.language.settings import FinetuningSettings
 from mlcalc.molecules.language.tables import Refusal, Solubility, read_solubilities
 from mlcalc.molecules.language.tokens import Vocabulary
-from mlcalc.molecules.language.writing import molecule_of, random_writing, rdkit
+from mlcalc.molecules.language.writing import molecule_of, random_writing
+from mlcalc.molecules.toolkit import rdkit
 
 
 class Solubilities(NamedTuple):

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from mlcalc.common.errors import InputError
 from mlcalc.common.files import check_regular
-from mlcalc.molecules.language.writing import SOLVENTS, Writing, canonical, molecule_of, rdkit
+from mlcalc.molecules.language.writing import SOLVENTS, Writing, canonical, molecule_of
+from mlcalc.molecules.toolkit import rdkit
 
 _LARGEST = 1 << 30  # bytes of a file, unpacked
 _LOG_S = -20.0, 5.0  # log10 of mol/L: beyond it, another quantity or unit

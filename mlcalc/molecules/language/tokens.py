@@ -79,8 +79,8 @@ def vocabulary_of(molecules: Iterable[Sequence[str]], least: int = 1) -> Vocabul
 def check_vocabulary(tokens: Sequence[str], source: str) -> Vocabulary:
     """The vocabulary of a file; InputError unless it begins with SPECIAL and holds every token once, each a token of SMILES."""
     kept = tuple(tokens)
-    whole = all(isinstance(token, str) and TOKEN.fullmatch(token) for token in kept[len(SPECIAL) :])
-    if kept[: len(SPECIAL)] != SPECIAL or len(set(kept)) != len(kept) or not whole:
+    are_tokens = all(isinstance(token, str) and TOKEN.fullmatch(token) for token in kept[len(SPECIAL) :])
+    if kept[: len(SPECIAL)] != SPECIAL or len(set(kept)) != len(kept) or not are_tokens:
         raise InputError(
             f"{source}: vocabulary: expected {', '.join(SPECIAL)}, then tokens of SMILES without repetition"
         )

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from mlcalc.common.errors import InputError
 from mlcalc.molecules.language.tokens import is_atom, tokenize
+from mlcalc.molecules.toolkit import rdkit
 
 _LONGEST = 2000  # characters of a SMILES that is read at all
 # The four solvents and what the second segment says of them.
@@ -21,16 +22,6 @@ class Writing(NamedTuple):
     def atom_places(self) -> list[int]:
         """Places of the atom tokens among all tokens, in the order of ``atoms``."""
         return [place for place, token in enumerate(self.tokens) if is_atom(token)]
-
-
-def rdkit() -> Any:
-    """The module ``rdkit.Chem``, silent; InputError if it is not installed."""
-    try:
-        from rdkit import Chem, RDLogger
-    except ImportError as error:
-        raise InputError("molecules need RDKit, which is not installed: pip install 'mlcalc[molecules]'") from error
-    RDLogger.DisableLog("rdApp.*")  # its reports span lines; ours is one
-    return Chem
 
 
 def molecule_of(smiles: str) -> Any:
