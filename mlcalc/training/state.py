@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mlcalc.common.errors import InputError
 from mlcalc.common.files import check_regular, write_atomically
-from mlcalc.common.json_text import from_json
+from mlcalc.common.safetensors_header import entries_of
 
 
 class Progress(Protocol):
@@ -67,8 +67,7 @@ def load_state(trainer: Progress, path: Path) -> None:
 
 def _progress(content: bytes) -> dict:
     """Step, best score (infinite before the first) and validations since."""
-    header = from_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    progress = json.loads(header["__metadata__"]["progress"])
+    progress = json.loads(entries_of(content)["progress"])
     counts = progress["step"], progress["since_best"]
     if not all(type(count) is int and 0 <= count < 1 << 53 for count in counts) or type(progress["best"]) is not float:
         raise ValueError(f"progress {str(progress)[:80]}")

@@ -186,6 +186,10 @@ def test_training_learns_and_resumes_to_the_bit(tmp_path, monkeypatch):
     GraphTrainer(SMALL, graphs, train, validation).run(tmp_path / "twice")
     states = [(tmp_path / name / STATE_FILE).read_bytes() for name in ("once", "twice")]
     assert states[0] == states[1]
+    for other in (dataclasses.replace(SMALL, learning_rate=0.002), SMALL):
+        data = train if other != SMALL else train[1:]
+        with pytest.raises(InputError, match="a training with other settings or data has begun there"):
+            GraphTrainer(other, graphs, data, validation).run(tmp_path / "twice")
     networks = [load_weave(tmp_path / name / MODEL_FILE)[0] for name in ("once", "twice")]
     for one, other in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
         assert torch.equal(one, other)

@@ -1,5 +1,6 @@
 """Training of a weave network on one target; it resumes where it was stopped, to the bit."""
 
+import hashlib
 import math
 import time
 from dataclasses import dataclass
@@ -16,14 +17,16 @@ from tqdm import tqdm
 from mlcalc.common.errors import InputError
 from mlcalc.common.files import check_regular, make_folder, write_atomically
 from mlcalc.common.json_text import from_json, to_json
-from mlcalc.common.settings import check_range
+from mlcalc.common.locks import alone
+from mlcalc.common.safetensors_header import entries_of
+from mlcalc.common.settings import as_toml, check_range
 from mlcalc.molecules.graphs.autoencoder import trained_encoders
 from mlcalc.molecules.graphs.dataset import Batches, Graphs
 from mlcalc.molecules.graphs.weave import Weave, WeaveConfig
 from mlcalc.training.schedule import learning_rate
 from mlcalc.training.state import load_state, save_state
 
-MODEL_FILE, STATE_FILE = "weave.safetensors", "state.safetensors"
+MODEL_FILE, STATE_FILE, BEGUN = "weave.safetensors", "state.safetensors", "begun.toml"
 _CHUNK = 500  # molecules evaluated at once
 
 
@@ -91,12 +94,33 @@ class GraphTrainer:
         self.optimizers = [torch.optim.AdamW(self.network.parameters(), lr=settings.learning_rate, weight_decay=0.0)]
         self._unit = float(self.values[train].std())
         self.step, self.best, self.since_best = 0, math.inf, 0
+        self._epoch, self._order = -1, train
+        parts = (train, validation, self.values, graphs.counts)
+        data = hashlib.sha256(b"".join(part.tobytes() for part in parts))
+        self._begun = f"{as_toml(settings)}# data {data.hexdigest()}\n".encode()
 
     def run(self, output: Path) -> None:
-        """Train to the end of the schedule, from the state in ``output`` if there is one."""
+        """Train to the end of the schedule, from the state in ``output`` if there is one.
+
+        Raises:
+            InputError: Another training has begun there, or is at work there; the loss is not finite.
+        """
         make_folder(output)
+        with alone(output, "training"):
+            self._resume(output)
+            self._train(output)
+
+    def _resume(self, output: Path) -> None:
+        """Load the state of this training; InputError for that of another, whose weights may have the same shapes."""
+        begun = output / BEGUN
+        if not begun.is_file():
+            write_atomically(begun, self._begun)
+        elif check_regular(begun).read_bytes() != self._begun:
+            raise InputError(f"{output}: a training with other settings or data has begun there: choose another folder")
         if (output / STATE_FILE).is_file():
             load_state(self, output / STATE_FILE)
+
+    def _train(self, output: Path) -> None:
         settings, began, first = self.settings, time.monotonic(), self.step
         with tqdm(total=settings.steps, initial=self.step, unit="step", disable=None) as bar:
             while self.step < settings.steps:
@@ -138,12 +162,10 @@ class GraphTrainer:
         size = min(self.settings.batch_size, len(self.train))
         per_epoch = len(self.train) // size
         epoch, k = divmod(step, per_epoch)
-        if self._order_of != epoch:
+        if self._epoch != epoch:
+            self._epoch = epoch
             self._order = np.random.default_rng([self.settings.seed, epoch]).permutation(self.train)
-            self._order_of = epoch
         return self._order[k * size : (k + 1) * size]
-
-    _order_of = -1
 
 
 def predictions(network: Weave, batches: Batches, molecules: np.ndarray) -> np.ndarray:
@@ -169,8 +191,7 @@ def load_weave(path: Path) -> tuple[Weave, str]:
     content = check_regular(path).read_bytes()
     try:
         tensors = load(content)
-        header = from_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        known = from_json(header["__metadata__"]["weave"])
+        known = from_json(entries_of(content)["weave"])
         config = WeaveConfig(**known["config"])
         if not all(type(value) is int and 0 <= value <= 4096 for value in config):
             raise ValueError(f"configuration {config}")

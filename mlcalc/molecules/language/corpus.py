@@ -13,6 +13,7 @@ from tqdm import tqdm
 from mlcalc.common.errors import InputError
 from mlcalc.common.files import check_regular, write_atomically
 from mlcalc.common.json_text import from_json, to_json
+from mlcalc.common.safetensors_header import entries_of
 from mlcalc.data.qm9 import PARTS, find_qm9
 from mlcalc.molecules.language.inputs import REG_NUMBER
 from mlcalc.molecules.language.tables import Refusal, read_smiles
@@ -121,8 +122,7 @@ def load_corpus(path: Path) -> Corpus:
     """Read a corpus; InputError for a file that is none, or damaged."""
     try:
         content = check_regular(path).read_bytes()
-        header = from_json(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]["corpus"]
-        entries, arrays = from_json(header), load(content)
+        entries, arrays = from_json(entries_of(content)["corpus"]), load(content)
         corpus = Corpus(
             check_vocabulary(entries["vocabulary"], str(path)), entries["writings"], arrays["numbers"], arrays["bounds"]
         )

@@ -18,6 +18,7 @@ from torch import nn
 from mlcalc.common.errors import InputError
 from mlcalc.common.files import check_regular, write_atomically
 from mlcalc.common.json_text import from_json, to_json
+from mlcalc.common.safetensors_header import entries_of
 from mlcalc.common.settings import build_settings
 from mlcalc.molecules.language.network import TASKS, EncoderConfig
 from mlcalc.molecules.language.tokens import Vocabulary, check_vocabulary
@@ -25,7 +26,7 @@ from mlcalc.molecules.language.writing import SOLVENTS
 
 KEY, VERSION, UNIT = "mlcalc-smiles", 1, "log10(mol/L)"
 FILE_IN_FOLDER = "model.safetensors"
-_MOST_BYTES, _MOST_HEADER_BYTES = 1 << 28, 1 << 22
+_MOST_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -98,17 +99,14 @@ def load_language_model(path: str | Path, task: str) -> LanguageModel:
 
 
 def _header(content: bytes, path: Path) -> dict[str, Any]:
-    length = int.from_bytes(content[:8], "little")
-    if not 0 < length <= min(len(content) - 8, _MOST_HEADER_BYTES):
-        raise InputError(
-            f"{path}: not a readable language model: a header of {length} bytes in a file of {len(content)}"
-        )
     try:
-        header = from_json(from_json(content[8 : 8 + length])["__metadata__"][KEY])
+        header = from_json(entries_of(content)[KEY])
     except (InputError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: no language model of mlcalc: expected a safetensors file with the entry {KEY!r}"
         ) from error
+    except ValueError as error:
+        raise InputError(f"{path}: not a readable language model: {error}") from error
     version = header.get("format_version") if isinstance(header, dict) else None
     if type(version) is not int or version != VERSION or header.get("unit") != UNIT:
         raise InputError(f"{path}: version {str(version)[:20]}: this mlcalc reads version {VERSION}, in {UNIT}")
