@@ -27,6 +27,16 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 THREADS = sorted({1, min(2, numba.config.NUMBA_NUM_THREADS)})
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Hand out whole files to processes: tests of one file share compiled loops, which two processes would both compile."""
+    if config.getoption("dist") != "load":  # what -n asks for where nothing else is said
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    return LoadFileScheduling(config, log)
+
+
 _HANDLERS = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
 
