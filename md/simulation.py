@@ -34,7 +34,7 @@ class Point(NamedTuple):
         positions, momenta, auxiliary: In normal modes, as in integrators.Modes.
         heat: Energy that the thermostat has removed, eV.
         cell: (3, 3) Å; None for a molecule, or to keep the cell of the ring polymer.
-        piston: (1,) momentum of the cell; None without a barostat.
+        piston: Momenta of the cell; None without a barostat.
     """
 
     step: int
@@ -166,7 +166,7 @@ def _evaluate(potential: Any, step: int, place: tuple[np.ndarray, ...], strain: 
     """Energies and forces of the beads at a step, whose frame is kept if the calculation fails.
 
     Args:
-        strain: As in integrators.Modes; receives Σ_j tr dV_j/dε.
+        strain: As in integrators.Modes; receives the diagonal of Σ_j dV_j/dε.
 
     Returns:
         Energies, forces; what kicks have beside the forces, or None (split.py); virials with a barostat, else None.
@@ -177,7 +177,7 @@ def _evaluate(potential: Any, step: int, place: tuple[np.ndarray, ...], strain: 
         if not len(strain):
             return *potential(*place), None, None
         found = potential.evaluate(*place)
-        strain[0] = np.trace(found["virials"], axis1=1, axis2=2).sum()
+        strain[:] = found["virials"].sum(axis=0).diagonal()
         return found["energies"], found["forces"], None, found["virials"]
     except CalculationFailed as error:
         positions = place[0]

@@ -31,8 +31,14 @@ def as_text(found: list[LiquidStructure]) -> str:
     lines.append(f"Neighbours: within {found[0].shell:.2f} Å. ±: one standard error, from blocks.")
     for item in found:
         if item.liquid.cells is not None:
-            mean, std = item.liquid.volumes.mean(), item.liquid.volumes.std()
-            lines.append(f"{item.liquid.name}: cells differ, volume {mean:.1f} Å³, standard deviation {std:.1f} Å³.")
+            volumes, lengths = item.liquid.volumes, item.liquid.lengths
+            spread = ", ".join(
+                f"{mean:.3f} ({std:.3f})" for mean, std in zip(lengths.mean(0), lengths.std(0), strict=True)
+            )
+            lines.append(
+                f"{item.liquid.name}: cells differ, volume {volumes.mean():.1f} Å³, standard deviation {volumes.std():.1f} Å³; "
+                f"lengths (standard deviations) {spread} Å."
+            )
     return "\n".join(lines)
 
 

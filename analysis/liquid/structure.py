@@ -44,7 +44,16 @@ class Liquid:
     @property
     def volumes(self) -> np.ndarray:
         """Volumes of all frames, Å³."""
-        return np.abs(np.linalg.det(self.structure.cell.array[None] if self.cells is None else self.cells)).ravel()
+        return np.abs(np.linalg.det(self._all_cells)).ravel()
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(frames and beads, 3) Å, lengths of the cell vectors of all frames."""
+        return np.linalg.norm(self._all_cells, axis=-1).reshape(-1, 3)
+
+    @property
+    def _all_cells(self) -> np.ndarray:
+        return self.structure.cell.array[None] if self.cells is None else self.cells
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,8 @@ class Modes(NamedTuple):
         masses: (N,) u.
         auxiliary: (P, A, N, 3) extra momenta, see RingPolymer.
         cell: (3, 3) Å, the array of the RingPolymer; (0, 3) for a molecule, so that compiled code sees one type.
-        piston: (1,) momentum of the cell, the array of the RingPolymer; (0,) without a barostat.
-        strain: (1,) eV, Σ_j tr dV_j/dε of all beads at the present positions; (0,) without a barostat.
+        piston: Momenta of the cell, the array of the RingPolymer; (0,) without a barostat.
+        strain: (3,) eV, diagonal of Σ_j dV_j/dε of all beads at the present positions; (0,) without a barostat.
     """
 
     positions: np.ndarray
@@ -112,7 +112,7 @@ class Laws(NamedTuple):
     @property
     def moves_cell(self) -> bool:
         """Whether there is a barostat."""
-        return self.piston.inertia > 0.0
+        return self.piston.momenta > 0
 
     @property
     def evaluations(self) -> int:
@@ -122,7 +122,7 @@ class Laws(NamedTuple):
     def draws(self, n_atoms: int) -> tuple[int, int]:
         """Shape of the normal numbers of a step: the number of O's, then the numbers that each O uses."""
         of_atoms = self.damping[:, 0].size * 3 * n_atoms
-        return int((self.word == _O).sum()), of_atoms + 3 * self.remove_rotation + self.moves_cell
+        return int((self.word == _O).sum()), of_atoms + 3 * self.remove_rotation + self.piston.momenta
 
 
 def word_of(integrator: str) -> str:
@@ -178,7 +178,7 @@ def make_laws(dynamics: Dynamics, n_beads: int) -> Laws:
     thermal_energy = n_beads * units.kB * dynamics.temperature_K
     damping, noise = ornstein_uhlenbeck(thermostat, share["O"], thermal_energy)
     free = propagator(frequencies, share["A"])
-    if piston.inertia > 0.0:
+    if piston.momenta > 0:
         free[0] = 0.0
     return Laws._make((
         codes, transform_matrix(n_beads), free, share["B"],
@@ -199,8 +199,8 @@ def in_modes(ring_polymer: RingPolymer, laws: Laws) -> Modes:
         auxiliary = np.zeros(shape)
     elif auxiliary.shape != shape:
         raise ValueError(f"auxiliary momenta of shape {auxiliary.shape}: this thermostat needs {shape}")
-    if laws.moves_cell and (cell is None or piston.shape != (1,)):
-        raise ValueError("a barostat needs a cell and its momentum, piston")
+    if laws.moves_cell and (cell is None or piston.shape != (laws.piston.momenta,)):
+        raise ValueError(f"a barostat needs a cell and piston, its {laws.piston.momenta} momenta")
     modes = Modes(
         np.empty_like(q),
         np.empty_like(p),
@@ -209,7 +209,7 @@ def in_modes(ring_polymer: RingPolymer, laws: Laws) -> Modes:
         auxiliary,
         np.zeros((0, 3)) if cell is None else cell,
         piston,
-        np.zeros(int(laws.moves_cell)),
+        np.zeros(3 * laws.moves_cell),
     )
     to_modes(laws.transform, q, modes.positions)
     to_modes(laws.transform, p, modes.momenta)
@@ -236,16 +236,16 @@ def apply_segment(index, modes, laws, normals, beads, forces):
         elif evaluated == index:
             if letter == _A:
                 free_motion(modes, laws.propagator)
-                if laws.piston.inertia > 0.0:
+                if laws.piston.momenta > 0:
                     move_cell(modes, laws.piston)
             elif letter == _B:
-                if laws.piston.inertia > 0.0:
+                if laws.piston.momenta > 0:
                     push_piston(modes, laws.piston, laws.kick)
                 kick(modes, laws.kick)
             else:
                 taken += apply_thermostat(modes, laws, normals[used])
-                if laws.piston.inertia > 0.0:
-                    taken += thermalise_piston(modes, laws.piston, normals[used, -1])
+                if laws.piston.momenta > 0:
+                    taken += thermalise_piston(modes, laws.piston, normals[used, -laws.piston.momenta :])
         used += letter == _O
     if index < evaluated:
         to_beads(laws.transform, modes.positions, beads)

@@ -17,7 +17,7 @@ class RingPolymer(NamedTuple):
         masses: (N,) u.
         auxiliary: (P, A, N, 3) extra momenta of a generalised Langevin thermostat, in normal modes; otherwise A = 0.
         cell: (3, 3) Å of a periodic system, rows are lattice vectors; None for a molecule.
-        piston: (1,) momentum of the cell under a barostat, eV × ASE time (barostats.py); otherwise (0,).
+        piston: (1,) or (3,) momenta of the cell under a barostat, eV × ASE time (barostats.py); otherwise (0,).
     """
 
     positions: np.ndarray

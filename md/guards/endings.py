@@ -42,7 +42,7 @@ MEANINGS = {
     Exit.ENERGY: "energy below the minimum of the start (energy_guard)",
     Exit.BONDS: "bonds differ from those of the start (bond_guard)",
     Exit.ENGINE: "the engine failed: a calculation, or a worker process",
-    Exit.VOLUME: "volume far from that of the start (barostat)",
+    Exit.VOLUME: "cell far from that of the start (barostat)",
     Exit.WALLTIME: "--max-walltime has passed: continue with 'rpmd resume'",
 }
 

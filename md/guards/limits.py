@@ -11,7 +11,7 @@ Limits are generous: no thermal fluctuation exceeds one. The defaults are, for a
   relaxation to 0.02 eV/Å, and larger than the differences of conformers and distorted cages; isomers differ by more. A run below
   the margin has reached a lower isomer or a hole of the model. It stops, because the run itself cannot distinguish the two;
   ``energy_guard = "warn"`` lets it continue if the isomer is intended;
-* volume under a barostat: an eighth to eight times that of the start, beyond which no liquid or crystal remains one.
+* cell vectors under a barostat: half to twice as long as at the start, beyond which no liquid or crystal remains one.
 """
 
 import math
@@ -21,7 +21,6 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from ase import units
 
-from md.dynamics.barostats import volume_of
 from md.dynamics.ring_polymer import HBAR
 from md.guards.endings import Exit, Frame, SimulationError
 from md.potentials import ClosestPair, Copies
@@ -29,7 +28,7 @@ from mlcalc.common.compiled import njit
 
 _HOTTER, _HOT_K, _WIDER = 10.0, 10_000.0, 5.0
 _BELOW_EV = 0.1
-_MOST_GROWN = 8.0
+_MOST_GROWN = 2.0
 
 
 class Limits(NamedTuple):
@@ -42,7 +41,7 @@ class Limits(NamedTuple):
         gyration: (N,) Å, largest radius of gyration of each atom's ring polymer.
         minimum: eV, potential energy of the minimum; beads more than the margin below it are a finding; −∞ for none.
         of_model: Whether the distances are those that a model is trained for; else those that no atoms reach.
-        volume: Å³, of the start of a run with a barostat; 0 for a cell that does not change.
+        lengths: (3,) Å, of the cell vectors at the start of a run with a barostat; None for a cell that does not change.
     """
 
     force: float
@@ -51,7 +50,7 @@ class Limits(NamedTuple):
     gyration: np.ndarray
     minimum: float = -math.inf
     of_model: bool = True
-    volume: float = 0.0
+    lengths: np.ndarray | None = None
 
 
 class Policy(NamedTuple):
@@ -85,8 +84,8 @@ def limits_of(settings, atoms, shortest: np.ndarray, minimum: float | None = Non
     widest = np.full(len(masses), settings.max_gyration_A) if settings.max_gyration_A else _WIDER * free
     lowest = -math.inf if minimum is None else minimum
     hottest = settings.max_temperature_K or hottest
-    volume = atoms.get_volume() if settings.has_barostat else 0.0
-    return Limits(settings.max_force_eV_A, shortest, hottest, widest, lowest, settings.has_network, volume)
+    lengths = atoms.cell.lengths() if settings.has_barostat else None
+    return Limits(settings.max_force_eV_A, shortest, hottest, widest, lowest, settings.has_network, lengths)
 
 
 def degrees_of_freedom(n_atoms: int, settings) -> int:
@@ -152,8 +151,8 @@ class Guard:
                 "by default five times the width of a free particle); try a smaller timestep_fs or integrator = \"BCOCB\"",
                 Exit.GYRATION, frame,
             )  # fmt: skip
-        if self._limits.volume:
-            self._check_volume(float(volume_of(modes.cell)), frame)
+        if self._limits.lengths is not None:
+            self._check_cell(modes.cell, frame)
         if self._potential is not None:
             pair = self._potential.closest_pair(self._limits.distance)
             self.closest = min(self.closest, pair.smallest)
@@ -178,12 +177,14 @@ class Guard:
         self.closest = math.inf if (known := earlier.get("smallest_distance_A")) is None else known
         self.lowest = earlier.get("below_minimum_eV") or 0.0
 
-    def _check_volume(self, volume: float, frame: Frame) -> None:
-        growth = volume / self._limits.volume
-        if not 1.0 / _MOST_GROWN <= growth <= _MOST_GROWN:
+    def _check_cell(self, cell: np.ndarray, frame: Frame) -> None:
+        growth = np.sqrt((cell**2).sum(axis=1)) / self._limits.lengths
+        worst = growth[np.abs(np.log(growth)).argmax()]
+        if not 1.0 / _MOST_GROWN <= worst <= _MOST_GROWN:
             raise SimulationError(
-                f"step {frame.step}: the volume is {growth:.3g} times that of the start, beyond {1 / _MOST_GROWN:g} to "
-                f"{_MOST_GROWN:g}: a liquid that evaporates or collapses at this pressure_GPa, or too large a timestep_fs",
+                f"step {frame.step}: a cell vector is {worst:.3g} times as long as at the start, beyond {1 / _MOST_GROWN:g} to "
+                f"{_MOST_GROWN:g}: a liquid that evaporates or collapses at this pressure_GPa, or whose orthorhombic cell nothing "
+                "holds in shape, or too large a timestep_fs",
                 Exit.VOLUME, frame,
             )  # fmt: skip
 

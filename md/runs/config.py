@@ -15,7 +15,7 @@ from mlcalc.common.settings import describe_keys as describe
 INTEGRATOR_NAMES = ("OBABO", "BAOAB", "BCOCB")
 THERMOSTAT_NAMES = ("PILE-L", "PILE-G", "T-RPMD", "centroid", "GLE", "none")
 DEFAULT_MODEL = "c20"
-BAROSTAT_NAMES = ("none", "isotropic")
+BAROSTAT_NAMES = ("none", "isotropic", "orthorhombic")
 NOT_CANONICAL = ("T-RPMD", "none")
 
 
@@ -36,7 +36,8 @@ class RunSettings:
         seed: Seed of the random numbers; the same seed gives the same bits.
         integrator, thermostat: Names, see md/dynamics/integrators.py and md/dynamics/thermostats.py.
         centroid_time_fs: Relaxation time τ₀ of the centroid's momenta.
-        barostat: none, or isotropic: the cell scales (md/dynamics/barostats.py), and its volume and pressure are recorded.
+        barostat: none; isotropic: the cell scales; orthorhombic: its lengths along x, y and z change each by itself
+            (md/dynamics/barostats.py). Volume and pressure are recorded.
         pressure_GPa: External pressure of the barostat.
         barostat_time_fs: τ of the barostat, which sets its inertia and friction.
         friction_scale: λ; internal modes feel the friction 2λω_k (T-RPMD: λω_k).
@@ -176,7 +177,8 @@ class RunSettings:
             for key in ("pressure_GPa", "barostat_time_fs"):
                 if getattr(self, key) != getattr(RunSettings, key):
                     raise InputError(
-                        f"{key} = {getattr(self, key):g} without a barostat: leave it out, or set barostat = 'isotropic'"
+                        f"{key} = {getattr(self, key):g} without a barostat: leave it out, or set barostat to one of "
+                        f"{', '.join(BAROSTAT_NAMES[1:])}"
                     )
             return
         refused = {

@@ -65,11 +65,10 @@ def _expected_state(kind: str, settings: RunSettings, atoms: Atoms) -> dict[str,
         return dict.fromkeys(("positions", "momenta"), (n_beads, settings.trajectories_at_once * n, 3))
     beads = (n_beads, n, 3)
     contents = {"gle_file": read_gle_file(settings.gle_file)} if settings.gle_file else {}
-    extra = (n_beads, make_laws(dynamics_of(settings, n_beads, contents), n_beads).auxiliaries, n, 3)
+    laws = make_laws(dynamics_of(settings, n_beads, contents), n_beads)
     state: dict[str, tuple[int, ...]] = {"step": (), "beads": beads, "positions": beads, "momenta": beads}
-    return (
-        state | {"auxiliary": extra, "heat": ()} | ({"piston": (1,), "cell": (3, 3)} if settings.has_barostat else {})
-    )
+    state |= {"auxiliary": (n_beads, laws.auxiliaries, n, 3), "heat": ()}
+    return state | ({"piston": (laws.piston.momenta,), "cell": (3, 3)} if laws.moves_cell else {})
 
 
 def _shapes(state: dict[str, tuple[int, ...]]) -> str:

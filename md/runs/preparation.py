@@ -31,6 +31,7 @@ from md.simulation import Dynamics
 from mlcalc.common.errors import InputError, note
 
 _MANY_ATOMS = 5000  # above, preparation takes more than a few seconds
+_STRAIGHT_A = 1e-6  # of cell vectors along the axes: rounding of a file
 _AT_REST = 1e-6  # of the largest momentum: rounding of a file
 _MOST_RELAXED = 200  # most atoms of a start that is relaxed for the energy guard: tens of evaluations, seconds at most
 
@@ -204,6 +205,12 @@ def _check_volume(key: str, settings: RunSettings, atoms: Atoms) -> None:
         raise InputError(
             f"{key}, but {settings.structure} has pbc = {pbc} and {atoms.cell.rank} cell vectors: a volume, and so a pressure, is "
             "defined where all three directions are periodic"
+        )
+    cell = atoms.cell.array
+    if settings.barostat == "orthorhombic" and np.abs(cell - np.diag(cell.diagonal())).max() > _STRAIGHT_A:
+        raise InputError(
+            f"{key}, but {settings.structure} has the cell {cell.round(3).tolist()}: expected cell vectors along x, y "
+            "and z; barostat = 'isotropic' takes any cell"
         )
 
 

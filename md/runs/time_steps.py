@@ -72,19 +72,23 @@ def check_time_steps(settings: RunSettings, atoms: Atoms, potential: Any, dynami
 
 
 def check_piston(settings: RunSettings, potential: Potential, atoms: Atoms) -> None:
-    """Raise InputError if the volume of a start would vibrate with a period shorter than a dozen time steps.
+    """Raise InputError if the cell of a start would vibrate with a period shorter than a dozen time steps.
 
     At ωΔt = ½ the time step makes the fluctuations of a harmonic volume 6 % too large. ω² is the curvature of E + pV along a strain
-    of cell and atoms, over W.
+    of cell and atoms, over W; where several strains move, the largest.
     """
-    slopes = []
-    for scale in (1.0 - _STRAIN, 1.0 + _STRAIN):
-        cell = scale * atoms.cell.array
-        found = potential.evaluate(scale * atoms.positions[None], cell)
-        work = 3.0 * settings.pressure_GPa * units.GPa * abs(np.linalg.det(cell))
-        slopes.append(float(np.trace(found["virials"][0])) + work)
-    stiffness = max(slopes[1] - slopes[0], 0.0) / (2.0 * _STRAIN)
-    shortest_fs = 2.0 * settings.timestep_fs * np.sqrt(stiffness / (3 * len(atoms) * units.kB * settings.temperature_K))
+    strains = np.eye(3) if settings.barostat == "orthorhombic" else np.ones((1, 3))
+    pressure, curvatures = settings.pressure_GPa * units.GPa, []
+    for strain in strains:
+        slopes = []
+        for scale in (1.0 - _STRAIN * strain, 1.0 + _STRAIN * strain):
+            cell = scale * atoms.cell.array
+            found = potential.evaluate(scale * atoms.positions[None], cell)
+            slopes.append(strains @ (found["virials"][0].diagonal() + pressure * abs(np.linalg.det(cell))))
+        curvatures.append((slopes[1] - slopes[0]) / (2.0 * _STRAIN))
+    stiffness = max(np.linalg.eigvalsh(np.array(curvatures))[-1], 0.0)
+    inertia = 3.0 / len(strains) * len(atoms) * units.kB * settings.temperature_K  # over τ²
+    shortest_fs = 2.0 * settings.timestep_fs * np.sqrt(stiffness / inertia)
     if settings.barostat_time_fs < shortest_fs:
         raise InputError(
             f"barostat_time_fs = {settings.barostat_time_fs:g}: for the compressibility of {settings.structure} and steps of "

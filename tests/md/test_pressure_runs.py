@@ -73,11 +73,22 @@ def test_records(case, capsys):
     assert (case / "asked" / "properties.csv").read_text() == (case / "out" / "properties.csv").read_text()
 
 
+def test_lengths_change_each_by_itself(case, capsys):
+    assert rpmd_run(case, "--set", "barostat=orthorhombic") == 0
+    table, cells = read_table(case / "out" / "properties.csv"), read_cells(case / "out" / "trajectory.h5")
+    np.testing.assert_array_equal(cells, [np.diag(cell.diagonal()) for cell in cells])
+    assert np.ptp(cells[:, 0, 0] / cells[:, 1, 1]) > 1e-4 and np.ptp(cells[:, 0, 0] / cells[:, 2, 2]) > 1e-4
+    assert read_checkpoint(case / "out")[0].state["piston"].shape == (3,)
+    assert np.ptp(table["conserved_eV"]) < 0.01 * np.ptp(table["potential_eV"])
+    capsys.readouterr()
+    assert main(["resume", str(case / "out"), "--steps", "80", "--no-figure"]) == 0
+
+
 @pytest.mark.parametrize(
     "options",
     [[], ["--set", "thermostat=PILE-G", "--set", "integrator=BCOCB"], ["--set", "thermostat=none", "--beads", "1"],
-     ["--set", "backend=torch", "--set", "precision=float64"]],
-    ids=["PILE-L", "PILE-G", "enthalpy", "torch"],
+     ["--set", "backend=torch", "--set", "precision=float64"], ["--set", "barostat=orthorhombic"]],
+    ids=["PILE-L", "PILE-G", "enthalpy", "torch", "orthorhombic"],
 )  # fmt: skip
 @pytest.mark.parametrize("first", [0, 23])
 def test_a_longer_run_in_two_parts(case, options, first):
@@ -110,10 +121,10 @@ def test_runs_of_two_pressures_are_not_pooled(case):
     assert [len(run.folders) for run in pool(runs)] == [2, 1]
 
 
-def test_a_volume_out_of_proportion_stops_a_run(case, capsys):
+def test_a_cell_out_of_proportion_stops_a_run(case, capsys):
     options = ["--set", "pressure_GPa=-900", "--set", "max_force_eV_A=1e6", "--set", "max_temperature_K=1e7"]
     assert rpmd_run(case, *options, "--steps", "4000", "--set", "domain_guard=record") == Exit.VOLUME
-    assert "times that of the start" in capsys.readouterr().err
+    assert "times as long as at the start" in capsys.readouterr().err
     assert json.loads((case / "out" / "status.json").read_text())["code"] == Exit.VOLUME
     assert read(case / "out" / "breach.xyz").get_volume() > 8 * 4.4 * 4.5 * 4.6
 
@@ -133,6 +144,8 @@ def test_what_does_not_go_together_is_refused(case, capsys):
         if name == "held":
             other.set_constraint(FixAtoms([0]))
         write(case / f"{name}.xyz", other, format="extxyz")
+    atoms.cell[1, 0] = 0.2
+    write(case / "skewed.xyz", atoms, format="extxyz")
     (case / "gle.txt").write_text("# A MATRIX: (picoseconds^-1)\n5 40\n-40 60\n# C MATRIX: (K)\n60 0\n0 60\n")
     bias = 'bias=[{variable="distance", atoms=[0, 1], on="mean", kind="harmonic", at_A=2.0, force_constant_eV_A2=1.0}]'
     refused = [
@@ -144,11 +157,13 @@ def test_what_does_not_go_together_is_refused(case, capsys):
         ([bias], "barostat = 'isotropic' with a bias"),
         (["model=", "engine=ase:emt"], "barostat = 'isotropic' with engine = 'ase:emt': no virials are taken from engines"),
         (["thermostat=GLE", f"gle_file={case}/gle.txt"], "which has a covariance (C)"),
-        (["barostat=anisotropic"], "barostat = 'anisotropic': expected one of none, isotropic"),
+        (["barostat=anisotropic"], "barostat = 'anisotropic': expected one of none, isotropic, orthorhombic"),
         (["pressure_GPa=2000"], "pressure_GPa = 2000.0: expected at least -1000.0 and at most 1000.0"),
         (["pressure_GPa=nan"], "pressure_GPa = nan"),
         (["barostat_time_fs=0"], "barostat_time_fs = 0.0: expected more than 0"),
         (["barostat_time_fs=0.5"], "barostat_time_fs = 0.5: for the compressibility of"),
+        (["barostat_time_fs=0.5", "barostat=orthorhombic"], "barostat_time_fs = 0.5: for the compressibility of"),
+        ([f"structure={case}/skewed.xyz", "barostat=orthorhombic"], "expected cell vectors along x, y and z"),
         (["barostat=none"], "pressure_GPa = 20 without a barostat"),
         (["barostat=none", "pressure_GPa=0"], "barostat_time_fs = 40 without a barostat"),
     ]  # fmt: skip
