@@ -244,7 +244,7 @@ def _readouts(header: dict[str, Any]) -> tuple[str, ...]:
 
 def _priors(header: dict[str, Any], path: Path) -> dict[str, Any]:
     """Priors by name, as in Model."""
-    check_table("priors", header.get("priors"), str(path))
+    check_table("priors", header.get("priors"), str(path), _MOST_HEADER_BYTES)
     return build_priors(header["priors"], str(path))
 
 

@@ -12,6 +12,7 @@ from mlcalc.common.errors import InputError
 from mlcalc.common.files import check_regular
 
 _LARGEST = 1_000_000  # bytes of a settings file
+_MOST_SHOWN = 300  # characters of a value in a message
 _SMALLEST_A, _LARGEST_A = 0.1, 100.0  # of a cutoff
 _MOST_DOTS = 10_000_000  # sum over lines of the squared number of dots
 
@@ -69,7 +70,7 @@ def toml_value(value: Any) -> str:
             raise InputError(f"{value!a}: expected text of Unicode characters, without lone surrogates")
         return '"' + "".join(map(_escaped, value)) + '"'
     if isinstance(value, int):
-        return _shown(value)
+        return _printed(value)
     if not isinstance(value, float) or not math.isfinite(value):
         raise InputError(f"{value!r}: expected text, a finite number, true or false")
     return repr(float(value))
@@ -81,12 +82,18 @@ def _escaped(character: str) -> str:
     return f"\\u{ord(character):04X}" if ord(character) < 0x20 or ord(character) == 0x7F else character
 
 
-def _shown(value: Any) -> str:
-    """The value that arrived, for a message; Python does not print integers beyond 4300 digits."""
+def _printed(value: Any) -> str:
+    """The value as text; Python does not print integers beyond 4300 digits."""
     try:
         return repr(value)
     except ValueError as error:
         raise InputError("a number of more than 4300 digits: expected a smaller one") from error
+
+
+def _shown(value: Any) -> str:
+    """The value that arrived, or its beginning, for a message."""
+    text = _printed(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 
 def build_settings(cls: type, values: dict[str, Any], source: str | Path):
@@ -101,7 +108,7 @@ def build_settings(cls: type, values: dict[str, Any], source: str | Path):
         if key not in types:
             near = difflib.get_close_matches(key, types, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(types)}"
-            raise InputError(f"{source}: unknown key {key!r}; {hint}")
+            raise InputError(f"{source}: unknown key {_shown(key)}; {hint}")
         shown = f"{source}: {key} = {_shown(value)}"
         if not _fits(value, types[key]):
             raise InputError(f"{shown}: expected {_describe(types[key])}")

@@ -232,6 +232,12 @@ def test_model_file_and_networks(tmp_path):
         np.testing.assert_allclose(energies[0] - energies[1], alone, rtol=1e-8)
 
 
+def test_model_file_of_a_long_chain(tmp_path):
+    """Every bond of a protein has its own numbers: tens of kilobytes, which a reader must not take for an attack."""
+    save_model(with_network(priors_of(300)), tmp_path / "net.safetensors")
+    assert load_model(tmp_path / "net.safetensors").priors == priors_of(300)
+
+
 def test_exchanging_a_type_changes_the_repulsion_alone():
     mutant = NUMBERS.copy()
     mutant[4] = TYPES[(TYPES.index(NUMBERS[4]) + 1) % 3]

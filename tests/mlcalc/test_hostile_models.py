@@ -83,6 +83,8 @@ PRIORS = {
     "truth for number": ({"repulsion": {"cutoff": True}}, "cutoff = True"),
     "without end": ({"repulsion": {"cutoff": 1e300}}, "cutoff = 1e\\+300"),
     "beyond pairs": ({"repulsion": {"cutoff": 50.0}}, "repulsion: cutoff = 50.0: expected at most the cutoff of 4"),
+    "long words": ({"bonds": {"stiffness": ["x" * 10_000] * 20}}, "…: expected a list, each item a finite number"),
+    "a long key": ({"bonds": {"x" * 100_000: 1.0}}, "known keys: stiffness"),
     "no angle": ({"angular": {"strength": 1.0, "cosine": 2.0, "decay": 1.0, "cutoff": 3.0}}, "cosine from -1 to 1"),
 }
 METADATA = {
