@@ -230,6 +230,32 @@ def test_a_file_is_read_with_and_without_hydrogens(config, tmp_path):
     assert setups[0].numbers.tolist() == [21, 6, 22]
 
 
+def test_residues_are_exchanged(tmp_path):
+    """The exchanged chain has the atoms of one that was built so, and the beads of the file, with its hydrogens or without."""
+    text = full(tmp_path, "AKGV")
+    (tmp_path / "bare.pdb").write_text("\n".join(line for line in text.splitlines() if line[76:78].strip() != "H"))
+    for name in ("full.pdb", "bare.pdb"):
+        path = str(tmp_path / name)
+        plain = make_protein(ProteinSettings(protein=path, **KEYS))
+        found = make_protein(ProteinSettings(protein=path, mutations=("K2M", "V4A"), **KEYS))
+        built = make_protein(ProteinSettings(sequence="AMGA", **KEYS))
+        assert found.info["sequence"] == "AMGA" and found.numbers.tolist() == built.numbers.tolist()
+        assert len(found.start) == len(built.start)
+        np.testing.assert_allclose(
+            found.mapping.positions(found.start), plain.mapping.positions(plain.start), atol=1e-3
+        )
+    for mutation, message in (
+        ("G2M", "mutation G2M: .*full.pdb has residue LYS 2: expected GLY 2"),
+        ("K9M", "has no such residue: expected LYS 9"),
+        ("K2B", "mutation 'K2B': expected letter, number, new letter"),
+        ("2M", "as K12M"),
+    ):
+        with pytest.raises(InputError, match=message):
+            make_protein(ProteinSettings(protein=str(tmp_path / "full.pdb"), mutations=(mutation,), **KEYS))
+    with pytest.raises(InputError, match="with a sequence: write the sequence that is meant"):
+        ProteinSettings(sequence="GAK", mutations=("A2G",), **KEYS)
+
+
 def test_capped_ends_are_ordinary_residues(tmp_path):
     text = capped()
     path = tmp_path / "capped.pdb"

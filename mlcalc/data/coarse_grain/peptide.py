@@ -1,6 +1,7 @@
 """Atoms of a protein for OpenMM: from a PDB file, or an extended chain built from its sequence; hydrogens are added."""
 
 import random
+from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 from mlcalc.common.errors import InputError
 from mlcalc.common.files import check_regular
 from mlcalc.data.coarse_grain.dynamics import ONE_WAY
-from mlcalc.data.coarse_grain.residues import check_sequence, letter_of
+from mlcalc.data.coarse_grain.residues import check_sequence, letter_of, parse_mutation
 
 CAPS = ("ACE", "NME", "NHE")  # ends without Cα
 _LONGEST_A = 2.0  # of a peptide bond; it is 1.33 Å
@@ -24,18 +25,38 @@ _THREE = {
 }  # fmt: skip
 
 
-def read_protein(path: str | Path, force_field):
+def read_protein(path: str | Path, force_field, mutations: Sequence[str] = ()):
     """Topology and positions (n_atoms, 3) nm of one chain of a PDB file, hydrogens and the last oxygen added where missing.
 
     Args:
         force_field: openmm.app.ForceField, whose names hydrogens get.
+        mutations: Residues to exchange, as K12M, by the numbers of the file; side chains are rebuilt.
 
     Raises:
-        InputError: PDBFixer is not installed; a file that is none; an unknown residue, a missing heavy atom, a break of the chain.
+        InputError: PDBFixer is not installed; a file that is none; an unknown residue, a missing heavy atom, a break of the chain;
+            a mutation of a residue that the file does not have.
     """
     fixer = _fixer(check_regular(path))
     _check(fixer, path)
+    if mutations:
+        _mutate(fixer, path, mutations)
     return _completed(fixer, force_field)
+
+
+def _mutate(fixer, path, mutations: Sequence[str]) -> None:
+    chain = next(chain for chain in fixer.topology.chains() if len(list(chain.residues())))
+    numbered, changes = {residue.id: residue for residue in chain.residues()}, []
+    for before, number, after in map(parse_mutation, mutations):
+        residue = numbered.get(str(number))
+        if residue is None or letter_of(residue.name) != before:
+            found = "no such residue" if residue is None else _named(residue)
+            raise InputError(
+                f"mutation {before}{number}{after}: {path} has {found}: expected {_THREE[before]} {number}"
+            )
+        changes.append(f"{residue.name}-{number}-{_THREE[after]}")
+    fixer.applyMutations(changes, chain.id)
+    fixer.findMissingResidues()
+    fixer.findMissingAtoms()
 
 
 def build_protein(sequence: str, force_field):

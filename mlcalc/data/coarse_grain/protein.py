@@ -30,7 +30,7 @@ from mlcalc.common.settings import check_choice, check_range
 from mlcalc.data.coarse_grain.dynamics import KJ, NM, DynamicsSettings, Setup, advance, context_of
 from mlcalc.data.coarse_grain.mapping import Mapping
 from mlcalc.data.coarse_grain.peptide import build_protein, read_protein
-from mlcalc.data.coarse_grain.residues import bead_types, check_sequence, letter_of, name_of_type
+from mlcalc.data.coarse_grain.residues import bead_types, check_sequence, letter_of, name_of_type, parse_mutation
 
 FORCES = ("plain", "mean")
 _FREE_STEP_FS = 2.6  # longest step for a free C–H bond of a hydrogen of 1 u: 1.4 over its angular frequency
@@ -47,6 +47,7 @@ class ProteinSettings(DynamicsSettings):
     Attributes:
         protein: PDB file of one chain, hydrogens or not (beside the TOML file); or sequence: one-letter codes, of which an extended
             chain is built.
+        mutations: Residues of the PDB file to exchange, as K12M, by its numbers.
         starts: File of beads, Å, onto which the chain is pulled before equilibration: trajectory t begins at frame t, and again at
             the first after the last; "" to begin where the chain is.
         pull_ps: Time for which it is pulled.
@@ -57,6 +58,7 @@ class ProteinSettings(DynamicsSettings):
 
     protein: str = ""
     sequence: str = ""
+    mutations: tuple[str, ...] = ()
     starts: str = ""
     pull_ps: float = 40.0
     forces: str = "plain"
@@ -73,6 +75,12 @@ class ProteinSettings(DynamicsSettings):
             raise InputError("protein, sequence: expected one of them")
         if self.sequence:
             check_sequence(self.sequence)
+            if self.mutations:
+                raise InputError(
+                    f"mutations = {list(self.mutations)} with a sequence: write the sequence that is meant"
+                )
+        for mutation in self.mutations:
+            parse_mutation(mutation)
         longest = _FREE_STEP_FS * math.sqrt(self.hydrogen_mass_u)
         if self.forces == "mean" and self.timestep_fs > longest:
             raise InputError(
@@ -97,7 +105,7 @@ def make_protein(settings: ProteinSettings, trajectory: int = 0) -> Setup:
     except Exception as error:  # its readers may raise anything
         raise InputError(f"{', '.join(settings.force_field)}: {error}") from error
     if settings.protein:
-        topology, start = read_protein(settings.protein, field)
+        topology, start = read_protein(settings.protein, field, settings.mutations)
     else:
         topology, start = build_protein(settings.sequence, field)
     mapping, types, sequence = map_residues(topology)

@@ -6,6 +6,8 @@ the last of one that ends with a free C-terminus 22. In a file of structures the
 which mean nothing.
 """
 
+import re
+
 import numpy as np
 from ase.data import chemical_symbols
 
@@ -33,6 +35,14 @@ def check_sequence(sequence: str) -> str:
     if not sequence:
         raise InputError("sequence: expected at least one residue")
     return sequence
+
+
+def parse_mutation(text: str) -> tuple[str, int, str]:
+    """Letter, number and new letter of an exchange such as K12M; InputError for other text."""
+    found = re.fullmatch(rf"([{LETTERS}])([1-9][0-9]{{0,4}})([{LETTERS}])", text)
+    if found is None:
+        raise InputError(f"mutation {text!r}: expected letter, number, new letter, as K12M, of {LETTERS}")
+    return found[1], int(found[2]), found[3]
 
 
 def bead_types(sequence: str, n_terminus: bool = True, c_terminus: bool = True) -> np.ndarray:
