@@ -6,9 +6,7 @@ a bin of distance, and per angle at the apex of a triple whose two sides are in 
 
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +22,7 @@ from analysis.relevance.trace import Rules, trace
 from analysis.runs.run_files import check_frames
 from analysis.runs.universe import Run, bead_frames
 from mlcalc.common.errors import InputError
+from mlcalc.common.pools import spawn_pool
 from mlcalc.common.settings import check_range
 from mlcalc.model import Model
 from mlcalc.model_file import load_model
@@ -203,8 +202,7 @@ def _mapped(task, beads: np.ndarray, cells: np.ndarray, workers: int) -> Iterato
     if workers == 1:
         yield from map(task, beads, cells)
         return
-    # Not fork: torch's threads do not survive it.
-    with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
+    with spawn_pool(workers, _one_thread) as pool:
         yield from pool.map(task, beads, cells)
 
 

@@ -1,6 +1,8 @@
 """The command ``mlcalc coarse-grain``."""
 
 import argparse
+import sys
+import time
 from pathlib import Path
 
 
@@ -47,10 +49,16 @@ def _coarse_grain(options) -> int:
     if options.noise_floor is not None:
         return _noise_floor(options, overrides)
     with tqdm(unit="frame", disable=None) as bar:
+        began: list[tuple[int, float]] = []
 
         def show(done: int, total: int) -> None:
             bar.total = total * BLOCK_FRAMES
             bar.update(done * BLOCK_FRAMES - bar.n)
+            began.append((done, time.monotonic()))
+            if bar.disable:  # no terminal: lines for a log
+                (first, start), (last, now) = began[0], began[-1]
+                left = f", {(now - start) / (last - first) * (total - last) / 60:.0f} min left" if last > first else ""
+                print(f"{done * BLOCK_FRAMES} of {total * BLOCK_FRAMES} frames{left}", file=sys.stderr, flush=True)
 
         print(coarse_grain(options.config, options.output, options.jobs, overrides, show))
     return 0

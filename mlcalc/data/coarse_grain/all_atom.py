@@ -10,9 +10,8 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import asdict, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from mlcalc.common.errors import InputError
 from mlcalc.common.files import check_regular, make_folder, write_atomically
 from mlcalc.common.json_text import from_json
+from mlcalc.common.pools import spawn_pool
 from mlcalc.common.settings import build_settings, check_range, read_toml
 from mlcalc.common.zip_files import open_zip
 from mlcalc.data.coarse_grain.dynamics import DynamicsSettings, Setup, run_block
@@ -195,7 +195,7 @@ def _advance(
     settings: DynamicsSettings, folder: Path, jobs: int, count: int
 ) -> Iterator[tuple[int, int, dict[str, np.ndarray]]]:
     """Compute missing blocks of ``count`` beads, those of a trajectory in their order."""
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+    with spawn_pool(jobs) as pool:
         running = {}
 
         def begin(trajectory: int, block: int, state: dict[str, np.ndarray] | None) -> None:
