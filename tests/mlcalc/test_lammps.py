@@ -47,12 +47,20 @@ def _missing() -> str:
 pytestmark = pytest.mark.skipif(bool(_missing()), reason=_missing() or "all there")
 
 
-@pytest.fixture(scope="module")
-def lammps():
+@pytest.fixture(scope="session", autouse=True)
+def waiting_processes_sleep():
+    """Four processes on two cores: MPICH's would wait for each other at full speed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MPIR_CVAR_CH4_PROGRESS_THROTTLE", "1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def lammps(waiting_processes_sleep):
     return find_lammps()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def plugin(tmp_path_factory) -> Path:
     """Built by the command, which compares one box with our calculator."""
     path = tmp_path_factory.mktemp("plugin") / "mlcalcplugin.so"
@@ -280,7 +288,9 @@ def test_part_of_the_atoms(lammps, plugin, tmp_path):
 def test_inputs_of_the_documentation(lammps, plugin, tmp_path):
     """The page's liquid, and its ring polymers, which move on."""
     page = (ROOT / "docs" / "large_systems.md").read_text(encoding="utf-8")
-    liquid, beads = re.findall(r"^```text\n(.*?)^```", page, re.S | re.M)
+    liquid, beads = (
+        re.search(rf"^```text\n(# {name}\b.*?)^```", page, re.S | re.M)[1] for name in ("liquid.in", "beads.in")
+    )
     shutil.copy(plugin, tmp_path)
     (tmp_path / "methane.mlcalc-lammps").write_bytes(as_lammps(load_model("methane-cg")))
     short = ("-var", "steps", "5")
