@@ -9,6 +9,7 @@ import numpy as np
 
 from analysis.liquid.pair_density import Density
 from analysis.relevance.along_run import Binned, RunRelevance, analyse
+from analysis.relevance.trace import explained_priors
 from analysis.runs.universe import open_run
 from mlcalc.architectures import architecture_of
 from mlcalc.common.errors import InputError
@@ -31,7 +32,7 @@ class Explained(NamedTuple):
     """A run.
 
     Attributes:
-        liquid: Its name; architecture: Of its network; network: That, and its angular prior.
+        liquid: Its name; architecture: Of its network; network: That, and its angular prior, or "without priors".
         by_gamma: The run's relevances, one for each γ.
     """
 
@@ -92,8 +93,10 @@ def compare(
 
 def _network(model: Model) -> tuple[str, str]:
     """The architecture and the network, such as "SchNet" and "SchNet, angular prior"."""
-    title = architecture_of(model.config).title
-    return title, title + (", angular prior" if "angular" in model.priors else "")
+    title, explained = architecture_of(model.config).title, explained_priors(model)
+    if len(explained) < len(model.priors):
+        return title, f"{title} without priors"
+    return title, title + (", angular prior" if "angular" in explained else "")
 
 
 def at(binned: Binned, place: float) -> tuple[float, float]:

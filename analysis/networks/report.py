@@ -56,9 +56,24 @@ def as_text(found: list[Explained]) -> str:
     return "\n".join([
         aligned(["R / meV", "network", "γ", *names], rows, left=2),
         "Orders: ΣR a bead. Pair: at the maximum of g(r). Angles: triples whose two sides are shorter than the first shell.",
-        f"{found[0].by_gamma[0].frames} frames of each run; ±: one standard error over frames.\n",
+        f"{found[0].by_gamma[0].frames} frames of each run; ±: one standard error over frames.", *_apart(found), "",
         aligned(["sign, over networks and γ", *liquids], agreed, left=1), f"0: within {_SURE:g} standard errors.",
     ])  # fmt: skip
+
+
+def _apart(found: list[Explained]) -> list[str]:
+    """A line for each run with priors that are not explained, with their energies."""
+    lines = []
+    for item in found:
+        run = item.by_gamma[0]
+        scale = 1e3 / len(run.run.structure)
+        energies = ", ".join(
+            f"{name} {with_error(scale * v.mean(), scale * v.std(ddof=1) / np.sqrt(len(v)))}"
+            for name, v in run.apart.items()
+        )
+        if energies:
+            lines.append(f"{item.liquid}, {item.network}: energies of its priors, meV a bead: {energies}.")
+    return lines
 
 
 def _signs(pairs: list[tuple[float, float]]) -> str:
@@ -77,6 +92,7 @@ def as_json(found: list[Explained]) -> str:
             {
                 "liquid": item.liquid, "network": item.network, "folder": str(explained.run), "gamma": explained.gamma,
                 "rule": explained.rule, "frames": explained.frames, "shell_A": explained.shell,
+                "prior_energies_eV": {name: float(values.mean()) for name, values in explained.apart.items()},
                 "numbers": {name: {"value": float(v), "error": float(e)} for name, (v, e) in quantities(explained).items()},
             }
             for item in found for explained in item.by_gamma

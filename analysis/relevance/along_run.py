@@ -87,6 +87,7 @@ class RunRelevance:
         distances: "beads" and "centroid" → Density of pairs; g(r) if the run is periodic in all directions.
         angles: Density of angles of beads.
         orders: Order → (n_frames,) ΣR, eV, mean over beads; energy, total: (n_frames,) eV likewise; angular: of the prior.
+        apart: Prior that is not explained → (n_frames,) eV, likewise; see trace.py.
     """
 
     run: Run
@@ -104,6 +105,7 @@ class RunRelevance:
     energy: np.ndarray
     total: np.ndarray
     angular: np.ndarray
+    apart: dict[str, np.ndarray]
 
     @property
     def periodic(self) -> bool:
@@ -159,7 +161,7 @@ def analyse(
     }
     # A network has no edges, and so no sides of angles, beyond its cutoff.
     shell = min(shell or first_minimum(distances["beads"]), model.config.cutoff or np.inf)
-    separation = None if structure.pbc.any() else bonds_between(run.structure)
+    separation = None if structure.pbc.any() else separations(model, run.structure)
     task = _Task(model, structure, gamma, edges, shell, separation, rule)
     parts = []
     for part in _mapped(task, beads, of_frames, min(workers or os.cpu_count() or 1, frames)):
@@ -167,14 +169,27 @@ def analyse(
         show(len(parts))
     stacked = {name: np.array([part[name] for part in parts]) for name in parts[0]}
     angles = stacked["angle_counts"] / max(stacked["angle_counts"].sum(), 1) * frames / BIN_DEGREES
-    orders = {name.removeprefix("order "): values for name, values in stacked.items() if name.startswith("order ")}
+    orders, apart = (
+        {name.removeprefix(kind): values for name, values in stacked.items() if name.startswith(kind)}
+        for kind in ("order ", "apart ")
+    )
     pairs = Binned(edges, stacked["pair_counts"], stacked["pair_sums"])
     triples = Binned(ANGLE_EDGES, stacked["angle_counts"], stacked["angle_sums"])
     prior = triples._replace(sums=stacked["prior_sums"]) if "prior_sums" in stacked else None
     return RunRelevance(
         run, gamma, rule, frames, shell, _shells(stacked, run.n_beads), pairs, triples, prior, distances,
-        with_scatter(ANGLE_EDGES, angles), orders, stacked["energy"], stacked["total"], stacked["angular"],
+        with_scatter(ANGLE_EDGES, angles), orders, stacked["energy"], stacked["total"], stacked["angular"], apart,
     )  # fmt: skip
+
+
+def separations(model: Model, atoms: Atoms) -> np.ndarray:
+    """(N, N) bonds between atoms, 0 if they are not connected: of a chain of beads those along it, which no distance tells."""
+    lengths = [prior.n_beads for prior in model.priors.values() if hasattr(prior, "n_beads")]
+    if not lengths:
+        return bonds_between(atoms)
+    place = np.arange(len(atoms))
+    one_chain = np.equal.outer(place // lengths[0], place // lengths[0])
+    return np.where(one_chain, np.abs(np.subtract.outer(place, place)), 0)
 
 
 def bonds_between(atoms: Atoms) -> np.ndarray:
@@ -247,7 +262,8 @@ class _Task:
             "angle_counts": np.histogram(angles, ANGLE_EDGES)[0],
             "angle_sums": np.histogram(angles, ANGLE_EDGES, weights=item.triples[rows])[0],
             "energy": np.array(t.energy), "total": np.array(item.total), "angular": np.array(t.angular),
-            **{f"order {order}": np.array(value) for order, value in item.by_order.items()}, **self._by_bonds(item), **of_prior,
+            **{f"order {order}": np.array(value) for order, value in item.by_order.items()},
+            **{f"apart {name}": np.array(value) for name, value in t.apart.items()}, **self._by_bonds(item), **of_prior,
         }  # fmt: skip
 
     def _by_bonds(self, item: Explanation) -> dict[str, np.ndarray]:

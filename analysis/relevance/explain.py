@@ -1,6 +1,6 @@
 """The ``relevance`` command: contributions of atoms, pairs and triples to the energies of structures."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from mlcalc.model import Model
 from mlcalc.model_file import load_model
 from mlcalc.structures.structure_files import read_atoms
 
+WITHOUT_PRIORS = "network without priors"  # in reports of models some of whose priors are not explained
 _SETS_SHOWN = 10
 
 
@@ -93,18 +94,22 @@ def as_text(found: list[Explanation], gamma: float | Sequence[float]) -> str:
     """One row per structure; for a single structure also the strongest pairs."""
     orders = list(found[0].by_order)
     header = ["structure", "E / eV", "ΣR / eV", "ΣR/E", *(f"order {order} / eV" for order in orders), "walks"]
+    header += [f"{name} / eV" for name in found[0].trace.apart]
     rows = []
     for number, item in enumerate(found, start=1):
         sums = (f"{value:.4f}" for value in item.by_order.values())
         name = f"{number} {item.atoms.get_chemical_formula()}"
         rows.append([
             name, f"{item.trace.energy:.4f}", f"{item.total:.4f}", _ratio(item), *sums, f"{count_walks(item.trace):.3g}",
+            *(f"{value:.4f}" for value in item.trace.apart.values()),
         ])  # fmt: skip
     lines = [aligned(header, rows, left=1)]
     lines.append(
         f"γ = {gamma_text(gamma, found[0].rule)}. E: without the constants of the elements. "
         "ΣR: all relevances; biases take the rest."
     )
+    if found[0].trace.apart:
+        lines.append(f"E and R: {WITHOUT_PRIORS}, whose energies ({', '.join(found[0].trace.apart)}) stand beside.")
     if len(found) == 1:
         lines += [f"\n{table}" for table in _strongest(found[0])]
     return "\n".join(lines)
@@ -118,6 +123,11 @@ def gamma_text(gamma: float | Sequence[float], rule: str | None = None) -> str:
     """One number, or one for each layer, and the name of the rule where there are several."""
     numbers = ", ".join(f"{value:g}" for value in gamma) if isinstance(gamma, Sequence) else f"{gamma:g}"
     return numbers if rule is None else f"{numbers}, rule {rule}"
+
+
+def explained_text(apart: Collection[str]) -> str:
+    """What the energies and relevances of a report belong to, given the names of the priors apart."""
+    return WITHOUT_PRIORS if apart else "network with its priors"
 
 
 def _strongest(item: Explanation) -> list[str]:
@@ -162,7 +172,7 @@ def as_json(found: list[Explanation], gamma: float | Sequence[float]) -> str:
         nodes, images = _pair_nodes(item)
         pairs = _sets_as_json(nodes, images, item.pairs)
         structures.append({
-            "energy_eV": item.trace.energy, "total_relevance_eV": item.total,
+            "energy_eV": item.trace.energy, "prior_energies_eV": item.trace.apart, "total_relevance_eV": item.total,
             "ratio": item.total / item.trace.energy if item.trace.energy else None,
             "walks": count_walks(item.trace), "relevance_by_order_eV": item.by_order,
             "relevance_by_atom_eV": item.singles.tolist(),
@@ -171,7 +181,8 @@ def as_json(found: list[Explanation], gamma: float | Sequence[float]) -> str:
             "strongest_walks": item.walks and _sets_as_json(*item.walks),
         })  # fmt: skip
     gammas = list(gamma) if isinstance(gamma, Sequence) else gamma
-    return to_json({"gamma": gammas, "rule": found[0].rule, "structures": structures}, indent=1)
+    explained = explained_text(found[0].trace.apart)
+    return to_json({"explained": explained, "gamma": gammas, "rule": found[0].rule, "structures": structures}, indent=1)
 
 
 def _sets_as_json(nodes: np.ndarray, images: np.ndarray, relevances: np.ndarray) -> list[dict]:

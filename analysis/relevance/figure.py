@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from analysis.figures import OKABE_ITO, STYLE, write_beside
 from analysis.liquid.pair_density import Density
 from analysis.relevance.along_run import Binned, RunRelevance
-from analysis.relevance.explain import gamma_text
+from analysis.relevance.explain import WITHOUT_PRIORS, explained_text, gamma_text
 from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned, with_error
 
@@ -63,10 +63,13 @@ def relevance_figure(found: list[RunRelevance]) -> Figure:
 
 
 def _labels(found: list[RunRelevance], name) -> list[str]:
-    """name(run) for each run, with γ if there are several."""
+    """name(run) for each run, with γ if there are several; it says if priors are not explained."""
     gammas = [gamma_text(item.gamma, item.rule) for item in found]
     several = len(set(gammas)) > 1
-    return [f"{name(item.run)}, γ = {g}" if several else name(item.run) for item, g in zip(found, gammas, strict=True)]
+    return [
+        name(item.run) + f", γ = {g}" * several + f", {WITHOUT_PRIORS}" * bool(item.apart)
+        for item, g in zip(found, gammas, strict=True)
+    ]
 
 
 def _relevance_over(axes: Axes, series: list[tuple[Binned, dict[str, Density], str]], name: str) -> None:
@@ -130,6 +133,9 @@ def as_text(found: list[RunRelevance]) -> str:
         rows.append([f"ΣR of order {order} / eV", *(_mean(item.orders[order]) for item in found)])
         if order == "3" and any(item.prior is not None for item in found):
             rows.append(["of this, the angular prior / eV", *(_mean(item.angular) for item in found)])
+    for name in dict.fromkeys(name for item in found for name in item.apart):
+        values = (_mean(item.apart[name]) if name in item.apart else "–" for item in found)
+        rows.append([f"not explained: prior {name} / eV", *values])
     rows.append(["end of the first shell / Å", *(f"{item.shell:.3f}" for item in found)])
     for inside, name in ((True, "within"), (False, "beyond")):
         rows.append([f"2-body ΣR {name} it / eV", *(_part(item, inside) for item in found)])
@@ -172,9 +178,10 @@ def as_json(found: list[RunRelevance]) -> str:
         {
             "folders": [str(folder) for folder in item.run.folders], "beads": item.run.n_beads, "frames": item.frames,
             "gamma": list(item.gamma) if isinstance(item.gamma, Sequence) else item.gamma, "rule": item.rule, "shell_A": item.shell,
-            "energy_eV": item.energy.mean(), "total_relevance_eV": item.total.mean(),
+            "explained": explained_text(item.apart), "energy_eV": item.energy.mean(), "total_relevance_eV": item.total.mean(),
             "ratio": item.total.mean() / item.energy.mean(),
             "relevance_by_order_eV": {order: values.mean() for order, values in item.orders.items()},
+            "prior_energies_eV": {name: values.mean() for name, values in item.apart.items()},
             "angular_prior_eV": None if item.prior is None else item.angular.mean(),
             "relevance_by_bonds_between": _shells_as_json(item),
         }

@@ -51,7 +51,7 @@ class _Sets(NamedTuple):
 
 
 def total_relevance(rules: Rules) -> float:
-    """ΣR over all walks and the priors, eV: one pass through the network for any number of walks."""
+    """ΣR over all walks and the explained priors, eV: one pass through the network for any number of walks."""
     trace, steps, m = rules.trace, rules.steps, rules.readout
     forward, relevances = 2 * np.arange(len(trace.first)), np.zeros(len(m))
     for layer in reversed(range(len(trace.blocks))):

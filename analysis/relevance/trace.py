@@ -1,6 +1,10 @@
 """The forward pass of a network on a structure, and the rules that propagate relevance back through it.
 
 Architectures with rules: analysis/relevance/rules.py. The γ rule and its sources: analysis/relevance/gamma_rule.py.
+
+Relevance explains a network. Priors are sums over known pairs and triples and need no explanation: the nuclear repulsion counts
+with its pairs, the angular prior with its triples. Priors of a chain hold bonds that are the same in every structure; of a model
+that has some, the network is explained alone, and the energies of all its priors are reported beside it (Trace.apart).
 """
 
 from collections.abc import Sequence
@@ -22,11 +26,12 @@ from mlcalc.geometry.cells import check_cell
 from mlcalc.geometry.domain import check_elements
 from mlcalc.geometry.pairs import half_pairs
 from mlcalc.model import Model
+from mlcalc.priors import PRIORS, check_atoms
 from mlcalc.priors.angular import AngularPrior
 from mlcalc.priors.torch_twins import angular_energies, pair_repulsion
 from mlcalc.structures.electronic_state import check_state, electronic_state
 
-_PRIORS = ("repulsion", "angular")
+_EXPLAINED = ("repulsion", "angular")
 
 
 class Trace(NamedTuple):
@@ -41,7 +46,8 @@ class Trace(NamedTuple):
         readout: The activated readout layer; weights: (H,) from it to the energy, eV.
         repulsion: (n_pairs,) eV of the nuclear repulsion, already a 2-body energy.
         prior: The angular prior, already a 3-body energy, or None; angular: its sum, eV.
-        energy: eV, without the constants of the elements.
+        apart: Energies of the priors that are not explained, eV, by name: of none, or of all that the model has.
+        energy: eV, without the constants of the elements and without the priors apart.
     """
 
     architecture: str
@@ -56,6 +62,7 @@ class Trace(NamedTuple):
     repulsion: np.ndarray
     prior: AngularPrior | None
     angular: float
+    apart: dict[str, float]
     energy: float
 
     @property
@@ -79,29 +86,34 @@ def trace(model: Model, atoms: Atoms) -> Trace:
     All distances are allowed, including those outside the training data.
 
     Raises:
-        InputError: An architecture or a prior without rules, or elements, a charge, a multiplicity or a cell that the model does
-            not support.
+        InputError: An architecture without rules; elements, a charge, a multiplicity, a cell or a number of beads that the model
+            does not support; a chain that is torn.
     """
     _check(model, atoms)
     pairs = _pairs(atoms, model.config.cutoff)
     order = {z: row for row, z in enumerate(model.config.elements)}
     species = np.array([order[z] for z in atoms.numbers.tolist()])
     record = Record(model, species, pairs.first, pairs.second, pairs.vectors)
-    repulsion, angular = _repulsion(model, atoms.numbers, pairs), _angular(model, atoms.numbers, pairs)
+    explained = explained_priors(model)
+    repulsion, angular = _repulsion(explained, atoms.numbers, pairs), _angular(explained, atoms.numbers, pairs)
     name, energy = name_of(model.config), record.energy + float(repulsion.sum()) + angular
     return Trace(
-        name, *pairs, record.embedding, RULES[name].blocks(record), *record.readout(), repulsion, model.priors.get("angular"),
-        angular, energy,
+        name, *pairs, record.embedding, RULES[name].blocks(record), *record.readout(), repulsion, explained.get("angular"), angular,
+        _apart(model, atoms.numbers, pairs), energy,
     )  # fmt: skip
+
+
+def explained_priors(model: Model) -> dict[str, Any]:
+    """The priors that count with pairs and triples: all of a model that has no others, or none."""
+    return model.priors if set(model.priors) <= set(_EXPLAINED) else {}
 
 
 def _check(model: Model, atoms: Atoms) -> None:
     check_rules(model.config)
-    if unknown := sorted(set(model.priors) - set(_PRIORS)):
-        raise InputError(f"no relevance rules for the prior {unknown[0]}: expected {' or '.join(_PRIORS)}")
     check_elements(atoms.numbers, model.config.elements, model.domain)
     check_state(atoms.numbers, electronic_state(atoms), model.domain)
     check_cell(atoms.cell.array, atoms.pbc, model.config.cutoff)
+    check_atoms(model.priors, len(atoms))
 
 
 def _pairs(atoms: Atoms, cutoff: float | None) -> _Pairs:
@@ -116,19 +128,36 @@ def _pairs(atoms: Atoms, cutoff: float | None) -> _Pairs:
     return _Pairs(pairs.first[near], pairs.second[near], vectors[near], images.astype(np.int64))
 
 
-def _repulsion(model: Model, numbers: np.ndarray, pairs: _Pairs) -> np.ndarray:
-    if "repulsion" not in model.priors:
+def _repulsion(priors: dict[str, Any], numbers: np.ndarray, pairs: _Pairs) -> np.ndarray:
+    if "repulsion" not in priors:
         return np.zeros(len(pairs.first))
     one, two = (torch.from_numpy(numbers[ends]).double() for ends in (pairs.first, pairs.second))
     distance = torch.from_numpy(np.linalg.norm(pairs.vectors, axis=1))
-    return pair_repulsion(model.priors["repulsion"], one, two, distance).numpy()
+    return pair_repulsion(priors["repulsion"], one, two, distance).numpy()
 
 
-def _angular(model: Model, numbers: np.ndarray, pairs: _Pairs) -> float:
-    if "angular" not in model.priors:
+def _angular(priors: dict[str, Any], numbers: np.ndarray, pairs: _Pairs) -> float:
+    if "angular" not in priors:
         return 0.0
-    arguments = map(torch.from_numpy, (numbers, pairs.first, pairs.second, pairs.vectors))
-    return float(angular_energies(model.priors["angular"], *arguments).sum())
+    return float(angular_energies(priors["angular"], *_tensors(numbers, pairs)).sum())
+
+
+def _apart(model: Model, numbers: np.ndarray, pairs: _Pairs) -> dict[str, float]:
+    if explained_priors(model):
+        return {}
+    found = {}
+    for name, prior in model.priors.items():
+        found[name] = float(PRIORS[name].energies(prior, *_tensors(numbers, pairs)).sum())
+        if not np.isfinite(found[name]):
+            raise InputError(
+                f"the energy of the prior {name} is no number: expected a chain that is not torn, of known beads"
+            )
+    return found
+
+
+def _tensors(numbers: np.ndarray, pairs: _Pairs) -> tuple[torch.Tensor, ...]:
+    """Arguments of Prior.energies."""
+    return tuple(map(torch.from_numpy, (numbers, pairs.first, pairs.second, pairs.vectors)))
 
 
 class Rules:

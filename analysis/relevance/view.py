@@ -39,11 +39,16 @@ def pair_cylinders(item: Explanation, strongest: float) -> dict[str, list]:
         strongest: eV, the relevance drawn at full width.
     """
     t = item.trace
-    drawn = np.flatnonzero(np.abs(item.pairs) >= _WEAKEST * strongest)
-    bases = item.atoms.positions[t.first[drawn]]
-    ends = item.atoms.positions[t.second[drawn]] + t.images[drawn] @ item.atoms.cell.array
+    bases = item.atoms.positions[t.first]
+    ends = item.atoms.positions[t.second] + t.images @ item.atoms.cell.array
+    return cylinders(bases, ends, item.pairs, strongest)
+
+
+def cylinders(bases: np.ndarray, ends: np.ndarray, values: np.ndarray, strongest: float) -> dict[str, list]:
+    """As pair_cylinders, from one end (n, 3) to the other, Å, of pairs with these relevances (n,) eV."""
+    drawn = np.flatnonzero(np.abs(values) >= _WEAKEST * strongest)
     return {
-        "bases": bases.tolist(), "vectors": (ends - bases).tolist(),
-        "radii": (_WIDEST * np.sqrt(np.abs(item.pairs[drawn]) / strongest)).tolist(),
-        "colors": [LOWERS if value < 0 else RAISES for value in item.pairs[drawn]],
+        "bases": bases[drawn].tolist(), "vectors": (ends - bases)[drawn].tolist(),
+        "radii": (_WIDEST * np.sqrt(np.abs(values[drawn]) / strongest)).tolist(),
+        "colors": [LOWERS if value < 0 else RAISES for value in values[drawn]],
     }  # fmt: skip

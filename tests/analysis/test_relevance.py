@@ -253,9 +253,56 @@ def test_what_there_are_no_rules_for():
             InputError, match=f"^no relevance rules for a {title}: expected a model of SchNet or PaiNN or SO3net$"
         ):
             trace(random_model(config), molecule("CO"))
-    unknown = random_model(SCHNETPACK_DIALECT, priors={"tethers": Repulsion(1.2)})
-    with pytest.raises(InputError, match="^no relevance rules for the prior tethers: expected repulsion or angular$"):
-        trace(unknown, molecule("C2H6"))
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_chain_priors_stand_beside_the_network(name):
+    """A model with them is explained as its network alone, whose energy is what is left of the model's; each prior has its own."""
+    from mlcalc.potential import build_potential
+    from tests.mlcalc.test_chain_priors import chain, priors_of, without_network
+
+    config = replace(OF_ROWS[name].config, elements=(3, 1, 20), cutoff=12.0)
+    priors, atoms = priors_of() | {"repulsion": Repulsion(5.0)}, Atoms([3, 1, 20] * 3, chain())
+    network = random_model(config, seed=3, priors={})
+    network.weights["energy_shift"] = np.zeros(3)
+    t, alone = trace(replace(network, priors=priors), atoms), trace(network, atoms)
+    assert set(t.apart) == set(priors) and not alone.apart and not t.repulsion.any()
+    whole = build_potential(replace(network, priors=priors), atoms.numbers, "float64", "torch")(atoms.positions[None])
+    assert t.energy == alone.energy == pytest.approx(whole[0][0] - sum(t.apart.values()), rel=1e-9)
+    for kind, prior in priors.items():
+        potential = build_potential(without_network({kind: prior}), atoms.numbers, "float64", "torch")
+        assert t.apart[kind] == pytest.approx(potential(atoms.positions[None])[0][0], rel=1e-9)
+    rules, of_network = Rules(t, 0.1), Rules(alone, 0.1)
+    assert total_relevance(rules) == total_relevance(of_network)
+    np.testing.assert_array_equal(pair_relevances(rules), pair_relevances(of_network))
+    triples = triple_sets(t)
+    np.testing.assert_array_equal(triple_relevances(rules, triples), triple_relevances(of_network, triples))
+
+
+def test_of_a_chain_the_networks_energy_is_conserved():
+    """Without biases ΣR is the energy of the network, whatever its priors add."""
+    from tests.mlcalc.test_chain_priors import chain, priors_of, with_network
+
+    model = with_network(priors_of())
+    for name, array in model.weights.items():
+        if name.endswith("bias") and "filter" not in name:
+            model.weights[name] = np.zeros_like(array)
+    t = trace(model, Atoms([3, 1, 20] * 3, chain()))
+    assert total_relevance(Rules(t, 0.1)) == pytest.approx(t.energy, rel=1e-12)
+    assert abs(sum(t.apart.values())) > 0.1
+
+
+def test_chains_that_are_none():
+    from tests.mlcalc.test_chain_priors import chain, priors_of, with_network
+
+    model, torn = with_network(priors_of()), chain()
+    torn[4:] += 30.0
+    with pytest.raises(
+        InputError, match="the energy of the prior bonds is no number: expected a chain that is not torn"
+    ):
+        trace(model, Atoms([3, 1, 20] * 3, torn))
+    with pytest.raises(InputError, match="bonds: 6 beads: the prior is that of a chain of 9"):
+        trace(model, Atoms([3, 1, 20] * 2, chain(6)))
 
 
 @pytest.mark.parametrize("gamma", GAMMAS)
