@@ -1,8 +1,4 @@
-"""A local chemical potential in three dimensions, as a web page: needs chemiscope (``pip install 'mlcalc[notebooks]'``)."""
-
-from html import escape
-from pathlib import Path
-from string import Template
+"""A local chemical potential in three dimensions, as a web page."""
 
 import matplotlib
 import numpy as np
@@ -11,48 +7,22 @@ from matplotlib.colors import to_hex
 
 from analysis.probe.figure import COLOURS, colour_scale
 from analysis.probe.report import LocalPotential
-from mlcalc.common.json_text import to_json
+from analysis.structure.web_page import Scale
+from analysis.structure.web_page import web_page as page_of
 
 _BANDS = 24  # of colour: a shape of chemiscope has only one
-_PAGE = Template("""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>$title</title>
-<style>
-body { margin: 0; font: 14px sans-serif; overflow: hidden; } #structure { position: absolute; inset: 3em 0 0 0; }
-#meta, #info { display: none; }
-header { height: 3em; line-height: 3em; padding: 0 1em; } .scale { display: inline-block; width: 16em; height: 1em;
-vertical-align: middle; margin: 0 .5em; background: linear-gradient(to right, $colours); }
-</style></head><body>
-<header>$title: $low<span class="scale"></span>$high eV</header>
-<div id="meta"></div><div id="structure"></div><div id="info"></div>
-<script>$library</script>
-<script>Chemiscope.StructureVisualizer.load({meta: "meta", structure: "structure", info: "info"}, $data);</script>
-</body></html>
-""")
 
 
 def web_page(found: LocalPotential) -> bytes | None:
-    """A page that needs no network and no other file; None if chemiscope is not installed."""
-    try:
-        import chemiscope
-    except ImportError:
-        return None
-    library = Path(chemiscope.__file__).parent / "sphinx" / "static" / "chemiscope.min.js"
-    if not library.is_file():
-        return None
-    atoms = Atoms(found.atoms.numbers, found.atoms.positions)
-    shapes = {"surface": {"kind": "combined", "shapes": bands(found)}}
-    settings = {
-        "structure": [{"shape": "surface", "bonds": True, "atoms": True, "spaceFilling": False, "unitCell": False}]
-    }
-    title = f"Ω of a probe {found.symbol} around {found.formula}, {found.title}"
-    data = chemiscope.create_input([atoms], shapes=shapes, settings=settings, metadata={"name": title})
+    """A page with the surface; None if chemiscope is not installed."""
     norm = colour_scale(found)
-    page = _PAGE.substitute(
-        title=escape(title), low=f"{norm.vmin:.2f}", high=f"{norm.vmax:.2f}", data=_script(to_json(data)),
-        colours=", ".join(to_hex(colour) for colour in matplotlib.colormaps[COLOURS](np.linspace(0.0, 1.0, 9))),
-        library=_script(library.read_text(encoding="utf-8")),
-    )  # fmt: skip
-    return page.encode()
+    colours = [to_hex(colour) for colour in matplotlib.colormaps[COLOURS](np.linspace(0.0, 1.0, 9))]
+    return page_of(
+        Atoms(found.atoms.numbers, found.atoms.positions),
+        {"surface": {"kind": "combined", "shapes": bands(found)}},
+        f"Ω of a probe {found.symbol} around {found.formula}, {found.title}",
+        Scale(float(norm.vmin), float(norm.vmax), colours),
+    )
 
 
 def bands(found: LocalPotential) -> list[dict]:
@@ -69,8 +39,3 @@ def bands(found: LocalPotential) -> list[dict]:
         }  # fmt: skip
         shapes.append({"kind": "custom", "parameters": {"global": {}, "structure": [parameters]}})
     return shapes
-
-
-def _script(text: str) -> str:
-    """Text within a script element, which the first closing tag would end."""
-    return text.replace("</script", "<\\/script").replace("<!--", "<\\!--")
