@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from analysis.chain.frames import Chain
+from analysis.chain.mutations import parse_exchange, scan
+from analysis.chain.secondary import read_secondary
 from mlcalc import InputError
 from mlcalc.common.settings import build_settings, read_toml
 from mlcalc.data.coarse_grain.all_atom import read_settings
@@ -28,6 +31,18 @@ def test_settings():
     assert set(re.findall(r"--sequence ([A-Z]+)", page)) == {settings.sequence} and len(settings.sequence) == 39
     assert re.findall(r"--temperature (\S+)", page) == [f"{settings.temperature_K:g}"]
     assert f'SEQUENCE = "{settings.sequence}"' in (NTL9 / "starts.py").read_text(encoding="utf-8")
+
+
+def test_secondary_structure():
+    """Of this protein; the core is nonpolar, and the page mutates residues that it has."""
+    sequence = read_settings(NTL9 / "all_atom.toml", {}).sequence
+    found = read_secondary(NTL9 / "secondary.toml", len(sequence))
+    assert list(found.parts) == ["α1", "β1", "β2", "β3"] and {sequence[k - 1] for k in found.core} <= set("AFILMVY")
+    chain = Chain("page", sequence, bead_types(sequence), np.zeros((1, len(sequence), 3)))
+    page = (NTL9 / "README.md").read_text(encoding="utf-8")
+    assert [str(parse_exchange(text, chain)) for text in re.findall(r"--mutate (\S+)", page)] == ["M12K"]
+    (residues,) = re.findall(r"--residues (\S+)", page)
+    assert {item.place + 1 for item in scan("A", list(map(int, residues.split(","))), chain)} <= set(found.core)
 
 
 def test_starts(tmp_path):

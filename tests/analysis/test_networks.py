@@ -10,11 +10,11 @@ from analysis.__main__ import main
 from analysis.networks.comparison import at, compare
 from analysis.networks.report import pairs_figure
 from analysis.relevance.along_run import Binned, analyse
-from analysis.runs.universe import open_run
+from analysis.runs.universe import bead_positions, open_run
 from mlcalc import save_model
 from mlcalc.architectures.painn.config import PaiNNConfig
 from mlcalc.architectures.schnet.config import SchNetConfig
-from mlcalc.priors import AngularPrior, Repulsion
+from mlcalc.priors import AngularPrior, BondPrior, Repulsion
 from tests.analysis.run_folders import write_run
 from tests.conftest import random_model
 
@@ -82,6 +82,38 @@ def test_numbers_are_those_of_every_run(folder, tmp_path, capsys):
     for name in (output, output.with_suffix(".svg"), tmp_path / "out.triples.png"):
         assert name.stat().st_size > 10_000
     assert output.with_suffix(".txt").read_text().splitlines() == text.splitlines()[: -len(list(tmp_path.iterdir()))]
+
+
+def test_chains_in_a_cell(folder, tmp_path, capsys):
+    """Rows of three beads with springs: the network without priors, whose energy a bead stands below."""
+    springs = {"bonds": BondPrior((3.0, 3.0), (3.4, 3.4), 4.5)}
+    model = random_model(SchNetConfig(**SIZE), priors=springs)
+    save_model(model, tmp_path / "chain.safetensors")
+    run = open_run(folder / "dense-schnet")
+    write_run(tmp_path / "run", run.structure, bead_positions(run, range(4)), model=str(tmp_path / "chain.safetensors"))
+    command = [
+        "networks",
+        f"chains={tmp_path}/run",
+        "--frames",
+        "4",
+        "--discard",
+        "0",
+        "--workers",
+        "1",
+        "--gamma",
+        "0",
+    ]
+    assert main([*command, "-o", str(tmp_path / "out.png")]) == 0
+    text, (found,) = capsys.readouterr().out, json.loads((tmp_path / "out.json").read_text())["runs"]
+    places = bead_positions(run, range(4))[:, 0].reshape(4, 9, 3, 3)
+    bonds = np.linalg.norm(np.diff(places, axis=2), axis=3)
+    expected = (1.5 * (bonds - 3.4) ** 2).sum(axis=(1, 2)).mean()
+    assert found["network"] == "SchNet without priors"
+    assert found["prior_energies_eV"]["bonds"] == pytest.approx(expected, rel=1e-4)
+    (line,) = (
+        line for line in text.splitlines() if line.startswith("chains, SchNet without priors: energies of its priors")
+    )
+    assert float(line.split("bonds ")[1].split()[0]) == pytest.approx(1e3 * expected / 27, rel=0.1)
 
 
 def test_signs_that_all_agree_on(folder, tmp_path, capsys):

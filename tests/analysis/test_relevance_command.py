@@ -15,6 +15,7 @@ from analysis.relevance.nbody import pair_relevances, total_relevance, triple_re
 from analysis.relevance.trace import Rules, trace
 from analysis.relevance.walks import walk_relevances
 from mlcalc.model_file import save_model
+from tests.analysis.chains import frames, network
 from tests.conftest import SCHNETPACK_DIALECT, random_model
 
 
@@ -63,6 +64,20 @@ def test_json_has_the_numbers_of_the_functions(folder, capsys):
         "2",
         "more than 2",
     ]
+
+
+def test_of_a_chain_priors_stand_beside(folder, capsys):
+    save_model(network(), "net.safetensors")
+    write("chain.xyz", frames(1).structures(), format="extxyz")
+    assert relevance("chain.xyz") == 0
+    printed = capsys.readouterr().out
+    assert "network without priors, whose energies (bonds, angles, dihedrals, bead_repulsion) stand beside" in printed
+    assert relevance("chain.xyz", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    apart = trace(network(), frames(1).structures()[0]).apart
+    assert found["explained"] == "network without priors"
+    for name, energy in found["structures"][0]["prior_energies_eV"].items():
+        assert energy == pytest.approx(apart[name], rel=1e-6)
 
 
 def test_triples_and_walks(folder, capsys):

@@ -13,7 +13,7 @@ from MDAnalysis.transformations import set_dimensions
 
 from analysis.__main__ import main
 from analysis.liquid.pair_density import BIN_A, Density, distance_edges, first_minimum, pair_density
-from analysis.relevance.along_run import Binned, analyse, bonds_between, shell_angles
+from analysis.relevance.along_run import Binned, analyse, bonds_between, separations, shell_angles
 from analysis.relevance.explain import explain
 from analysis.relevance.figure import as_text, relevance_figure, write_files
 from analysis.runs.universe import open_run
@@ -22,6 +22,7 @@ from md.files.trajectory import read_frames
 from mlcalc import InputError, load_model
 from mlcalc.model_file import save_model
 from mlcalc.priors import AngularPrior
+from tests.analysis.chains import frames, network
 from tests.analysis.run_folders import write_run
 from tests.conftest import SCHNETPACK_DIALECT, random_model, write_acetylene
 
@@ -91,6 +92,27 @@ def test_angular_prior_has_a_curve_and_a_row_of_its_own(run, tmp_path):
         found.angular.mean()
     )
     assert all(path.exists() for path in paths) and "run0_P1_prior_eV" in np.load(tmp_path / "figure.npz")
+
+
+def test_chains_are_explained_without_their_priors(tmp_path, capsys):
+    """Energies of the priors in rows of their own; bonds between beads are places along the chain, whatever their distances."""
+    found, model = frames(4), network()
+    save_model(model, tmp_path / "net.safetensors")
+    write_run(tmp_path / "run", found.structures()[0], found.positions[:, None])
+    command = ["relevance", str(tmp_path / "run"), "--model", str(tmp_path / "net.safetensors"), "--shell", "5"]
+    assert main([*command, "--frames", "4", "--discard", "0", "--workers", "1", "--json"]) == 0
+    (run,) = json.loads(capsys.readouterr().out)["runs"]
+    items = [explain(model, atoms, 0.1) for atoms in found.structures()]
+    assert run["explained"] == "network without priors"
+    assert run["energy_eV"] == pytest.approx(np.mean([item.trace.energy for item in items]), rel=1e-4)
+    for name, energy in run["prior_energies_eV"].items():  # positions pass through float32
+        assert energy == pytest.approx(np.mean([item.trace.apart[name] for item in items]), rel=1e-3, abs=1e-5)
+    assert [row["bonds"] for row in run["relevance_by_bonds_between"]] == list(range(1, 9))
+    assert [row["pairs"] for row in run["relevance_by_bonds_between"]] == list(range(8, 0, -1))
+    text = (tmp_path / "run" / "relevance.txt").read_text(encoding="utf-8")
+    assert "P = 1, network without priors" in text and "not explained: prior dihedrals / eV" in text
+    two = separations(model, Atoms(np.tile(found.numbers, 2), np.tile(found.positions[0], (2, 1))))
+    assert two[0, 8] == two[9, 17] == 8 and not two[:9, 9:].any()
 
 
 @pytest.mark.slow
