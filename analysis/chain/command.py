@@ -180,7 +180,8 @@ def _mutations(options: argparse.Namespace) -> None:
         check_types_known(model, name, exchanges)
     chains = [chain]
     if options.against is not None:
-        chains.append(read_chain(options.against, chain.sequence, options.most, None))
+        discard = options.discard if options.against.is_dir() else None
+        chains.append(read_chain(options.against, chain.sequence, options.most, discard))
         if (chains[1].numbers != chain.numbers).any():
             raise InputError(f"{options.against}: its beads are not those of {options.frames}")
     total = sum(len(item.positions) for item in chains) * len(models) * (1 + len(exchanges))
