@@ -12,7 +12,6 @@ Priors: the repulsion of beads depends on types and is exchanged with them. Bond
 by place along the chain, whatever the types (mlcalc/priors/chains.py): the mutant keeps those of the original.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -24,11 +23,9 @@ from analysis.chain.residues import pair_map
 from analysis.relevance.explain import Explanation, explain, explained_text
 from mlcalc.architectures import architecture_of
 from mlcalc.common.errors import InputError
-from mlcalc.data.coarse_grain.residues import LETTERS, name_of_type
+from mlcalc.data.coarse_grain.residues import LETTERS, name_of_type, parse_mutation
 from mlcalc.geometry.domain import pair_name
 from mlcalc.model import Model
-
-_PATTERN = re.compile(r"([A-Z])([1-9][0-9]{0,5})([A-Z])")
 
 
 class Exchange(NamedTuple):
@@ -71,10 +68,8 @@ class Mutated(NamedTuple):
 
 def parse_exchange(text: str, chain: Chain) -> Exchange:
     """An exchange such as ``K12M`` of this chain; InputError for anything else, or one that its sequence contradicts."""
-    found = _PATTERN.fullmatch(text)
-    if found is None:
-        raise InputError(f"--mutate {text[:20]!r}: expected letter, residue and letter, such as K12M")
-    return _checked(Exchange(int(found[2]) - 1, found[1], found[3]), chain)
+    before, number, after = parse_mutation(text)
+    return _checked(Exchange(number - 1, before, after), chain)
 
 
 def scan(letter: str, residues: Sequence[int] | None, chain: Chain) -> list[Exchange]:
@@ -100,8 +95,6 @@ def _checked(exchange: Exchange, chain: Chain) -> Exchange:
         raise InputError(f"{exchange}: residue {place + 1}: expected 1 to {len(chain.sequence)}, those of the chain")
     if chain.sequence[place] != before:
         raise InputError(f"{exchange}: residue {place + 1} is {chain.sequence[place]} in the sequence, not {before}")
-    if after not in LETTERS:
-        raise InputError(f"{exchange}: {after}: expected one letter of {LETTERS}")
     if after == before:
         raise InputError(f"{exchange}: residue {place + 1} is {before} already: expected another")
     if not _is_residue(chain, place):

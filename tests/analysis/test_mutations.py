@@ -114,9 +114,8 @@ def test_exchanges_of_a_scan():
         ("K12M", "K12M: residue 12: expected 1 to 9"),
         ("A4Y", "A4Y: residue 4 is D in the sequence, not A"),
         ("D4D", "D4D: residue 4 is D already"),
-        ("D4B", "D4B: B: expected one letter of ACDEFGHIKLMNPQRSTVWY"),
-        ("D04Y", "--mutate 'D04Y': expected letter, residue and letter, such as K12M"),
-        ("4Y", "expected letter, residue and letter"),
+        ("D4B", "mutation 'D4B': expected letter, number, new letter, as K12M, of ACDEFGHIKLMNPQRSTVWY"),
+        ("D04Y", "mutation 'D04Y': expected letter, number, new letter"),
     ):
         with pytest.raises(InputError, match=words):
             parse_exchange(text, found)
