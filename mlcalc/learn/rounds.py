@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,12 +11,9 @@ import numpy as np
 from ase import Atoms
 
 from mlcalc.committee import force_disagreement
-from mlcalc.common.errors import InputError
 from mlcalc.common.files import make_folder, write_atomically
 from mlcalc.common.json_text import from_json, to_json
-from mlcalc.data.distortions import turn
 from mlcalc.data.labelling import write_frames
-from mlcalc.data.sampling import sample_normal_modes
 from mlcalc.learn.calibration import calibrate
 from mlcalc.learn.committee import choose, predict, train_committee
 from mlcalc.learn.explore import at_equilibrium, collect, explore, findings, runs_of
@@ -26,7 +23,8 @@ from mlcalc.learn.observables import observables
 from mlcalc.learn.progress import Progress
 from mlcalc.learn.refine import corrected_labels, networks_before
 from mlcalc.learn.settings import LearnSettings
-from mlcalc.learn.start import Start, sampling_modes
+from mlcalc.learn.start import Start
+from mlcalc.learn.starts import exploration_starts
 from mlcalc.training.evaluation import Evaluation, evaluate
 
 COLD, CHOSEN, FRESH, VISITED = "cold.xyz", "chosen.xyz", "fresh.xyz", "visited.xyz"
@@ -159,36 +157,10 @@ def _explored(work: Work, number: int, models: list[Path]) -> list[Atoms]:
         factor = last["calibration"]["factor"] if last else 1.0
         limit = settings.stop_error_eV_A / max(factor, 1e-3)
         seed = 1000 * settings.seed + 100 * number
-        explore(settings, folder, [model.name for model in models], _starts(work, seed), limit, seed)
+        starts = exploration_starts(settings, work.start, models[0], data_of(work, 0)[0], seed)
+        explore(settings, folder, [model.name for model in models], starts, limit, seed)
         write_frames(collect(settings, folder, seed), folder / VISITED)
     return read_frames(folder / VISITED)
-
-
-def _starts(work: Work, seed: int) -> list[Atoms]:
-    """The minimum, and classical thermal structures, every other one turned about bonds where the molecule allows that.
-
-    Classical, because the beads spread out from the start: about a bead of a quantum distribution they would spread twice as far.
-    """
-    settings, rng = work.settings, np.random.default_rng(seed)
-    count = settings.starts - 1
-    if not count:
-        return [work.start.atoms]
-    if work.start.modes is None:
-        cold = [atoms for atoms in read_frames(data_of(work, 0)[0]) if "pushed" not in atoms.info["sampling"]]
-        drawn = [_bare(cold[k]) for k in rng.choice(len(cold), count)]
-    else:
-        drawn = sample_normal_modes(
-            work.start.atoms, sampling_modes(work.start.modes), settings.temperature_K, 1, count, rng
-        )
-        with suppress(InputError):  # no bond to turn about
-            drawn[::2] = turn(drawn[::2], rng)
-    return [work.start.atoms, *drawn]
-
-
-def _bare(atoms: Atoms) -> Atoms:
-    atoms = atoms.copy()
-    atoms.calc = None
-    return atoms
 
 
 def _fresh(work: Work, number: int, visited: list[Atoms]) -> list[Atoms]:

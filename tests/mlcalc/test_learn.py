@@ -37,6 +37,7 @@ from mlcalc.learn.refine import corrected_labels, subset
 from mlcalc.learn.rounds import Work, _more_fresh
 from mlcalc.learn.settings import PLAN_FILE, LearnSettings, changed_plan, command_of, read_plan, write_plan
 from mlcalc.learn.start import Start, completed, needed_beads, with_budget
+from mlcalc.learn.starts import exploration_starts
 from mlcalc.vibrations import HBAR, NormalModes
 
 PLAN = LearnSettings("a.xyz", "ase:emt", beads=4, timestep_fs=0.5, labels=300, n_features=16, cutoff_A=5.0)
@@ -47,6 +48,29 @@ def start_of(wavenumbers, atoms=None) -> Start:
     atoms = atoms or molecule("H2O")
     energies = np.array(wavenumbers) * units.invcm
     return Start(atoms, NormalModes(atoms, energies, np.zeros((len(energies), len(atoms), 3))), 0.01)
+
+
+@pytest.mark.parametrize(
+    ("low", "expected"),
+    [(("turned", "harmonic"), ["turned", "harmonic"]), (("harmonic",), ["harmonic", "harmonic"]),
+     ((), ["", ""])],
+    ids=["turned", "turns too high", "draws too high"],
+)  # fmt: skip
+def test_explorations_start_where_nothing_reacts(monkeypatch, tmp_path, low, expected):
+    """Starts lie within f·k_BT of the minimum, 21·k_BT = 0.54 eV here; where no trial does, they are the minimum."""
+    begin = start_of(np.full(21, 1000.0), molecule("CH3CH2OH"))
+
+    def energies(models, frames):
+        kinds = [atoms.info.get("sampling", "") for atoms in frames]
+        heights = [0.5 if any(kind.startswith(word) for word in low) else 0.6 if kind else 0.0 for kind in kinds]
+        return np.array([heights]) - 500.0, None
+
+    monkeypatch.setattr("mlcalc.learn.starts.predict", energies)
+    plan = replace(PLAN, starts=3)
+    found = exploration_starts(plan, begin, tmp_path / "model", tmp_path / "cold", 1)
+    assert found[0] is begin.atoms and len(found) == 3
+    for atoms, kind in zip(found[1:], expected, strict=True):
+        assert atoms.info.get("sampling", "").startswith(kind) and (kind or atoms is begin.atoms)
 
 
 @given(st.integers(60, 5000), st.integers(1, 8), st.integers(0, 40))
