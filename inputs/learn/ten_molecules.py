@@ -206,7 +206,10 @@ def _figure(found: list[dict]) -> Figure:
         right.axvline(TARGET_MINUTES, color="0.4", linestyle=":", linewidth=1)
         right.set(xlabel="minutes of learning")
         for place, row in zip(places, found, strict=True):
-            right.annotate(f" {row['labels']} labels", (row["minutes"], place), va="center", fontsize=7)
+            right.annotate(
+                f"{row['labels']} labels", (row["minutes"], place), (4, 0), textcoords="offset points", va="center", fontsize=7,
+                bbox={"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none"},
+            )  # fmt: skip
         right.margins(x=0.25)
         if any(row["guard"] for row in found):
             left.set_title("orange: stopped by a guard")
