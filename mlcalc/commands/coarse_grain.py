@@ -1,7 +1,6 @@
 """The command ``mlcalc coarse-grain``."""
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
@@ -58,7 +57,7 @@ def _coarse_grain(options) -> int:
             if bar.disable:  # no terminal: lines for a log
                 (first, start), (last, now) = began[0], began[-1]
                 left = f", {(now - start) / (last - first) * (total - last) / 60:.0f} min left" if last > first else ""
-                print(f"{done * BLOCK_FRAMES} of {total * BLOCK_FRAMES} frames{left}", file=sys.stderr, flush=True)
+                print(f"{done * BLOCK_FRAMES} of {total * BLOCK_FRAMES} frames{left}", flush=True)
 
         print(coarse_grain(options.config, options.output, options.jobs, overrides, show))
     return 0

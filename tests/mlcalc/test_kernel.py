@@ -77,7 +77,7 @@ def many_atoms(request):
     return atoms.numbers, shaken, box
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", [pytest.param("float64", marks=pytest.mark.slow), "float32"])
 def test_blocks_of_atoms_give_the_bits_of_whole_replicas(local_model, many_atoms, dtype, monkeypatch):
     (numbers, positions, box), model = many_atoms, local_model
     results = []
