@@ -319,6 +319,45 @@ def test_liquid_has_our_structure(lammps, plugin, tmp_path):
             assert abs(value - ours) < 4.0 * np.hypot(error, its), (place, name, value, error, ours, its)
 
 
+@pytest.mark.slow
+def test_ring_polymers_have_our_averages(lammps, plugin, tmp_path, monkeypatch):
+    """Mean potential energy of acetylacetone, P = 2, 300 K, in standard errors of blocks of 5 ps; less with classical nuclei."""
+    from md.dynamics.ring_polymer import thermal_ring_polymer
+    from md.simulation import Dynamics, simulate
+
+    monkeypatch.setenv("MPIR_CVAR_CH4_PROGRESS_THROTTLE", "0")  # beads wait for each other at every step
+    blocks, per_block = 10, 1000  # each 10 steps of 0.5 fs
+    model, enol = load_model("acac"), read(ROOT / "inputs" / "acac" / "acac.xyz")
+    enol.set_cell(3 * [25.0])
+    enol.center()
+    enol.pbc = True
+    symbols = sorted(set(enol.symbols))
+    write_inputs(tmp_path, model, enol, symbols)
+    motion = (
+        "velocity all create 600 7\ntimestep 0.0005\n"
+        "fix 1 all pimd/langevin method nmpimd ensemble nvt integrator obabo temp 300 thermostat PILE_L 7 tau 0.1 fixcom yes\n"
+        f"thermo_style custom step pe\nthermo_modify format float %.17g\nthermo 10\nrun {10 * (blocks + 1) * per_block}\n"
+    )
+    lammps.run(setup(plugin, enol, symbols) + motion, tmp_path, 2, ("-partition", "2x1"))
+    printed = [(tmp_path / f"screen.{bead}").read_text() for bead in (0, 1)]
+    beads = np.array([re.findall(r"^ *\d+ +(-\d+\.\d+) *$", text, re.M) for text in printed], dtype=float)
+
+    def mean_and_error(energies: np.ndarray) -> tuple[float, float]:
+        means = energies[-blocks * per_block :].reshape(blocks, per_block).mean(axis=1)
+        return float(means.mean()), float(means.std(ddof=1) / np.sqrt(blocks))
+
+    def by_us(n_beads: int) -> tuple[float, float]:
+        rng = np.random.default_rng(n_beads)
+        state = thermal_ring_polymer(enol.positions, enol.get_masses(), n_beads, 300.0, rng)
+        potential = build_potential(model, enol.numbers, threads=1)
+        samples = simulate(state, potential, Dynamics(300.0, 0.5), rng, steps=10 * (blocks + 1) * per_block, every=10)
+        return mean_and_error(np.array([sample.potential_energies.mean() for sample in samples]))
+
+    (mean, error), (expected, its), (classical, _) = mean_and_error(beads.mean(axis=0)), by_us(2), by_us(1)
+    assert abs(mean - expected) < 4.0 * np.hypot(error, its)
+    assert np.hypot(error, its) < 0.01 and mean - classical > 0.25  # eV
+
+
 # Bad input
 
 
