@@ -1,6 +1,5 @@
 """Energies and charges of atoms as tables and numbers."""
 
-import io
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from analysis.atoms.partition import by_element, by_environment
 from analysis.atoms.values import AtomValues
 from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned
+from mlcalc.common.zip_files import npz_bytes
 
 MOST_ATOMS = 100  # of the first structure that are listed in the text
 
@@ -109,6 +109,4 @@ def as_npz(found: AtomValues, charges: AtomCharges | None) -> bytes:
             "charges_e": charges.networks.values, "file_charges_e": charges.labels,
             "charges_models": np.array(charges.networks.models),
         }  # fmt: skip
-    stream = io.BytesIO()
-    np.savez_compressed(stream, **arrays)
-    return stream.getvalue()
+    return npz_bytes(arrays)

@@ -1,6 +1,5 @@
 """Tables, numbers and figures of exchanges of types."""
 
-import io
 from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from analysis.figures import OKABE_ITO, STYLE, write_beside
 from md.observables.statistics import Mean, block_average
 from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned
+from mlcalc.common.zip_files import npz_bytes
 
 MEANING = (
     "Exchange of the type of one bead at fixed coordinates: nothing relaxes, and ΔE is no free energy, of folding or any other.",
@@ -188,10 +188,9 @@ def _draw_rows(axes: Axes, report: MutationReport, maps: list[np.ndarray]) -> No
 
 def write_files(report: MutationReport, path: Path) -> list[Path]:
     """Write figure (PNG, SVG), table (TXT), numbers (JSON) and maps with errors (NPZ) beside each other; returns their paths."""
-    archive, arrays = io.BytesIO(), {}
+    arrays = {}
     for number, item in enumerate(report.found):
         for k, exchange in enumerate(report.exchanges):
             arrays[f"network{number}_{exchange}_pairs_eV"] = item.pairs[k].mean(axis=0)
             arrays[f"network{number}_{exchange}_pairs_error_eV"] = error_map(item.pairs[k])
-    np.savez_compressed(archive, **arrays)  # type: ignore[arg-type]
-    return write_beside(path, mutations_figure(report), as_text(report), as_json(report), npz=archive.getvalue())
+    return write_beside(path, mutations_figure(report), as_text(report), as_json(report), npz=npz_bytes(arrays))

@@ -1,6 +1,5 @@
 """Tables and numbers of the relevance of residues."""
 
-import io
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from analysis.relevance.explain import explained_text
 from md.observables.statistics import block_average
 from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned
+from mlcalc.common.zip_files import npz_bytes
 
 SEPARATIONS = ((1, 1), (2, 2), (3, 3), (4, 4), (5, 9), (10, 19), (20, None))  # first and last |i − j| of a row
 _SHOWN = 10  # pairs and triples
@@ -223,6 +223,4 @@ def error_map(series: np.ndarray) -> np.ndarray:
 
 def write_files(report: Report, figure, path: Path, **others: bytes) -> list[Path]:
     """Write figure (PNG, SVG), table (TXT), numbers (JSON) and maps (NPZ) beside each other; returns their paths."""
-    archive = io.BytesIO()
-    np.savez_compressed(archive, **arrays(report))  # type: ignore[arg-type]
-    return write_beside(path, figure, as_text(report), as_json(report), npz=archive.getvalue(), **others)
+    return write_beside(path, figure, as_text(report), as_json(report), npz=npz_bytes(arrays(report)), **others)

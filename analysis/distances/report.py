@@ -1,6 +1,5 @@
 """The ``distances`` command: runs in; table, figure and numbers out."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from analysis.distances.run_distances import analyse as analyse
 from analysis.distances.slow_motion import correlation_times
 from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned, with_error
+from mlcalc.common.zip_files import npz_bytes
 
 
 def as_text(analysed: list[RunDistances]) -> str:
@@ -127,7 +127,5 @@ def write_files(analysed: list[RunDistances], figure_path: Path) -> list[Path]:
 
     if not all(item.histograms for item in analysed):
         return []
-    archive = io.BytesIO()
-    np.savez_compressed(archive, **densities(analysed))  # type: ignore[arg-type]  # NumPy's stub takes names for options
     figure = distance_figure(analysed)
-    return write_beside(figure_path, figure, as_text(analysed), as_json(analysed), npz=archive.getvalue())
+    return write_beside(figure_path, figure, as_text(analysed), as_json(analysed), npz=npz_bytes(densities(analysed)))

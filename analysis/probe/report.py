@@ -1,6 +1,5 @@
 """Local chemical potentials on a surface around a molecule: computed, as a table, as numbers, as a cube file."""
 
-import io
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from mlcalc.common.errors import InputError
 from mlcalc.common.json_text import to_json
 from mlcalc.common.settings import check_range
 from mlcalc.common.tables import aligned
+from mlcalc.common.zip_files import npz_bytes
 from mlcalc.geometry.domain import COINCIDENT, pair_limits
 from mlcalc.model import Model
 from mlcalc.structures.structure_files import read_atoms
@@ -158,12 +158,10 @@ def as_json(found: LocalPotential) -> str:
 
 def as_npz(found: LocalPotential) -> bytes:
     """Points, triangles and energies of the surface, and the molecule."""
-    stream = io.BytesIO()
-    np.savez_compressed(
-        stream, points_A=found.surface.points, triangles=found.surface.triangles, energies_eV=found.energies,
-        numbers=found.atoms.numbers, positions_A=found.atoms.positions,
-    )  # fmt: skip
-    return stream.getvalue()
+    return npz_bytes({
+        "points_A": found.surface.points, "triangles": found.surface.triangles, "energies_eV": found.energies,
+        "numbers": found.atoms.numbers, "positions_A": found.atoms.positions,
+    })  # fmt: skip
 
 
 def as_cube(found: LocalPotential, spacing: float) -> bytes:

@@ -1,6 +1,5 @@
 """Tables, numbers and figures of relevances along runs."""
 
-import io
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
@@ -16,6 +15,7 @@ from analysis.relevance.along_run import Binned, RunRelevance
 from analysis.relevance.explain import WITHOUT_PRIORS, explained_text, gamma_text
 from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned, with_error
+from mlcalc.common.zip_files import npz_bytes
 
 _FEWEST_ENTRIES = 20  # in a bin that is drawn
 _GREY = "0.45"
@@ -220,6 +220,6 @@ def arrays(found: list[RunRelevance]) -> dict[str, np.ndarray]:
 
 def write_files(found: list[RunRelevance], figure_path: Path) -> list[Path]:
     """Write table (TXT), figure (PNG, SVG) and numbers (JSON, NPZ) beside each other; returns their paths."""
-    archive = io.BytesIO()
-    np.savez_compressed(archive, **arrays(found))  # type: ignore[arg-type]
-    return write_beside(figure_path, relevance_figure(found), as_text(found), as_json(found), npz=archive.getvalue())
+    return write_beside(
+        figure_path, relevance_figure(found), as_text(found), as_json(found), npz=npz_bytes(arrays(found))
+    )

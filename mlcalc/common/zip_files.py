@@ -1,13 +1,25 @@
-"""Foreign zip archives, opened after a check of the sizes that they declare."""
+"""Zip archives: foreign ones, opened after a check of the sizes that they declare, and our own of arrays."""
 
+import io
 import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from mlcalc.common.errors import InputError
 
 # The record that ends an archive; some have a record with wider numbers (56 bytes) and its locator (20) before it.
 _END, _END_BYTES, _LOCATOR64, _END64_BYTES = b"PK\5\6", 22, b"PK\6\7", 76
 _MOST_DIRECTORY_BYTES = 1 << 20  # some ten thousand members
+
+
+def npz_bytes(arrays: Mapping[str, Any], write: Callable = np.savez_compressed) -> bytes:
+    """An NPZ file of arrays by name, for files that are written atomically; ``write``: np.savez leaves them uncompressed."""
+    stream = io.BytesIO()
+    write(stream, **arrays)
+    return stream.getvalue()
 
 
 def open_zip(path: Path, most: int) -> zipfile.ZipFile:

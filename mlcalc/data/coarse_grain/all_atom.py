@@ -4,7 +4,6 @@ Trajectories advance block by block. A block is a function of the state before i
 with the state after it: after any interruption the same command resumes and ends with the same frames.
 """
 
-import io
 import json
 import os
 import zipfile
@@ -24,7 +23,7 @@ from mlcalc.common.files import check_regular, make_folder, write_atomically
 from mlcalc.common.json_text import from_json
 from mlcalc.common.pools import spawn_pool
 from mlcalc.common.settings import build_settings, check_range, read_toml
-from mlcalc.common.zip_files import open_zip
+from mlcalc.common.zip_files import npz_bytes, open_zip
 from mlcalc.data.coarse_grain.dynamics import DynamicsSettings, Setup, run_block
 from mlcalc.data.coarse_grain.liquid import AllAtomSettings, make_liquid
 from mlcalc.data.coarse_grain.protein import ProteinSettings, make_protein
@@ -66,9 +65,7 @@ def coarse_grain(
     )
     show(done, total)
     for trajectory, block, arrays in _advance(settings, folder, jobs, len(setup.numbers)):
-        stream = io.BytesIO()
-        np.savez(stream, **arrays)  # type: ignore[arg-type]
-        write_atomically(_block(folder, trajectory, block), stream.getvalue())
+        write_atomically(_block(folder, trajectory, block), npz_bytes(arrays, np.savez))
         done += 1
         show(done, total)
     return _join(settings, setup, folder)
