@@ -138,3 +138,12 @@ def rpmd_run(folder, *options: str) -> int:
     from md.cli import main
 
     return main(["run", str(folder / "run.toml"), "--no-figure", *options])
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs, and is no zombie."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -41,8 +41,8 @@ class SecondaryStructure:
 
     def __post_init__(self):
         for name, ends in self.parts.items():
-            whole = isinstance(ends, list | tuple) and [type(end) for end in ends] == [int, int]
-            if not whole or not 1 <= ends[0] <= ends[1]:
+            is_pair = isinstance(ends, list | tuple) and [type(end) for end in ends] == [int, int]
+            if not is_pair or not 1 <= ends[0] <= ends[1]:
                 raise InputError(f"{name} = {ends!r}: expected [first, last] residue, from 1")
         if len(self.parts) < len(self.helices) + len(self.strands):
             raise InputError(
@@ -112,9 +112,9 @@ def pair_classes(found: SecondaryStructure, n: int) -> list[PairClass]:
         ("core", {"": np.outer(core, core)}), ("other", {"": np.ones((n, n), dtype=bool)}),
     ):  # fmt: skip
         mine = [PairClass(part, mask & left, name) for part, mask in parts.items()]
-        whole = np.any([item.pairs for item in mine], axis=0) if mine else np.zeros((n, n), dtype=bool)
-        classes += [PairClass(name, whole), *(item for item in mine if item.name)]
-        left = left & ~whole
+        united = np.any([item.pairs for item in mine], axis=0) if mine else np.zeros((n, n), dtype=bool)
+        classes += [PairClass(name, united), *(item for item in mine if item.name)]
+        left = left & ~united
     return classes
 
 

@@ -229,7 +229,7 @@ def _one_thread() -> None:
 
 @dataclass(frozen=True)
 class _Task:
-    """Explains all beads of a frame; can be pickled for other processes."""
+    """Explains all beads of a frame, in this process or another."""
 
     model: Model
     structure: Atoms

@@ -1,4 +1,4 @@
-"""Barostats: the cell as a degree of freedom, each a function from settings to the laws of its piston, and one row of BAROSTATS.
+"""Barostats: the cell as a degree of freedom, one row of BAROSTATS each.
 
 =========  ===========================================================  ===============
 symbol     meaning                                                      unit
@@ -65,25 +65,19 @@ class Piston(NamedTuple):
     noise: float
 
 
-# Every row of BAROSTATS takes settings.Dynamics, P, the durations of the letters A and O, and whether O acts on the centroids.
+# Number of momenta of the cell: its size, or its lengths along x, y and z each by itself.
+BAROSTATS = {"none": 0, "isotropic": 1, "orthorhombic": 3}
 
 
-def constant_volume(dynamics: Dynamics, n_beads: int, share: dict[str, float], damped: bool) -> Piston:
-    """No barostat."""
-    return Piston(0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+def piston_of(dynamics: Dynamics, n_beads: int, share: dict[str, float], damped: bool) -> Piston:
+    """The laws of the cell; W = 3N P k_B T τ² for its size, N P k_B T τ² for each length, with τ = ``barostat_time_fs``.
 
-
-def isotropic(dynamics: Dynamics, n_beads: int, share: dict[str, float], damped: bool) -> Piston:
-    """All cell vectors scale alike; W = 3N P k_B T τ², with τ = ``barostat_time_fs``."""
-    return _pistons(1, dynamics, n_beads, share, damped)
-
-
-def orthorhombic(dynamics: Dynamics, n_beads: int, share: dict[str, float], damped: bool) -> Piston:
-    """Cell vectors along x, y and z change their lengths each by itself; every W = N P k_B T τ²."""
-    return _pistons(3, dynamics, n_beads, share, damped)
-
-
-def _pistons(momenta: int, dynamics: Dynamics, n_beads: int, share: dict[str, float], damped: bool) -> Piston:
+    Args:
+        n_beads: P; share: Durations of the letters A and O; damped: Whether O acts on the centroids.
+    """
+    momenta = BAROSTATS[dynamics.barostat]
+    if momenta == 0:
+        return Piston(0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
     thermal_energy, time = n_beads * units.kB * dynamics.temperature_K, dynamics.barostat_time_fs * units.fs
     damping = math.exp(-share["O"] / time) if damped else 1.0
     return Piston(
@@ -97,12 +91,9 @@ def _pistons(momenta: int, dynamics: Dynamics, n_beads: int, share: dict[str, fl
     )
 
 
-BAROSTATS = {"none": constant_volume, "isotropic": isotropic, "orthorhombic": orthorhombic}
-
-
 def thermal_piston(dynamics: Dynamics, n_beads: int, n_atoms: int, rng: np.random.Generator) -> np.ndarray:
     """Momenta of the pistons drawn from Maxwell's distribution at P·T; (0,) without a barostat, where nothing is drawn."""
-    piston = BAROSTATS[dynamics.barostat](dynamics, n_beads, {"A": 0.0, "O": 0.0}, False)
+    piston = piston_of(dynamics, n_beads, {"A": 0.0, "O": 0.0}, False)
     width = np.sqrt(n_atoms * piston.inertia * n_beads * units.kB * dynamics.temperature_K)
     return width * rng.standard_normal(piston.momenta)
 

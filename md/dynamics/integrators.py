@@ -33,7 +33,7 @@ from typing import NamedTuple
 import numpy as np
 from ase import units
 
-from md.dynamics.barostats import BAROSTATS, Piston, move_cell, push_piston, thermalise_piston
+from md.dynamics.barostats import Piston, move_cell, piston_of, push_piston, thermalise_piston
 from md.dynamics.normal_modes import (
     cayley_propagator,
     exact_propagator,
@@ -167,7 +167,7 @@ def make_laws(dynamics: Dynamics, n_beads: int) -> Laws:
     share = {letter: timestep / max(word.count(letter), 1) for letter in "ABO"}
     frequencies = mode_frequencies(n_beads, ring_frequency(n_beads, dynamics.temperature_K))
     thermostat = THERMOSTATS[dynamics.thermostat](frequencies, dynamics)
-    piston = BAROSTATS[dynamics.barostat](dynamics, n_beads, share, thermostat.acts_on_centroids)
+    piston = piston_of(dynamics, n_beads, share, thermostat.acts_on_centroids)
     if thermostat.is_idle:
         word = word.replace("O", "")
     elif "O" not in word:

@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.calculators.calculator import CalculationFailed
 
 from md.bias.terms import check_atoms
+from md.dynamics.barostats import BAROSTATS
 from md.dynamics.clamped import Clamped
 from md.dynamics.gle import gle_from
 from md.guards.bonds import watches_bonds
@@ -207,7 +208,7 @@ def _check_volume(key: str, settings: RunSettings, atoms: Atoms) -> None:
             "defined where all three directions are periodic"
         )
     cell = atoms.cell.array
-    if settings.barostat == "orthorhombic" and np.abs(cell - np.diag(cell.diagonal())).max() > _STRAIGHT_A:
+    if BAROSTATS[settings.barostat] == 3 and np.abs(cell - np.diag(cell.diagonal())).max() > _STRAIGHT_A:
         raise InputError(
             f"{key}, but {settings.structure} has the cell {cell.round(3).tolist()}: expected cell vectors along x, y "
             "and z; barostat = 'isotropic' takes any cell"

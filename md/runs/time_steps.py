@@ -9,6 +9,7 @@ from ase import Atoms, units
 
 from md.bias.terms import biased
 from md.components.split import SplitPotential, one_by_one
+from md.dynamics.barostats import BAROSTATS
 from md.dynamics.clamped import Clamped
 from md.dynamics.integrators import SPLITTINGS
 from md.dynamics.ring_polymer import HBAR, cell_of
@@ -77,7 +78,7 @@ def check_piston(settings: RunSettings, potential: Potential, atoms: Atoms) -> N
     At ωΔt = ½ the time step makes the fluctuations of a harmonic volume 6 % too large. ω² is the curvature of E + pV along a strain
     of cell and atoms, over W; where several strains move, the largest.
     """
-    strains = np.eye(3) if settings.barostat == "orthorhombic" else np.ones((1, 3))
+    strains = np.eye(3) if BAROSTATS[settings.barostat] == 3 else np.ones((1, 3))
     pressure, curvatures = settings.pressure_GPa * units.GPa, []
     for strain in strains:
         slopes = []

@@ -32,8 +32,8 @@ def exploration_starts(settings: LearnSettings, start: Start, model: Path, cold:
     """
     rng, count = np.random.default_rng(seed), settings.starts - 1
     if start.modes is None:
-        moved = [atoms for atoms in read_frames(cold) if "pushed" not in atoms.info["sampling"]] if count else []
-        return [start.atoms, *(_bare(moved[k]) for k in rng.choice(len(moved), count))] if count else [start.atoms]
+        moved = [atoms for atoms in read_frames(cold) if "pushed" not in atoms.info["sampling"]]
+        return [start.atoms, *(_bare(moved[k]) for k in rng.choice(len(moved), count))]
     limit = len(start.modes.energies) * units.kB * settings.temperature_K
     chosen = [start.atoms]
     for number in range(count):

@@ -65,8 +65,8 @@ def test_a_chain_read_from_its_other_end():
 def test_classes_of_pairs():
     """Each pair of residues once, in the first class that it fits; parts of a class share it out."""
     classes = pair_classes(PARTS, 9)
-    whole = [part for part in classes if part.within is None]
-    np.testing.assert_array_equal(sum(part.pairs.astype(int) for part in whole), np.triu(np.ones((9, 9)), 1))
+    classes_alone = [part for part in classes if part.within is None]
+    np.testing.assert_array_equal(sum(part.pairs.astype(int) for part in classes_alone), np.triu(np.ones((9, 9)), 1))
     pairs = {part.name: {(int(i) + 1, int(j) + 1) for i, j in np.argwhere(part.pairs)} for part in classes}
     assert pairs["helix, i and i+4"] == pairs["α1"] == {(1, 5)}
     assert pairs["two strands"] == pairs["β1–β2"] == set()  # none is more than 3 apart
@@ -158,12 +158,12 @@ def test_command(folder, capsys):
     assert "mean of networks" in printed and " ".join(labels) in printed
     for item, name in zip(found["networks"], ("schnet", "painn"), strict=True):
         assert item["explained"] == "network without priors" and set(item["prior_energies"]) >= {"bonds", "angles"}
-        whole = item["relevance_by_order"]["2"]["value_eV"]
+        order_2 = item["relevance_by_order"]["2"]["value_eV"]
         for table in ("by_separation", "by_class"):
             rows = [row["relevance"][name]["value_eV"] for row in found[table] if row["within"] is None]
-            assert sum(rows) == pytest.approx(whole, rel=1e-9)
+            assert sum(rows) == pytest.approx(order_2, rel=1e-9)
     maps = np.load(folder / "out.npz")
-    assert maps["network1_pairs_eV"].sum() / 2 == pytest.approx(whole) and maps["contacts"].max() <= 1.0
+    assert maps["network1_pairs_eV"].sum() / 2 == pytest.approx(order_2) and maps["contacts"].max() <= 1.0
     assert (folder / "out.png").stat().st_size > 10_000 and (folder / "out.svg").exists()
     # One frame: no errors, no scatter.
     assert main(["chain", models[0], "frames.xyz", "--frames", "1", "-o", "one.png", "--json"]) == 0
@@ -237,12 +237,12 @@ def test_strongest_are_those_of_all_networks():
     report = Report(found, [one, other], 0.0, 8.0, SecondaryStructure(), "none")
     sums = [sum(item.triples.means()[key] for item in report.found) for key in strongest_triples(report)]
     np.testing.assert_allclose(sums, 0.0, atol=1e-12)
-    whole = json.loads(as_json(report))
+    numbers = json.loads(as_json(report))
     assert all(
-        row["relevance"]["mean of networks"]["value_eV"] == pytest.approx(0, abs=1e-12) for row in whole["by_class"]
+        row["relevance"]["mean of networks"]["value_eV"] == pytest.approx(0, abs=1e-12) for row in numbers["by_class"]
     )
     assert set(arrays(report)) >= {"network0_pairs_error_eV", "network1_pairs_eV", "distance_A"}
-    assert not whole["strongest_pairs"]
+    assert not numbers["strongest_pairs"]
 
 
 def test_a_torn_chain_is_named():
@@ -254,7 +254,7 @@ def test_a_torn_chain_is_named():
         explain_chain(network(), "net", found, 0.0)
 
 
-def test_a_model_without_priors_is_explained_whole():
+def test_a_model_without_priors_is_explained_with_all_it_has():
     item = explain_chain(replace(network(), priors={}), "net", frames(), 0.0)
     assert item.apart == {}
     report = Report(frames(), [item], 0.0, 8.0, SecondaryStructure(), "none")

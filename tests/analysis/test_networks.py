@@ -21,6 +21,7 @@ from tests.conftest import random_model
 SIZE = {"elements": (6,), "n_features": 8, "n_interactions": 2, "n_rbf": 6, "cutoff": 4.5}
 ANGLES = {"repulsion": Repulsion(3.0), "angular": AngularPrior(strength=2.0, cosine=-0.3, decay=1.0, cutoff=4.0)}
 GAMMAS = ["--gamma", "0", "0.5"]
+FEW = ["--frames", "4", "--discard", "0", "--workers", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +50,7 @@ def arguments(folder) -> list[str]:
         *runs,
         "--atoms",
         f"dense={folder}/liquid.json",
-        "--frames",
-        "4",
-        "--discard",
-        "0",
-        "--workers",
-        "1",
+        *FEW,
     ]
 
 
@@ -94,12 +90,7 @@ def test_chains_in_a_cell(folder, tmp_path, capsys):
     command = [
         "networks",
         f"chains={tmp_path}/run",
-        "--frames",
-        "4",
-        "--discard",
-        "0",
-        "--workers",
-        "1",
+        *FEW,
         "--gamma",
         "0",
     ]
@@ -120,12 +111,7 @@ def test_signs_that_all_agree_on(folder, tmp_path, capsys):
     """The angular prior alone makes triples at 57° positive; a γ twice counts twice."""
     run = f"dense={folder}/dense-schnet"
     options = [
-        "--frames",
-        "4",
-        "--discard",
-        "0",
-        "--workers",
-        "1",
+        *FEW,
         "--gamma",
         "0.1",
         "0.1",

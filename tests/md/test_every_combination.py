@@ -26,7 +26,6 @@ from tests.md.test_sampling_statistics import MASS, OSCILLATOR, stationary
 
 T, P, N, STARTS, STEPS, TIMESTEP_FS = 300.0, 4, 150, 30, 60, 1.0
 VOLUME, MODULUS, PRESSURE = 1000.0, 0.1, 4.0  # Å³, eV/Å³, GPa: of a crystal, see Crystal
-PISTONS = {"isotropic": 1, "orthorhombic": 3}
 CONTRACTED, FEWER, SLOW = "contracted", 3, 0.6  # in place of a barostat: beads and share of the slow part of the wells
 GLE = Gle(np.array([[[5.0, 40.0], [-40.0, 60.0]]]) * 1e-3 / units.fs)
 
@@ -69,7 +68,7 @@ def exact_at_pressure(integrator: str, barostat: str, omega: float) -> dict[str,
         mean, logarithm, cold = (N + 1) * kT / pressure, digamma(N + 1) + np.log(kT / pressure), 0.0
     del found["kinetic_virial_com_eV"], found["energy_scaled_eV"], found["energy_scaled_slope_eV2"]
     found["potential_eV"] += cold
-    found["conserved_eV"] += cold + pressure * mean - kT * logarithm + 0.5 * kT * PISTONS[barostat]
+    found["conserved_eV"] += cold + pressure * mean - kT * logarithm + 0.5 * kT * BAROSTATS[barostat]
     return found | {"volume_A3": mean, "pressure_GPa": PRESSURE}
 
 

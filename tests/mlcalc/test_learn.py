@@ -39,6 +39,7 @@ from mlcalc.learn.settings import PLAN_FILE, LearnSettings, changed_plan, comman
 from mlcalc.learn.start import Start, completed, needed_beads, with_budget
 from mlcalc.learn.starts import exploration_starts
 from mlcalc.vibrations import HBAR, NormalModes
+from tests.conftest import is_alive
 
 PLAN = LearnSettings("a.xyz", "ase:emt", beads=4, timestep_fs=0.5, labels=300, n_features=16, cutoff_A=5.0)
 
@@ -459,17 +460,9 @@ def test_commands_end_with_the_process_that_started_them(module):
     child = int((module / "pid").read_text())
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    while _lives(child) and time.monotonic() < deadline:
+    while is_alive(child) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not _lives(child)
-
-
-def _lives(process: int) -> bool:
-    try:
-        with open(f"/proc/{process}/stat") as stat:
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    assert not is_alive(child)
 
 
 GOOD = Atoms("Cu4", [[0, 0, 0], [1.7, 1.7, 0], [1.7, 0, 1.7], [0, 1.7, 1.7]])

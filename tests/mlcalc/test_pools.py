@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from tests.conftest import is_alive
+
 SCRIPT = """
 import os, time
 from mlcalc.common.pools import spawn_pool
@@ -20,15 +22,6 @@ if __name__ == "__main__":
     with spawn_pool(1) as pool:
         pool.submit(busy).result()
 """
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process runs, and is no zombie."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
