@@ -19,7 +19,7 @@ def check_exportable(model: Model, program: str, architectures: Iterable[str], p
     model.check_complete()
     architectures, priors = tuple(architectures), tuple(priors)
     if name_of(model.config) not in architectures:
-        known = " and ".join(ARCHITECTURES[row].title for row in architectures)
+        known = ", ".join(ARCHITECTURES[row].title for row in architectures)
         raise InputError(f"architecture {architecture_of(model.config).title}: {program} knows {known}")
     if model.config.cutoff is None:
         raise InputError(f"a network without a cutoff, which connects all atoms: {program} needs one with a cutoff")

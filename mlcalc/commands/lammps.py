@@ -8,7 +8,7 @@ def add_lammps(commands) -> None:
     """Add the commands to the sub-parsers of ``mlcalc``."""
     lammps = commands.add_parser(
         "lammps", help="a network in LAMMPS, over many processes", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Build the plugin with pair_style mlcalc, and export models for it: SchNet and PaiNN.",
+        description="Build the plugin with pair_style mlcalc, and export models for it: SchNet, PaiNN, SO3net.",
         epilog="examples:\n  mlcalc lammps build\n  mlcalc lammps export methane-cg -o methane.mlcalc-lammps",
     )  # fmt: skip
     parts = lammps.add_subparsers(required=True, metavar="COMMAND")

@@ -1,1 +1,1 @@
-"""SchNet and PaiNN in LAMMPS: a plugin in C++ (plugin/, under LAMMPS's licence), its compiler, and the file that it reads."""
+"""SchNet, PaiNN and SO3net in LAMMPS: the plugin in C++ (plugin/, LAMMPS's licence), its compiler, the file that it reads."""

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from mlcalc.common.errors import InputError
+from mlcalc.lammps.components import HEADER, components_header
 from mlcalc.lammps.installation import Lammps
 
 # Vectors of this processor; the sums of matrix products stay in the order in which they are written.
@@ -39,6 +40,8 @@ def compile_plugin(lammps: Lammps, path: Path) -> None:
     version = f"-DMLCALC_LAMMPS_VERSION={lammps.version}"
     command = [find_compiler(), *_OPTIONS, *os.environ.get("CXXFLAGS", "").split(), version, *lammps.flags, *sources]
     with tempfile.TemporaryDirectory(prefix="mlcalc-lammps-") as folder:
+        Path(folder, HEADER).write_text(components_header(), encoding="utf-8")
+        command += [f"-I{folder}", f"-I{_source_folder()}"]
         done = subprocess.run([*command, "-o", str(path)], cwd=folder, capture_output=True, text=True)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines() or [""]

@@ -12,7 +12,7 @@ from mlcalc.lammps.single_point import single_point
 from mlcalc.model_file import load_model
 from mlcalc.potential import build_potential
 
-MODELS = ("methane-cg", "methane-painn")  # liquids; their atoms may lie as random_box puts them
+MODELS = ("methane-cg", "methane-painn", "methane-so3net")  # liquids; their atoms may lie as random_box puts them
 # Of sums in float32 in another order: a tenth of what the filter tables cost.
 _FORCE_TOLERANCE, _ENERGY_TOLERANCE, _VIRIAL_TOLERANCE = 1e-4, 1e-5, 1e-3
 

@@ -37,6 +37,8 @@ from mlcalc.architectures.painn import filters as painn_filters
 from mlcalc.architectures.painn import kernel_state as painn_state
 from mlcalc.architectures.schnet import filters as schnet_filters
 from mlcalc.architectures.schnet import kernel_state as schnet_state
+from mlcalc.architectures.so3net import filters as so3net_filters
+from mlcalc.architectures.so3net import kernel_state as so3net_state
 from mlcalc.common.errors import InputError
 from mlcalc.exportable import check_exportable, known_elements
 from mlcalc.geometry.domain import pair_limits
@@ -70,6 +72,9 @@ _ARCHITECTURES = {
     ),
     "painn": _Parts(
         painn_filters.filter_table, painn_state.make_network, ("readout_hidden",), ("embedding", "first"),
+    ),
+    "so3net": _Parts(
+        so3net_filters.filter_table, so3net_state.make_network, ("readout_hidden",), ("embedding",),
     ),
 }  # fmt: skip
 

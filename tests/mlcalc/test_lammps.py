@@ -15,6 +15,7 @@ from ase.units import kcal, mol
 
 from mlcalc.architectures.painn import PaiNNConfig
 from mlcalc.architectures.schnet import SchNetConfig
+from mlcalc.architectures.so3net import SO3netConfig
 from mlcalc.cli import main
 from mlcalc.common.errors import InputError
 from mlcalc.lammps.build import compile_plugin
@@ -90,7 +91,7 @@ def check(found, model, atoms: Atoms) -> None:
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 @pytest.mark.parametrize("system", SYSTEMS)
-@pytest.mark.parametrize("name", ["schnet-repulsion", "painn-priors"])
+@pytest.mark.parametrize("name", ["schnet-repulsion", "painn-priors", "so3net"])
 def test_equals_our_calculator(lammps, plugin, name, system, ranks):
     """The small cell is thinner than the cutoff: atoms meet several images of each other and of themselves."""
     model, atoms = model_of(name), SYSTEMS[system]
@@ -109,12 +110,25 @@ PRIORS = {"repulsion": Repulsion(1.2), "angular": AngularPrior(2.0, -0.3, 0.7, 2
         (SchNetConfig, {"filter_output_activation": True}),
         (SchNetConfig, {"readout_activation": "ssp"}),
         (PaiNNConfig, {}),
+        (SO3netConfig, {}),
     ],
-    ids=["schnet-original", "schnet", "painn"],
+    ids=["schnet-original", "schnet", "painn", "so3net"],
 )
 def test_networks_of_any_size(lammps, plugin, config, options, sizes):
     model, atoms = random_model(config((1, 6), **sizes, **options), priors=PRIORS), SYSTEMS["crystal"]
     check(single_point(lammps, plugin, model, atoms), model, atoms)
+
+
+@pytest.mark.parametrize("lmax", [1, 3])
+def test_components_of_other_degrees(lammps, plugin, lmax):
+    """Against torch, with its exact filters: compiling a kernel takes long."""
+    model, atoms = random_model(SO3netConfig((1, 6), lmax=lmax, **WIDE | {"n_interactions": 3})), SYSTEMS["crystal"]
+    found = single_point(lammps, plugin, model, atoms, ranks=2)
+    potential = build_potential(model, atoms.numbers, "float64", "torch", cell=atoms.cell.array, pbc=atoms.pbc)
+    expected = potential.evaluate(atoms.positions[None])
+    scale = 1e-5 * (1.0 + np.abs(expected["forces"]).max())
+    np.testing.assert_allclose(found.forces, expected["forces"][0], rtol=0, atol=scale)
+    np.testing.assert_allclose(found.atomic_energies, expected["atomic_energies"][0], rtol=0, atol=scale)
 
 
 @pytest.mark.parametrize("processors", ["4 1 1", "1 1 4"])
@@ -184,7 +198,7 @@ def test_atoms_that_cross_borders(lammps, plugin, tmp_path, name):
     assert np.abs(apart).max() < 1e-4
 
 
-@pytest.mark.parametrize("name", ["methane-cg", "methane-painn"])
+@pytest.mark.parametrize("name", ["methane-cg", "methane-painn", "methane-so3net"])
 def test_energy_is_conserved(lammps, plugin, tmp_path, name):
     """Velocity Verlet: half the time step, a quarter of the scatter of the total energy."""
     scatter = []
@@ -370,7 +384,9 @@ def damaged(content: bytes) -> dict[str, bytes]:
         "bytes, expected": content[:-4],
         "its checksum does not fit": bytes(flipped),
         "format 2, expected 1": content.replace(b"mlcalc-lammps 1", b"mlcalc-lammps 2", 1),
-        "this plugin knows schnet and painn": content.replace(b"architecture schnet", b"architecture tensor", 1),
+        "this plugin knows schnet, painn and so3net": content.replace(
+            b"architecture schnet", b"architecture tensor", 1
+        ),
         "features out of bounds": content.replace(b"sizes 128", b"sizes 1000000000", 1),
         "array 'embedding' missing": content[:start].replace(b" embedding ", b" embedded ", 1) + content[start:],
         "no readable": content[:200] + content[start:],

@@ -50,8 +50,7 @@ def test_elements_met_only_as_free_atoms_are_left_out():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("so3net", "architecture SO3net: the LAMMPS plugin knows SchNet and PaiNN"),
-        ("dtnn", "architecture DTNN: the LAMMPS plugin knows SchNet and PaiNN"),
+        ("dtnn", "architecture DTNN: the LAMMPS plugin knows SchNet, PaiNN, SO3net"),
         ("schnet-original", "a network without a cutoff"),
     ],
 )

@@ -45,9 +45,9 @@ def test_networks_are_ours(name, network, system):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("so3net", "architecture SO3net: the export to metatomic knows SchNet and PaiNN"),
-        ("dtnn", "architecture DTNN: the export to metatomic knows SchNet and PaiNN"),
-        ("wacsf", "architecture wACSF: the export to metatomic knows SchNet and PaiNN"),
+        ("so3net", "architecture SO3net: the export to metatomic knows SchNet, PaiNN"),
+        ("dtnn", "architecture DTNN: the export to metatomic knows SchNet, PaiNN"),
+        ("wacsf", "architecture wACSF: the export to metatomic knows SchNet, PaiNN"),
         ("schnet-original", "a network without a cutoff"),
         ("schnet-angular", "prior 'angular': the export to metatomic knows repulsion"),
         ("painn-priors", "prior 'angular': the export to metatomic knows repulsion"),

@@ -43,7 +43,8 @@ std::unique_ptr<Network> make_network(Model &model)
 {
   if (model.architecture == "schnet") return make_schnet(model);
   if (model.architecture == "painn") return make_painn(model);
-  throw std::runtime_error("architecture '" + model.architecture + "': this plugin knows schnet and painn");
+  if (model.architecture == "so3net") return make_so3net(model);
+  throw std::runtime_error("architecture '" + model.architecture + "': this plugin knows schnet, painn and so3net");
 }
 
 }    // namespace mlcalc

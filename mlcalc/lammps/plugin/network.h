@@ -70,5 +70,6 @@ class Network {
 std::unique_ptr<Network> make_network(Model &model);
 std::unique_ptr<Network> make_schnet(Model &model);
 std::unique_ptr<Network> make_painn(Model &model);
+std::unique_ptr<Network> make_so3net(Model &model);
 
 }    // namespace mlcalc
