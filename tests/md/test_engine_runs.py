@@ -2,10 +2,12 @@
 
 import json
 import re
+import shutil
 
 import h5py
 import numpy as np
 import pytest
+import torch
 from ase import units
 from ase.build import bulk, molecule
 from ase.calculators.calculator import Calculator
@@ -347,9 +349,83 @@ def test_identities_of_networks_are_those_of_older_runs():
     }  # fmt: skip
 
 
+# Programs that are not installed with mlcalc
+
+
+@pytest.mark.filterwarnings("ignore")  # those of MACE
 def test_mace_by_its_importable_name(case):
-    """Where MACE is installed and finds or can fetch its small model."""
+    """A MACE with random weights, from the file that its own programs write."""
     pytest.importorskip("mace", reason="MACE is not installed: pip install mace-torch")
-    engine = 'ase:mace.calculators.mace_mp {"model": "small", "device": "cpu", "default_dtype": "float64"}'
+    from tests.benchmarks.peers.random_mace import random_mace
+
+    precision = torch.get_default_dtype()
+    torch.save(random_mace([1, 6], 4.0, 3.0, "8x0e+8x1o"), case / "mace.model")
+    torch.set_default_dtype(precision)
+    arguments = {"model_paths": str(case / "mace.model"), "device": "cpu", "default_dtype": "float64"}
+    check_engine(case, f"ase:mace.calculators.MACECalculator {json.dumps(arguments)}")
+
+
+CP2K = """
+&FORCE_EVAL
+  METHOD QS
+  &DFT
+    BASIS_SET_FILE_NAME BASIS_MOLOPT
+    POTENTIAL_FILE_NAME GTH_POTENTIALS
+    &MGRID
+      CUTOFF 120
+    &END MGRID
+    &POISSON
+      PERIODIC NONE
+      POISSON_SOLVER WAVELET
+    &END POISSON
+    &SCF
+      SCF_GUESS ATOMIC
+      EPS_SCF 1.0E-7
+    &END SCF
+    &XC
+      &XC_FUNCTIONAL PADE
+      &END XC_FUNCTIONAL
+    &END XC
+  &END DFT
+  &SUBSYS
+    &CELL
+      ABC 6.0 6.0 6.0
+      PERIODIC NONE
+    &END CELL
+    &KIND H
+      BASIS_SET SZV-MOLOPT-GTH
+      POTENTIAL GTH-PADE-q1
+    &END KIND
+  &END SUBSYS
+&END FORCE_EVAL
+"""
+
+
+def test_cp2k(case):
+    """Hydrogen in the smallest basis, on a coarse grid."""
+    if not shutil.which("cp2k_shell.psmp"):
+        pytest.skip("CP2K is not installed: Debian's cp2k")
+    (case / "level.inp").write_text(CP2K)
+    write(case / "start.xyz", molecule("H2"), format="extxyz")
+    check_engine(case, f"cp2k:{case}/level.inp")
+
+
+def check_engine(case, engine: str) -> None:
+    """Its forces are those of its energy; rings move, and a stopped run resumes."""
     assert main(["check-forces", str(case / "run.toml"), "--engine", engine, "--coordinates", "3"]) == 0
-    assert rpmd_run(case, "--engine", engine, "--steps", "5") == 0
+    options = [
+        "--engine",
+        engine,
+        "--beads",
+        "2",
+        "--set",
+        "checkpoint_every_steps=2",
+        "--set",
+        "properties_every_steps=1",
+    ]
+    options += ["--set", "trajectory_every_steps=2"]
+    assert rpmd_run(case, *options, "--steps", "2") == 0
+    assert main(["resume", str(case / "out"), "--engine", engine, "--steps", "4"]) == 0
+    table = np.genfromtxt(case / "out" / "properties.csv", delimiter=",", names=True)
+    assert table["step"].tolist() == [0, 1, 2, 3, 4]
+    assert len(frames(case / "out")) == 3 and np.ptp(table["conserved_eV"]) < 0.05
