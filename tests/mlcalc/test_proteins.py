@@ -1,6 +1,7 @@
 """Proteins from OpenMM, a bead at each Cα: peptides, what forces on beads are, starts, blocks, and chains that are none."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +22,8 @@ from mlcalc.training.dataset import read_dataset
 openmm = pytest.importorskip("openmm", reason="OpenMM is not installed: pip install 'mlcalc[protein]'")
 pytest.importorskip("pdbfixer", reason="PDBFixer is not installed: pip install 'mlcalc[protein]'")
 
-FIELD = ("amber14/protein.ff14SB.xml", "implicit/gbn2.xml")
+SOLVENT = str(Path(__file__).parents[2] / "inputs" / "ntl9" / "obc2.xml")
+FIELD = ("amber14/protein.ff14SB.xml", SOLVENT)
 KEYS = {"force_field": FIELD, "temperature_K": 350.0, "frames": 4, "frame_interval_ps": 0.1, "equilibration_ps": 0.2}
 EV_PER_A = units.kJ / units.mol / units.nm
 
@@ -45,6 +47,19 @@ def atoms_of(setup) -> dict:
     )
     context.setPositions(setup.start)
     return context.getState(forces=True).getForces(asNumpy=True)._value * EV_PER_A
+
+
+def test_our_implicit_solvent_is_that_of_openmm():
+    """All residues. OpenMM's two forces take the dielectric constant of water as 78.3 and 78.5."""
+    ours, theirs = (
+        make_protein(ProteinSettings(sequence="ACDEFGHIKLMNPQRSTVWY", **KEYS | {"force_field": (FIELD[0], solvent)}))
+        for solvent in (SOLVENT, "implicit/obc2.xml")
+    )
+    kinds = [{type(force).__name__: force for force in setup.system.getForces()} for setup in (ours, theirs)]
+    assert "CustomGBForce" in kinds[1]
+    kinds[0]["GBSAOBCForce"].setSolventDielectric(78.5)
+    expected = atoms_of(theirs._replace(start=ours.start))  # each built its chain in its own solvent
+    np.testing.assert_allclose(atoms_of(ours), expected, rtol=0, atol=1e-6 * np.abs(expected).max())
 
 
 def test_a_bead_is_a_residue():
