@@ -56,7 +56,7 @@ def separation_classes(n: int) -> list[PairClass]:
     apart = np.subtract.outer(np.arange(n), np.arange(n)).T
     rows = []
     for first, last in SEPARATIONS:
-        name = f"{first}" if first == last else f"≥ {first}" if last is None else f"{first} to {last}"
+        name = f"{first}" if first == last else f"≥ {first}" if last is None else f"{first}–{last}"
         rows.append(PairClass(name, (apart >= first) & (apart <= (last or n))))
     return rows
 

@@ -201,8 +201,9 @@ template <int L> class SO3net : public Network {
         if (last(t)) {
           std::fill_n(p_bar, S, Lanes{});
           p_bar[0] = load(two[0] + r * width + c);
-        } else
+        } else {
           load_all(two[r] + c, p_bar);
+        }
         std::copy_n(p_bar, S, sum);
         if (last(t)) {
           Of::couple_back_first_scalars(p_bar, mixed, sum);
@@ -278,8 +279,9 @@ template <int L> class SO3net : public Network {
         }
       }
       edge.slope += total(slope);
-      for (int s = 0; s < S; ++s) y[s] = total(y_bar[s]);
-      Of::turn(edge.unit, y, edge.turn);
+      float totals[S];
+      for (int s = 0; s < S; ++s) totals[s] = total(y_bar[s]);
+      Of::turn(edge.unit, totals, edge.turn);
     }
   }
 
