@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 
 import h5py
 import numpy as np
@@ -24,6 +23,7 @@ from md.runs.start import run
 from mlcalc.common.errors import InputError
 from tests.conftest import rpmd_run, write_acetylene
 from tests.mlcalc.broken_calculators import Springs
+from tests.mlcalc.cp2k import H2_INPUT, needs_cp2k
 
 SPRINGS = "ase:tests.mlcalc.broken_calculators.Springs"
 KEYS = (
@@ -365,47 +365,9 @@ def test_mace_by_its_importable_name(case):
     check_engine(case, f"ase:mace.calculators.MACECalculator {json.dumps(arguments)}")
 
 
-CP2K = """
-&FORCE_EVAL
-  METHOD QS
-  &DFT
-    BASIS_SET_FILE_NAME BASIS_MOLOPT
-    POTENTIAL_FILE_NAME GTH_POTENTIALS
-    &MGRID
-      CUTOFF 120
-    &END MGRID
-    &POISSON
-      PERIODIC NONE
-      POISSON_SOLVER WAVELET
-    &END POISSON
-    &SCF
-      SCF_GUESS ATOMIC
-      EPS_SCF 1.0E-7
-    &END SCF
-    &XC
-      &XC_FUNCTIONAL PADE
-      &END XC_FUNCTIONAL
-    &END XC
-  &END DFT
-  &SUBSYS
-    &CELL
-      ABC 6.0 6.0 6.0
-      PERIODIC NONE
-    &END CELL
-    &KIND H
-      BASIS_SET SZV-MOLOPT-GTH
-      POTENTIAL GTH-PADE-q1
-    &END KIND
-  &END SUBSYS
-&END FORCE_EVAL
-"""
-
-
+@needs_cp2k
 def test_cp2k(case):
-    """Hydrogen in the smallest basis, on a coarse grid."""
-    if not shutil.which("cp2k_shell.psmp"):
-        pytest.skip("CP2K is not installed: Debian's cp2k")
-    (case / "level.inp").write_text(CP2K)
+    (case / "level.inp").write_text(H2_INPUT)
     write(case / "start.xyz", molecule("H2"), format="extxyz")
     check_engine(case, f"cp2k:{case}/level.inp")
 
@@ -413,17 +375,8 @@ def test_cp2k(case):
 def check_engine(case, engine: str) -> None:
     """Its forces are those of its energy; rings move, and a stopped run resumes."""
     assert main(["check-forces", str(case / "run.toml"), "--engine", engine, "--coordinates", "3"]) == 0
-    options = [
-        "--engine",
-        engine,
-        "--beads",
-        "2",
-        "--set",
-        "checkpoint_every_steps=2",
-        "--set",
-        "properties_every_steps=1",
-    ]
-    options += ["--set", "trajectory_every_steps=2"]
+    keys = ("beads=2", "checkpoint_every_steps=2", "properties_every_steps=1", "trajectory_every_steps=2")
+    options = ["--engine", engine, *(word for key in keys for word in ("--set", key))]
     assert rpmd_run(case, *options, "--steps", "2") == 0
     assert main(["resume", str(case / "out"), "--engine", engine, "--steps", "4"]) == 0
     table = np.genfromtxt(case / "out" / "properties.csv", delimiter=",", names=True)

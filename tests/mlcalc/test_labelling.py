@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from mlcalc.common.errors import InputError
 from mlcalc.data.cp2k import _read_template
 from mlcalc.data.engines import engine_fingerprint, make_calculator
 from mlcalc.data.labelling import label_file
+from tests.mlcalc.cp2k import H2_INPUT, needs_cp2k
 
 
 def copper(count, repeat=1, seed=0):
@@ -380,48 +380,6 @@ def test_charge_and_multiplicity_of_a_cp2k_input(tmp_path):
     assert _read_template(path)[2] == (0, None)
     path.write_text(H2_INPUT.replace("&MGRID", "CHARGE -1\n    MULTIPLICITY 2\n    &MGRID"))
     assert _read_template(path)[2] == (-1, 2)
-
-
-H2_INPUT = """
-&GLOBAL
-  PROJECT ignored
-  PRINT_LEVEL LOW
-&END
-&FORCE_EVAL
-  METHOD QS
-  &DFT
-    BASIS_SET_FILE_NAME BASIS_MOLOPT
-    POTENTIAL_FILE_NAME GTH_POTENTIALS
-    &MGRID
-      CUTOFF 200
-    &END
-    &POISSON
-      PERIODIC NONE
-      POISSON_SOLVER WAVELET
-    &END
-    &SCF
-      MAX_SCF 30
-    &END
-    &XC
-      &XC_FUNCTIONAL PBE
-      &END
-    &END
-  &END
-  &SUBSYS
-    &CELL
-      ABC 6.0 6.0 6.0
-    &END
-    &COORD
-      H 0 0 0
-    &END
-    &KIND H
-      BASIS_SET DZVP-MOLOPT-SR-GTH
-      POTENTIAL GTH-PBE-q1
-    &END
-  &END
-&END
-"""
-needs_cp2k = pytest.mark.skipif(shutil.which("cp2k_shell.psmp") is None, reason="CP2K is not installed")
 
 
 @needs_cp2k
