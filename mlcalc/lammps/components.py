@@ -2,14 +2,14 @@
 
 A specialisation of ``Components<L>`` for each number of degrees L = lmax + 1, whose functions take vectors of the processor: a, b,
 x and out for the S components, w for the degrees of filters; of a pair its couplings A, harmonics y and unit vector u. Symbols are
-those of architectures/so3net/kernel.py. Unrolled, vectors stay in registers: twice as fast as loops over the tables.
+those of architectures/so3net/kernel.py. Unrolled, vectors stay in registers.
 """
 
 from collections.abc import Iterable, Iterator
 from operator import attrgetter
 
 from mlcalc.architectures.so3net.harmonics import LARGEST_L
-from mlcalc.architectures.so3net.tables import Polynomial, Term, couplings, degrees_of, polynomials, sums, terms
+from mlcalc.architectures.so3net.tables import Polynomial, Term, couplings, polynomials, sums, terms
 
 HEADER = "components.h"
 _CONVOLUTION = "const float *A, const Lanes *w, const Lanes *x, Lanes *out"
@@ -93,8 +93,8 @@ def _set_scalars(lmax: int) -> Iterator[str]:
 
 def _turn(lmax: int) -> Iterator[str]:
     """out += Σ_s y_s ∂Y_s/∂u, with the adjoints of the harmonics in y."""
-    for s in range(1, len(degrees_of(lmax))):
+    for s, polynomial in enumerate(polynomials(lmax)):
         for axis in range(3):
-            derivative = polynomials(lmax)[s].derivative(axis)
+            derivative = polynomial.derivative(axis)
             if derivative.coefficients:
                 yield f"out[{axis}] += y[{s}] * ({_polynomial(derivative)})"
