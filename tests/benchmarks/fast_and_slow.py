@@ -146,8 +146,10 @@ def main() -> int:
     table = as_table(rows)
     print(table)
     write_atomically(options.output / "fast_and_slow.txt", (table + "\n").encode())
-    facts = {name: str(getattr(options, name)) for name in ("fast", "slow", "beads", "threads", "length", "seed")}
-    facts["fast"] = "/".join(Path(options.fast).parts[-2:])  # no path of this machine
+    facts = {name: str(getattr(options, name)) for name in ("beads", "threads", "length", "seed")}
+    facts |= {
+        name: "/".join(Path(getattr(options, name)).parts[-2:]) for name in ("fast", "slow")
+    }  # no path of this machine
     write_atomically(options.output / "fast_and_slow.json", to_json(facts | {"rows": rows}, indent=1).encode())
     return 0
 
