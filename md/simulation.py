@@ -10,6 +10,7 @@ from ase.calculators.calculator import CalculationFailed
 from md.dynamics.barostats import cell_energy
 from md.dynamics.integrators import Laws, Modes, apply_segment, in_modes, make_laws
 from md.dynamics.normal_modes import to_beads, to_modes
+from md.dynamics.quantum_bath import QuantumBath
 from md.dynamics.ring_polymer import RingPolymer
 from md.dynamics.settings import Dynamics
 from md.guards.endings import Exit, Frame, SimulationError
@@ -65,13 +66,14 @@ class Motion(NamedTuple):
         potential: (P, N, 3) Å, and (3, 3) Å where the state has a cell → energies (P,) eV, forces (P, N, 3) eV/Å; for a barostat
             with ``evaluate``, as potential.Potential; for several time steps with ``every`` and ``at``, as split.SplitPotential.
         dynamics: Ensemble and integrator.
-        rng: Source of all noise (same seed, same bits), or a function that fills arrays (n, P, 1 + A, N, 3) of n steps with it.
+        rng: Source of all noise (same seed, same bits), a function that fills arrays (n, P, 1 + A, N, 3) of n steps with it, or a
+            QuantumBath, which the thermostat of that name needs.
     """
 
     ring_polymer: RingPolymer
     potential: Potential
     dynamics: Dynamics
-    rng: np.random.Generator | NoiseSource
+    rng: np.random.Generator | NoiseSource | QuantumBath
 
 
 def point_of(sample: Sample) -> Point:
@@ -92,7 +94,7 @@ def simulate(
     ring_polymer: RingPolymer,
     potential: Potential,
     dynamics: Dynamics,
-    rng: np.random.Generator | NoiseSource,
+    rng: np.random.Generator | NoiseSource | QuantumBath,
     steps: int,
     every: int = 1,
     begin: Point | None = None,
@@ -112,8 +114,13 @@ def simulate(
     Raises:
         InputError: From integrators.make_laws; a word of several F's, or a barostat, with several time steps (split.py).
         SimulationError: From the guard, or for a CalculationFailed of the potential.
+        TypeError: A QuantumBath without its thermostat, or the reverse.
     """
     laws = make_laws(dynamics, len(ring_polymer.positions))
+    if dynamics.has_quantum_bath != isinstance(rng, QuantumBath):
+        raise TypeError(
+            f"thermostat {dynamics.thermostat} with noise of {type(rng).__name__}: a QuantumBath belongs to adQTB"
+        )
     if begin is None:
         modes, first, heat = in_modes(ring_polymer, laws), 0, 0.0
     else:
@@ -125,8 +132,7 @@ def simulate(
     guard(first, beads, modes, energies, forces)
     kicks = forces if extra is None else forces + extra
     to_modes(laws.transform, kicks, modes.forces)
-    source = standard_normal(rng) if isinstance(rng, np.random.Generator) else rng
-    noise = _noise(source, laws.draws(forces.shape[1]), range(first, steps), every)
+    noise = _noise_of(rng, laws, modes, range(first, steps), every)
     for step in range(first, steps + 1):
         if step > first:
             normals = next(noise)
@@ -143,6 +149,7 @@ def simulate(
                 step, step * dynamics.timestep_fs, ring_polymer, energies, forces,
                 dynamics.temperature_K, dynamics.remove_com, heat, dynamics.remove_rotation, virials=virials, modes=modes,
                 cell_energy=cell_energy(modes.cell, modes.piston, laws.piston, forces.shape), extra_kicks=extra,
+                is_thermal=dynamics.is_thermal, has_thermal_centroids=dynamics.has_thermal_centroids,
             )  # fmt: skip
 
 
@@ -196,6 +203,16 @@ def _restored(ring_polymer: RingPolymer, laws: Laws, begin: Point) -> Modes:
     if begin.piston is not None:
         ring_polymer.piston[:] = begin.piston
     return modes
+
+
+def _noise_of(
+    rng: np.random.Generator | NoiseSource | QuantumBath, laws: Laws, modes: Modes, steps: range, every: int
+) -> Iterator[np.ndarray]:
+    """The normal numbers of each step."""
+    if isinstance(rng, QuantumBath):
+        return rng.normals(modes, laws)
+    source = standard_normal(rng) if isinstance(rng, np.random.Generator) else rng
+    return _noise(source, laws.draws(modes.positions.shape[1]), steps, every)
 
 
 def _noise(source: NoiseSource, shape: tuple[int, ...], steps: range, every: int) -> Iterator[np.ndarray]:

@@ -105,7 +105,12 @@ def _all_bonds(structure: Atoms) -> PairChoice:
 
 
 def _energy(item: Properties, minimum: float) -> Mean:
-    """Mean of V + K by the centroid-virial estimator, above the minimum."""
+    """Mean of V + K by the centroid-virial estimator, above the minimum; InputError without that estimator."""
+    if "kinetic_virial_eV" not in item.series:
+        raise InputError(
+            f"{item.run}: thermostat {item.run.thermostat} records no kinetic energy of thermal centroids: expected runs of a "
+            "thermostat that holds the temperature"
+        )
     return block_average(item.series["potential_eV"] + item.series["kinetic_virial_eV"] - minimum)
 
 

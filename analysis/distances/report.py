@@ -23,7 +23,7 @@ def as_text(analysed: list[RunDistances]) -> str:
                 continue  # one bead is its own centroid
             moments, harmonic = item.moments[name, kind], item.harmonic.get((name, kind))
             rows.append([
-                f"{item.run.n_beads}", f"{item.run.temperature_K:g}", _counted(item, name), kind,
+                item.run.title.removeprefix("P = "), f"{item.run.temperature_K:g}", _counted(item, name), kind,
                 with_error(moments.mean.value, moments.mean.error), f"{harmonic.mean:.4f}" if harmonic else "–",
                 with_error(moments.std.value, moments.std.error), f"{harmonic.std:.4f}" if harmonic else "–",
             ])  # fmt: skip
@@ -39,7 +39,7 @@ def as_text(analysed: list[RunDistances]) -> str:
         else:
             extent = f"over {item.frames * item.run.frame_interval_ps:.4g} ps"
         lines.append(
-            f"P = {item.run.n_beads}: {item.frames} frames {extent} of {item.run}; shortest pair {item.shortest:.3f} Å"
+            f"{item.run.title}: {item.frames} frames {extent} of {item.run}; shortest pair {item.shortest:.3f} Å"
         )
         lines += [f"  {warning}" for warning in item.warnings]
         if outside := _outside(item):
@@ -53,8 +53,8 @@ def as_text(analysed: list[RunDistances]) -> str:
             ratio, harmonic_ratio = broadening(quantum, classical, name)
             wider = with_error(ratio.value, ratio.error)
             lines.append(
-                f"With P = {quantum.run.n_beads} the {_plural(name)} are {wider} times as wide as with "
-                f"P = {classical.run.n_beads}" + (f" (harmonic: {harmonic_ratio:.3f})." if harmonic_ratio else ".")
+                f"With {quantum.run.title} the {_plural(name)} are {wider} times as wide as with {classical.run.title}"
+                + (f" (harmonic: {harmonic_ratio:.3f})." if harmonic_ratio else ".")
             )
     return "\n".join(lines)
 
@@ -86,9 +86,9 @@ def as_json(analysed: list[RunDistances]) -> str:
             }  # fmt: skip
         run = item.run
         runs.append({
-            "folders": [str(folder) for folder in run.folders], "beads": run.n_beads, "temperature_K": run.temperature_K,
-            "model": run.model, "frames": item.frames, "frame_interval_ps": run.frame_interval_ps,
-            "time_ps": item.time_ps, "groups": groups, "shortest_A": item.shortest,
+            "folders": [str(folder) for folder in run.folders], "beads": run.n_beads, "thermostat": run.thermostat,
+            "temperature_K": run.temperature_K, "model": run.model, "frames": item.frames,
+            "frame_interval_ps": run.frame_interval_ps, "time_ps": item.time_ps, "groups": groups, "shortest_A": item.shortest,
             "outside_histogram": _outside(item), "pairs_note": item.pairs_note, "harmonic_note": item.harmonic_note,
             "exchanges": [exchange._asdict() for exchange in item.exchanges], "warnings": item.warnings,
         })  # fmt: skip

@@ -94,7 +94,7 @@ def analyse(
         InputError: Any error of open_run; runs of different molecules; a single atom; fewer than 20 frames left; an unusable
             ``model_name``.
     """
-    runs = sorted((open_run(folder) for folder in folders), key=lambda run: -run.n_beads)
+    runs = sorted((open_run(folder) for folder in folders), key=lambda run: -run.rank)
     for run in runs[1:]:
         check_same_atoms(run, runs[0])
     runs = pool(runs) if pooled else runs
@@ -164,7 +164,10 @@ def _collect(
     harmonic = {}
     if modes is not None:
         for name, group in choice.pairs.items():
-            for kind, beads in zip(KINDS, (run.n_beads, 1), strict=True):  # the centroid has the classical width
+            # The centroid has the classical width, unless it is the only bead.
+            for kind, beads in zip(
+                KINDS, (run.reference_beads, 1 if run.n_beads > 1 else run.reference_beads), strict=True
+            ):
                 harmonic[name, kind] = harmonic_distances(modes, group, run.temperature_K, beads)
     results = analysis.results
     return RunDistances(
@@ -206,5 +209,5 @@ def comparisons(analysed: list[RunDistances]) -> list[tuple[RunDistances, RunDis
     return [
         (item, fewest)
         for item in analysed
-        if item.run.n_beads > fewest.run.n_beads and item.run.temperature_K == fewest.run.temperature_K
+        if item.run.rank > fewest.run.rank and item.run.temperature_K == fewest.run.temperature_K
     ]

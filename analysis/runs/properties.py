@@ -62,7 +62,7 @@ def read_runs(folders: list[Path], discard: float | None, pooled: bool) -> list[
     Raises:
         InputError: Any error of open_run; properties.csv missing or malformed, or no lines left.
     """
-    runs = sorted((open_run(folder) for folder in folders), key=lambda run: -run.n_beads)
+    runs = sorted((open_run(folder) for folder in folders), key=lambda run: -run.rank)
     result = []
     for run in pool(runs) if pooled else runs:
         parts = [_read(folder / PROPERTIES, discard) for folder in run.folders]
@@ -92,8 +92,8 @@ def as_text(runs: list[Properties]) -> str:
     rows = property_rows([item.means for item in runs])
     rows.append(["autocorrelation of V / ps", *(with_error(*item.times["potential_eV"][:2]) for item in runs)])
     rows.append(["lines of properties.csv", *(str(len(next(iter(item.series.values())))) for item in runs)])
-    lines = [aligned(["", *(f"P = {item.run.n_beads}" for item in runs)], rows, left=1), "±: one standard error."]
-    return "\n".join(lines + [f"P = {item.run.n_beads}: {item.run}" for item in runs])
+    lines = [aligned(["", *(item.run.title for item in runs)], rows, left=1), "±: one standard error."]
+    return "\n".join(lines + [f"{item.run.title}: {item.run}" for item in runs])
 
 
 def as_json(runs: list[Properties]) -> str:

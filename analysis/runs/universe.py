@@ -5,6 +5,7 @@ index = bead·N + atom. A periodic run is rotated to MDAnalysis' axes when it is
 universes and positions all have the first box vector along x and the second in the xy plane.
 """
 
+import math
 import os
 import tomllib
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from MDAnalysis.units import get_conversion_factor
 from analysis.runs.run_files import check_run_folder
 from analysis.structure.boxes import Axes, BeadReader, axes_of, boxes, cells_in
 from md.dynamics.clamped import Clamped
+from md.dynamics.settings import QUANTUM_BATH
 from md.files.layout import INPUT, MODEL, STRUCTURE, TRAJECTORY
 from md.files.trajectory import check_order, check_positions, open_layout
 from md.runs.config import RunSettings
@@ -78,8 +80,23 @@ class Run:
     @property
     def label(self) -> str:
         """For legends: ``P = 8 (ring polymer), 300 K``."""
-        kind = "classical" if self.n_beads == 1 else "ring polymer"
+        kind = "classical" if self.reference_beads == 1 else "ring polymer" if self.n_beads > 1 else "quantum bath"
         return f"P = {self.n_beads} ({kind}), {self.temperature_K:g} K"
+
+    @property
+    def title(self) -> str:
+        """For columns and sentences: ``P = 8``, or the quantum bath."""
+        return f"P = {self.n_beads}" + (f", {QUANTUM_BATH}" if self.reference_beads is None else "")
+
+    @property
+    def reference_beads(self) -> int | None:
+        """P of the distributions that the run samples; None for the quantum limit, to which a quantum bath belongs."""
+        return None if self.thermostat == QUANTUM_BATH else self.n_beads
+
+    @property
+    def rank(self) -> float:
+        """How quantum the nuclei are: P, or infinity."""
+        return self.reference_beads or math.inf
 
     @property
     def n_frames(self) -> int:

@@ -48,6 +48,16 @@ class Gle(NamedTuple):
     drift: np.ndarray
     covariance: np.ndarray | None = None
 
+    @property
+    def has_thermal_centroids(self) -> bool:
+        """Whether the centroids are classical, at a temperature: without covariances, or with one of their own (PIGLET)."""
+        if self.covariance is None:
+            return True
+        if len(self.covariance) == 1:
+            return False
+        centroid = self.covariance[0]
+        return np.allclose(centroid, centroid[0, 0] * np.eye(len(centroid)), rtol=0, atol=1e-3 * centroid[0, 0])
+
 
 def read_gle(path: str | Path, n_beads: int, temperature_K: float) -> Gle:
     """Read and check matrices for P beads at a temperature.
@@ -162,10 +172,8 @@ def _check_positive(matrix: np.ndarray, complaint: str) -> None:
 
 def _check_temperature(gle: Gle, n_beads: int, temperature_K: float) -> None:
     """The centroid is classical: if its own C is P k_B T, it gives the temperature that the file was made for."""
-    if gle.covariance is None or len(gle.drift) == 1:
+    if gle.covariance is None or not gle.has_thermal_centroids:
         return
-    centroid = gle.covariance[0]
-    level = centroid[0, 0] / (n_beads * units.kB)
-    classical = np.allclose(centroid, centroid[0, 0] * np.eye(len(centroid)), rtol=0, atol=1e-3 * centroid[0, 0])
-    if classical and abs(level / temperature_K - 1.0) > 1e-3:
+    level = gle.covariance[0, 0, 0] / (n_beads * units.kB)
+    if abs(level / temperature_K - 1.0) > 1e-3:
         raise InputError(f"C is for {level:.6g} K with {n_beads} beads: expected temperature_K = {temperature_K:g}")

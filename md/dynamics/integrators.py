@@ -115,6 +115,11 @@ class Laws(NamedTuple):
         return self.piston.momenta > 0
 
     @property
+    def kicks_before_noise(self) -> int:
+        """Number of B's of a step before its first O."""
+        return int((self.word[: int((self.word == _O).argmax())] == _B).sum())
+
+    @property
     def evaluations(self) -> int:
         """Number of F's in a step."""
         return int((self.word == _F).sum())
@@ -158,7 +163,7 @@ def make_laws(dynamics: Dynamics, n_beads: int) -> Laws:
     """Laws of motion for settings.Dynamics and P beads.
 
     Raises:
-        InputError: A word that word_of refuses, or a thermostat although the word has no O.
+        InputError: A word that word_of refuses, a thermostat although the word has no O, a quantum bath with several O's.
     """
     word = word_of(dynamics.integrator)
     propagator = cayley_propagator if "C" in word else exact_propagator
@@ -173,6 +178,11 @@ def make_laws(dynamics: Dynamics, n_beads: int) -> Laws:
     elif "O" not in word:
         raise InputError(
             f"integrator = {dynamics.integrator!r} has no O: expected thermostat = 'none', not {dynamics.thermostat!r}"
+        )
+    if dynamics.has_quantum_bath and (word.count("O") > 1 or "F" in word[: word.index("O")]):
+        raise InputError(
+            f"integrator = {dynamics.integrator!r} with thermostat = {dynamics.thermostat!r}: expected BAOAB or BCOCB, which have "
+            "one O a step, and no F before it"
         )
     codes = np.array([_CODES[letter] for letter in word], dtype=np.int64)
     thermal_energy = n_beads * units.kB * dynamics.temperature_K

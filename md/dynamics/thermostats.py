@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from ase import units
 
-from md.dynamics.settings import Dynamics
+from md.dynamics.settings import QUANTUM_BATH, Dynamics
+from mlcalc.common.errors import InputError
 
 
 class Thermostat(NamedTuple):
@@ -83,6 +84,19 @@ def centroid_noise(frequencies: np.ndarray, dynamics: Dynamics) -> Thermostat:
     return white_noise(frictions)
 
 
+def quantum_bath(frequencies: np.ndarray, dynamics: Dynamics) -> Thermostat:
+    """Friction γ = 1/τ₀ at P = 1, for noise with the spectrum of a quantum bath (quantum_bath.py).
+
+    Raises:
+        InputError: Several beads.
+    """
+    if len(frequencies) > 1:
+        raise InputError(
+            f"thermostat = {QUANTUM_BATH!r} with beads = {len(frequencies)}: expected beads = 1, whose noise makes it quantum"
+        )
+    return centroid_noise(frequencies, dynamics)
+
+
 def generalised_langevin(frequencies: np.ndarray, dynamics: Dynamics) -> Thermostat:
     """Coloured noise from the matrices of ``dynamics.gle`` (gle.py): one for all modes, or one for each (PIGLET).
 
@@ -109,5 +123,6 @@ THERMOSTATS = {
     "T-RPMD": t_rpmd,
     "centroid": centroid_noise,
     "GLE": generalised_langevin,
+    QUANTUM_BATH: quantum_bath,
     "none": no_thermostat,
 }

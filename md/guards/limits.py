@@ -22,6 +22,7 @@ import numpy as np
 from ase import units
 
 from md.dynamics.ring_polymer import HBAR
+from md.dynamics.settings import QUANTUM_BATH
 from md.guards.endings import Exit, Frame, SimulationError
 from md.potentials import ClosestPair, Copies
 from mlcalc.common.compiled import njit
@@ -79,7 +80,9 @@ def limits_of(settings, atoms, shortest: np.ndarray, minimum: float | None = Non
     """
     masses, T = atoms.get_masses(), settings.temperature_K
     freedom = degrees_of_freedom(len(masses), settings)
-    hottest = np.inf if settings.thermostat == "GLE" else max(_HOTTER * T * (1.0 + _HOTTER / freedom), _HOT_K)
+    hottest = (
+        np.inf if settings.thermostat in ("GLE", QUANTUM_BATH) else max(_HOTTER * T * (1.0 + _HOTTER / freedom), _HOT_K)
+    )
     free = HBAR / (2.0 * np.sqrt(masses * units.kB * T))
     widest = np.full(len(masses), settings.max_gyration_A) if settings.max_gyration_A else _WIDER * free
     lowest = -math.inf if minimum is None else minimum

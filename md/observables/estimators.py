@@ -33,8 +33,10 @@ _MARTYNA = "Martyna, Hughes, Tuckerman, J. Chem. Phys. 110, 3275 (1999), doi:10.
 _SCHRAN = "Schran, Brezina, Marsalek, J. Chem. Phys. 153, 104105 (2020), doi:10.1063/5.0016004"
 _YAMAMOTO = "Yamamoto, J. Chem. Phys. 123, 104101 (2005), doi:10.1063/1.2013257"
 
-# When an estimator is recorded: always, only for molecules, or if the key of that name is set.
+# When an estimator is recorded: always, only for molecules, if all momenta or those of the centroids have the temperature, or if
+# the key of that name is set.
 ALWAYS, MOLECULE, PER_ATOM = "always", "molecule", "per_atom"
+THERMAL, CENTROIDS = "thermal", "thermal centroids"
 SCALED, VIRIALS, COMMITTEE, BAROSTAT = "heat_capacity", "pressure", "committee", "barostat"
 SCALING = 0.1  # δ of heat_capacity.py: small against 1, large against the rounding of a float32 network
 
@@ -57,6 +59,8 @@ class Sample(NamedTuple):
         bias: What biases the motion, if anything does.
         cell_energy: Part of a barostat in the conserved energy, eV (barostats.cell_energy); 0 without one.
         extra_kicks: (P, N, 3) eV/Å, what kicks have beside ``forces``; None for one time step (md/components/split.py).
+        is_thermal, has_thermal_centroids: Whether all momenta are at the temperature P·T, and those of the centroids at T
+            (settings.Dynamics).
     """
 
     step: int
@@ -75,6 +79,8 @@ class Sample(NamedTuple):
     bias: Applied | None = None
     cell_energy: float = 0.0
     extra_kicks: np.ndarray | None = None
+    is_thermal: bool = True
+    has_thermal_centroids: bool = True
 
     @property
     def volume(self) -> float:
@@ -91,6 +97,8 @@ class Sample(NamedTuple):
                 periodic=self.ring_polymer.cell is not None,
                 committee=self.disagreement is not None,
                 barostat=len(self.ring_polymer.piston) > 0,
+                thermal=self.is_thermal,
+                thermal_centroids=self.has_thermal_centroids,
             )
         )
 
@@ -158,13 +166,16 @@ def spring(sample: Sample) -> float:
 
 
 def kinetic_primitive(sample: Sample) -> float:
-    """3PN/2β − springs: unbiased, but its spread grows with P. Invalid for quantum GLE thermostats (momenta not at PT)."""
+    """3PN/2β − springs: unbiased, but its spread grows with P. Not of quantum thermostats (momenta not at PT)."""
     freedom = sample.ring_polymer.positions.size - _frozen(sample)[0]
     return 0.5 * freedom * _thermal(sample) - spring(sample)
 
 
 def kinetic_virial(sample: Sample) -> float:
-    """3N/2β + (1/2P) Σ_j Σ_i (q_ij − q̄_i)·∂V/∂q_ij (centroid virial): mean as the primitive one, spread independent of P."""
+    """3N/2β + (1/2P) Σ_j Σ_i (q_ij − q̄_i)·∂V/∂q_ij (centroid virial): mean as the primitive one, spread independent of P.
+
+    Not of quantum thermostats that heat the centroids.
+    """
     q = sample.ring_polymer.positions
     virial = -((q - q.mean(axis=0)) * sample.forces).sum() / (2 * len(q))
     return 0.5 * (q[0].size - _frozen(sample)[1].sum()) * _thermal(sample) + virial
@@ -271,9 +282,9 @@ class Estimator(NamedTuple):
 ESTIMATORS: dict[str, Estimator] = {
     "temperature_K": Estimator(temperature, "K", "temperature", _CERIOTTI),
     "potential_eV": Estimator(potential, "eV", "potential energy", _BARKER),
-    "kinetic_virial_eV": Estimator(kinetic_virial, "eV", "kinetic energy, centroid virial", _HERMAN),
+    "kinetic_virial_eV": Estimator(kinetic_virial, "eV", "kinetic energy, centroid virial", _HERMAN, CENTROIDS),
     "kinetic_virial_com_eV": Estimator(kinetic_virial_com, "eV", "kinetic energy, virial", _HERMAN, MOLECULE),
-    "kinetic_primitive_eV": Estimator(kinetic_primitive, "eV", "kinetic energy, primitive", _BARKER),
+    "kinetic_primitive_eV": Estimator(kinetic_primitive, "eV", "kinetic energy, primitive", _BARKER, THERMAL),
     "spring_eV": Estimator(spring, "eV", "energy of the springs", _BARKER),
     "conserved_eV": Estimator(conserved, "eV", "conserved energy", _CERIOTTI),
     "gyration_radius_A": Estimator(gyration_radius, "Å", "radius of gyration", _CEPERLEY),
@@ -291,12 +302,18 @@ ESTIMATORS: dict[str, Estimator] = {
 
 
 def columns(
-    heat_capacity: bool, pressure: bool, periodic: bool, committee: bool = False, barostat: bool = False
+    heat_capacity: bool,
+    pressure: bool,
+    periodic: bool,
+    committee: bool = False,
+    barostat: bool = False,
+    thermal: bool = True,
+    thermal_centroids: bool = True,
 ) -> list[str]:
     """Names of the total estimators that a run records; with a barostat also the pressure."""
     recorded = {
         ALWAYS: True, MOLECULE: not periodic, SCALED: heat_capacity, VIRIALS: pressure or barostat, COMMITTEE: committee,
-        BAROSTAT: barostat,
+        BAROSTAT: barostat, THERMAL: thermal, CENTROIDS: thermal_centroids,
     }  # fmt: skip
     found = {name for name, is_recorded in recorded.items() if is_recorded}
     return [name for name, row in ESTIMATORS.items() if row.needs in found]

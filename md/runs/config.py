@@ -8,15 +8,16 @@ from typing import Any
 
 from md.bias.settings import BiasSettings, hills_of
 from md.components.settings import PotentialSettings, check_components
+from md.dynamics.settings import QUANTUM_BATH
 from mlcalc.common.errors import InputError
 from mlcalc.common.settings import build_settings, check_choice, check_range, read_toml, toml_value
 from mlcalc.common.settings import describe_keys as describe
 
 INTEGRATOR_NAMES = ("OBABO", "BAOAB", "BCOCB")
-THERMOSTAT_NAMES = ("PILE-L", "PILE-G", "T-RPMD", "centroid", "GLE", "none")
+THERMOSTAT_NAMES = ("PILE-L", "PILE-G", "T-RPMD", "centroid", "GLE", QUANTUM_BATH, "none")
 DEFAULT_MODEL = "c20"
 BAROSTAT_NAMES = ("none", "isotropic", "orthorhombic")
-NOT_CANONICAL = ("T-RPMD", "none")
+NOT_CANONICAL = ("T-RPMD", QUANTUM_BATH, "none")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class RunSettings:
             (md/dynamics/barostats.py). Volume and pressure are recorded.
         pressure_GPa: External pressure of the barostat.
         barostat_time_fs: τ of the barostat, which sets its inertia and friction.
+        bath_segment_fs, bath_adaptation_ps: Of the thermostat adQTB (md/dynamics/quantum_bath.py): length of the segments of which
+            it takes spectra, and memory of what it learns from them; 0 for none, the plain quantum thermal bath.
         friction_scale: λ; internal modes feel the friction 2λω_k (T-RPMD: λω_k).
         gle_file: Matrices of the thermostat GLE, raw format of gle4md.org (md/dynamics/gle.py), relative to the TOML.
         momenta: Of the start. thermal: drawn at the temperature; structure: centroids have the momenta of the structure, internal
@@ -90,6 +93,8 @@ class RunSettings:
     barostat: str = "none"
     pressure_GPa: float = 0.0
     barostat_time_fs: float = 1000.0
+    bath_segment_fs: float = 1000.0
+    bath_adaptation_ps: float = 20.0
     momenta: str = "thermal"
     remove_com: bool = True
     remove_rotation: bool = False
@@ -131,6 +136,8 @@ class RunSettings:
         }
         for name, high in limits_above_0.items():
             check_range(name, getattr(self, name), 0, high, open_low=True)
+        check_range("bath_segment_fs", self.bath_segment_fs, 10.0, 1e6)
+        check_range("bath_adaptation_ps", self.bath_adaptation_ps, 0, 1e9)
         check_range("pressure_GPa", self.pressure_GPa, -1000.0, 1000.0)
         check_range("timestep_fs", self.timestep_fs, 0, 20.0)
         check_range("max_force_eV_A", self.max_force_eV_A, 0, open_low=True)
@@ -159,6 +166,7 @@ class RunSettings:
             )
         hills_of(self.bias)
         self._check_barostat()
+        self._check_quantum_bath()
         check_components(self)
         for key in ("heat_capacity", "pressure"):
             if self.bias and getattr(self, key):
@@ -189,6 +197,41 @@ class RunSettings:
         for what, (given, why) in refused.items():
             if given:
                 raise InputError(f"barostat = {self.barostat!r} with {what}: {why}; leave one out")
+
+    def _check_quantum_bath(self) -> None:
+        """Refuse keys of the quantum bath without it, and what does not go together with it."""
+        if self.thermostat != QUANTUM_BATH:
+            for key in ("bath_segment_fs", "bath_adaptation_ps"):
+                if getattr(self, key) != getattr(RunSettings, key):
+                    raise InputError(
+                        f"{key} = {getattr(self, key):g} belongs to thermostat = {QUANTUM_BATH!r}: leave it out"
+                    )
+            return
+        refused = {
+            f"beads = {self.beads}": (self.bead_counts != (1,), "its noise makes one bead quantum; set beads = 1"),
+            f"integrator = {self.integrator!r}": (
+                self.integrator == "OBABO",
+                "it needs one O a step; set BAOAB or BCOCB",
+            ),
+            "remove_rotation = true": (
+                self.remove_rotation,
+                "the spectrum of its noise would not be known; set it to false",
+            ),
+            f"barostat = {self.barostat!r}": (
+                self.has_barostat,
+                "the momentum of the cell would be classical; leave it out",
+            ),
+            "pressure = true": (self.pressure, "its estimator takes centroids for classical; leave it out"),
+            "per_atom = true": (self.per_atom, "its kinetic energies take centroids for classical; leave it out"),
+            "a bias": (bool(self.bias), "free energies need the distribution of a temperature; leave it out"),
+            "[[potential]] tables": (
+                bool(self.potential),
+                "spectra need the same forces at every step; leave them out",
+            ),
+        }
+        for what, (given, why) in refused.items():
+            if given:
+                raise InputError(f"thermostat = {QUANTUM_BATH!r} with {what}: {why}")
 
     def _choose_potential(self) -> None:
         """Exactly one of model and engine; what an engine does not give is refused."""

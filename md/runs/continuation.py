@@ -9,7 +9,9 @@ from md.bias.settings import hills_of
 from md.dynamics.clamped import Clamped
 from md.dynamics.gle import read_gle_file
 from md.dynamics.integrators import make_laws
+from md.dynamics.quantum_bath import bath_shapes
 from md.dynamics.ring_polymer import cell_of
+from md.dynamics.settings import QUANTUM_BATH
 from md.files.checkpoint import EQUILIBRATION, PRODUCTION, TRAJECTORIES, Checkpoint
 from md.files.layout import HILLS, PROPERTIES, STRUCTURE, TRAJECTORY, VELOCITIES
 from md.files.received import opener
@@ -68,6 +70,8 @@ def _expected_state(kind: str, settings: RunSettings, atoms: Atoms) -> dict[str,
     laws = make_laws(dynamics_of(settings, n_beads, contents), n_beads)
     state: dict[str, tuple[int, ...]] = {"step": (), "beads": beads, "positions": beads, "momenta": beads}
     state |= {"auxiliary": (n_beads, laws.auxiliaries, n, 3), "heat": ()}
+    if settings.thermostat == QUANTUM_BATH:
+        state |= bath_shapes(dynamics_of(settings, n_beads, contents), atoms.get_masses()[Clamped.of(atoms).moving])
     return state | ({"piston": (laws.piston.momenta,), "cell": (3, 3)} if laws.moves_cell else {})
 
 

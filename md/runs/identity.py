@@ -18,6 +18,7 @@ FREE = FILES | {
 _LATER = {
     "dipoles": False, "momenta": "thermal", "bias": (), "potential": (),
     "barostat": "none", "pressure_GPa": 0.0, "barostat_time_fs": 1000.0,
+    "bath_segment_fs": 1000.0, "bath_adaptation_ps": 20.0,
 }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from md.dynamics.clamped import Clamped
+from md.dynamics.settings import QUANTUM_BATH
 from md.files.layout import INPUT, PROPERTIES, STRUCTURE, TRAJECTORY
 from md.files.properties import read_table
 from md.files.run_status import read_status
@@ -148,7 +149,8 @@ def _source(found: dict[str, Any]) -> list[str]:
 
 
 def _beads(found: dict[str, Any]) -> str:
-    return f"P = {found['beads']}" + (" (classical)" if found["beads"] == 1 else "")
+    kind = " (quantum bath)" if found["thermostat"] == QUANTUM_BATH else " (classical)" if found["beads"] == 1 else ""
+    return f"P = {found['beads']}{kind}"
 
 
 def _rows(found: dict[str, Any]) -> list[list[str]]:

@@ -12,6 +12,7 @@ from md.bias.terms import check_atoms
 from md.dynamics.barostats import BAROSTATS
 from md.dynamics.clamped import Clamped
 from md.dynamics.gle import gle_from
+from md.dynamics.settings import QUANTUM_BATH
 from md.guards.bonds import watches_bonds
 from md.guards.limits import degrees_of_freedom
 from md.potentials import (
@@ -34,6 +35,7 @@ from mlcalc.common.errors import InputError, note
 _MANY_ATOMS = 5000  # above, preparation takes more than a few seconds
 _STRAIGHT_A = 1e-6  # of cell vectors along the axes: rounding of a file
 _AT_REST = 1e-6  # of the largest momentum: rounding of a file
+_MEMORIES = 3.0  # of a quantum bath, after which it has learnt
 _MOST_RELAXED = 200  # most atoms of a start that is relaxed for the energy guard: tens of evaluations, seconds at most
 
 
@@ -159,6 +161,16 @@ def _check_keys(settings: RunSettings, atoms: Atoms, moving: Atoms, kind: str) -
             "[[potential]] tables: 'rpmd real-time' moves many molecules with one potential; leave them out"
         )
     check_atoms(settings.bias, atoms, Clamped.of(atoms).moving, settings.structure)
+    if settings.thermostat == QUANTUM_BATH:
+        learning_ps, resting_ps = (
+            settings.bath_adaptation_ps,
+            1e-3 * settings.equilibration_steps * settings.timestep_fs,
+        )
+        if resting_ps < _MEMORIES * learning_ps:
+            note(
+                f"equilibration of {resting_ps:g} ps with bath_adaptation_ps = {learning_ps:g}: the quantum bath still learns when "
+                f"records begin; {_MEMORIES * learning_ps:g} ps would be better"
+            )
     if settings.momenta == "structure":
         _check_momenta(settings, atoms, kind)
     if settings.remove_rotation and any(pbc):
@@ -231,13 +243,19 @@ def dynamics_of(settings: RunSettings, n_beads: int, contents: Mapping[str, byte
     gle = None
     if settings.gle_file:
         gle = gle_from(contents["gle_file"], settings.gle_file, n_beads, settings.temperature_K)
-        if settings.has_barostat and gle.covariance is not None:
+        refused = {
+            f"barostat = {settings.barostat!r}": settings.has_barostat and gle.covariance is not None,
+            "heat_capacity = true": settings.heat_capacity and gle.covariance is not None,
+            "pressure = true": settings.pressure and not gle.has_thermal_centroids,
+            "per_atom = true": settings.per_atom and not gle.has_thermal_centroids,
+        }
+        for what in (name for name, given in refused.items() if given):
             raise InputError(
-                f"barostat = {settings.barostat!r} with {settings.gle_file}, which has a covariance (C): momenta are not at the "
-                "temperature, and neither is the pressure of a barostat; expected another thermostat"
+                f"{what} with {settings.gle_file}, which has a covariance (C): momenta are not at the temperature that its "
+                "estimator needs; leave it out, or choose another thermostat"
             )
     return Dynamics(
         settings.temperature_K, settings.timestep_fs, settings.integrator, settings.thermostat, settings.centroid_time_fs,
         settings.friction_scale, settings.remove_com, settings.remove_rotation, gle, settings.barostat, settings.pressure_GPa,
-        settings.barostat_time_fs,
+        settings.barostat_time_fs, settings.bath_segment_fs, settings.bath_adaptation_ps,
     )  # fmt: skip

@@ -14,10 +14,11 @@ from mlcalc.common.tables import aligned, with_error
 
 _LOG_INTERVAL_S = 10.0
 
+_CENTROID_VIRIAL, _VIRIAL = "kinetic_virial_eV", "kinetic_virial_com_eV"  # the second only without the first
 # Columns of properties.csv and derived quantities that appear as rows of the table.
 _ROWS = (
-    "temperature_K", "potential_eV", "kinetic_virial_eV", "kinetic_primitive_eV", "gyration_radius_A", "pressure_GPa", "volume_A3",
-    "disagreement_eV_A",
+    "temperature_K", "potential_eV", _CENTROID_VIRIAL, _VIRIAL, "kinetic_primitive_eV", "gyration_radius_A", "pressure_GPa",
+    "volume_A3", "disagreement_eV_A",
     "heat_capacity_kB", "heat_capacity_fluctuation_kB",
 )  # fmt: skip
 
@@ -86,6 +87,8 @@ def property_rows(columns: list[dict[str, Mean]]) -> list[list[str]]:
         return []
     names = [*_ROWS, *filter(is_bias_column, columns[0])]
     known = [key for key in names if all(key in column for column in columns)]
+    if _CENTROID_VIRIAL in known:
+        known = [key for key in known if key != _VIRIAL]
     return [[_label(key), *(_cell(key, column[key]) for column in columns)] for key in known]
 
 

@@ -40,6 +40,7 @@ from md.bias.settings import hills_of
 from md.dynamics.clamped import Clamped
 from md.files.checkpoint import NEWEST, NEXT, PREVIOUS
 from md.files.layout import (
+    BATH,
     BREACH,
     ENGINE,
     GLE,
@@ -72,8 +73,8 @@ from mlcalc.common.settings import as_toml, build_settings, read_toml
 
 FROM_IPI = "from-ipi"  # kind of a folder that 'analysis from-ipi' made from i-PI's output: no model, nothing to resume
 _FILES = {
-    INPUT, STRUCTURE, MODEL, ENGINE, GLE, TRAJECTORY, PROPERTIES, HILLS, VELOCITIES, STATUS, LOG, BREACH, NEWEST, PREVIOUS,
-    NEXT,
+    INPUT, STRUCTURE, MODEL, ENGINE, GLE, TRAJECTORY, PROPERTIES, HILLS, BATH, VELOCITIES, STATUS, LOG, BREACH, NEWEST,
+    PREVIOUS, NEXT,
 }  # fmt: skip
 _LARGEST = {INPUT: 1 << 20, STATUS: LARGEST_STATUS, GLE: 1 << 26, PROPERTIES: 1 << 32, HILLS: 1 << 32}  # bytes
 _STATUS_INTERVAL_S = 2.0

@@ -30,6 +30,7 @@ from md.runs.committee import check_agreement, disagreement
 from md.runs.config import RunSettings
 from md.runs.continuation import done_steps
 from md.runs.identity import RUN
+from md.runs.noise import Noise, noise_of
 from md.runs.preparation import Prepared
 from md.runs.progress import Progress
 from md.runs.run_folder import RunFolder
@@ -172,18 +173,21 @@ def run_one(
     rng = np.random.default_rng(settings.seed)
     bias = bias_of(settings, prepared, checkpoint)
     motion = _begin(settings, prepared, rng)._replace(potential=bias.potential)
+    noise = noise_of(motion, rng, checkpoint)
+    motion = motion._replace(rng=noise.source)
     names = columns(
         settings.heat_capacity,
         settings.pressure,
         bool(atoms.pbc.any()),
         bool(settings.committee),
         settings.has_barostat,
+        motion.dynamics.is_thermal,
+        motion.dynamics.has_thermal_centroids,
     )
     record = RunFolder(folder, settings)
     record.note_changes()
     guards = make_guards(settings, prepared, record)
     if checkpoint is not None:
-        rng.bit_generator.state = checkpoint.generators[0]
         guards.resume(record.earlier_status())
     record.open_tables(atoms, [*names, *bias.columns], checkpoint and checkpoint.extent)
     done = done_steps(settings, checkpoint)
@@ -195,18 +199,23 @@ def run_one(
         attempt(record, progress, stop, guards, atoms) as outcome,
         Saver(record, prepared.identity[n_beads], every, [rng]) as saver,
     ):
-        samples = _samples(settings, motion, checkpoint, progress, saver, stop, bias.guard(guards.force_calls), bias)
-        for sample in samples:
-            sample = bias.seen(sample)
-            if sample.step % settings.properties_every_steps == 0:
-                sample = _evaluated(sample, settings, prepared)
-                record.add_properties(sample.step, sample.time_fs, sample.values(names) | bias.values(sample))
-                if settings.max_disagreement_eV_A:
-                    check_agreement(sample, settings.max_disagreement_eV_A, prepared.indices)
-                guards.bonds(frame_of(sample))
-            if sample.step % settings.trajectory_every_steps == 0:
-                record.add_frame(sample)
-            bias.grow(sample, record)
+        samples = _samples(
+            settings, motion, checkpoint, progress, saver, stop, bias.guard(guards.force_calls), bias, noise
+        )
+        try:
+            for sample in samples:
+                sample = bias.seen(sample)
+                if sample.step % settings.properties_every_steps == 0:
+                    sample = _evaluated(sample, settings, prepared)
+                    record.add_properties(sample.step, sample.time_fs, sample.values(names) | bias.values(sample))
+                    if settings.max_disagreement_eV_A:
+                        check_agreement(sample, settings.max_disagreement_eV_A, prepared.indices)
+                    guards.bonds(frame_of(sample))
+                if sample.step % settings.trajectory_every_steps == 0:
+                    record.add_frame(sample)
+                bias.grow(sample, record)
+        finally:
+            noise.report(record)
     ensemble = Ensemble(n_beads, len(moving), settings.temperature_K)
     # Read back, not kept: the memory of a long run must not grow.
     series = {
@@ -217,7 +226,7 @@ def run_one(
         "ns_per_day": progress.ns_per_day,
         "ensemble": ensemble,
         "series": series,
-        "verdict": _verdict(series, ensemble, settings, moving.get_masses(), outcome["seen"]),
+        "verdict": _verdict(series, ensemble, settings, moving.get_masses(), outcome["seen"] | noise.seen()),
     }
 
 
@@ -251,7 +260,7 @@ def _evaluated(sample: Sample, settings: RunSettings, prepared: Prepared) -> Sam
 
 def _samples(
     settings: RunSettings, motion: Motion, checkpoint: Checkpoint | None, progress: Progress, saver: Saver,
-    stop: StopRequest, guard: Callable, bias: NoBias,
+    stop: StopRequest, guard: Callable, bias: NoBias, noise: Noise,
 ) -> Iterator[Sample]:  # fmt: skip
     """Equilibrate, then yield the samples of production; raises Stopped, after a checkpoint, if a stop is requested."""
     every = settings.sample_every_steps
@@ -268,7 +277,7 @@ def _samples(
                 yield sample
             stopping = stop.made  # read once: a signal after the checkpoint takes effect at the next sample
             if stopping or sample.step + every > steps or saver.is_due(phase, sample.step):
-                saver.save(phase, sample.step, point_of(sample).arrays() | bias.arrays())
+                saver.save(phase, sample.step, point_of(sample).arrays() | bias.arrays() | noise.arrays())
             if stopping:
                 raise Stopped
 

@@ -18,6 +18,7 @@ _ERRORS = 5.0  # standard errors beyond chance
 _SLACK = 0.03  # of a kinetic temperature, by the time step
 _CANONICAL = ("PILE-L", "PILE-G", "centroid")  # thermostats that hold the momenta at T; GLE need not
 _SURE_ERRORS, _ABSURD = 2.0, 2.0
+_LIMITED = 0.05  # of a kinetic energy, where γ_r of a quantum bath is as small as it may be
 _FEWEST = 32  # records: with fewer, the standard error is unknown
 
 
@@ -56,6 +57,13 @@ def verdict_of_guards(seen: Mapping) -> list[str]:
             f"atoms came closer than the model is reliable in {_times(steps, 'step')}, down to "
             f"{seen.get('smallest_distance_A') or math.nan:.3f} Å"
         )
+    bath = seen.get("quantum_bath") or {}
+    for mass, share in zip(bath.get("masses_u", []), bath.get("at_limit", []), strict=True):
+        if share > _LIMITED:
+            texts.append(
+                f"the quantum bath has no friction left for {share:.0%} of the kinetic energy of atoms of {mass:.4g} u: zero-point "
+                "energy leaks there faster than it drains; expected a shorter centroid_time_fs"
+            )
     return texts
 
 

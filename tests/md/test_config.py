@@ -56,7 +56,7 @@ def test_used_input_reads_back(toml, tmp_path):
         ("steps = true", "expected a whole number"),
         ("timestep_fs = 50", "at most 20.0"),
         ('integrator = "ABOBA"', "expected one of OBABO, BAOAB, BCOCB"),
-        ('thermostat = "nose"', "expected one of PILE-L, PILE-G, T-RPMD, centroid, GLE, none"),
+        ('thermostat = "nose"', "expected one of PILE-L, PILE-G, T-RPMD, centroid, GLE, adQTB, none"),
         ('precision = "float16"', "expected one of float32, float64"),
         ("trajectory_every_steps = 0", "expected at least 1"),
         ("steps = ", "not valid TOML"),

@@ -17,6 +17,7 @@ from md.dynamics.gle import Gle
 from md.dynamics.integrators import SPLITTINGS
 from md.dynamics.normal_modes import kept_modes, to_beads, transform_matrix
 from md.dynamics.ring_polymer import HBAR, RingPolymer
+from md.dynamics.settings import QUANTUM_BATH
 from md.dynamics.thermostats import THERMOSTATS
 from md.observables.heat_capacity import with_scaled_energies
 from md.potentials import Harmonic
@@ -146,7 +147,7 @@ def averages(
 @pytest.mark.parametrize(
     "barostat", ["none", "isotropic", pytest.param("orthorhombic", marks=pytest.mark.slow), CONTRACTED]
 )
-@pytest.mark.parametrize("thermostat", THERMOSTATS)
+@pytest.mark.parametrize("thermostat", [name for name in THERMOSTATS if name != QUANTUM_BATH])
 @pytest.mark.parametrize("integrator", SPLITTINGS)
 def test_combination(integrator, thermostat, barostat, omega):
     """Wells in a cell that moves are softer: there the time-step error of stiff ones acts on the pressure too."""
