@@ -169,7 +169,7 @@ def test_the_leak_is_stopped():
 
 @pytest.mark.slow
 def test_openmm_has_the_same_bath():
-    """Widths of the leaking pairs by OpenMM's QTBIntegrator, which corrects the shift by friction; ours does not."""
+    """Widths of the leaking pairs by OpenMM's QTBIntegrator (whose start takes minutes); its noise is corrected for friction."""
     openmm = pytest.importorskip("openmm")
     masses = np.repeat([LIGHT, HEAVY], PAIRS)
     shift = 1.0 / (50.0 * units.fs) / (np.pi * omega_of([STIFF, SOFT]))
@@ -187,20 +187,21 @@ def test_openmm_has_the_same_bath():
     system.addForce(force)
     integrator = openmm.QTBIntegrator(T, 20.0, 0.0005)
     integrator.setRandomNumberSeed(1)
-    integrator.setCutoffFrequency(float(omega_of(1e4) * 1e3 * units.fs))
+    integrator.setCutoffFrequency(float(omega_of(1e4) * 1e3 * units.fs))  # by default 2650 cm⁻¹
+    integrator.setDefaultAdaptationRate(0.3)
     for index in range(len(masses)):
         integrator.setParticleType(index, index // PAIRS)
     context = openmm.Context(system, integrator, openmm.Platform.getPlatform("Reference"))
     context.setPositions(np.zeros((len(masses), 3)))
-    integrator.step(60000)
+    integrator.step(160000)
     frames = []
     for _ in range(12000):
-        integrator.step(8)
+        integrator.step(20)
         frames.append(context.getState(positions=True).getPositions(asNumpy=True)._value)
     for mine, theirs, lower in zip(ours, widths(10.0 * np.array(frames)), shift, strict=True):
         error = np.hypot(mine.error, theirs.error)
         assert error < 0.01 * mine.value
-        assert abs(mine.value / (1.0 - lower) - theirs.value) < 4.0 * error + 0.5 * lower * mine.value
+        assert abs(mine.value - theirs.value) < 4.0 * error + lower * mine.value
 
 
 @pytest.mark.parametrize("split", [37, 40, 120])

@@ -46,6 +46,7 @@ _SLOW = (
     '[{model = "c20-painn", beads = 3, every_steps = 5}, {model = "c20", weight = -1.0, beads = 3, every_steps = 5}]'
 )
 _PRESSURE = {"barostat": "isotropic", "pressure_GPa": 0.353, "equilibration_steps": 200, "checkpoint_every_steps": 50}
+_BATH = {"thermostat": "adQTB", "integrator": "BAOAB", "bath_segment_fs": 200.0, "bath_adaptation_ps": 1.0}
 CASES = [
     Case("P = 1", "run", "c20/rpmd.toml", _OFTEN | {"beads": 1, "steps": 60_000}),
     Case("P = 8", "run", "c20/rpmd.toml", _OFTEN | {"beads": 8, "steps": 20_000}),
@@ -53,6 +54,7 @@ CASES = [
     Case("several potentials", "run", "c20/rpmd.toml", _OFTEN | {"beads": 4, "steps": 10_000, "potential": _SLOW}),
     Case("trajectories", "real-time", "c20/spectrum.toml", _BATCHES),
     Case("constant pressure", "run", "methane/md.toml", _OFTEN | {"beads": 2, "steps": 6000} | _PRESSURE),
+    Case("quantum bath", "run", "c20/rpmd.toml", _OFTEN | {"beads": 1, "steps": 60_000} | _BATH),
 ]
 
 
