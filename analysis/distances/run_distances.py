@@ -28,6 +28,9 @@ from mlcalc.common.errors import InputError
 from mlcalc.vibrations import NormalModes
 
 NAMES = {"bonds": "bonds", "diameters": "cage diameters"}
+_QUANTUM_GLE = (
+    "matrices of GLE with a covariance give few beads neither the distribution of rings nor quite the quantum limit"
+)
 
 
 def title(name: str) -> str:
@@ -118,7 +121,8 @@ def analyse(
         if content not in modes:
             wanted = choice.pairs or model_name
             modes[content] = _modes(model_name or run.model, structure, model_name) if wanted else (None, "")
-        item = _collect(run, choice, found, *modes[content]) if found else _without_pairs(run, choice, discard)
+        reference = (None, _QUANTUM_GLE) if run.quantum_gle else modes[content]
+        item = _collect(run, choice, found, *reference) if found else _without_pairs(run, choice, discard)
         result.append(_checked(item, structure, found, likes) if found else item)
     return result
 

@@ -23,8 +23,9 @@ from MDAnalysis.units import get_conversion_factor
 from analysis.runs.run_files import check_run_folder
 from analysis.structure.boxes import Axes, BeadReader, axes_of, boxes, cells_in
 from md.dynamics.clamped import Clamped
+from md.dynamics.gle import parse_gle, read_gle_file
 from md.dynamics.settings import QUANTUM_BATH
-from md.files.layout import INPUT, MODEL, STRUCTURE, TRAJECTORY
+from md.files.layout import GLE, INPUT, MODEL, STRUCTURE, TRAJECTORY
 from md.files.trajectory import check_order, check_positions, open_layout
 from md.runs.config import RunSettings
 from md.runs.copies import sum_of
@@ -52,6 +53,7 @@ class Run:
             a sum (copies.sum_of).
         rotates: Whether the molecule was free to rotate.
         thermostat: Its name, as in the run's input.
+        quantum_gle: Whether matrices of GLE have a covariance: few beads then stand for many.
         bias: The tables of its bias as text; empty without one.
         pressure_GPa: Of its barostat; None without one.
         cell: (3, 3) Å, lattice vectors of the reference structure in the orientation of its file and of the trajectory.
@@ -67,6 +69,7 @@ class Run:
     model: str
     rotates: bool = True
     thermostat: str = RunSettings.thermostat
+    quantum_gle: bool = False
     bias: str = ""
     pressure_GPa: float | None = None
     cell: np.ndarray | None = field(default=None, compare=False)
@@ -123,8 +126,8 @@ def pool(runs: list[Run]) -> list[Run]:
         periods = (run.structure.pbc.tobytes(), run.cell.round(6).tobytes()) if run.cell is not None else None
         masses = run.structure.get_masses().round(6).tobytes()
         key = (
-            run.n_beads, run.temperature_K, run.frame_interval_ps, run.rotates, run.thermostat, masses, held, periods,
-            model_content(run.model), run.bias, run.pressure_GPa,
+            run.n_beads, run.temperature_K, run.frame_interval_ps, run.rotates, run.thermostat, run.quantum_gle, masses, held,
+            periods, model_content(run.model), run.bias, run.pressure_GPa,
         )  # fmt: skip
         groups.setdefault(key, []).append(run)
     return [
@@ -167,6 +170,8 @@ def open_run(folder: str | Path) -> Run:
         settings["model"] = whole
     elif os.path.isfile(own_model):
         settings["model"] = str(own_model)
+    if os.path.isfile(folder / GLE):
+        settings["quantum_gle"] = parse_gle(read_gle_file(folder / GLE).decode()).covariance is not None
     run = Run((folder,), (n_frames,), structure, n_beads, interval, **settings)
     return _with_axes(run) if structure.pbc.any() else run
 

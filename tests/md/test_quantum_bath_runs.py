@@ -127,6 +127,7 @@ def test_quantum_matrices_record_no_estimators_of_thermal_momenta(case, capsys):
         options = [*base, "--set", f"gle_file={case}/{name}.txt", "--output", str(case / name)]
         assert rpmd_run(case, *options) == 0
         assert kinetic & set(read_table(case / name / "properties.csv")) == expected
-        capsys.readouterr()
+        assert analyse(["distances", str(case / name), "-o", str(case / "figure.png")]) == 0
+        assert "no harmonic reference: matrices of GLE with a covariance" in capsys.readouterr().out
         assert rpmd_run(case, *options, "--overwrite", "--set", "heat_capacity=true") == 2
         assert "heat_capacity = true" in capsys.readouterr().err
