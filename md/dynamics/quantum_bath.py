@@ -66,7 +66,8 @@ class QuantumBath:
         self._atom_masses, self._temperature_K = np.asarray(masses, dtype=np.float64), dynamics.temperature_K
         self.masses, self._kind = np.unique(self._atom_masses, return_inverse=True)
         self.omega = 2.0 * np.pi * rfftfreq(n, timestep)
-        self._timestep, self._friction = timestep, 1.0 / (dynamics.centroid_time_fs * units.fs)
+        rate = 1.0 / (dynamics.centroid_time_fs * units.fs)
+        self._timestep, self._friction = timestep, 2.0 / timestep * np.tanh(0.5 * rate * timestep)  # γ′
         memory = dynamics.bath_adaptation_ps * 1e3 * units.fs
         self._keep = np.exp(-n * timestep / memory) if memory else None
         shape = n, len(self._atom_masses), 3
@@ -174,15 +175,11 @@ class QuantumBath:
         if self._keep is None or self.segments == 0:
             return np.ones((len(self.masses), len(self.omega)))
         cross, power = self._spectra
-        friction = 2.0 / self._timestep * np.tanh(0.5 * self._friction * self._timestep)
-        counts = 3.0 * np.bincount(self._kind)[:, None]
-        forgotten = 1.0 - self._keep**self.segments  # running averages began at zero
-        samples = counts * forgotten**2 / self._weight
-        # |FFT|² of n steps of a force with spectrum 2γθ per √m², summed over the atoms of this mass.
-        force = counts * forgotten * 2.0 * friction * thermal_energy(self.omega, self._temperature_K)
-        force = force * self._length / self._timestep
-        c = force / (friction * _EXPECTED_SPREAD**2 * samples)
-        return np.clip((cross + c) / (friction * power + c), _LEAST, _MOST)
+        gathered = 1.0 - self._keep**self.segments  # running averages began at zero
+        # |FFT|² of n steps of a force with spectrum 2γθ per √m²; the M samples of a mass cancel with the sum over them.
+        force = 2.0 * self._friction * thermal_energy(self.omega, self._temperature_K) * self._length / self._timestep
+        c = force * self._weight / (gathered * self._friction * _EXPECTED_SPREAD**2)
+        return np.clip((cross + c) / (self._friction * power + c), _LEAST, _MOST)
 
 
 def bath_shapes(dynamics: Dynamics, masses: np.ndarray) -> dict[str, tuple[int, ...]]:
