@@ -70,4 +70,5 @@ def _finish(panels: dict[str, Axes], analysed: list[RunTransfer]) -> None:
     for style, name in kinds:
         panels["b"].plot([], [], style, color="0.3", lw=1.2, label=name)
     panels["b"].fill_between([], [], [], color="0.5", alpha=0.3, lw=0, label="±1 standard error")
-    panels["b"].legend(loc="upper center")
+    # Below: within, wells and barriers fill the panel.
+    panels["b"].legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3, columnspacing=1.2, handlelength=1.6)
