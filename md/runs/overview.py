@@ -149,7 +149,9 @@ def _source(found: dict[str, Any]) -> list[str]:
 
 
 def _beads(found: dict[str, Any]) -> str:
-    kind = " (quantum bath)" if found["thermostat"] == QUANTUM_BATH else " (classical)" if found["beads"] == 1 else ""
+    kind = (
+        " (quantum bath)" if found.get("thermostat") == QUANTUM_BATH else " (classical)" if found["beads"] == 1 else ""
+    )
     return f"P = {found['beads']}{kind}"
 
 
