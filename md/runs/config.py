@@ -9,6 +9,7 @@ from typing import Any
 from md.bias.settings import BiasSettings, hills_of
 from md.components.settings import PotentialSettings, check_components
 from md.dynamics.settings import QUANTUM_BATH
+from md.runs.ensembles import BAROSTAT_NAMES, check_barostat, check_quantum_bath
 from mlcalc.common.errors import InputError
 from mlcalc.common.settings import build_settings, check_choice, check_range, read_toml, toml_value
 from mlcalc.common.settings import describe_keys as describe
@@ -16,7 +17,6 @@ from mlcalc.common.settings import describe_keys as describe
 INTEGRATOR_NAMES = ("OBABO", "BAOAB", "BCOCB")
 THERMOSTAT_NAMES = ("PILE-L", "PILE-G", "T-RPMD", "centroid", "GLE", QUANTUM_BATH, "none")
 DEFAULT_MODEL = "c20"
-BAROSTAT_NAMES = ("none", "isotropic", "orthorhombic")
 NOT_CANONICAL = ("T-RPMD", QUANTUM_BATH, "none")
 
 
@@ -165,8 +165,8 @@ class RunSettings:
                 f"max_disagreement_eV_A = {self.max_disagreement_eV_A:g} needs a committee: give its models"
             )
         hills_of(self.bias)
-        self._check_barostat()
-        self._check_quantum_bath()
+        check_barostat(self)
+        check_quantum_bath(self)
         check_components(self)
         for key in ("heat_capacity", "pressure"):
             if self.bias and getattr(self, key):
@@ -178,60 +178,6 @@ class RunSettings:
                 f"heat_capacity with thermostat = {self.thermostat!r}: its fluctuations are not those of the canonical ensemble; "
                 f"expected one of {', '.join(name for name in THERMOSTAT_NAMES if name not in NOT_CANONICAL)}"
             )
-
-    def _check_barostat(self) -> None:
-        """Refuse what needs a barostat without one, and what does not go together with one."""
-        if not self.has_barostat:
-            for key in ("pressure_GPa", "barostat_time_fs"):
-                if getattr(self, key) != getattr(RunSettings, key):
-                    raise InputError(
-                        f"{key} = {getattr(self, key):g} without a barostat: leave it out, or set barostat to one of "
-                        f"{', '.join(BAROSTAT_NAMES[1:])}"
-                    )
-            return
-        refused = {
-            "a bias": (bool(self.bias), "its part of the pressure is unknown"),
-            "heat_capacity = true": (self.heat_capacity, "its estimator is that of a constant volume"),
-            f"engine = {self.engine!r}": (bool(self.engine), "no virials are taken from engines"),
-        }
-        for what, (given, why) in refused.items():
-            if given:
-                raise InputError(f"barostat = {self.barostat!r} with {what}: {why}; leave one out")
-
-    def _check_quantum_bath(self) -> None:
-        """Refuse keys of the quantum bath without it, and what does not go together with it."""
-        if self.thermostat != QUANTUM_BATH:
-            for key in ("bath_segment_fs", "bath_adaptation_ps"):
-                if getattr(self, key) != getattr(RunSettings, key):
-                    raise InputError(
-                        f"{key} = {getattr(self, key):g} belongs to thermostat = {QUANTUM_BATH!r}: leave it out"
-                    )
-            return
-        refused = {
-            f"beads = {self.beads}": (self.bead_counts != (1,), "its noise makes one bead quantum; set beads = 1"),
-            f"integrator = {self.integrator!r}": (
-                self.integrator == "OBABO",
-                "it needs one O a step; set BAOAB or BCOCB",
-            ),
-            "remove_rotation = true": (
-                self.remove_rotation,
-                "the spectrum of its noise would not be known; set it to false",
-            ),
-            f"barostat = {self.barostat!r}": (
-                self.has_barostat,
-                "the momentum of the cell would be classical; leave it out",
-            ),
-            "pressure = true": (self.pressure, "its estimator takes centroids for classical; leave it out"),
-            "per_atom = true": (self.per_atom, "its kinetic energies take centroids for classical; leave it out"),
-            "a bias": (bool(self.bias), "free energies need the distribution of a temperature; leave it out"),
-            "[[potential]] tables": (
-                bool(self.potential),
-                "spectra need the same forces at every step; leave them out",
-            ),
-        }
-        for what, (given, why) in refused.items():
-            if given:
-                raise InputError(f"thermostat = {QUANTUM_BATH!r} with {what}: {why}")
 
     def _choose_potential(self) -> None:
         """Exactly one of model and engine; what an engine does not give is refused."""

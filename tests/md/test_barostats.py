@@ -14,7 +14,7 @@ from md.dynamics.barostats import BAROSTATS, thermal_piston
 from md.dynamics.integrators import SPLITTINGS
 from md.dynamics.ring_polymer import HBAR, RingPolymer, thermal_ring_polymer
 from md.observables.statistics import block_average
-from md.runs.config import BAROSTAT_NAMES
+from md.runs.ensembles import BAROSTAT_NAMES
 from md.simulation import Dynamics, simulate
 from tests.md.crystals import Crystal
 
