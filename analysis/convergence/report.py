@@ -12,7 +12,7 @@ from analysis.distances.run_pairs import PairChoice, all_bonds, choose_pairs
 from analysis.figures import OKABE_ITO, STYLE, write_beside
 from analysis.harmonic import harmonic_distances, is_engine, reference_calculator, reference_modes
 from analysis.runs.properties import Properties, read_runs
-from analysis.runs.universe import Run
+from analysis.runs.run import Run
 from md.files.run_status import read_status
 from md.observables.statistics import Mean, block_average
 from mlcalc.common.errors import InputError

@@ -20,8 +20,9 @@ from analysis.distances.pair_checks import (
 from analysis.distances.pair_distances import KINDS, N_BLOCKS, Histogram, Moments, PairDistances
 from analysis.distances.run_pairs import PairChoice, choose_pairs, shortest_pair
 from analysis.harmonic import HarmonicDistances, harmonic_distances, reference_modes
+from analysis.runs.run import Run, model_content, pool
 from analysis.runs.run_files import check_kept, check_same_atoms
-from analysis.runs.universe import Run, bead_universe, model_content, open_run, pool
+from analysis.runs.universe import bead_universe, open_run
 from analysis.structure.exchange import Exchange
 from md.observables.statistics import Mean
 from mlcalc.common.errors import InputError
@@ -90,7 +91,7 @@ def analyse(
         discard: Share of the frames left out at the start, in [0, 1).
         model_name: Model of the harmonic reference of all runs. None uses each run's own, and omits the reference if it is
             unusable.
-        pooled: Combine runs of the same kind (universe.pool).
+        pooled: Combine runs of the same kind (run.pool).
         choose: Function from the first run's structure to its groups of pairs.
 
     Raises:

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from ase import Atoms
 
-from analysis.runs.universe import CHUNK_FRAMES, Run, bead_frames
+from analysis.runs.run import Run
+from analysis.runs.universe import CHUNK_FRAMES, bead_frames
 from analysis.structure.bond_names import bond_groups
 from analysis.structure.cages import diameter_pairs
 from analysis.structure.exchange import BondWatch

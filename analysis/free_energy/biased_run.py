@@ -12,8 +12,8 @@ import numpy as np
 from ase import Atoms, units
 
 from analysis.free_energy.variable import variable_of
+from analysis.runs.run import model_content
 from analysis.runs.run_files import check_run_folder
-from analysis.runs.universe import model_content
 from md.bias.laws import Metadynamics
 from md.bias.settings import BiasSettings, hills_of
 from md.bias.terms import law_of

@@ -12,7 +12,7 @@ from analysis.isotopes.isotope_runs import Masses, own_potential, read_masses
 from analysis.isotopes.masses import Integral, integrate
 from analysis.isotopes.scaled import Weights, scaled_weights
 from analysis.isotopes.sites import Site, mass_of, read_sites
-from analysis.runs.universe import Run
+from analysis.runs.run import Run
 from md.observables.statistics import Mean, block_average
 from md.potentials import end_workers
 from md.runs.config import RunSettings

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.isotopes.sites import Site, mass_of, together
+from analysis.runs.run import Run, model_content, pool
 from analysis.runs.run_files import check_kept, check_same_atoms
-from analysis.runs.universe import Run, model_content, open_run, pool
+from analysis.runs.universe import open_run
 from md.dynamics.clamped import Clamped
 from md.files.closed_h5 import open_h5
 from md.files.layout import INPUT

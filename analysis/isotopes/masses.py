@@ -20,7 +20,7 @@ from scipy.interpolate import CubicSpline
 
 from analysis.isotopes.sites import Site
 from analysis.runs.per_atom import atom_series
-from analysis.runs.universe import Run
+from analysis.runs.run import Run
 from md.observables.statistics import Mean, block_average
 
 

@@ -29,7 +29,8 @@ from ase import units
 
 from analysis.isotopes.isotope_runs import recorded_energies
 from analysis.isotopes.sites import Site, mass_of
-from analysis.runs.universe import Run, bead_frames
+from analysis.runs.run import Run
+from analysis.runs.universe import bead_frames
 from md.observables.statistics import Mean, block_average, effective_count
 from mlcalc.common.errors import InputError
 

@@ -19,8 +19,9 @@ from analysis.liquid.wedges import ANGLE_EDGES, BIN_DEGREES, angles_between
 from analysis.relevance.explain import Explanation, explain
 from analysis.relevance.nbody import Triples, angular_energies
 from analysis.relevance.trace import Rules, trace
+from analysis.runs.run import Run
 from analysis.runs.run_files import check_frames
-from analysis.runs.universe import Run, bead_frames
+from analysis.runs.universe import bead_frames
 from mlcalc.common.errors import InputError
 from mlcalc.common.pools import spawn_pool
 from mlcalc.common.settings import check_range

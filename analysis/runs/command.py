@@ -23,7 +23,8 @@ def add_properties(commands) -> None:
 def _properties(options: argparse.Namespace) -> None:
     check_discard(options.discard, automatic=True)
     from analysis.runs import per_atom, properties
-    from analysis.runs.universe import open_run, pool
+    from analysis.runs.run import pool
+    from analysis.runs.universe import open_run
 
     if not options.per_atom:
         runs = properties.read_runs(options.runs, options.discard, options.pool)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from analysis.runs.run import Run
 from analysis.runs.run_files import check_frames
-from analysis.runs.universe import Run
 from md.files.closed_h5 import open_h5
 from md.observables.estimators import ESTIMATORS, PER_ATOM
 from md.observables.statistics import Mean, block_average

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.runs.universe import Run, open_run, pool
+from analysis.runs.run import Run, pool
+from analysis.runs.universe import open_run
 from md.dynamics.clamped import Clamped
 from md.files.layout import PROPERTIES
 from md.files.properties import read_table
@@ -57,7 +58,7 @@ def read_runs(folders: list[Path], discard: float | None, pooled: bool) -> list[
         folders: Run folders.
         discard: Share of the lines of each run left out at the start, in [0, 1); None discards until the potential
             energy of each run is stationary.
-        pooled: Combine runs of the same kind (universe.pool).
+        pooled: Combine runs of the same kind (run.pool).
 
     Raises:
         InputError: Any error of open_run; properties.csv missing or malformed, or no lines left.

@@ -32,7 +32,7 @@ def check_run_folder(folder: Path, command: str, data: str, first: str) -> None:
 
 
 def check_frames(run) -> None:
-    """Refuse a run (universe.Run) without a frame."""
+    """Refuse a run (run.Run) without a frame."""
     if not run.n_frames:
         raise InputError(
             f"{run}: 0 frames in trajectory.h5: the run was stopped before its first frame, or has only begun; "
@@ -41,7 +41,7 @@ def check_frames(run) -> None:
 
 
 def check_kept(run, discard: float, fewest: int) -> None:
-    """Refuse a run (universe.Run) of which too few frames are left without the first share ``discard``."""
+    """Refuse a run (run.Run) of which too few frames are left without the first share ``discard``."""
     check_frames(run)
     used = len(run.kept(discard))
     if used < fewest:
@@ -51,7 +51,7 @@ def check_kept(run, discard: float, fewest: int) -> None:
 
 
 def check_same_atoms(run, other) -> None:
-    """Refuse a run (universe.Run) whose elements differ from those of another, or come in another order."""
+    """Refuse a run (run.Run) whose elements differ from those of another, or come in another order."""
     if run.structure.numbers.tolist() != other.structure.numbers.tolist():
         raise InputError(
             f"{run} holds {run.structure.get_chemical_formula('reduce')} and {other} "

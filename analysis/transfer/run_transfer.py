@@ -9,8 +9,9 @@ from ase import units
 
 from analysis.distances.pair_distances import KINDS, N_BLOCKS, Histogram, Moments, pair_moments
 from analysis.distances.slow_motion import careful_mean
+from analysis.runs.run import Run, model_content, pool
 from analysis.runs.run_files import check_kept, check_same_atoms
-from analysis.runs.universe import Run, bead_universe, model_content, open_run, pool
+from analysis.runs.universe import bead_universe, open_run
 from analysis.structure.bond_names import pair_name
 from analysis.transfer.coordinate import ProtonTransfer
 from analysis.transfer.free_energy import Landscape, changes_of_side, landscape, shares_of, symmetrised
@@ -106,7 +107,7 @@ def analyse(
     Args:
         folders: Run folders.
         discard: Share of the frames left out at the start, in [0, 1).
-        pooled: Combine runs of the same kind (universe.pool).
+        pooled: Combine runs of the same kind (run.pool).
         symmetry: "auto" averages distributions with their mirror image where this is exact (site.symmetric); "yes", "no".
         choose: Function from the first run to donor, proton and acceptor.
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from ase import Atoms
 
-from analysis.runs.universe import Run, bead_frames
+from analysis.runs.run import Run
+from analysis.runs.universe import bead_frames
 from analysis.structure.bond_names import pair_name
 from analysis.structure.equivalence import Likeness
 from analysis.structure.molecules import bonded_pairs

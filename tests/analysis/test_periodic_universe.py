@@ -12,7 +12,8 @@ from scipy.spatial.transform import Rotation
 
 from analysis.distances.gyration import RingPolymerGyration
 from analysis.distances.pair_distances import PairDistances
-from analysis.runs.universe import bead_frames, bead_universe, centroid_universe, open_run, pool
+from analysis.runs.run import pool
+from analysis.runs.universe import bead_frames, bead_universe, centroid_universe, open_run
 from mlcalc.common.errors import InputError
 from tests.analysis.run_folders import write_run
 from tests.analysis.test_distances import universe_of

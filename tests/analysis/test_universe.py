@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 
-from analysis.runs.universe import bead_universe, centroid_universe, open_run, pool
+from analysis.runs.run import pool
+from analysis.runs.universe import bead_universe, centroid_universe, open_run
 from mlcalc.common.errors import InputError
 from tests.analysis.run_folders import FRAME_FS, write_run
 

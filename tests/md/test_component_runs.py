@@ -10,7 +10,8 @@ from ase.build import molecule
 from ase.io import read, write
 
 from analysis.__main__ import main as analyse
-from analysis.runs.universe import open_run, pool
+from analysis.runs.run import pool
+from analysis.runs.universe import open_run
 from md.cli import main
 from md.components.settings import PotentialSettings
 from md.components.split import Component, SplitPotential

@@ -11,7 +11,8 @@ from ase.constraints import FixAtoms
 from ase.io import read, write
 
 from analysis.__main__ import main as analyse
-from analysis.runs.universe import open_run, pool
+from analysis.runs.run import pool
+from analysis.runs.universe import open_run
 from md.cli import main
 from md.files.checkpoint import read_checkpoint, write_checkpoint
 from md.files.properties import read_table
