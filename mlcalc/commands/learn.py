@@ -13,6 +13,7 @@ from mlcalc.commands.engine_help import ENGINES
 from mlcalc.common.errors import EXIT_INTERRUPTED, InputError, say
 
 EXIT_NOT_CONVERGED = 3
+DEFAULT_FOLDER = "learned"
 
 
 def add_learn(commands) -> None:
@@ -23,7 +24,7 @@ def add_learn(commands) -> None:
         description="Label, train, explore with ring polymers and label again, until the error on structures that training never\n"
         "saw is small. Stopped at any time, the same command resumes it. Exit code 3: a budget ended before that.",
         epilog=f"{ENGINES}\n\nexample:\n  mlcalc learn malonaldehyde.xyz --engine tblite:GFN2-xTB -o learned\n"
-        "  mlcalc learn --status learned\n  rpmd run learned/rpmd.toml\n"
+        "  mlcalc learn --status\n  rpmd run learned/rpmd.toml\n"
         "  mlcalc learn learned --refine cp2k:pbe0.inp --labels 200 -o refined",
     )  # fmt: skip
     learn.add_argument("-h", "--help", action=_HelpWithKeys, help="show this help message and exit")
@@ -40,7 +41,10 @@ def add_learn(commands) -> None:
         help="compute --labels structures of a finished FOLDER at this better level, and learn it",
     )
     learn.add_argument(
-        "-o", "--output", metavar="FOLDER", help="default: learned, FOLDER-refined, or the folder that holds learn.toml"
+        "-o",
+        "--output",
+        metavar="FOLDER",
+        help=f"default: {DEFAULT_FOLDER}, FOLDER-refined, or the folder that holds learn.toml",
     )
     learn.add_argument("--temperature", type=float, metavar="K", dest="temperature_K", help="default: 300")
     learn.add_argument("--beads", type=int, metavar="P", help="default: what the vibrations need")
@@ -52,7 +56,13 @@ def add_learn(commands) -> None:
     )
     learn.add_argument("--hours", type=float, metavar="H", help="most wall time (default: 2)")
     learn.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments", help="any key")
-    learn.add_argument("--status", metavar="FOLDER", type=Path, help="show how far a folder has come, and do nothing")
+    learn.add_argument(
+        "--status",
+        metavar="FOLDER",
+        nargs="?",
+        const="",
+        help="show how far a folder (default: that of -o) has come, and do nothing",
+    )
     learn.set_defaults(command=_learn)
 
 
@@ -71,7 +81,7 @@ def _learn(options) -> int:
     if options.status is not None:
         from mlcalc.learn.status import status
 
-        print(status(options.status))
+        print(status(Path(options.status or options.output or DEFAULT_FOLDER)))
         return 0
     if options.input is None:
         raise InputError("expected MOLECULE.xyz or learn.toml, or --status FOLDER")
@@ -82,7 +92,7 @@ def _learn(options) -> int:
     from mlcalc.learn.settings import PLAN_FILE
     from mlcalc.learn.start import MINIMUM
 
-    path, default = Path(options.input), "learned"
+    path, default = Path(options.input), DEFAULT_FOLDER
     named = ("engine", "temperature_K", "beads", "labels", "hours")
     values = dict(parse_assignment(text) for text in options.assignments)
     values |= {key: getattr(options, key) for key in named if getattr(options, key) is not None}

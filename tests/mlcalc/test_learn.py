@@ -507,5 +507,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, monkeypatch, capsys)
     assert main(["learn", "start.xyz", "--engine", "ase:emt"]) == 2
     assert "was not made by 'mlcalc learn'" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "learned").iterdir()] == ["thesis.txt"]
-    assert main(["learn", "--status", "learned"]) == 2
+    assert main(["learn", "--status"]) == main(["learn", "--status", "elsewhere"]) == 2
+    refused = capsys.readouterr().err.splitlines()
+    assert refused[0].startswith("mlcalc: error: learned:") and refused[1].startswith("mlcalc: error: elsewhere:")
     assert main(["learn"]) == 2

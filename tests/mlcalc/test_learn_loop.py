@@ -65,7 +65,7 @@ def test_the_loop(place, monkeypatch, capsys):
     monkeypatch.chdir(place)
     learned = place / "learned"
     before = (learned / "cold.all.xyz.journal").read_bytes()
-    assert main(["learn", "--status", "learned"]) == 0
+    assert main(["learn", "start.xyz", "--status"]) == 0
     assert "stopped; the same command resumes it" in capsys.readouterr().out
     assert main(["learn", *COMMAND[1:], "--temperature", "310"]) == 2
     assert "began with temperature_K = 300.0, not 310.0" in capsys.readouterr().err
