@@ -31,7 +31,7 @@ class Run:
             a sum (copies.sum_of).
         rotates: Whether the molecule was free to rotate.
         thermostat: Its name, as in the run's input.
-        quantum_gle: Whether matrices of GLE have a covariance: few beads then stand for many.
+        quantum_gle: Matrices of GLE that have a covariance, by which few beads stand for many; empty for all other runs.
         bias: The tables of its bias as text; empty without one.
         pressure_GPa: Of its barostat; None without one.
         cell: (3, 3) Å, lattice vectors of the reference structure in the orientation of its file and of the trajectory.
@@ -47,7 +47,7 @@ class Run:
     model: str
     rotates: bool = True
     thermostat: str = RunSettings.thermostat
-    quantum_gle: bool = False
+    quantum_gle: bytes = b""
     bias: str = ""
     pressure_GPa: float | None = None
     cell: np.ndarray | None = field(default=None, compare=False)

@@ -58,7 +58,9 @@ def open_run(folder: str | Path) -> Run:
     elif os.path.isfile(own_model):
         settings["model"] = str(own_model)
     if os.path.isfile(folder / GLE):
-        settings["quantum_gle"] = parse_gle(read_gle_file(folder / GLE).decode()).covariance is not None
+        matrices = read_gle_file(folder / GLE)
+        if parse_gle(matrices.decode()).covariance is not None:
+            settings["quantum_gle"] = matrices
     run = Run((folder,), (n_frames,), structure, n_beads, interval, **settings)
     return _with_axes(run) if structure.pbc.any() else run
 

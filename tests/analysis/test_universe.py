@@ -98,6 +98,17 @@ def test_a_bad_folder_is_refused(folder, spoil, message):
         open_run(folder)
 
 
+def test_matrices_that_prescribe_other_distributions_are_not_pooled(tmp_path):
+    """Without a covariance all of them sample one distribution."""
+    drift = "# A MATRIX: (femtoseconds^-1)\n{}\n"
+    matrices = [drift.format(rate) + "# C MATRIX: (K)\n600\n" for rate in (0.1, 0.2, 0.1)]
+    matrices += [drift.format(rate) for rate in (0.1, 0.2)]
+    for k, text in enumerate(matrices):
+        (write_run(tmp_path / str(k), ATOMS, np.zeros((3, 2, 3, 3))) / "gle.txt").write_text(text)
+    pooled = pool([open_run(tmp_path / str(k)) for k in range(len(matrices))])
+    assert [[folder.name for folder in run.folders] for run in pooled] == [["0", "2"], ["1"], ["3", "4"]]
+
+
 def test_pooled_runs_are_read_end_to_end(tmp_path):
     rng = np.random.default_rng(3)
     parts = [rng.normal(size=(n, 2, 3, 3)) for n in (20, 31)]
