@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from ase import Atoms, units
 from matplotlib.figure import Figure
 
@@ -37,15 +38,15 @@ class Convergence:
     Attributes:
         beads: (n,) numbers of beads, ascending.
         found: Quantity of QUANTITIES → a Mean for each number of beads; unrecorded quantities are missing.
-        harmonic: The same in the harmonic approximation of the same model; the last entry is the quantum limit. None for an engine
-            that is not quick.
+        harmonic: The same in the harmonic approximation of the same model; the last entry is the quantum limit, and an entry is
+            None where matrices of GLE prescribe other distributions than those of rings. None for an engine that is not quick.
         temperature_K: Temperature of all runs.
         needed: βħω of the stiffest vibration; None likewise.
     """
 
     beads: list[int]
     found: dict[str, list[Mean]]
-    harmonic: dict[str, list[float]] | None
+    harmonic: dict[str, list[float | None]] | None
     temperature_K: float
     needed: float | None
 
@@ -76,10 +77,11 @@ def converge(folders: list[Path], discard: float) -> Convergence:
     rotations = _ROTATIONS if run.rotates else 0.0
     if modes is None:
         return Convergence(beads, found, None, run.temperature_K, None)
-    return Convergence(
-        beads, found, _harmonic(modes, distances, beads, run.temperature_K, rotations), run.temperature_K,
-        needed_beads(modes, run.temperature_K),
-    )  # fmt: skip
+    harmonic: dict = _harmonic(modes, distances, beads, run.temperature_K, rotations)
+    for values in harmonic.values():
+        for k, item in enumerate(properties[: len(values)]):
+            values[k] = None if item.run.quantum_gle else values[k]
+    return Convergence(beads, found, harmonic, run.temperature_K, needed_beads(modes, run.temperature_K))
 
 
 def _reference(run: Run) -> tuple[NormalModes | None, float]:
@@ -138,6 +140,8 @@ def verdict(result: Convergence) -> list[str]:
     largest = result.beads[-1]
     if result.harmonic is None or result.needed is None:
         return ["No harmonic reference for this engine: compare the last rows, and see mlcalc modes --engine."]
+    if result.harmonic["energy_eV"][len(result.beads) - 1] is None:
+        return [f"P = {largest} has matrices of GLE that stand for more beads: compare its row with the last one."]
     sentences = [
         f"P = {largest} {'resolves' if largest > result.needed else 'does NOT resolve'} the stiffest vibration: "
         f"βħω = {result.needed:.1f} at {result.temperature_K:g} K."
@@ -159,7 +163,9 @@ def as_text(result: Convergence) -> str:
         header += [QUANTITIES[name], "harmonic"]
         digits = 4 if name != "heat_capacity_kB" else 2
         references = (
-            [f"{value:.{digits}f}" for value in result.harmonic[name]] if result.harmonic else ["–"] * len(rows)
+            ["–" if value is None else f"{value:.{digits}f}" for value in result.harmonic[name]]
+            if result.harmonic
+            else ["–"] * len(rows)
         )
         for row, mean, reference in zip(rows, [*means, None], references, strict=True):
             row += [with_error(mean.value, mean.error) if mean else "–", reference]
@@ -189,7 +195,7 @@ def convergence_figure(result: Convergence) -> Figure:
             if result.harmonic:
                 *harmonic, limit = result.harmonic[name]
                 axes.axhline(limit, color="0.6", lw=1, ls=":", label="harmonic, P → ∞")
-                axes.plot(result.beads, harmonic, "--", color="0.3", lw=1, label="harmonic")
+                axes.plot(result.beads, np.array(harmonic, dtype=float), "--", color="0.3", lw=1, label="harmonic")
             axes.errorbar(
                 result.beads, [mean.value for mean in means], [mean.error for mean in means], fmt="o", ms=4, capsize=2,
                 color=OKABE_ITO[0], label="ring polymer, ±1 standard error",

@@ -67,6 +67,21 @@ def test_one_number_of_beads_is_no_series(runs, capsys):
     assert "expected different numbers of beads, at least two" in capsys.readouterr().err
 
 
+def test_beads_that_stand_for_more_have_no_harmonic_row(runs, tmp_path, capsys):
+    """Runs with matrices of GLE that have a covariance sample no ring of P beads."""
+    folders = [shutil.copytree(run, tmp_path / Path(run).name) for run in runs]
+    (folders[1] / "gle.txt").write_text("# A MATRIX: (femtoseconds^-1)\n0.1\n# C MATRIX: (K)\n1500\n")
+    assert main(["convergence", *map(str, folders), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    for values in report["harmonic"].values():
+        assert [value is None for value in values] == [False, True, False]
+    assert report["verdict"] == [
+        "P = 4 has matrices of GLE that stand for more beads: compare its row with the last one."
+    ]
+    table = (tmp_path / "convergence.txt").read_text().splitlines()
+    assert table[3].split()[0] == "4" and table[3].count("–") == 3
+
+
 @pytest.mark.slow
 def test_a_molecule_that_may_not_turn_has_no_energy_of_rotation(runs, tmp_path, capsys):
     found = []
