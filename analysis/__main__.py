@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from analysis.atoms.command import add_atoms
-from analysis.chain.command import add_chain, add_mutations
+from analysis.chain.command import add_chain, add_conformations, add_mutations
 from analysis.convergence.command import add_convergence
 from analysis.distances.command import add_distances
 from analysis.embeddings.command import add_embeddings
@@ -24,8 +24,8 @@ from mlcalc.common.errors import run_command
 # In the order of the help.
 _COMMANDS = (
     add_distances, add_transfer, add_free_energy, add_isotopes, add_properties, add_convergence, add_spectrum, add_relevance,
-    add_probe, add_atoms, add_embeddings, add_networks, add_liquid, add_chain, add_mutations, add_solubility, add_explanations,
-    add_from_ipi,
+    add_probe, add_atoms, add_embeddings, add_networks, add_liquid, add_chain, add_conformations, add_mutations,
+    add_solubility, add_explanations, add_from_ipi,
 )  # fmt: skip
 
 

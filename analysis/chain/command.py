@@ -1,14 +1,14 @@
-"""The commands ``python -m analysis chain`` and ``python -m analysis mutations``."""
+"""The commands ``python -m analysis chain``, ``conformations`` and ``mutations``."""
 
 import argparse
 from pathlib import Path
 
-from analysis.command_options import add_json, number, share, show
+from analysis.command_options import add_discard, add_json, check_discard, number, share, show
 from analysis.figure_path import figure_path
 from mlcalc.common.errors import InputError, note
 from mlcalc.common.settings import check_range
 
-_CONTACT_A, _FRAMES = 8.0, 40
+_CONTACT_A, _FRAMES, _MOST = 8.0, 40, 5000
 
 
 def add_chain(commands) -> None:
@@ -27,13 +27,7 @@ def add_chain(commands) -> None:
         "--secondary", type=Path, metavar="FILE.toml",
         help="helices, strands and core, see the documentation (default: those of more than half of the frames by the rule P-SEA)",
     )  # fmt: skip
-    command.add_argument(
-        "--contact",
-        type=number,
-        default=_CONTACT_A,
-        metavar="Å",
-        help=f"largest distance of residues in contact (default: {_CONTACT_A:g})",
-    )
+    _add_contact(command)
     command.add_argument(
         "--html", action="store_true", help="also write OUT.html, to turn the map on the structure in a browser"
     )
@@ -51,9 +45,7 @@ def _add_sources(command: argparse.ArgumentParser) -> None:
         metavar="FRAMES",
         help="file of structures, or run folder of 'rpmd run', of one chain of beads",
     )
-    command.add_argument(
-        "--sequence", metavar="LETTERS", help="one-letter codes (default: those that the structures carry)"
-    )
+    _add_sequence(command)
     command.add_argument(
         "--frames",
         type=int,
@@ -69,6 +61,22 @@ def _add_sources(command: argparse.ArgumentParser) -> None:
         "--gamma", type=number, default=0.0, metavar="γ", help="default: 0, see the documentation of relevance"
     )
     command.add_argument("--rule", help="as of 'relevance': conserving, gradient or published")
+
+
+def _add_sequence(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--sequence", metavar="LETTERS", help="one-letter codes (default: those that the structures carry)"
+    )
+
+
+def _add_contact(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--contact",
+        type=number,
+        default=_CONTACT_A,
+        metavar="Å",
+        help=f"largest distance of residues in contact (default: {_CONTACT_A:g})",
+    )
 
 
 def _add_output(command: argparse.ArgumentParser) -> None:
@@ -115,6 +123,59 @@ def _chain(options: argparse.Namespace) -> None:
         note("no HTML, which needs chemiscope: pip install 'mlcalc[notebooks]'")
     others = {} if page is None else {"html": page}
     paths = report.write_files(result, chain_figure(result), path, **others)
+    show(report.as_json(result) if options.json else report.as_text(result), paths, options.json)
+
+
+def add_conformations(commands) -> None:
+    """Add the command to the sub-parsers."""
+    command = commands.add_parser(
+        "conformations", help="size, native contacts and backbone of a moving chain of beads",
+        description="How a chain of beads moves: radius of gyration, RMSD and fraction of native contacts along each run, maps of "
+        "its contacts and of its backbone (angle and dihedral angle of Cα atoms), beside frames of a reference such as the "
+        "all-atom simulation. A run stays near where it began for a while: start some folded and some extended.",
+        epilog="example:\n  python -m analysis conformations runs/ntl9/folded runs/ntl9/extended --native folded.xyz \\\n"
+        "    --beside inputs/ntl9/reference/frames.xyz -o conformations.png",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    command.add_argument(
+        "sources",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="run folder of 'rpmd run', or file of structures, of one chain",
+    )
+    command.add_argument(
+        "--native", type=Path, required=True, metavar="FILE", help="the folded structure; of several, the first"
+    )
+    command.add_argument("--beside", type=Path, metavar="FRAMES", help="frames to compare maps with")
+    _add_sequence(command)
+    _add_contact(command)
+    command.add_argument(
+        "--frames", type=int, default=_MOST, dest="most", metavar="N",
+        help=f"at most so many frames of each, evenly spaced (default: {_MOST})",
+    )  # fmt: skip
+    add_discard(command, "of each run, share at its start that means and maps leave out")
+    _add_output(command)
+    command.set_defaults(command=_conformations)
+
+
+def _conformations(options: argparse.Namespace) -> None:
+    path = figure_path([], options.output, "conformations.png")
+    check_range("--contact", options.contact, 0.0, open_low=True)
+    check_discard(options.discard)
+    from analysis.chain import conformations_report as report
+    from analysis.chain.conformations import Conformations
+    from analysis.chain.frames import read_chain
+
+    native = read_chain(options.native, options.sequence, 1, None)
+    found = []
+    for source in [*options.sources, *([options.beside] if options.beside else [])]:
+        discard = options.discard if source.is_dir() else 0.0
+        chain = read_chain(source, options.sequence or native.sequence, options.most, 0.0 if source.is_dir() else None)
+        found.append(Conformations(chain, native.positions[0], options.contact, discard))
+    beside = found.pop() if options.beside else None
+    result = report.ConformationsReport(found, beside, options.discard)
+    paths = report.write_files(result, path)
     show(report.as_json(result) if options.json else report.as_text(result), paths, options.json)
 
 

@@ -22,12 +22,14 @@ class Chain(NamedTuple):
     Attributes:
         source: What they are called in messages; sequence: (N,) one-letter codes.
         numbers: (N,) types of the beads, as atomic numbers; positions: (n_frames, N, 3) Å.
+        times_ps: (n_frames,) of a run, from its start; None of a file.
     """
 
     source: str
     sequence: str
     numbers: np.ndarray
     positions: np.ndarray
+    times_ps: np.ndarray | None = None
 
     @property
     def labels(self) -> list[str]:
@@ -56,16 +58,17 @@ def read_chain(path: Path, sequence: str | None, most: int, discard: float | Non
     """
     check_range("--frames", most, 1)
     if os.path.isdir(path):
-        structure, positions = _of_run(path, most, 0.1 if discard is None else discard)
+        structure, positions, times = _of_run(path, most, 0.1 if discard is None else discard)
     elif discard is None:
         structure, positions = _of_file(path, most)
+        times = None
     else:
         raise InputError(f"--discard {discard}: an option for runs only; leave it out for {path}")
     found = sequence or structure.info.get("sequence")
     if not isinstance(found, str):
         raise InputError(f"{path}: its structures carry no sequence: give one-letter codes with --sequence")
     check_types(check_sequence(found), structure.numbers, str(path))
-    return Chain(str(path), found, structure.numbers, positions)
+    return Chain(str(path), found, structure.numbers, positions, times)
 
 
 def check_types(sequence: str, numbers: np.ndarray, source: str) -> None:
@@ -94,14 +97,15 @@ def _of_file(path: Path, most: int) -> tuple[Atoms, np.ndarray]:
     return frames[0], np.array([frames[k].positions for k in _chosen(np.arange(len(frames)), most)])
 
 
-def _of_run(folder: Path, most: int, discard: float) -> tuple[Atoms, np.ndarray]:
+def _of_run(folder: Path, most: int, discard: float) -> tuple[Atoms, np.ndarray, np.ndarray]:
     check_discard(discard)
     run = open_run(folder)
     check_frames(run)
     if run.n_beads > 1 or run.structure.pbc.any():
         what = "a cell" if run.structure.pbc.any() else f"P = {run.n_beads}"
         raise InputError(f"{folder}: a run with {what}: expected a classical one of one chain without a cell")
-    return run.structure, bead_positions(run, _chosen(run.kept(discard), most))[:, 0]
+    chosen = _chosen(run.kept(discard), most)
+    return run.structure, bead_positions(run, chosen)[:, 0], chosen * run.frame_interval_ps
 
 
 def _chosen(frames: np.ndarray, most: int) -> np.ndarray:
