@@ -130,7 +130,9 @@ def test_mean_forces_add_up_to_nothing():
     setup = make_protein(settings)
     block = run_block(settings, setup, 4, (0, 0), None)
     scatter, error = block["noise"].T
-    assert block["noise"].shape == (4, 2) and (error < 0.1 * scatter).all()
+    samples = setup.mean_forces(1).samples
+    assert block["noise"].shape == (4, 2) and samples == 166  # 12 fs apart: vibrations are resolved, and average out
+    assert error.mean() < 0.5 * scatter.mean() / samples
     sums = block["forces"].sum(axis=1)  # of two beads
     assert np.sqrt(np.square(sums).mean()) < 3.0 * np.sqrt(2 * error.mean())
     plain = run_block(
