@@ -35,8 +35,8 @@ from mlcalc.data.coarse_grain.residues import bead_types, check_sequence, letter
 FORCES = ("plain", "mean")
 _FREE_STEP_FS = 2.6  # longest step for a free C–H bond of a hydrogen of 1 u: 1.4 over its angular frequency
 _MINIMISATIONS = 20  # enough to part atoms that overlap; each takes many evaluations under constraints
-# Between samples of a mean force. Most of the scatter is vibration with periods of 20 fs and more: where samples resolve it, it averages
-# out within a few periods, and the mean scatters less than that of as many independent samples.
+# Between samples of a mean force. Most of the scatter is vibration with periods of 20 fs and more: where samples resolve it, it
+# averages out within a few periods, and the mean scatters less than that of as many independent samples.
 _SAMPLE_FS = 12.0
 _STAGES, _PULL = 20, 20000.0  # of pulling; last spring constant, kJ/mol/nm²
 _REACHED_A = 2.0
