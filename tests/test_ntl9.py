@@ -16,6 +16,7 @@ from mlcalc.common.settings import build_settings, read_toml
 from mlcalc.data.coarse_grain.all_atom import read_settings
 from mlcalc.data.coarse_grain.protein import read_starts
 from mlcalc.data.coarse_grain.residues import bead_types
+from mlcalc.structures.structure_files import read_atoms
 from mlcalc.training.settings import TrainingSettings
 
 NTL9 = Path(__file__).parents[1] / "inputs" / "ntl9"
@@ -54,5 +55,44 @@ def test_starts(tmp_path):
     subprocess.run(command, check=True, capture_output=True)
     found = read_starts(str(tmp_path / "starts.xyz"), bead_types(settings.sequence))
     np.testing.assert_allclose(found, places, atol=1e-6)
+    subprocess.run([*command, "--part", "2/3"], check=True, capture_output=True)
+    np.testing.assert_allclose(
+        read_starts(str(tmp_path / "starts.xyz"), bead_types(settings.sequence)), places[1:2], atol=1e-6
+    )
     with pytest.raises(InputError, match="bead 12 is M: expected K"):
         read_starts(str(tmp_path / "starts.xyz"), bead_types(settings.sequence.replace("KGMGK", "KGKGK")))
+
+
+def test_frames_are_packed(tmp_path):
+    """Blocks of runs, finished or not, as one file for training, with all that all_atom.toml would have written."""
+    settings = read_settings(NTL9 / "all_atom.toml", {})
+    rng = np.random.default_rng(1)
+    blocks = {
+        ("a", 0): rng.normal(size=(2, 50, 39, 3)),
+        ("a", 11): rng.normal(size=(2, 50, 39, 3)),
+        ("b", 0): np.ones((2, 50, 39, 3)),
+    }
+    for (run, trajectory), (positions, forces) in blocks.items():
+        (tmp_path / run).mkdir(exist_ok=True)
+        nothing = np.zeros((622, 3))
+        np.savez(
+            tmp_path / run / f"trajectory-{trajectory}-block-0000.npz",
+            positions=positions, forces=forces, atoms=nothing, velocities=nothing, noise=np.zeros((50, 2)),
+        )  # fmt: skip
+    command = [
+        sys.executable,
+        NTL9 / "pack_frames.py",
+        tmp_path / "a",
+        tmp_path / "b",
+        "-o",
+        tmp_path / "frames.xyz.gz",
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    frames = read_atoms(tmp_path / "frames.xyz.gz")
+    assert [atoms.info["trajectory"] for atoms in frames] == 50 * ["a-0"] + 50 * ["a-11"] + 50 * ["b-0"]
+    for atoms, positions, forces in zip(frames[50:100], *blocks["a", 11], strict=True):
+        np.testing.assert_allclose(atoms.positions, positions, atol=5.1e-5)
+        np.testing.assert_allclose(atoms.get_forces(), forces, atol=5.1e-5)
+        assert atoms.info["temperature_K"] == settings.temperature_K and atoms.info["sequence"] == settings.sequence
+        assert (atoms.numbers == bead_types(settings.sequence)).all() and (atoms.get_masses() == 13.019).all()
+    assert subprocess.run([*command[:2], tmp_path], capture_output=True).returncode == 2
