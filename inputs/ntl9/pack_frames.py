@@ -9,7 +9,6 @@ import gzip
 import io
 from pathlib import Path
 
-import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
@@ -19,12 +18,14 @@ from mlcalc.common.files import write_atomically
 from mlcalc.data.coarse_grain.all_atom import blocks_of, read_block
 from mlcalc.data.coarse_grain.residues import bead_types
 
-TEMPERATURE_K, MASS_U = 350.0, 13.019  # of all_atom.toml; of Cα and the hydrogen atom that moves with it
+TEMPERATURE_K = 350.0  # of all_atom.toml
+CARBON_U, HYDROGEN_U = 12.01078, 1.007947  # OpenMM's; Cα has one hydrogen atom, that of glycine two
 
 
 def frames_of(folder: Path) -> list[Atoms]:
     """Beads, forces and trajectories of all blocks in a folder."""
     types, found = bead_types(SEQUENCE), []
+    masses = [CARBON_U + HYDROGEN_U * (2 if letter == "G" else 1) for letter in SEQUENCE]
     for path in blocks_of(folder):
         block, trajectory = read_block(path, len(types)), path.name.split("-")[1]
         for positions, forces in zip(block["positions"].round(4), block["forces"].round(4), strict=True):
@@ -33,7 +34,7 @@ def frames_of(folder: Path) -> list[Atoms]:
                 "temperature_K": TEMPERATURE_K,
                 "sequence": SEQUENCE,
             }
-            atoms = Atoms(types, positions, masses=np.full(len(types), MASS_U), info=info)
+            atoms = Atoms(types, positions, masses=masses, info=info)
             atoms.calc = SinglePointCalculator(atoms, forces=forces)
             found.append(atoms)
     return found
