@@ -5,7 +5,8 @@
     python inputs/graphs/graph_networks.py report
 
 Errors are on 5000 molecules that no training sees. Give an interrupted command again: it resumes. The networks stay in
-data/networks, the numbers go to reference/numbers, from where the report draws.
+data/networks, the numbers go to reference/numbers, from where the report draws; it copies the best network of each target to
+reference.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import matplotlib
 import numpy as np
 import torch
 from data_sets import ALPHA, BETA, DATA, GRAPHS, HYPER, ZPVE
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures import OKABE_ITO, STYLE, write_beside
@@ -56,6 +58,11 @@ TARGETS = {
     "alpha": Target(ALPHA, GRAPHS, 0.227),
     "beta": Target(HYPER, BETA, None, _BETA_TESTED),
 }
+GROUPS = {
+    "geometric": ("chirality", "ring sizes", "graph distance", "same ring", "distance"),
+    "electronic": ("formal charge", "Gasteiger charge", "hybridisation", "hydrogen bonds", "aromatic", "bond type"),
+    "element": ("element",),
+}  # of types of features
 NETWORKS = {"features": ("weave", {}), "code": ("weave behind an autoencoder", {"code": 16})}
 
 
@@ -123,8 +130,8 @@ def _permuted(network, batches: Batches, tested: np.ndarray, values: np.ndarray,
     return {"mean": grown.mean(axis=1).tolist(), "error": [_standard_error(row) for row in grown]}
 
 
-def report(numbers: Path, figure_path: Path) -> str:
-    """Draw errors and importances beside their table and numbers, and return the table.
+def report(numbers: Path, networks: Path, figure_path: Path) -> str:
+    """Draw errors and importances beside their table, numbers and best networks, and return the table.
 
     Raises:
         InputError: No numbers yet.
@@ -141,8 +148,13 @@ def report(numbers: Path, figure_path: Path) -> str:
     parts = [aligned(header, rows, left=2)]
     for row in _largest(found):
         parts += [f"\n{row['name']}, {NETWORKS[row['network']][0]}, {row['molecules']} molecules", _importances(row)]
+    parts.append(f"\nshares of the importance\n{_hypothesis(_largest(found))}")
     text = "\n".join(parts)
-    write_beside(figure_path, _figure(_largest(found)), text, to_json(found, indent=1))
+    write_beside(figure_path, _figure(found), text, to_json(found, indent=1))
+    for row in _largest(found):
+        trained = networks / f"{row['target']}_features_{row['molecules']}" / MODEL_FILE
+        if trained.is_file():
+            write_atomically(figure_path.parent / f"{row['target']}.safetensors", trained.read_bytes())
     return text
 
 
@@ -160,7 +172,7 @@ def _largest(found: list[dict]) -> list[dict]:
 
 
 def _importances(row: dict) -> str:
-    columns = [row["relevance"][rule] for rule in RULES] + [row["permuted"]]
+    columns = _measures(row).values()
     rows = [
         [kind, *(with_error(column["mean"][k], column["error"][k]) for column in columns)]
         for k, kind in enumerate(TYPES)
@@ -169,24 +181,62 @@ def _importances(row: dict) -> str:
     return aligned(header, rows, left=1)
 
 
+def _measures(row: dict) -> dict[str, dict]:
+    """Mean and error of the importance of each type of TYPES, by measure."""
+    return {**{f"{rule} rule": row["relevance"][rule] for rule in RULES}, "exchanged": row["permuted"]}
+
+
+def _hypothesis(found: list[dict]) -> str:
+    """What the zero-point energy leans on, and what the polarizability: shares of groups of types, errors independent."""
+    rows = []
+    for row in found:
+        for measure, part in _measures(row).items():
+            mean, error = np.abs(part["mean"]), np.array(part["error"])
+            cells = []
+            for types in GROUPS.values():
+                member = np.isin(TYPES, types)
+                share = mean[member].sum() / mean.sum()
+                weights = member - share  # derivative of the share by each mean, times their sum
+                cells.append(with_error(100 * share, 100 * float(np.sqrt(((weights * error) ** 2).sum())) / mean.sum()))
+            rows.append([row["name"], measure, *cells])
+    return aligned(["target", "measure", *(f"{group} / %" for group in GROUPS)], rows, left=2)
+
+
 def _figure(found: list[dict]) -> Figure:
+    """Of each target, errors against molecules, and below shares of the importance by measure."""
+    shown = _largest(found)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(3.4 * len(found) + 1.0, 4.2), layout="constrained")
-        places = np.arange(len(TYPES))[::-1]
-        for column, (axes, row) in enumerate(zip(figure.subplots(1, len(found), squeeze=False)[0], found, strict=True)):
-            shown = {
-                "ε rule": row["relevance"]["epsilon"],
-                "αβ rule": row["relevance"]["alpha-beta"],
-                "exchanged": row["permuted"],
-            }
-            for k, (label, part) in enumerate(shown.items()):
-                total = sum(np.abs(part["mean"]))
-                share, error = np.array(part["mean"]) / total, np.array(part["error"]) / total
-                axes.barh(places + 0.27 * (1 - k), share, xerr=error, height=0.25, color=OKABE_ITO[k], label=label)
-            axes.set_yticks(places, TYPES if column == 0 else [""] * len(TYPES))
-            axes.set(xlabel="share of the importance", title=row["name"].split(" / ")[0])
-            axes.legend(loc="lower right", fontsize=7)
+        figure = Figure(figsize=(3.4 * len(shown) + 1.0, 6.4), layout="constrained")
+        panels = figure.subplots(2, len(shown), squeeze=False, height_ratios=(1.0, 1.8))
+        for column, row in enumerate(shown):
+            _draw_errors(panels[0, column], [item for item in found if item["target"] == row["target"]])
+            _draw_shares(panels[1, column], row, labelled=column == 0)
+        panels[0, 0].legend(fontsize=7)
+        figure.legend(
+            *panels[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(_measures(shown[0]))
+        )
     return figure
+
+
+def _draw_errors(axes: Axes, rows: list[dict]) -> None:
+    for (network, (name, _)), color in zip(NETWORKS.items(), OKABE_ITO, strict=False):
+        mine = sorted((row for row in rows if row["network"] == network), key=lambda row: row["molecules"])
+        columns = [[row[key] for row in mine] for key in ("molecules", "mae", "mae_error")]
+        axes.errorbar(*columns, fmt="o-", ms=4, lw=1, capsize=2, color=color, label=name)
+    if published := TARGETS[rows[0]["target"]].published:
+        axes.axhline(published, color="0.4", lw=1, ls="--", label="published, 117 000")
+    title, unit = rows[0]["name"].split(" / ")
+    axes.set(xscale="log", yscale="log", xlabel="molecules to train on", ylabel=f"MAE / {unit}", title=title)
+
+
+def _draw_shares(axes: Axes, row: dict, labelled: bool) -> None:
+    places = np.arange(len(TYPES))[::-1]
+    for k, (label, part) in enumerate(_measures(row).items()):
+        total = sum(np.abs(part["mean"]))
+        share, error = np.array(part["mean"]) / total, np.array(part["error"]) / total
+        axes.barh(places + 0.27 * (1 - k), share, xerr=error, height=0.25, color=OKABE_ITO[k], label=label)
+    axes.set_yticks(places, TYPES if labelled else [""] * len(TYPES))
+    axes.set(xlabel=f"share of the importance, {row['molecules']} molecules")
 
 
 def main() -> None:
@@ -205,7 +255,7 @@ def main() -> None:
 
 def _main(options: argparse.Namespace) -> None:
     if options.what == "report":
-        print(report(NUMBERS, HERE / "reference" / "graph_networks"))
+        print(report(NUMBERS, options.data / "networks", HERE / "reference" / "graph_networks"))
         return
     torch.set_num_threads(1)
     for target in options.targets:

@@ -143,6 +143,21 @@ def test_atoms(tmp_path, monkeypatch):
     assert "arrangements" in said
 
 
+def test_graph_networks(monkeypatch):
+    """On the networks of the repository."""
+    pytest.importorskip("rdkit", reason="needs RDKit: pip install 'mlcalc[molecules]'")
+    outputs = executed("graph_networks", monkeypatch)
+    assert pictures(outputs) == 2
+    found = {
+        line.split()[0]: [float(word) for word in line.split()[1:]]
+        for line in printed(outputs).splitlines()
+        if line[:7] in ("benzene", "toluene", "phenol ")
+    }
+    assert len(found) == 3
+    for zpve, of_qm9, alpha, alpha_of_qm9 in found.values():
+        assert zpve == pytest.approx(of_qm9, abs=0.03) and alpha == pytest.approx(alpha_of_qm9, abs=2.0)
+
+
 @pytest.mark.parametrize("atoms", [molecule("C2H6"), bulk("C", "diamond", 3.567)], ids=["molecule", "crystal"])
 def test_cylinders_join_the_pairs(atoms):
     """From atom to atom, images included; wider where relevance is larger, blue where it lowers the energy."""
