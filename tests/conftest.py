@@ -27,14 +27,26 @@ os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.envir
 THREADS = sorted({1, min(2, numba.config.NUMBA_NUM_THREADS)})
 
 
+# Files that compile the loops of all networks.
+_COMPILING = {
+    "tests/benchmarks/test_benchmarks.py", "tests/md/test_potential_contract.py", "tests/mlcalc/test_architectures.py",
+    "tests/mlcalc/test_kernel.py", "tests/mlcalc/test_so3net_kernel.py",
+}  # fmt: skip
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """Hand out whole files to processes: tests of one file share compiled loops, which two processes would both compile."""
+    """Hand out whole files to processes, and those of _COMPILING to one: two processes would both compile the same loops."""
     if config.getoption("dist") != "load":  # what -n asks for where nothing else is said
         return None
     from xdist.scheduler import LoadFileScheduling
 
-    return LoadFileScheduling(config, log)
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "compiled loops" if file in _COMPILING else file
+
+    return Scheduling(config, log)
 
 
 _HANDLERS = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
