@@ -40,9 +40,9 @@ class Conformations:
     def __init__(self, chain: Chain, native: np.ndarray, contact: float, discard: float = 0.0):
         self.chain, self.native, self.contact = chain, native, contact
         self.kept = slice(round(discard * len(chain.positions)), None)
-        apart = np.linalg.norm(native[:, None] - native, axis=-1)
-        self.first, self.second = np.nonzero(np.triu(apart < contact, LOCAL + 1))
-        self._apart = apart[self.first, self.second]
+        self.native_distances = np.linalg.norm(native[:, None] - native, axis=-1)
+        self.first, self.second = np.nonzero(np.triu(self.native_distances < contact, LOCAL + 1))
+        self._apart = self.native_distances[self.first, self.second]
         if not len(self._apart):
             raise InputError(
                 f"the native structure: no residues more than {LOCAL} apart along the chain are nearer than {contact:g} Å: "

@@ -34,6 +34,11 @@ class ConformationsReport(NamedTuple):
     discard: float
 
     @property
+    def shown(self) -> list[Conformations]:
+        """All of them, the reference last."""
+        return self.found if self.beside is None else [*self.found, self.beside]
+
+    @property
     def upper(self) -> np.ndarray:
         """(N, N) mask of pairs i < j that are more than LOCAL apart along the chain."""
         return np.triu(np.ones((len(self.found[0].native),) * 2, dtype=bool), LOCAL + 1)
@@ -66,7 +71,7 @@ def against(item: Conformations, report: ConformationsReport) -> tuple[float, fl
 def as_text(report: ConformationsReport) -> str:
     """A row for each run or file, and what the columns are."""
     rows = []
-    for item in [*report.found, *([report.beside] if report.beside else [])]:
+    for item in report.shown:
         early, late = early_and_late(item)
         similar = against(item, report)
         rows.append([
@@ -97,7 +102,7 @@ def _length(item: Conformations) -> str:
 def as_json(report: ConformationsReport) -> str:
     """The numbers of the table."""
     rows = []
-    for item in [*report.found, *([report.beside] if report.beside else [])]:
+    for item in report.shown:
         similar = against(item, report)
         rows.append({
             "source": item.chain.source, "frames": len(item.chain.positions),
@@ -114,18 +119,17 @@ def as_json(report: ConformationsReport) -> str:
 
 def conformations_figure(report: ConformationsReport) -> Figure:
     """Rg, RMSD and Q along each run; below, maps of contacts and of the backbone of each, beside the reference."""
-    columns = max(3, len(report.found) + bool(report.beside))
+    columns = max(3, len(report.shown))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(3.4 * columns, 8.2), layout="constrained")
         rows: Any = figure.subfigures(3, 1, height_ratios=[0.85, 1.25, 1.0])
         for axes, name in zip(rows[0].subplots(1, 3), QUANTITIES, strict=True):
             _along(axes, report, name)
         maps, backbones = rows[1].subplots(1, columns), rows[2].subplots(1, columns)
-        shown = [*report.found, *([report.beside] if report.beside else [])]
-        for item, above, below in zip(shown, maps, backbones, strict=False):
+        for item, above, below in zip(report.shown, maps, backbones, strict=False):
             _contacts(above, item, report)
             _backbone(below, item)
-        for axes in (*maps[len(shown) :], *backbones[len(shown) :]):
+        for axes in (*maps[len(report.shown) :], *backbones[len(report.shown) :]):
             axes.set_axis_off()
     return figure
 
@@ -146,16 +150,15 @@ def _along(axes: Axes, report: ConformationsReport, name: str) -> None:
 
 def _contacts(axes: Axes, item: Conformations, report: ConformationsReport) -> None:
     """Contacts of the frames above the diagonal, those of the reference, or else of the native structure, below."""
-    other = report.beside or item
-    below = (
-        other.contacts if report.beside else np.linalg.norm(item.native[:, None] - item.native, axis=-1) < item.contact
-    )
+    name, below = "native", item.native_distances < item.contact
+    if report.beside:
+        name, below = report.beside.chain.source, report.beside.contacts
     # Rows upwards: a later row lies above.
     image = np.where(np.tril(np.ones(below.shape, dtype=bool), -1), item.contacts, below)
     options: dict[str, Any] = {"origin": "lower", "interpolation": "nearest", "cmap": "Greys", "vmin": 0.0, "vmax": 1.0}
     shade = axes.imshow(image, **options)
     label_residues(axes, item.chain.labels)
-    axes.set_title(f"{item.chain.source}\nbelow: {other.chain.source if report.beside else 'native'}", fontsize=7.5)
+    axes.set_title(f"{item.chain.source}\nbelow: {name}", fontsize=7.5)
     axes.figure.colorbar(shade, ax=axes, label=f"share of frames with r < {item.contact:g} Å", shrink=0.8, pad=0.02)
 
 

@@ -1,5 +1,6 @@
 """The ``convergence`` command: energies, bond widths and heat capacities against the number of beads."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,10 +78,7 @@ def converge(folders: list[Path], discard: float) -> Convergence:
     rotations = _ROTATIONS if run.rotates else 0.0
     if modes is None:
         return Convergence(beads, found, None, run.temperature_K, None)
-    harmonic: dict = _harmonic(modes, distances, beads, run.temperature_K, rotations)
-    for values in harmonic.values():
-        for k, item in enumerate(properties[: len(values)]):
-            values[k] = None if item.run.quantum_gle else values[k]
+    harmonic = _harmonic(modes, distances, [item.run for item in properties], rotations)
     return Convergence(beads, found, harmonic, run.temperature_K, needed_beads(modes, run.temperature_K))
 
 
@@ -117,21 +115,19 @@ def _energy(item: Properties, minimum: float) -> Mean:
 
 
 def _harmonic(
-    modes: NormalModes, distances: list[RunDistances], beads: list[int], temperature_K: float, rotations: float
-) -> dict:
-    thermal = units.kB * temperature_K
-    pairs = distances[0].pairs.get("bonds")
-    widths = []
-    if pairs is not None:
-        widths = [harmonic_distances(modes, pairs, temperature_K, p).std for p in (*beads, None)]
+    modes: NormalModes, distances: list[RunDistances], runs: list[Run], rotations: float
+) -> dict[str, list[float | None]]:
+    temperature_K, pairs = runs[0].temperature_K, distances[0].pairs.get("bonds")
+
+    def series(value: Callable[[int | None], float]) -> list[float | None]:
+        return [*(None if run.quantum_gle else value(run.n_beads) for run in runs), value(None)]
+
     return {
-        "energy_eV": [
-            vibrational_energy(modes.energies, temperature_K, p) + rotations * thermal for p in (*beads, None)
-        ],
-        "bond_std_A": widths,
-        "heat_capacity_kB": [
-            heat_capacity(modes.energies, temperature_K, p) / units.kB + rotations for p in (*beads, None)
-        ],
+        "energy_eV": series(
+            lambda p: vibrational_energy(modes.energies, temperature_K, p) + rotations * units.kB * temperature_K
+        ),
+        "bond_std_A": [] if pairs is None else series(lambda p: harmonic_distances(modes, pairs, temperature_K, p).std),
+        "heat_capacity_kB": series(lambda p: heat_capacity(modes.energies, temperature_K, p) / units.kB + rotations),
     }
 
 

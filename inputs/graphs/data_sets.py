@@ -1,7 +1,7 @@
 """Molecular graphs of QM9 with zero-point energies, polarizabilities and, of a part, hyperpolarizabilities by GFN2-xTB.
 
     pip install 'mlcalc[molecules,label]' qm9pack
-    python inputs/graphs/data_sets.py                       # graphs of 60 000 molecules, a quarter of an hour
+    python inputs/graphs/data_sets.py                       # graphs of 60 000 molecules, minutes
     python inputs/graphs/data_sets.py --hyperpolarizabilities 20000   # an hour; interrupt it, give it again
 
 Molecules of which the SMILES is not that of the geometry, or of which GFN2-xTB does not converge, are named and left out.
