@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from analysis.chain.frames import Chain
 from analysis.chain.mutations import parse_exchange, scan
@@ -14,9 +16,9 @@ from analysis.chain.secondary import read_secondary
 from mlcalc import InputError
 from mlcalc.common.settings import build_settings, read_toml
 from mlcalc.data.coarse_grain.all_atom import read_settings
-from mlcalc.data.coarse_grain.peptide import build_protein
-from mlcalc.data.coarse_grain.protein import map_residues, read_starts
+from mlcalc.data.coarse_grain.protein import read_starts
 from mlcalc.data.coarse_grain.residues import bead_types
+from mlcalc.data.labelling import write_frames
 from mlcalc.structures.structure_files import read_atoms
 from mlcalc.training.settings import TrainingSettings
 
@@ -65,38 +67,36 @@ def test_starts(tmp_path):
 
 
 def test_frames_are_packed(tmp_path):
-    """Blocks of runs, finished or not, as one file for training, with all that all_atom.toml would have written."""
-    settings = read_settings(NTL9 / "all_atom.toml", {})
-    rng = np.random.default_rng(1)
-    blocks = {
-        ("a", 0): rng.normal(size=(2, 50, 39, 3)),
-        ("a", 11): rng.normal(size=(2, 50, 39, 3)),
-        ("b", 0): np.ones((2, 50, 39, 3)),
-    }
-    for (run, trajectory), (positions, forces) in blocks.items():
-        (tmp_path / run).mkdir(exist_ok=True)
-        nothing = np.zeros((622, 3))
-        np.savez(
-            tmp_path / run / f"trajectory-{trajectory}-block-0000.npz",
-            positions=positions, forces=forces, atoms=nothing, velocities=nothing, noise=np.zeros((50, 2)),
-        )  # fmt: skip
-    command = [
-        sys.executable,
-        NTL9 / "pack_frames.py",
-        tmp_path / "a",
-        tmp_path / "b",
-        "-o",
-        tmp_path / "frames.xyz.gz",
-    ]
-    subprocess.run(command, check=True, capture_output=True)
+    """Fewer digits, trajectories named after their runs, and everything else as it was."""
+    types, rng = bead_types("DAY"), np.random.default_rng(1)
+    for run, trajectory in (("a", "0"), ("b", "11")):
+        (tmp_path / run).mkdir()
+        info = {"trajectory": trajectory, "temperature_K": 350.0, "sequence": "DAY"}
+        atoms = Atoms(types, rng.normal(size=(3, 3)), masses=[13.0, 14.0, 13.0], info=info)
+        atoms.calc = SinglePointCalculator(atoms, forces=rng.normal(size=(3, 3)))
+        write_frames([atoms], tmp_path / run / "frames.xyz")
+    files = [tmp_path / run / "frames.xyz" for run in "ab"]
+    subprocess.run(
+        [sys.executable, NTL9 / "pack_frames.py", *files, "-o", tmp_path / "frames.xyz.gz"],
+        check=True,
+        capture_output=True,
+    )
     frames = read_atoms(tmp_path / "frames.xyz.gz")
-    assert [atoms.info["trajectory"] for atoms in frames] == 50 * ["a-0"] + 50 * ["a-11"] + 50 * ["b-0"]
-    for atoms, positions, forces in zip(frames[50:100], *blocks["a", 11], strict=True):
-        np.testing.assert_allclose(atoms.positions, positions, atol=5.1e-5)
-        np.testing.assert_allclose(atoms.get_forces(), forces, atol=5.1e-5)
-        assert atoms.info["temperature_K"] == settings.temperature_K and atoms.info["sequence"] == settings.sequence
-        assert (atoms.numbers == bead_types(settings.sequence)).all()
-    protein = pytest.importorskip("openmm.app", reason="needs OpenMM: pip install 'mlcalc[protein]'").ForceField
-    topology, _ = build_protein(settings.sequence, protein(*settings.force_field))
-    np.testing.assert_allclose(frames[0].get_masses(), map_residues(topology)[0].bead_masses, atol=1e-6)
-    assert subprocess.run([*command[:2], tmp_path], capture_output=True).returncode == 2
+    assert [atoms.info.pop("trajectory") for atoms in frames] == ["a-0", "b-11"]
+    for atoms, path in zip(frames, files, strict=True):
+        (before,) = read_atoms(path)
+        np.testing.assert_allclose(atoms.positions, before.positions, atol=5.1e-5)
+        np.testing.assert_allclose(atoms.get_forces(), before.get_forces(), atol=5.1e-5)
+        del before.info["trajectory"]
+        assert atoms.info == before.info
+        assert (atoms.numbers == types).all() and atoms.get_masses().tolist() == [13.0, 14.0, 13.0]
+
+
+def test_committed_frames_are_those_of_the_recipe():
+    settings = read_settings(NTL9 / "all_atom.toml", {})
+    frames = read_atoms(NTL9 / "reference" / "frames-1.xyz.gz")
+    assert len(frames) == 300 and len({atoms.info["trajectory"] for atoms in frames}) == 6
+    assert {(atoms.info["sequence"], atoms.info["temperature_K"]) for atoms in frames} == {(settings.sequence, 350.0)}
+    assert all((atoms.numbers == bead_types(settings.sequence)).all() for atoms in frames)
+    rms = np.sqrt(np.mean([np.square(atoms.get_forces()) for atoms in frames]))
+    assert round(1e3 * rms) == 437  # of the README

@@ -29,6 +29,9 @@ def add_coarse_grain(commands) -> None:
         "of a protein with mean forces, as recorded in all frames (any N)",
     )
     command.add_argument(
+        "--so-far", action="store_true", help="instead, write frames.xyz of what an unfinished run has made"
+    )
+    command.add_argument(
         "--samples",
         type=int,
         default=50,
@@ -42,11 +45,14 @@ def _coarse_grain(options) -> int:
     from tqdm import tqdm
 
     from mlcalc.common.settings import parse_assignment
-    from mlcalc.data.coarse_grain.all_atom import BLOCK_FRAMES, coarse_grain
+    from mlcalc.data.coarse_grain.all_atom import BLOCK_FRAMES, coarse_grain, join_so_far
 
     overrides = dict(parse_assignment(text) for text in options.assignments)
     if options.noise_floor is not None:
         return _noise_floor(options, overrides)
+    if options.so_far:
+        print(join_so_far(options.config, options.output, overrides))
+        return 0
     with tqdm(unit="frame", disable=None) as bar:
         began: list[tuple[int, float]] = []
 

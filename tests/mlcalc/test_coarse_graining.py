@@ -14,7 +14,7 @@ from scipy.optimize import approx_fprime
 from mlcalc import InputError
 from mlcalc.cli import main
 from mlcalc.data.coarse_grain import all_atom
-from mlcalc.data.coarse_grain.all_atom import coarse_grain, make_setup, read_settings
+from mlcalc.data.coarse_grain.all_atom import coarse_grain, join_so_far, make_setup, read_settings
 from mlcalc.data.coarse_grain.dynamics import run_block
 from mlcalc.data.coarse_grain.force_noise import force_autocorrelation, force_noise
 from mlcalc.data.coarse_grain.liquid import make_system
@@ -144,6 +144,14 @@ def test_work_that_stops_ends_with_the_same_frames(config, tmp_path, monkeypatch
     folder = tmp_path / "parts"
     coarse_grain(config, folder, overrides={"trajectories": 2, "frames": 6})  # a block of each, and then more
     (folder / "trajectory-1-block-0000.npz").unlink()
+    so_far = read(join_so_far(config, folder, {"trajectories": 2, "frames": 12}), index=":")
+    assert {str(atoms.info["trajectory"]) for atoms in so_far} == {"0"} and 0 < len(so_far) <= 6
+    for mine, atoms in zip(so_far, read(tmp_path / "whole" / "frames.xyz", index=":"), strict=False):
+        np.testing.assert_array_equal(mine.positions, atoms.positions)
+    with pytest.raises(InputError, match="no blocks of"):
+        (tmp_path / "empty").mkdir()
+        (tmp_path / "empty" / "settings.json").write_bytes((folder / "settings.json").read_bytes())
+        join_so_far(config, tmp_path / "empty", {"trajectories": 2, "frames": 12})
     again = coarse_grain(config, folder, jobs=2, overrides={"trajectories": 2, "frames": 12}).read_bytes()
     assert again == whole
 

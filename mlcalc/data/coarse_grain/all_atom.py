@@ -71,6 +71,20 @@ def coarse_grain(
     return _join(settings, setup, folder)
 
 
+def join_so_far(config: Path, folder: Path, overrides: dict | None = None) -> Path:
+    """Write ``frames.xyz`` of the blocks that an unfinished run has made; returns its path.
+
+    Raises:
+        InputError: Settings that cannot be used, a folder of other settings, or without blocks.
+    """
+    settings = read_settings(config, overrides or {})
+    setup = make_setup(settings)
+    check_same(folder, settings)
+    if not blocks_of(folder):
+        raise InputError(f"{folder}: no blocks of {BLOCK_FRAMES} frames yet")
+    return _join(settings, setup, folder, so_far=True)
+
+
 def read_settings(config: Path, overrides: dict) -> Any:
     """Settings of a liquid or a protein, whichever its keys name, with the paths of the files beside the TOML file.
 
@@ -219,8 +233,8 @@ def _advance(
             pool.shutdown(cancel_futures=True)
 
 
-def _join(settings: DynamicsSettings, setup: Setup, folder: Path) -> Path:
-    """Write all blocks as extxyz, atomically."""
+def _join(settings: DynamicsSettings, setup: Setup, folder: Path, so_far: bool = False) -> Path:
+    """Write all blocks, or those that are there, as extxyz, atomically."""
     from mlcalc.data.labelling import write_frames
 
     per_trajectory, frames = -(-settings.frames // settings.trajectories), []
@@ -228,6 +242,8 @@ def _join(settings: DynamicsSettings, setup: Setup, folder: Path) -> Path:
         mine: list = []
         for block in range(_blocks_each(settings)):
             path = _block(folder, trajectory, block)
+            if so_far and not os.path.exists(path):
+                break
             arrays = read_block(path, len(setup.numbers))
             if {len(arrays["positions"]), len(arrays["forces"])} != {BLOCK_FRAMES}:
                 raise InputError(f"{path}: expected {BLOCK_FRAMES} frames; remove it and run the command again")
