@@ -26,10 +26,11 @@ def _keep_bars(app, what, name, obj, options, lines):
     """|x| in a docstring is a length, not what reStructuredText takes it for; literal blocks show it as it is."""
     literal = False
     for number, line in enumerate(lines):
-        if line and not line.startswith(" "):
-            literal = line.endswith("::")
-        if not literal:
+        text = line and not line.startswith(" ")
+        if text or not literal:
             lines[number] = line.replace("|", r"\|")
+        if text:
+            literal = line.endswith("::")
 
 
 def setup(app):

@@ -1,8 +1,11 @@
 """The documentation keeps its word: it builds without a warning, its Python runs, its commands are understood."""
 
+import ast
 import contextlib
+import importlib.util
 import io
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -10,6 +13,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from docutils import nodes
+from docutils.core import publish_doctree
+from sphinx.ext.napoleon import Config, GoogleDocstring
 
 import analysis.__main__
 import md.cli
@@ -99,6 +105,34 @@ def test_python_runs(page, place):
         stress, energies = ([float(word) for word in row.split()] for row in rows)
         assert stress[0] > 0.5
         assert all(abs(a - b) < 0.05 + 0.05 * a for a, b in zip(stress, energies, strict=True))
+
+
+def docstrings(path: Path):
+    """Name and docstring of a file, its classes and its functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and (text := ast.get_docstring(node)):
+            yield getattr(node, "name", path.stem), text
+
+
+def test_docstrings_are_understood():
+    """What test_pages_build finds in docstrings of the reference, in a tenth of its time."""
+    keep_bars, wrong = runpy.run_path(str(ROOT / "docs" / "conf.py"))["_keep_bars"], []
+    settings = {"report_level": 2, "halt_level": 5, "warning_stream": False}
+    modules = re.findall(r"^\.\. automodule:: (\S+)", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.M)
+    for module in modules:
+        for name, text in docstrings(Path(importlib.util.find_spec(module).origin)):
+            # Roles are Sphinx's own.
+            lines = re.sub(r":\w+:(?=`)", "", text).splitlines()
+            lines = GoogleDocstring(lines, Config(napoleon_use_ivar=True)).lines()
+            keep_bars(None, "", name, None, None, lines)
+            page = publish_doctree("\n".join(lines), settings_overrides=settings)
+            wrong += [
+                f"{module}, {name}: {message.astext()}"
+                for message in page.findall(nodes.system_message)
+                if message["level"] > 1
+            ]
+    assert len(modules) > 100
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.slow
