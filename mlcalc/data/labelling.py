@@ -68,8 +68,9 @@ def label_file(structures: Path, engine: str, output: Path, jobs: int = 1, subtr
     structures, output = Path(structures), Path(output)
     if jobs < 1:
         raise InputError(f"jobs = {jobs}: expected at least 1")
-    frames = read_structures(structures, "labels")
-    wanted = _own_labels(structures) if subtract else None
+    frames = read_atoms(structures)
+    wanted = _own_labels(frames, structures) if subtract else None
+    _strip(frames, structures, "labels")
     calculator = make_calculator(engine)  # refuses an engine that cannot work before anything is written
     states = [
         set_state(engine, calculator, atoms, f"{structures}: structure {k}") for k, atoms in enumerate(frames, start=1)
@@ -112,6 +113,12 @@ def read_structures(path: Path, what: str) -> list[Atoms]:
         InputError: Missing, unreadable, empty; no atoms or NaN positions in a structure.
     """
     frames = read_atoms(path)
+    _strip(frames, path, what)
+    return frames
+
+
+def _strip(frames: list[Atoms], path: Path, what: str) -> None:
+    """Take constraints, earlier labels and units off structures, in place; see read_structures."""
     for number, atoms in enumerate(frames, start=1):
         if len(atoms) == 0 or not np.isfinite(atoms.positions).all():
             raise InputError(f"{path}: structure {number} has no atoms, or a position that is not a finite number")
@@ -122,7 +129,6 @@ def read_structures(path: Path, what: str) -> list[Atoms]:
         for key in filter(is_statement, list(atoms.info)):
             del atoms.info[key]
     drop_constraints(frames, path, what)
-    return frames
 
 
 def structure_key(atoms: Atoms) -> str:
@@ -148,9 +154,8 @@ def write_frames(frames: list[Atoms], path: Path) -> None:
     write_atomically(path, text.getvalue().encode())
 
 
-def _own_labels(path: Path) -> list[tuple[float, np.ndarray]]:
+def _own_labels(frames: list[Atoms], path: Path) -> list[tuple[float, np.ndarray]]:
     """Energy (eV) and forces (eV/Å) that each structure of a file brings; InputError for one without."""
-    frames = read_atoms(path)
     labels = read_labels(frames, path)
     for number, (atoms, energy) in enumerate(zip(frames, labels.energies, strict=True), start=1):
         if not np.isfinite(energy):

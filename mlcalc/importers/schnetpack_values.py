@@ -17,7 +17,9 @@ _ELSE = "not a network of SchNetPack 2"
 def expect(found: Any, *allowed: str, what: str) -> None:
     """Raise InputError, which says what was found, unless a word is one of those allowed."""
     if text(found) not in allowed:
-        raise InputError(f"{what} {found}: only {' and '.join(allowed)} can be imported")
+        *others, last = allowed
+        listed = f"{', '.join(others)} and {last}" if others else last
+        raise InputError(f"{what} {found}: only {listed} can be imported")
 
 
 def text(value: Any) -> str:

@@ -200,7 +200,7 @@ UNSUPPORTED = {
     "model": (lambda m: setattr(m, "__class__", another("Other")), "a model of the class Other: only NeuralNetworkPot"),
     "FieldSchNet": (
         lambda m: setattr(m.representation, "__class__", another("FieldSchNet")),
-        "a representation of the class FieldSchNet: only SchNet and PaiNN and SO3net",
+        "a representation of the class FieldSchNet: only SchNet, PaiNN and SO3net",
     ),
     "Bessel": (lambda m: setattr(m.representation.radial_basis, "__class__", another("BesselRBF")), "only GaussianRBF"),
     "cutoff": (lambda m: setattr(m.representation.cutoff_fn, "__class__", another("MollifierCutoff")), "CosineCutoff"),
