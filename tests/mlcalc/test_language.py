@@ -269,6 +269,22 @@ def test_batches_hold_every_molecule_once_an_epoch_within_the_limit():
     assert sorted(seen) == list(range(500))
 
 
+def test_batches_of_an_epoch_hold_molecules_of_about_equal_length():
+    pytest.importorskip("rdkit", reason=RDKIT)
+    from mlcalc.molecules.language.finetuning import _batches
+
+    rng = np.random.default_rng(0)
+    lengths, rows = rng.geometric(0.05, 4000), np.arange(0, 4000, 2)
+    batches = _batches(lengths, rows, 32, rng)
+    seen = np.concatenate(batches)
+    assert [len(batch) for batch in batches] == [32] * (2000 // 32)
+    assert len(set(seen)) == len(seen) and set(seen) <= set(rows)
+    padded, at_random = (sum(lengths[batch].max() for batch in all_) for all_ in (batches, np.split(rows[:1984], 62)))
+    assert padded < 0.5 * at_random
+    means = [lengths[batch].mean() for batch in batches]
+    assert abs(np.corrcoef(means, np.arange(62))[0, 1]) < 0.3  # long ones are not last
+
+
 @pytest.mark.parametrize("kind", ["random", "scaffold"])
 def test_no_group_is_on_two_sides_of_a_split(kind):
     pytest.importorskip("rdkit", reason=RDKIT)
@@ -363,3 +379,10 @@ def test_comparison(folder, capsys):
     assert "ECFP, random forest" in first and first.count("scaffold") >= 7
     assert main([*command, "--splits", "2"]) == 0  # nothing is computed again
     assert (folder / "compared" / "results.json").read_bytes() == written
+    for old, new, why in (
+        (json.loads(written)["results"][0]["weights_sha256"], 64 * "0", "results of another pre-trained network"),
+        ("epochs = 4", "epochs = 5", "results of other settings"),
+    ):
+        (folder / "compared" / "results.json").write_bytes(written.replace(old.encode(), new.encode()))
+        assert main([*command, "--splits", "2"]) == 2
+        assert why in capsys.readouterr().err

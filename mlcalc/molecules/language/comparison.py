@@ -1,7 +1,9 @@
 """Pre-trained against random start, fine-tuned against frozen, and baselines, on the same splits."""
 
+import hashlib
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,6 +78,7 @@ METHODS: dict[str, Callable[[Problem], np.ndarray]] = {
     "ECFP, ridge": lambda problem: _regressed(problem, fingerprints(problem.data.entries), ridge),
     "mean of the training": _mean,
 }
+PRETRAINED = ("pre-trained, fine-tuned", "pre-trained, frozen")  # of the others only the size of the network matters
 
 
 def compare(config: str | Path, init: str | Path, output: str | Path, splits: int, overrides: dict) -> str:
@@ -90,38 +93,50 @@ def compare(config: str | Path, init: str | Path, output: str | Path, splits: in
         The table.
 
     Raises:
-        InputError: Unusable configuration, model, data or folder.
+        InputError: Unusable configuration, model, data or folder; a folder with results of other settings or another network.
     """
     config, output = Path(config), Path(output)
     check_range("splits", splits, 1, 1000)
     settings = build_settings(FinetuningSettings, read_toml(config) | overrides, config)
     pretrained = load_language_model(init, "masked tokens")
     data, _, _ = read_dataset(settings, config.parent, pretrained.vocabulary, pretrained.config.window)
-    key = as_toml(settings)
+    key = {"settings": as_toml(settings), "encoder": asdict(pretrained.config)}
+    weights = _digest(pretrained)
     make_folder(output)
     with alone(output, "mlcalc molecules compare"):
-        results = _begun(output, key)
+        results = _begun(output, key, weights)
         wanted = [(kind, settings.seed + k, name) for kind in SPLITS for k in range(splits) for name in METHODS]
         for kind, seed, name in tqdm(wanted, unit="fit", disable=None, desc="comparing"):
             if any((row["split"], row["seed"], row["method"]) == (kind, seed, name) for row in results):
                 continue
             problem = Problem(pretrained, data, split_of(data, settings, kind, seed), settings, seed)
             errors = by_solvent(data, problem.split.test, METHODS[name](problem))
-            results.append(
-                {"split": kind, "seed": seed, "method": name, "errors": {k: e._asdict() for k, e in errors.items()}}
-            )
-            write_atomically(output / RESULTS, to_json({"settings": key, "results": results}, indent=1).encode())
+            results.append({
+                "split": kind, "seed": seed, "method": name, "weights_sha256": weights if name in PRETRAINED else None,
+                "errors": {solvent: e._asdict() for solvent, e in errors.items()},
+            })  # fmt: skip
+            write_atomically(output / RESULTS, to_json(key | {"results": results}, indent=1).encode())
         text = as_text(results)
         write_atomically(output / "results.txt", (text + "\n").encode())
     return text
 
 
-def _begun(output: Path, key: str) -> list[dict[str, Any]]:
+def _digest(model: LanguageModel) -> str:
+    """SHA-256 of the weights, in order of their names."""
+    weights = sorted(model.network.state_dict().items())
+    return hashlib.sha256(b"".join(tensor.numpy().tobytes() for _, tensor in weights)).hexdigest()
+
+
+def _begun(output: Path, key: dict[str, Any], weights: str) -> list[dict[str, Any]]:
     if not os.path.isfile(output / RESULTS):
         return []
     begun = from_json((output / RESULTS).read_bytes())
-    if not isinstance(begun, dict) or begun.get("settings") != key or not isinstance(begun.get("results"), list):
-        raise InputError(f"{output / RESULTS}: results of other settings: choose another --output")
+    if not isinstance(begun, dict) or not isinstance(begun.get("results"), list):
+        raise InputError(f"{output / RESULTS}: no results of 'mlcalc molecules compare': choose another --output")
+    if changed := [name for name in key if begun.get(name) != key[name]]:
+        raise InputError(f"{output / RESULTS}: results of other {' and '.join(changed)}: choose another --output")
+    if any(row.get("weights_sha256") not in (weights, None) for row in begun["results"]):
+        raise InputError(f"{output / RESULTS}: results of another pre-trained network: choose another --output")
     return begun["results"]
 
 
