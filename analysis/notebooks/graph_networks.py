@@ -111,7 +111,8 @@ panels[0].legend(frameon=False)
 # ## All molecules
 #
 # Errors on 5000 molecules that no training saw, and mean |R| of 500 of them by both rules, beside a measure without a rule: the
-# features of one type are exchanged among the 5000, and the error grows. `inputs/graphs/graph_networks.py report` writes both.
+# features of one type are exchanged among 500 molecules at a time, and the error grows. `inputs/graphs/graph_networks.py report`
+# writes both.
 
 # %%
 print((reference / "graph_networks.txt").read_text())
@@ -122,8 +123,8 @@ Image(reference / "graph_networks.png", width=700)
 # %% [markdown]
 # What to read from it:
 #
-# * **Distances** matter most by the ε rule and by exchange, for both targets; formal charges, chirality and aromaticity hardly
-#   matter by any measure.
+# * **Distances** matter most by exchange, and by the ε rule together with graph distances, for both targets; formal charges,
+#   chirality and aromaticity hardly matter by any measure.
 # * **The guess is not settled.** By exchange, zero-point energies lean more on geometry than polarizabilities do, and less on
 #   electrons, as was guessed. Both rules say the opposite, and so does exchange of the networks of 10 000 molecules.
 # * The rules give no relevance to the powers of distance that weigh pairs, which exchange does see (`docs/molecular_graphs.md`).

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from mlcalc.common.errors import InputError, note, run_command
 from mlcalc.common.files import make_folder
-from mlcalc.data.finite_field import hyperpolarizability
+from mlcalc.data.finite_field import check_tblite, hyperpolarizability
 from mlcalc.data.qm9 import find_qm9, read_qm9
 from mlcalc.molecules.graphs.dataset import Graphs, joined, read_graphs, write_graphs
 from mlcalc.molecules.graphs.features import Graph, graph_of
@@ -59,6 +59,7 @@ def make_graphs(number: int, path: Path) -> Graphs:
 def label_hyperpolarizabilities(number: int, data: Path) -> Graphs:
     """Write graphs of molecules of QM9 with |β| by GFN2-xTB; finished parts of a thousand are kept in between."""
     rdkit()
+    check_tblite()
     molecules = list(read_qm9(find_qm9(), number, seed=2))
     order = np.random.default_rng(2).permutation(len(molecules))
     parts = []

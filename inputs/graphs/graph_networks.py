@@ -2,11 +2,12 @@
 
     python inputs/graphs/graph_networks.py train --targets zpve alpha --sizes 10000
     python inputs/graphs/graph_networks.py train --targets zpve --sizes 10000 --networks code
+    python inputs/graphs/graph_networks.py explain --targets zpve alpha --sizes 50000
     python inputs/graphs/graph_networks.py report
 
-Errors are on 5000 molecules that no training sees. Give an interrupted command again: it resumes. The networks stay in
-data/networks, the numbers go to reference/numbers, from where the report draws; it copies the best network of each target to
-reference.
+The second last line computes errors and relevances of trained networks anew. Errors are on 5000 molecules that no training sees.
+Give an interrupted command again: it resumes. The networks stay in data/networks, the numbers go to reference/numbers, from where
+the report draws; it copies the best network of each target to reference.
 """
 
 import argparse
@@ -40,6 +41,7 @@ STEPS = {
     16_000: 25_000,
     50_000: 60_000,
 }  # of training, by molecules to train on
+SHIPPED = {"zpve": 50_000, "alpha": 50_000, "beta": 16_000}  # molecules that the networks of the repository learnt
 TESTED, EXPLAINED = 5000, 500  # molecules; of the tested ones, those whose relevances are computed
 _BETA_TESTED = 2000
 
@@ -66,39 +68,69 @@ GROUPS = {
 NETWORKS = {"features": ("weave", {}), "code": ("weave behind an autoencoder", {"code": 16})}
 
 
-def train_and_explain(
-    target: str, network: str, size: int, data: Path, numbers: Path, steps: int | None = None
-) -> None:
-    """Train a network of the table, or resume that, and write its errors and relevances."""
-    result = numbers / f"{target}_{network}_{size}.json"
-    if result.is_file():
-        print(f"{target}, {network}, {size} molecules: done, {result}")
-        return
-    row, (_, keys) = TARGETS[target], NETWORKS[network]
+class Case(NamedTuple):
+    """A network of the table: a key of TARGETS, one of NETWORKS, molecules to train on, and where its weights are."""
+
+    target: str
+    network: str
+    size: int
+    output: Path
+
+    def __str__(self) -> str:
+        return f"{self.target}, {self.network}, {self.size} molecules"
+
+    def numbers(self, folder: Path) -> Path:
+        """The file of its errors and relevances."""
+        return folder / f"{self.target}_{self.network}_{self.size}.json"
+
+
+def cases(targets: list[str], networks: list[str], sizes: list[int], data: Path) -> list[Case]:
+    """All combinations."""
+    folder = data / "networks"
+    return [Case(t, n, s, folder / f"{t}_{n}_{s}") for t in targets for n in networks for s in sizes]
+
+
+def train(case: Case, data: Path, steps: int | None = None) -> None:
+    """Train a network, or resume that."""
+    row, (_, keys) = TARGETS[case.target], NETWORKS[case.network]
     graphs = read_graphs(data / row.file)
-    n_validation = max(1, size // 20)
-    if len(graphs) < row.tested + size + n_validation:
+    n_validation = max(1, case.size // 20)
+    if len(graphs) < row.tested + case.size + n_validation:
         raise InputError(
-            f"{data / row.file}: {len(graphs)} molecules, expected {row.tested + size + n_validation} or more"
+            f"{data / row.file}: {len(graphs)} molecules, expected {row.tested + case.size + n_validation} or more"
         )
-    everything = np.arange(len(graphs))
-    tested, train = everything[: row.tested], everything[row.tested :][:size]
-    validation = everything[row.tested + size :][:n_validation]
-    settings = GraphSettings(row.name, steps=steps or STEPS[size], **keys)
-    output = data / "networks" / f"{target}_{network}_{size}"
-    GraphTrainer(settings, graphs, train, validation).run(output)
-    trained, batches = load_weave(output / MODEL_FILE)[0], Batches(graphs)
-    values = graphs.targets[row.name]
-    errors = np.abs(predictions(trained, batches, tested) - values[tested])
+    others = np.arange(row.tested, len(graphs))
+    settings = GraphSettings(row.name, steps=steps or STEPS[case.size], **keys)
+    GraphTrainer(settings, graphs, others[: case.size], others[case.size :][:n_validation]).run(case.output)
+
+
+def explain(case: Case, data: Path, numbers: Path) -> None:
+    """Write errors and relevances of a trained network; of one that is not in ``data``, that of the repository.
+
+    Raises:
+        InputError: Neither is there.
+    """
+    row, path = TARGETS[case.target], case.output / MODEL_FILE
+    if not path.is_file() and (case.network, case.size) == ("features", SHIPPED[case.target]):
+        path = _shipped(case.target)
+    trained, graphs = load_weave(path)[0], read_graphs(data / row.file)
+    batches, tested, values = Batches(graphs), np.arange(row.tested), graphs.targets[row.name][: row.tested]
+    errors = np.abs(predictions(trained, batches, tested) - values)
+    mae, error = float(errors.mean()), _standard_error(errors)
     found = {
-        "target": target, "name": row.name, "network": network, "molecules": size, "steps": settings.steps, "tested": len(tested),
-        "mae": float(errors.mean()), "mae_error": _standard_error(errors), "spread": float(values[tested].std()),
+        "target": case.target, "name": row.name, "network": case.network, "molecules": case.size, "tested": len(tested),
+        "mae": mae, "mae_error": error, "spread": float(values.std()),
         "relevance": _relevances(trained, batches, tested[:EXPLAINED]),
-        "permuted": _permuted(trained, batches, tested, values[tested], errors),
+        "permuted": _permuted(trained, batches, tested, values, errors),
     }  # fmt: skip
     make_folder(numbers)
-    write_atomically(result, to_json(found, indent=1).encode() + b"\n")
-    print(f"{target}, {network}, {size} molecules: MAE {with_error(found['mae'], found['mae_error'])} {row.name}")
+    write_atomically(case.numbers(numbers), to_json(found, indent=1).encode() + b"\n")
+    print(f"{case}: MAE {with_error(mae, error)} {row.name}", flush=True)
+
+
+def _shipped(target: str) -> Path:
+    """The network of the repository."""
+    return HERE / "reference" / f"{target}.safetensors"
 
 
 def _standard_error(values: np.ndarray) -> float:
@@ -106,14 +138,13 @@ def _standard_error(values: np.ndarray) -> float:
 
 
 def _relevances(network, batches: Batches, molecules: np.ndarray) -> dict:
-    """Of both rules: mean |R| of each type, its standard error and spread over molecules, and the largest leak."""
+    """Of both rules: mean |R| of each type, covariances of these means, their spread over molecules, and the largest leak."""
     found = {}
     for name, rule in RULES.items():
         relevance = feature_relevance(network, batches, molecules, rule())
         size = np.abs(relevance.types)
         found[name] = {
-            "mean": size.mean(axis=0).tolist(), "error": [_standard_error(column) for column in size.T],
-            "spread": size.std(axis=0, ddof=1).tolist(), "signed": relevance.types.mean(axis=0).tolist(),
+            **_means(size.T), "spread": size.std(axis=0, ddof=1).tolist(), "signed": relevance.types.mean(axis=0).tolist(),
             "biases": float(relevance.biases.mean()), "leak": float(np.abs(relevance.leak).max()),
             "code": np.abs(relevance.code).mean(axis=0).tolist(),
         }  # fmt: skip
@@ -126,8 +157,15 @@ def _permuted(network, batches: Batches, tested: np.ndarray, values: np.ndarray,
         permuted_errors(network, batches, part, values[part], np.random.default_rng(k)) - errors[part]
         for k, part in enumerate(np.array_split(tested, max(1, len(tested) // 500)))
     ]
-    grown = np.concatenate(parts, axis=1)
-    return {"mean": grown.mean(axis=1).tolist(), "error": [_standard_error(row) for row in grown]}
+    return _means(np.concatenate(parts, axis=1))
+
+
+def _means(values: np.ndarray) -> dict:
+    """Mean of each type of features (T, molecules), its standard error, and covariances of the means."""
+    covariance = np.cov(values) / values.shape[1]
+    return {
+        "mean": values.mean(axis=1).tolist(), "error": np.sqrt(np.diag(covariance)).tolist(), "covariance": covariance.tolist(),
+    }  # fmt: skip
 
 
 def report(numbers: Path, networks: Path, figure_path: Path) -> str:
@@ -154,7 +192,7 @@ def report(numbers: Path, networks: Path, figure_path: Path) -> str:
     for row in _largest(found):
         trained = networks / f"{row['target']}_features_{row['molecules']}" / MODEL_FILE
         if trained.is_file():
-            write_atomically(figure_path.parent / f"{row['target']}.safetensors", trained.read_bytes())
+            write_atomically(_shipped(row["target"]), trained.read_bytes())
     return text
 
 
@@ -187,17 +225,17 @@ def _measures(row: dict) -> dict[str, dict]:
 
 
 def _hypothesis(found: list[dict]) -> str:
-    """What the zero-point energy leans on, and what the polarizability: shares of groups of types, errors independent."""
+    """What each target leans on: shares of groups of types, with errors by the covariances over molecules."""
     rows = []
     for row in found:
         for measure, part in _measures(row).items():
-            mean, error = np.abs(part["mean"]), np.array(part["error"])
+            signs, mean, covariance = np.sign(part["mean"]), np.abs(part["mean"]), np.array(part["covariance"])
             cells = []
             for types in GROUPS.values():
                 member = np.isin(TYPES, types)
                 share = mean[member].sum() / mean.sum()
-                weights = member - share  # derivative of the share by each mean, times their sum
-                cells.append(with_error(100 * share, 100 * float(np.sqrt(((weights * error) ** 2).sum())) / mean.sum()))
+                slopes = signs * (member - share) / mean.sum()  # of the share by each mean
+                cells.append(with_error(100 * share, 100 * float(np.sqrt(slopes @ covariance @ slopes))))
             rows.append([row["name"], measure, *cells])
     return aligned(["target", "measure", *(f"{group} / %" for group in GROUPS)], rows, left=2)
 
@@ -242,7 +280,7 @@ def _draw_shares(axes: Axes, row: dict, labelled: bool) -> None:
 def main() -> None:
     """Train, or report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("train", "report"))
+    parser.add_argument("what", choices=("train", "explain", "report"))
     parser.add_argument("--targets", nargs="+", choices=TARGETS, default=["zpve", "alpha"])
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=["features"])
     parser.add_argument("--sizes", nargs="+", type=int, choices=STEPS, default=[1000, 5000, 10_000, 50_000])
@@ -258,10 +296,13 @@ def _main(options: argparse.Namespace) -> None:
         print(report(NUMBERS, options.data / "networks", HERE / "reference" / "graph_networks"))
         return
     torch.set_num_threads(1)
-    for target in options.targets:
-        for network in options.networks:
-            for size in options.sizes:
-                train_and_explain(target, network, size, options.data, NUMBERS)
+    for case in cases(options.targets, options.networks, options.sizes, options.data):
+        if options.what == "train":
+            if case.numbers(NUMBERS).is_file():
+                print(f"{case}: done, {case.numbers(NUMBERS)}")
+                continue
+            train(case, options.data)
+        explain(case, options.data, NUMBERS)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,16 @@ def test_hyperpolarizabilities_know_symmetry():
         hyperpolarizability(bulk("Cu"))
 
 
+@pytest.mark.parametrize("name", ["C5H5N", "CH3NO2"])
+def test_weaker_fields_change_little(name):
+    """A polarizability by 0.02 %, a hyperpolarizability by up to about one per cent."""
+    atoms = molecule(name)
+    tensors = [polarizability(atoms, field=field) for field in (FIELD, FIELD / 2)]
+    np.testing.assert_allclose(*tensors, rtol=0, atol=2e-4 * np.abs(tensors).max())
+    lengths = [np.linalg.norm(hyperpolarizability(atoms, field=field)) for field in (STRONG_FIELD, STRONG_FIELD / 2)]
+    assert lengths[0] == pytest.approx(lengths[1], rel=0.015) and lengths[1] > 10
+
+
 def test_the_script_of_qm9_labels_a_file(tmp_path):
     spec = spec_from_file_location("polarizabilities", SCRIPT)
     assert spec is not None and spec.loader is not None

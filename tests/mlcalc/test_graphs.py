@@ -119,6 +119,7 @@ def test_bonds_across_a_small_cage_are_not_counted():
         ("C2H4", "CC", "not the bonds"),
         ("CH3OH", "C.O", "not the bonds"),
         ("CH3SH", "CS", "element S: expected H, C, N, O, F"),
+        ("CO", "[C-]#[O+]", "no Gasteiger charges"),
     ],
 )
 def test_what_does_not_fit_is_refused(name, smiles, message):
@@ -136,6 +137,9 @@ def test_a_data_set_is_read_as_written(tmp_path):
     np.testing.assert_array_equal(again.targets["atoms of H"], graphs.targets["atoms of H"])
     write_graphs(dataclasses.replace(graphs, pairs=graphs.pairs[:-1]), path)
     with pytest.raises(InputError, match="no data set of molecular graphs: features of shapes"):
+        read_graphs(path)
+    write_graphs(dataclasses.replace(graphs, atoms=np.where(graphs.atoms == 1, np.nan, graphs.atoms)), path)
+    with pytest.raises(InputError, match="not finite"):
         read_graphs(path)
     path.write_bytes(b"anything")
     with pytest.raises(InputError, match="no data set of molecular graphs"):
@@ -186,10 +190,14 @@ def test_training_learns_and_resumes_to_the_bit(tmp_path, monkeypatch):
     GraphTrainer(SMALL, graphs, train, validation).run(tmp_path / "twice")
     states = [(tmp_path / name / STATE_FILE).read_bytes() for name in ("once", "twice")]
     assert states[0] == states[1]
-    for other in (dataclasses.replace(SMALL, learning_rate=0.002), SMALL):
-        data = train if other != SMALL else train[1:]
+    other, dimmed = (
+        dataclasses.replace(SMALL, learning_rate=0.002),
+        dataclasses.replace(graphs, atoms=0.5 * graphs.atoms),
+    )
+    moved = (np.arange(50), np.arange(50, 80))  # the same molecules, divided elsewhere
+    for given in (other, graphs, train, validation), (SMALL, graphs, *moved), (SMALL, dimmed, train, validation):
         with pytest.raises(InputError, match="a training with other settings or data has begun there"):
-            GraphTrainer(other, graphs, data, validation).run(tmp_path / "twice")
+            GraphTrainer(*given).run(tmp_path / "twice")
     networks = [load_weave(tmp_path / name / MODEL_FILE)[0] for name in ("once", "twice")]
     for one, other in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
         assert torch.equal(one, other)
@@ -205,6 +213,12 @@ def test_a_network_is_read_as_written(tmp_path):
     chosen = np.arange(5)
     found = predictions(network, Batches(graphs), chosen) - graphs.targets[target][chosen]
     np.testing.assert_allclose(found, trainer.deviations(chosen), rtol=1e-6)
+    changed = dataclasses.replace(graphs, atoms=graphs.atoms.copy(), pairs=graphs.pairs.copy())
+    changed.atoms[graphs.counts[:15].sum() :] = 0.0  # of molecules for validation, which the autoencoder does not see
+    again = GraphTrainer(settings, changed, np.arange(15), np.arange(15, 20)).network.encoders["atoms"].weight
+    assert torch.equal(
+        again, GraphTrainer(settings, graphs, np.arange(15), np.arange(15, 20)).network.encoders["atoms"].weight
+    )
     with pytest.raises(InputError, match="target 'mass': expected one of atoms of H"):
         GraphTrainer(dataclasses.replace(SMALL, target="mass"), graphs, np.arange(15), np.arange(15, 20))
     (tmp_path / MODEL_FILE).write_bytes((tmp_path / STATE_FILE).read_bytes())
@@ -216,11 +230,10 @@ def test_an_autoencoder_restores_what_noise_spoils():
     """Ten features of which two numbers decide: a code of four restores them, and the same seed gives the same bits."""
     rng = np.random.default_rng(2)
     hidden = rng.random((4000, 2)).astype(np.float32)
-    features = hidden @ rng.standard_normal((2, 10)).astype(np.float32)
-    denoiser = train_denoiser(features, 4, 0.1, seed=1, steps=600)
-    rows = torch.from_numpy(features)
+    rows = torch.from_numpy(hidden @ rng.standard_normal((2, 10)).astype(np.float32))
+    denoiser = train_denoiser(rows, 4, 0.1, seed=1, steps=600)
     assert denoiser.loss(rows, torch.Generator().manual_seed(5)).item() < 0.1  # of the variance
-    again = train_denoiser(features, 4, 0.1, seed=1, steps=600)
+    again = train_denoiser(rows, 4, 0.1, seed=1, steps=600)
     assert torch.equal(denoiser.encoder.weight, again.encoder.weight)
-    encoders = trained_encoders(random_graphs(10), 3, 0.1, 0, steps=5)
+    encoders = trained_encoders(Batches(random_graphs(10)).make(np.arange(10)), 3, 0.1, 0, steps=5)
     assert encoders["atoms"].weight.shape == (3, N_ATOM) and encoders["pairs"].weight.shape == (3, N_PAIR)

@@ -8,6 +8,7 @@ import torch
 
 from mlcalc.cli import main
 from mlcalc.common.errors import InputError
+from mlcalc.common.locks import alone
 from mlcalc.molecules.language.inputs import MASK_NUMBER, batch_of, hide
 from mlcalc.molecules.language.network import EncoderConfig, Layer, MaskedTokens, SolubilityNetwork, Trace
 from mlcalc.molecules.language.tokens import SPECIAL, check_vocabulary, is_atom, tokenize, vocabulary_of
@@ -195,7 +196,7 @@ def test_smiles_that_cannot_be_used(smiles, why):
 
 def test_tables_refuse_rows_and_average_repeated_molecules(tmp_path):
     pytest.importorskip("rdkit", reason=RDKIT)
-    from mlcalc.molecules.language.tables import read_solubilities
+    from mlcalc.molecules.language.tables import read_smiles, read_solubilities
 
     path = tmp_path / "set.csv"
     path.write_text("smiles,LogS,T\nCCO,1.0,NA\nOCC,2.0,20\nCC.C,0,25\nCCC,nan,25\nCCCC,-1,99\nCCN,-30,25\n")
@@ -210,11 +211,34 @@ def test_tables_refuse_rows_and_average_repeated_molecules(tmp_path):
     path.write_text("smiles,Solubility,LogS\nC,1,1\n")
     with pytest.raises(InputError, match="2 columns of a known name.*value_key"):
         read_solubilities(path, "water")
+    for text, why in (
+        ("", "no rows"), ("name\n", "no rows"), ("smiles\n", "no rows"),
+        ("name\nC\n", "0 columns of a known name among name: name one of them SMILES"),
+    ):  # fmt: skip
+        path.write_text(text)
+        with pytest.raises(InputError, match=why):
+            read_smiles(path)
 
 
 def test_a_training_lists_what_it_refuses(folder):
     lines = (folder / "fine" / "refused.csv").read_text().splitlines()
     assert [line.split(",")[1] for line in lines] == ["line", "33", "34", "35", "36"]
+
+
+def test_a_fine_tuning_that_did_not_end_is_begun_again(folder, monkeypatch):
+    from mlcalc.molecules.language import finetuning
+
+    config, output = folder / "solubility.toml", folder / "stopped"
+    with pytest.raises(InputError, match="fine exists already"):
+        finetuning.finetune(config, folder / "pre", folder / "fine", False, {})
+    fit = finetuning.fit
+    monkeypatch.setattr(finetuning, "fit", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        finetuning.finetune(config, folder / "pre", output, False, {"epochs": 2})
+    monkeypatch.setattr(finetuning, "fit", fit)
+    finetuning.finetune(config, folder / "pre", output, False, {})
+    for name in ("model.safetensors", "predictions.csv", "config.toml", "refused.csv"):
+        assert (output / name).read_bytes() == (folder / "fine" / name).read_bytes()
 
 
 def test_pretraining_resumes_to_the_bit(folder, monkeypatch):
@@ -232,13 +256,49 @@ def test_pretraining_resumes_to_the_bit(folder, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         pretrain(config, output)
     monkeypatch.undo()
+    with (output / "log.jsonl").open("a") as log:
+        log.write('{"step": 6, "lo')  # killed while it wrote
     with pytest.raises(InputError, match="was begun with seed = 1"):
         pretrain(config, output, resume=True, overrides={"seed": 2})
+    with alone(output, "another"), pytest.raises(InputError, match="is at work"):
+        pretrain(config, output, resume=True)
+    assert (output / "log.jsonl").read_text().endswith('"lo')  # that of the other
     pretrain(config, output, resume=True)
     for name in ("model.safetensors", "state.safetensors", "corpus.safetensors"):
         assert (output / name).read_bytes() == (folder / "pre" / name).read_bytes()
     steps = [json.loads(line)["step"] for line in (output / "log.jsonl").read_text().splitlines()]
     assert steps == [4, 8, 12]
+
+
+def test_a_pretraining_that_diverges_keeps_its_last_state(folder, monkeypatch):
+    from mlcalc.molecules.language.pretraining import Pretrainer, pretrain
+
+    config, output = folder / "pretrain.toml", folder / "diverged"
+    advance = Pretrainer.advance
+
+    def diverging(self, *batch):
+        if self.step == 7:  # the last step before a checkpoint: its loss is finite, its weights are not
+            found = advance(self, *batch)
+            torch.nn.init.constant_(self.average.module.bias, torch.nan)
+            return found
+        return advance(self, *batch)
+
+    monkeypatch.setattr(Pretrainer, "advance", diverging)
+    with pytest.raises(InputError, match=r"held-out molecules is nan at step 8: lower learning_rate \(0.001\)"):
+        pretrain(config, output)
+    monkeypatch.undo()
+    pretrain(config, output, resume=True)
+    assert (output / "model.safetensors").read_bytes() == (folder / "pre" / "model.safetensors").read_bytes()
+
+
+def test_molecules_without_random_writings_have_the_canonical_one(tmp_path):
+    """RDKit writes dative bonds from either end, and one of the arrows is no token."""
+    pytest.importorskip("rdkit", reason=RDKIT)
+    from mlcalc.molecules.language.corpus import build_corpus
+
+    (tmp_path / "set.csv").write_text("SMILES\nN->[Pt](Cl)Cl\nCCO\n")
+    corpus, refused = build_corpus([tmp_path / "set.csv"], 8, 24, 1, 1)
+    assert len(corpus) == 2 and not refused
 
 
 def test_pretraining_learns(folder):
@@ -360,7 +420,7 @@ def test_comparison(folder, capsys):
     pytest.importorskip("sklearn", reason="needs scikit-learn: pip install 'mlcalc[molecules]'")
     rings = ["c1ccccc1", "C1CCCCC1", "c1ccncc1", "C1CCOC1", "c1ccoc1", "C1CC1", "C1CCC1", "C1CCNC1"]
     rows = [f"{'C' * n}{ring},{-0.5 * n}" for n in range(1, 5) for ring in rings]
-    (folder / "rings.csv").write_text("SMILES,LogS\n" + "\n".join(rows))
+    (folder / "rings.csv").write_text("\n".join(["SMILES,LogS", *rows, "CCO,x", ""]))
     text = (
         (folder / "solubility.toml").read_text().replace("set.csv", "rings.csv").replace("share = 0.2", "share = 0.3")
     )
@@ -377,12 +437,16 @@ def test_comparison(folder, capsys):
     assert main([*command, "--splits", "2"]) == 0
     first, written = capsys.readouterr().out, (folder / "compared" / "results.json").read_bytes()
     assert "ECFP, random forest" in first and first.count("scaffold") >= 7
+    assert "28 molecules, 0 rows repeat one and are averaged; 5 rows refused (4 never seen token, 1 no solubility)" in first
+    assert (folder / "compared" / "refused.csv").read_text().splitlines()[1].split(",")[1] == "34"
     assert main([*command, "--splits", "2"]) == 0  # nothing is computed again
     assert (folder / "compared" / "results.json").read_bytes() == written
     for old, new, why in (
         (json.loads(written)["results"][0]["weights_sha256"], 64 * "0", "results of another pre-trained network"),
         ("epochs = 4", "epochs = 5", "results of other settings"),
+        (json.loads(written)["data_sha256"], 64 * "0", "results of other data"),
+        ("{", "", "results.json: not JSON"),
     ):
-        (folder / "compared" / "results.json").write_bytes(written.replace(old.encode(), new.encode()))
+        (folder / "compared" / "results.json").write_bytes(written.replace(old.encode(), new.encode(), 1))
         assert main([*command, "--splits", "2"]) == 2
         assert why in capsys.readouterr().err

@@ -3,6 +3,7 @@
 Measures of one molecule; their means and standard errors are over molecules.
 """
 
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -49,8 +50,9 @@ _TITLES = ("change", "deletion", "insertion", "signs", "ranks", "stability")
 
 
 def random_relevance(asked: Question, seed: int) -> Relevance:
-    """Standard normal numbers."""
-    return Relevance(np.random.default_rng(seed).standard_normal(len(asked.places)), np.nan, np.nan)
+    """Standard normal numbers, of each writing of each molecule its own."""
+    rng = np.random.default_rng([seed, zlib.crc32(asked.writing.smiles.encode())])
+    return Relevance(rng.standard_normal(len(asked.places)), np.nan, np.nan)
 
 
 def curves(asked: Question, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -111,12 +113,14 @@ def judge_one(model: LanguageModel, smiles: str, solvent: str, method: str, writ
         expected = -crippen(molecule)
         signs = float((np.sign(values) == np.sign(expected)).mean())
         ranks = _correlation(rankdata(values), rankdata(expected))
-    others = []
+    found: dict[tuple, np.ndarray] = {}  # small molecules have few writings: each counts once
     for k in range(writings):
         try:
-            others.append(explain(question(model, random_writing(molecule, seed + k), solvent), seed + k).atoms)
+            other = question(model, random_writing(molecule, seed + k), solvent)
         except InputError:  # a token or a length that the canonical writing does without
             continue
+        found[other.writing.smiles, *other.writing.atoms] = explain(other, seed + k).atoms
+    others = list(found.values())
     pairs = [_correlation(one, other) for k, one in enumerate(others) for other in others[:k]]
     return Measures(*changes, signs, ranks, float(np.mean(pairs)) if pairs else float("nan"))
 

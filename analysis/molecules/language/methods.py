@@ -19,8 +19,8 @@ _PERMUTATIONS = 10
 class Relevance(NamedTuple):
     """Relevances of atoms (n,), log10(mol/L) but for the roll-out, by the index of the atom in the molecule.
 
-    ``others``: of the tokens that are no atoms, solvent and <REG> included; ``rest``: what the method gives to no token (constants,
-    biases, the prediction for a molecule of hidden atoms). NaN where the method does not divide the prediction.
+    ``others``: of the tokens that are no atoms, solvent and <REG> included; ``rest``: what the method gives to no token, see
+    METHODS. NaN where the method does not divide the prediction.
     """
 
     atoms: np.ndarray
@@ -52,37 +52,27 @@ def lrp(question: Question, seed: int = 0) -> Relevance:
     """LRP for Transformers: gradient × input of the network whose attention and normalisation count as constants.
 
     Ali et al., ICML 2022, arXiv:2202.07304; the gate Φ(x) of the activation x Φ(x) counts as a constant too. The network is then
-    linear in embeddings and biases together: relevances of all tokens and the share of the biases, ``rest``, add up to the
-    prediction exactly.
+    linear in embeddings and biases together: relevances of all tokens and the share of the biases and of the mean of the training,
+    ``rest``, b · ∂y/∂b, add up to the prediction exactly.
     """
     return _gradient_times_input(question, linear=True)
 
 
 def gradient_times_input(question: Question, seed: int = 0) -> Relevance:
-    """Gradient × embedding of each token: first order, so what is missing to the prediction is ``rest``."""
+    """Gradient × embedding of each token: first order, so the sum is not the prediction."""
     return _gradient_times_input(question, linear=False)
 
 
 def _gradient_times_input(question: Question, linear: bool) -> Relevance:
     batch, network = question.batch(), question.network
     embedded = network.encoder.embed(batch).detach().requires_grad_()
+    biases = [parameter for name, parameter in network.named_parameters() if name.endswith("bias")] if linear else []
     y = network.read(embedded, batch.real, Trace(linear))
-    (gradient,) = torch.autograd.grad(y[0], embedded)
+    gradient, *of_biases = torch.autograd.grad(y[0], [embedded, *biases])
     of_tokens = (gradient * embedded)[0].sum(-1).detach().double().numpy()
     atoms = of_tokens[question.places]
-    return Relevance(atoms, float(of_tokens.sum() - atoms.sum()), float(y[0].detach()) - float(of_tokens.sum()))
-
-
-def bias_share(question: Question) -> float:
-    """The stated leak of LRP: what biases and the mean of the training contribute, b · ∂y/∂b of the linear network."""
-    batch, network = question.batch(), question.network
-    embedded = network.encoder.embed(batch).detach()
-    biases = [
-        p for name, p in network.named_parameters() if name.endswith("bias") and not name.startswith("encoder.token")
-    ]
-    y = network.read(embedded, batch.real, Trace(linear=True))
-    gradients = torch.autograd.grad(y[0], biases)
-    return float(network.mean) + sum(float((g * b.detach()).sum()) for g, b in zip(gradients, biases, strict=True))
+    rest = float(network.mean) + sum(float((g * b.detach()).sum()) for g, b in zip(of_biases, biases, strict=True))
+    return Relevance(atoms, float(of_tokens.sum() - atoms.sum()), rest if linear else float("nan"))
 
 
 def shapley(question: Question, seed: int = 0) -> Relevance:
@@ -104,16 +94,17 @@ def shapley(question: Question, seed: int = 0) -> Relevance:
 
 
 class Method(NamedTuple):
-    """How to explain, whether its relevances have a sign, and its name in tables."""
+    """How to explain, whether its relevances have a sign, its name in tables, and what ``rest`` is if it divides the prediction."""
 
     explain: Callable[..., Relevance]
     signed: bool
     title: str
+    rest: str = ""
 
 
 METHODS = {
     "rollout": Method(rollout, False, "attention × gradient"),
-    "lrp": Method(lrp, True, "LRP"),
+    "lrp": Method(lrp, True, "LRP", "biases and mean"),
     "gradient": Method(gradient_times_input, True, "gradient × input"),
-    "shapley": Method(shapley, True, "Shapley"),
+    "shapley": Method(shapley, True, "Shapley", "all atoms hidden"),
 }

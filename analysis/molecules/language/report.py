@@ -55,13 +55,14 @@ def _table(one: Explained, solvent: str) -> str:
 
 
 def _sum(one: Explained) -> str:
-    relevance = one.relevance
-    if not METHODS[one.method].signed:
+    relevance, method = one.relevance, METHODS[one.method]
+    if not method.signed:
         return f"sum of atoms {relevance.atoms.sum():.4f}: without sign, and no part of the prediction"
-    return (
-        f"atoms {relevance.atoms.sum():+.4f}, other tokens {relevance.others:+.4f}, rest {relevance.rest:+.4f}: "
-        f"sum {relevance.total():.4f}, prediction {one.prediction:.4f}"
-    )
+    parts = f"atoms {relevance.atoms.sum():+.4f}, other tokens {relevance.others:+.4f}"
+    if not method.rest:
+        first_order = relevance.atoms.sum() + relevance.others
+        return f"{parts}: sum {first_order:.4f}, of first order; prediction {one.prediction:.4f}"
+    return f"{parts}, {method.rest} {relevance.rest:+.4f}: sum {relevance.total():.4f}, prediction {one.prediction:.4f}"
 
 
 def as_json(found: list[Explained], solvent: str) -> str:

@@ -7,12 +7,10 @@ with standard normal ξ. Its encoders go in front of a weave network.
 Source: Vincent et al., J. Mach. Learn. Res. 11, 3371 (2010).
 """
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlcalc.molecules.graphs.dataset import Graphs
-from mlcalc.molecules.graphs.features import N_ATOM, N_PAIR
+from mlcalc.molecules.graphs.dataset import GraphBatch
 
 _BATCH, _RATE = 1024, 3e-3
 _LEAST_SPREAD = 1e-3  # of a feature that no molecule has
@@ -43,11 +41,10 @@ class Denoiser(nn.Module):
         return (((self.decoded(torch.relu(self.encoder(noisy))) - x) / self.spread) ** 2).mean()
 
 
-def train_denoiser(features: np.ndarray, code: int, noise: float, seed: int, steps: int) -> Denoiser:
-    """An autoencoder of the rows of ``features`` (m, n), trained on random ones."""
+def train_denoiser(rows: Tensor, code: int, noise: float, seed: int, steps: int) -> Denoiser:
+    """An autoencoder of features (m, n), trained on random rows."""
     generator = torch.Generator().manual_seed(seed)
-    rows = torch.from_numpy(features)
-    denoiser = Denoiser(features.shape[1], code, rows.std(dim=0).clamp(min=_LEAST_SPREAD), noise)
+    denoiser = Denoiser(rows.shape[1], code, rows.std(dim=0).clamp(min=_LEAST_SPREAD), noise)
     with torch.no_grad():  # seeded here, not by the global generator
         nn.init.kaiming_uniform_(denoiser.encoder.weight, a=5**0.5, generator=generator)
         denoiser.encoder.bias.zero_()
@@ -60,10 +57,9 @@ def train_denoiser(features: np.ndarray, code: int, noise: float, seed: int, ste
     return denoiser
 
 
-def trained_encoders(graphs: Graphs, code: int, noise: float, seed: int, steps: int) -> nn.ModuleDict:
-    """Encoders of atoms and pairs for weave.Weave."""
-    assert graphs.atoms.shape[1] == N_ATOM and graphs.pairs.shape[1] == N_PAIR
-    parts = {"atoms": graphs.atoms, "pairs": graphs.pairs}
+def trained_encoders(molecules: GraphBatch, code: int, noise: float, seed: int, steps: int) -> nn.ModuleDict:
+    """Encoders of atoms and pairs for weave.Weave, trained on these molecules."""
+    parts = {"atoms": molecules.atoms, "pairs": molecules.pairs}
     return nn.ModuleDict(
         {
             name: train_denoiser(part, code, noise, seed + k, steps).encoder

@@ -72,6 +72,8 @@ def read_graphs(path: Path) -> Graphs:
             raise ValueError(f"features of shapes {graphs.atoms.shape} and {graphs.pairs.shape}, expected {shapes}")
         if any(values.shape != graphs.counts.shape for values in targets.values()):
             raise ValueError("targets of another number of molecules")
+        if not all(np.isfinite(array).all() for array in (graphs.atoms, graphs.pairs, *targets.values())):
+            raise ValueError("features or targets that are not finite")
     except (SafetensorError, KeyError, ValueError) as error:
         raise InputError(f"{path}: no data set of molecular graphs: {error}") from error
     return graphs

@@ -98,12 +98,15 @@ def graph_of(atoms: Atoms, smiles: str) -> Graph:
     """The features of a molecule.
 
     Raises:
-        InputError: As molecule_of; an element that is none of H, C, N, O, F.
+        InputError: As molecule_of; an element that is none of H, C, N, O, F; an atom for which RDKit has no Gasteiger charge.
     """
     if others := sorted(set(atoms.get_chemical_symbols()) - set(ELEMENTS)):
         raise InputError(f"element {others[0]}: expected {', '.join(ELEMENTS)}")
     molecule = molecule_of(atoms, smiles)
-    return Graph(_of_atoms(molecule), _of_pairs(molecule, atoms.positions))
+    found = Graph(_of_atoms(molecule), _of_pairs(molecule, atoms.positions))
+    if not np.isfinite(found.atoms).all():  # of O+ in three bonds, for one
+        raise InputError(f"SMILES {smiles[:80]!r}: RDKit has no Gasteiger charges for it")
+    return found
 
 
 def _of_atoms(molecule: Any) -> np.ndarray:

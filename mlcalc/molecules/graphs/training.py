@@ -87,7 +87,7 @@ class GraphTrainer:
         self.network = Weave(config, float(shares.mean()), float(shares.std()))
         if settings.code:
             self.network.encoders = trained_encoders(
-                graphs, settings.code, settings.noise, settings.seed, settings.encoder_steps
+                self.batches.make(train), settings.code, settings.noise, settings.seed, settings.encoder_steps
             )
         self.offsets = torch.nn.Parameter(torch.zeros(0))
         self.average: Any = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
@@ -95,9 +95,9 @@ class GraphTrainer:
         self._unit = float(self.values[train].std())
         self.step, self.best, self.since_best = 0, math.inf, 0
         self._epoch, self._order = -1, train
-        parts = (train, validation, self.values, graphs.counts)
-        data = hashlib.sha256(b"".join(part.tobytes() for part in parts))
-        self._begun = f"{as_toml(settings)}# data {data.hexdigest()}\n".encode()
+        parts = (train, validation, self.values, graphs.counts, graphs.atoms, graphs.pairs)
+        digests = b"".join(hashlib.sha256(part.tobytes()).digest() for part in parts)
+        self._begun = f"{as_toml(settings)}# data {hashlib.sha256(digests).hexdigest()}\n".encode()
 
     def run(self, output: Path) -> None:
         """Train to the end of the schedule, from the state in ``output`` if there is one.

@@ -18,13 +18,15 @@ from mlcalc.common.locks import alone
 from mlcalc.common.settings import as_toml, build_settings, check_range, read_toml
 from mlcalc.common.tables import aligned, with_error
 from mlcalc.molecules.language.baselines import fingerprints, forest, ridge
-from mlcalc.molecules.language.dataset import Solubilities, Split, read_dataset, split_of
-from mlcalc.molecules.language.finetuning import by_solvent, fit, predictions, start_network
+from mlcalc.molecules.language.dataset import Solubilities, Split, described, read_dataset, split_of
+from mlcalc.molecules.language.finetuning import REFUSED_FILE, by_solvent, fit, predictions, start_network
 from mlcalc.molecules.language.inputs import batch_of
 from mlcalc.molecules.language.model_file import LanguageModel, load_language_model
 from mlcalc.molecules.language.settings import SPLITS, FinetuningSettings
+from mlcalc.molecules.language.tables import refusals_as_csv
 
 RESULTS = "results.json"
+_NAMES = {"settings": "settings", "encoder": "sizes of the network", "data_sha256": "data"}
 
 
 class Problem(NamedTuple):
@@ -86,24 +88,25 @@ def compare(config: str | Path, init: str | Path, output: str | Path, splits: in
 
     Args:
         config: TOML with the keys of FinetuningSettings; init: Model of ``mlcalc molecules pretrain``.
-        output: Folder, for results.json and results.txt.
+        output: Folder, for results.json, results.txt and refused.csv.
         splits: Of each kind; their seeds are seed, seed + 1, …
 
     Returns:
         The table.
 
     Raises:
-        InputError: Unusable configuration, model, data or folder; a folder with results of other settings or another network.
+        InputError: Unusable configuration, model, data or folder; a folder with results of other settings, data or networks.
     """
     config, output = Path(config), Path(output)
     check_range("splits", splits, 1, 1000)
     settings = build_settings(FinetuningSettings, read_toml(config) | overrides, config)
     pretrained = load_language_model(init, "masked tokens")
-    data, _, _ = read_dataset(settings, config.parent, pretrained.vocabulary, pretrained.config.window)
-    key = {"settings": as_toml(settings), "encoder": asdict(pretrained.config)}
+    data, refused, repeated = read_dataset(settings, config.parent, pretrained.vocabulary, pretrained.config.window)
+    key = {"settings": as_toml(settings), "encoder": asdict(pretrained.config), "data_sha256": _digest_of_data(data)}
     weights = _digest(pretrained)
     make_folder(output)
     with alone(output, "mlcalc molecules compare"):
+        write_atomically(output / REFUSED_FILE, refusals_as_csv(refused))
         results = _begun(output, key, weights)
         wanted = [(kind, settings.seed + k, name) for kind in SPLITS for k in range(splits) for name in METHODS]
         for kind, seed, name in tqdm(wanted, unit="fit", disable=None, desc="comparing"):
@@ -116,7 +119,7 @@ def compare(config: str | Path, init: str | Path, output: str | Path, splits: in
                 "errors": {solvent: e._asdict() for solvent, e in errors.items()},
             })  # fmt: skip
             write_atomically(output / RESULTS, to_json(key | {"results": results}, indent=1).encode())
-        text = as_text(results)
+        text = f"{as_text(results)}\n{described(data, refused, repeated)}"
         write_atomically(output / "results.txt", (text + "\n").encode())
     return text
 
@@ -127,13 +130,22 @@ def _digest(model: LanguageModel) -> str:
     return hashlib.sha256(b"".join(tensor.numpy().tobytes() for _, tensor in weights)).hexdigest()
 
 
+def _digest_of_data(data: Solubilities) -> str:
+    """SHA-256 of molecules, solvents and solubilities."""
+    rows = [(entry.writing.smiles, entry.solvent, entry.log_s) for entry in data.entries]
+    return hashlib.sha256(to_json(rows).encode()).hexdigest()
+
+
 def _begun(output: Path, key: dict[str, Any], weights: str) -> list[dict[str, Any]]:
     if not os.path.isfile(output / RESULTS):
         return []
-    begun = from_json((output / RESULTS).read_bytes())
+    try:
+        begun = from_json((output / RESULTS).read_bytes())
+    except InputError as error:
+        raise InputError(f"{output / RESULTS}: {error}") from error
     if not isinstance(begun, dict) or not isinstance(begun.get("results"), list):
         raise InputError(f"{output / RESULTS}: no results of 'mlcalc molecules compare': choose another --output")
-    if changed := [name for name in key if begun.get(name) != key[name]]:
+    if changed := [_NAMES[name] for name in key if begun.get(name) != key[name]]:
         raise InputError(f"{output / RESULTS}: results of other {' and '.join(changed)}: choose another --output")
     if any(row.get("weights_sha256") not in (weights, None) for row in begun["results"]):
         raise InputError(f"{output / RESULTS}: results of another pre-trained network: choose another --output")

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError
@@ -83,12 +83,23 @@ def build_corpus(
             refused.append(Refusal(str(path), line, str(error)))
             continue
         if first.smiles not in tokens:
-            others = [random_writing(molecule, seed * writings + k).tokens for k in range(1, writings)]
-            # A random writing needs more ring numbers and brackets at times: where it is too long, the canonical one stands.
-            tokens[first.smiles] = [first.tokens, *(t if len(t) < window else first.tokens for t in others)]
+            others = [_random_tokens(molecule, seed * writings + k, window) for k in range(1, writings)]
+            tokens[first.smiles] = [first.tokens, *(other or first.tokens for other in others)]
             places[first.smiles] = str(path), line
     vocabulary = vocabulary_of((all_of[0] for all_of in tokens.values()), least)
     return _numbered(tokens, places, vocabulary, writings, refused)
+
+
+def _random_tokens(molecule: Any, seed: int, window: int) -> list[str] | None:
+    """Tokens of a random writing; None where the canonical one stands for it.
+
+    Random writings need more ring numbers and brackets at times, and bonds that no token stands for, such as dative ones.
+    """
+    try:
+        tokens = random_writing(molecule, seed).tokens
+    except InputError:
+        return None
+    return tokens if len(tokens) < window else None
 
 
 def _numbered(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mlcalc.common.errors import InputError
+from mlcalc.molecules.language.corpus import reasons
 from mlcalc.molecules.language.inputs import solute_numbers, solvent_numbers
 from mlcalc.molecules.language.settings import FinetuningSettings
 from mlcalc.molecules.language.tables import Refusal, Solubility, read_solubilities
@@ -67,6 +68,11 @@ def read_dataset(
         raise InputError(f"{len(kept)} molecules, {len(refused)} rows refused: expected at least 10 molecules")
     solvents = [solvent_numbers(entry.solvent, vocabulary) for entry in kept]
     return Solubilities(kept, inputs, solvents, np.array([entry.log_s for entry in kept])), refused, repeated
+
+
+def described(data: Solubilities, refused: list[Refusal], repeated: int) -> str:
+    """What read_dataset has found, in one line."""
+    return f"{len(data.entries)} molecules, {repeated} rows repeat one and are averaged; {reasons(refused)}"
 
 
 def writings_of(

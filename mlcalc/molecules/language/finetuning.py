@@ -17,8 +17,7 @@ from mlcalc.common.files import make_folder, write_atomically
 from mlcalc.common.locks import alone
 from mlcalc.common.settings import as_toml, build_settings, read_toml
 from mlcalc.common.tables import with_error
-from mlcalc.molecules.language.corpus import reasons
-from mlcalc.molecules.language.dataset import Solubilities, Split, read_dataset, split_of
+from mlcalc.molecules.language.dataset import Solubilities, Split, described, read_dataset, split_of
 from mlcalc.molecules.language.inputs import batch_of
 from mlcalc.molecules.language.model_file import FILE_IN_FOLDER, LanguageModel, load_language_model, save_language_model
 from mlcalc.molecules.language.network import SolubilityNetwork
@@ -26,6 +25,7 @@ from mlcalc.molecules.language.settings import FinetuningSettings
 from mlcalc.molecules.language.tables import refusals_as_csv
 from mlcalc.training.schedule import learning_rate
 
+CONFIG_FILE, REFUSED_FILE = "config.toml", "refused.csv"
 _PREDICTED_AT_ONCE = 64
 _SORTED_TOGETHER = 16  # batches
 
@@ -158,26 +158,28 @@ def finetune(
     Args:
         config: TOML with the keys of FinetuningSettings; data paths are relative to it.
         init: Model of ``mlcalc molecules pretrain``, or its folder.
-        output: New folder: model.safetensors, predictions.csv of the test molecules, refused.csv, config.toml.
+        output: New folder, or that of a fine-tuning that did not end: model.safetensors, predictions.csv of the test molecules,
+            refused.csv, config.toml.
         random_start: Take size and vocabulary of ``init``, but random weights.
 
     Returns:
         The model file, and a report.
 
     Raises:
-        InputError: Unusable configuration, model, data or folder; nothing is written then.
+        InputError: Unusable configuration, model, data or folder; nothing is written then. An RMSE that is not finite.
     """
     config, output = Path(config), Path(output)
     settings = build_settings(FinetuningSettings, read_toml(config) | overrides, config)
-    if os.path.lexists(output):
+    unfinished = (output / CONFIG_FILE).is_file() and not (output / FILE_IN_FOLDER).exists()
+    if os.path.lexists(output) and not unfinished:
         raise InputError(f"{output} exists already: choose another --output")
     pretrained = load_language_model(init, "masked tokens")
     data, refused, repeated = read_dataset(settings, config.parent, pretrained.vocabulary, pretrained.config.window)
     split = split_of(data, settings, settings.split, settings.seed)
     make_folder(output)
     with alone(output, "mlcalc molecules finetune"):
-        write_atomically(output / "refused.csv", refusals_as_csv(refused))
-        write_atomically(output / "config.toml", as_toml(settings).encode())
+        write_atomically(output / CONFIG_FILE, as_toml(settings).encode())
+        write_atomically(output / REFUSED_FILE, refusals_as_csv(refused))
         network = start_network(pretrained, random_start, settings.seed)
         history = fit(network, data, split, settings, settings.seed)
         found = predictions(network, data, split.test)
@@ -197,7 +199,7 @@ def finetune(
         ]
         write_atomically(output / "predictions.csv", "".join(["smiles,solvent,log_s,predicted\n", *lines]).encode())
     text = [
-        f"{len(data.entries)} molecules, {repeated} rows repeat one and are averaged; {reasons(refused)}",
+        described(data, refused, repeated),
         f"{len(split.train)} for training, {len(split.validation)} for validation, {len(split.test)} for testing, "
         f"{settings.split} split",
         *(f"test, {name}: RMSE {with_error(*e[:2])}, MAE {with_error(*e[2:4])} log10(mol/L), {e.molecules} molecules"

@@ -84,10 +84,10 @@ class Pretrainer:
             group["lr"] = learning_rate(self.settings, self.step)
         if places.any():
             loss = functional.cross_entropy(self.network(batch, places), truth[places])
+            value = self._finite("loss", loss.item())
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.gradient_clip)
             optimizer.step()
-            value = loss.item()
         else:
             value = math.nan
         self.average.update_parameters(self.network)
@@ -138,11 +138,8 @@ class Pretrainer:
         bar.close()
 
     def _checkpoint(self, output: Path, loss: float, rate: float, seconds_per_step: float, bar: tqdm) -> None:
-        if not math.isfinite(loss):
-            raise InputError(
-                f"the loss is {loss} at step {self.step}: lower learning_rate ({self.settings.learning_rate})"
-            )
         validation, share = self.validate()
+        self._finite("loss of held-out molecules", validation)
         self.best = min(self.best, validation)
         errors = {"masked_cross_entropy": validation, "masked_found": share}
         save_language_model(self.model(errors), output / FILE_IN_FOLDER)
@@ -155,6 +152,14 @@ class Pretrainer:
         bar.set_postfix_str(text)
         if bar.disable:
             print(f"step {self.step} of {self.settings.steps}: {text}", flush=True)
+
+    def _finite(self, what: str, value: float) -> float:
+        """The value; InputError for one that is not finite, before it spoils what is on disk."""
+        if not math.isfinite(value):
+            raise InputError(
+                f"the {what} is {value} at step {self.step}: lower learning_rate ({self.settings.learning_rate})"
+            )
+        return value
 
 
 def _optimizer(network: torch.nn.Module, rate: float, decay: float) -> torch.optim.AdamW:
@@ -203,10 +208,9 @@ def pretrain(config: str | Path, output: str | Path, resume: bool = False, overr
     else:
         _check_same(settings, output)
         trainer = Pretrainer(settings, load_corpus(output / CORPUS_FILE))
-        if os.path.isfile(output / STATE_FILE):  # none before the first checkpoint
-            load_state(trainer, output / STATE_FILE)
-        _cut_log(output / LOG_FILE, trainer.step)
     with alone(output, "mlcalc molecules pretrain"):
+        if resume:
+            _resume(trainer, output)
         per_epoch = int(trainer.corpus.lengths()[trainer.train].sum())
         print(
             f"{parameters_of(trainer.network)} weights; step {trainer.step} of {settings.steps}, about "
@@ -216,11 +220,18 @@ def pretrain(config: str | Path, output: str | Path, resume: bool = False, overr
     return output / FILE_IN_FOLDER
 
 
-def _cut_log(path: Path, step: int) -> None:
-    """Leave out what was logged after the state from which a training resumes: it is done, and logged, again."""
+def _resume(trainer: Pretrainer, output: Path) -> None:
+    """Load the state, and leave out what was logged after it, a half-written last line too: it is done, and logged, again."""
+    if os.path.isfile(output / STATE_FILE):  # none before the first checkpoint
+        load_state(trainer, output / STATE_FILE)
+    path = output / LOG_FILE
     if os.path.isfile(path):
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        write_atomically(path, "".join(line for line in lines if from_json(line)["step"] <= step).encode())
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+        try:
+            kept = [line for line in lines if from_json(line)["step"] <= trainer.step]
+        except (InputError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: not the log of a pre-training: {error}") from error
+        write_atomically(path, "".join(kept).encode())
 
 
 def _check_same(settings: PretrainingSettings, output: Path) -> None:

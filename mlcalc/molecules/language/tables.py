@@ -5,7 +5,6 @@ import gzip
 import io
 import math
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,14 +47,15 @@ class Table(NamedTuple):
     repeated: int
 
 
-def read_smiles(path: str | Path, smiles_key: str = "") -> Iterator[tuple[int, str]]:
+def read_smiles(path: str | Path) -> list[tuple[int, str]]:
     """Line and SMILES of every row of a file.
 
     Raises:
-        InputError: Not a CSV file with one column of SMILES (or with that named ``smiles_key``).
+        InputError: Not a CSV file with one column named SMILES, in any case; no rows.
     """
-    for line, row, columns in _rows(path):
-        yield line, row[_smiles_column(columns, smiles_key, path)].strip()
+    columns, rows = _rows(path)
+    column = _column(columns, "", _smiles(columns), f"{path}: SMILES", "name one of them SMILES")
+    return [(line, row[column].strip()) for line, row in rows]
 
 
 def read_solubilities(path: str | Path, solvent: str, smiles_key: str = "", value_key: str = "") -> Table:
@@ -68,17 +68,21 @@ def read_solubilities(path: str | Path, solvent: str, smiles_key: str = "", valu
         value_key: The column of solubilities, if it is none of those of AqSolDB, ESOL and the sets of solvents.
 
     Raises:
-        InputError: An unknown solvent; no column, or several, of SMILES or solubilities; no row that can be used.
+        InputError: An unknown solvent; no column, or several, of SMILES or solubilities; no row, or none that can be used.
     """
     if solvent not in SOLVENTS:
         raise InputError(f"solvent {solvent[:40]!r}: expected one of {', '.join(SOLVENTS)}")
     rdkit()  # missing, it is not the fault of a row
     found: dict[str, list[Solubility]] = {}
     refused = []
-    for line, row, columns in _rows(path):
-        smiles = row[_smiles_column(columns, smiles_key, path)].strip()
+    columns, rows = _rows(path)
+    key = _column(columns, smiles_key, _smiles(columns), f"{path}: SMILES", "set smiles_key to one of them")
+    known = [column for column in columns if column in _VALUES]
+    quantity = _column(columns, value_key, known, f"{path}: solubilities", "set value_key to one of them")
+    for line, row in rows:
+        smiles = row[key].strip()
         try:
-            value = _log_s(smiles, row[_value_column(columns, value_key, path)], row.get(_TEMPERATURE, ""))
+            value = _log_s(smiles, row[quantity], row.get(_TEMPERATURE, ""))
             entry = Solubility(canonical(molecule_of(smiles)), value, solvent, f"{path}: line {line}")
         except InputError as error:
             refused.append(Refusal(str(path), line, str(error)))
@@ -120,8 +124,8 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def _rows(path: str | Path) -> Iterator[tuple[int, dict[str, str], tuple[str, ...]]]:
-    """Line, row and columns of a CSV file."""
+def _rows(path: str | Path) -> tuple[tuple[str, ...], list[tuple[int, dict[str, str]]]]:
+    """Columns of a CSV file, and line and content of its rows, of which there is at least one."""
     path = check_regular(path)
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
@@ -132,27 +136,28 @@ def _rows(path: str | Path) -> Iterator[tuple[int, dict[str, str], tuple[str, ..
         columns = tuple(reader.fieldnames or ())
         if len(set(columns)) < len(columns):
             raise InputError(f"{path}: a column twice: expected columns of different names")
+        rows = []
         for row in reader:
             if None in row or None in row.values():
                 raise InputError(
                     f"{path}: line {reader.line_num}: expected {len(columns)} columns, as in the first line"
                 )
-            yield reader.line_num, row, columns
+            rows.append((reader.line_num, row))
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a readable CSV file: {error}") from error
 
-
-def _smiles_column(columns: tuple[str, ...], key: str, path: str | Path) -> str:
-    return _column(columns, key, [c for c in columns if c.lower() == "smiles"], f"{path}: SMILES", "smiles_key")
-
-
-def _value_column(columns: tuple[str, ...], key: str, path: str | Path) -> str:
-    return _column(columns, key, [c for c in columns if c in _VALUES], f"{path}: solubilities", "value_key")
+    if not rows:
+        raise InputError(f"{path}: no rows: expected a line of column names, and a line for each molecule")
+    return columns, rows
 
 
-def _column(columns: tuple[str, ...], key: str, known: list[str], what: str, name: str) -> str:
+def _smiles(columns: tuple[str, ...]) -> list[str]:
+    return [column for column in columns if column.lower() == "smiles"]
+
+
+def _column(columns: tuple[str, ...], key: str, known: list[str], what: str, advice: str) -> str:
     found = [c for c in columns if c == key] if key else known
     if len(found) != 1:
         asked = f"column {key!r}" if key else f"{len(found)} columns of a known name"
-        raise InputError(f"{what}: {asked} among {', '.join(columns)[:200]}: set {name} to one of them")
+        raise InputError(f"{what}: {asked} among {', '.join(columns)[:200]}: {advice}")
     return found[0]
