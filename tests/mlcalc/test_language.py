@@ -437,7 +437,10 @@ def test_comparison(folder, capsys):
     assert main([*command, "--splits", "2"]) == 0
     first, written = capsys.readouterr().out, (folder / "compared" / "results.json").read_bytes()
     assert "ECFP, random forest" in first and first.count("scaffold") >= 7
-    assert "28 molecules, 0 rows repeat one and are averaged; 5 rows refused (4 never seen token, 1 no solubility)" in first
+    assert (
+        "28 molecules, 0 rows repeat one and are averaged; 5 rows refused (4 never seen token, 1 no solubility)"
+        in first
+    )
     assert (folder / "compared" / "refused.csv").read_text().splitlines()[1].split(",")[1] == "34"
     assert main([*command, "--splits", "2"]) == 0  # nothing is computed again
     assert (folder / "compared" / "results.json").read_bytes() == written
