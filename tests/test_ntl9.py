@@ -52,18 +52,52 @@ def test_secondary_structure():
 def test_starts(tmp_path):
     """Arrays of positions become frames with the types of the chain, as the settings' file of starts is read."""
     settings = read_settings(NTL9 / "all_atom.toml", {})
-    places = np.random.default_rng(0).normal(size=(3, 39, 3)).astype(np.float32)
-    np.savez(tmp_path / "frames.npz", pos=places[:2], one=places[2], masses=np.ones(39), sequence=settings.sequence)
+    straight = np.arange(39)[:, None] * np.array([3.8, 0.0, 0.0])
+    places = (straight + np.random.default_rng(0).normal(0.0, 0.05, (3, 39, 3))).astype(np.float32)
+    arrays = {
+        "pos": places[:2],
+        "one": places[2],
+        "forces": places,
+        "masses": np.ones(39),
+        "sequence": settings.sequence,
+    }
+    np.savez(tmp_path / "frames.npz", **arrays)
     command = [sys.executable, NTL9 / "starts.py", tmp_path / "frames.npz", "-o", tmp_path / "starts.xyz"]
     subprocess.run(command, check=True, capture_output=True)
     found = read_starts(str(tmp_path / "starts.xyz"), bead_types(settings.sequence))
-    np.testing.assert_allclose(found, places, atol=1e-6)
+    np.testing.assert_allclose(found, places, atol=1e-5)
     subprocess.run([*command, "--part", "2/3"], check=True, capture_output=True)
     np.testing.assert_allclose(
-        read_starts(str(tmp_path / "starts.xyz"), bead_types(settings.sequence)), places[1:2], atol=1e-6
+        read_starts(str(tmp_path / "starts.xyz"), bead_types(settings.sequence)), places[1:2], atol=1e-5
     )
     with pytest.raises(InputError, match="bead 12 is M: expected K"):
         read_starts(str(tmp_path / "starts.xyz"), bead_types(settings.sequence.replace("KGMGK", "KGKGK")))
+
+
+def refusal(script: str, *words: object) -> str:
+    """The one line with which a script ends."""
+    done = subprocess.run([sys.executable, NTL9 / script, *map(str, words)], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+def test_scripts_refuse_what_is_none(tmp_path):
+    (tmp_path / "text.npz").write_text("no archive")
+    np.savez(tmp_path / "broken.npz", pos=np.zeros((39, 3)))
+    np.savez(tmp_path / "others.npz", pos=np.zeros((38, 3)))
+    assert "text.npz: not an archive of NumPy arrays" in refusal("starts.py", tmp_path / "text.npz")
+    assert "none.npz" in refusal("starts.py", tmp_path / "none.npz")
+    assert "start 1: beads 1 and 2 are 0 Å apart" in refusal("starts.py", tmp_path / "broken.npz")
+    assert "no array of positions of 39 beads" in refusal("starts.py", tmp_path / "others.npz")
+    assert "'B': expected letters" in refusal("starts.py", tmp_path / "others.npz", "--sequence", "BBB")
+    atoms = Atoms(bead_types("DAY"), np.eye(3), info={"trajectory": "0"})
+    for run in ("one", "two"):
+        (tmp_path / run / "same").mkdir(parents=True)
+        write_frames([atoms], tmp_path / run / "same" / "frames.xyz")
+    files = [tmp_path / run / "same" / "frames.xyz" for run in ("one", "two")]
+    assert "has no forces" in refusal("pack_frames.py", files[0], "-o", tmp_path / "out.xyz.gz")
+    assert "folder 'same' twice" in refusal("pack_frames.py", *files, "-o", tmp_path / "out.xyz.gz")
+    assert not (tmp_path / "out.xyz.gz").exists()
 
 
 def test_frames_are_packed(tmp_path):
@@ -95,8 +129,10 @@ def test_frames_are_packed(tmp_path):
 def test_committed_frames_are_those_of_the_recipe():
     settings = read_settings(NTL9 / "all_atom.toml", {})
     frames = read_atoms(NTL9 / "reference" / "frames-1.xyz.gz")
-    assert len(frames) == 300 and len({atoms.info["trajectory"] for atoms in frames}) == 6
+    assert len(frames) == 200 and len({atoms.info["trajectory"] for atoms in frames}) == 4
     assert {(atoms.info["sequence"], atoms.info["temperature_K"]) for atoms in frames} == {(settings.sequence, 350.0)}
     assert all((atoms.numbers == bead_types(settings.sequence)).all() for atoms in frames)
+    bonds = np.array([np.linalg.norm(np.diff(atoms.positions, axis=0), axis=1) for atoms in frames])
+    assert bonds.min() > 3.6 and bonds.max() < 4.1  # no peptide bond is cis: this chain has no proline
     rms = np.sqrt(np.mean([np.square(atoms.get_forces()) for atoms in frames]))
     assert round(1e3 * rms) == 437  # of the README

@@ -6,23 +6,33 @@ Positions and forces are rounded to 10⁻⁴ Å and 10⁻⁴ eV/Å, far below th
 import argparse
 import gzip
 import io
+import sys
 from pathlib import Path
 
+import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from mlcalc.common.files import write_atomically
+from mlcalc.common.errors import InputError, run_command
+from mlcalc.common.files import check_place, write_atomically
+from mlcalc.structures.labels import read_labels
 from mlcalc.structures.structure_files import read_atoms
 
 
-def rounded(atoms: Atoms, run: str) -> Atoms:
-    """The frame with fewer digits, its trajectory named after the run."""
-    forces = atoms.get_forces().round(4)
-    atoms.positions = atoms.positions.round(4)
-    atoms.info["trajectory"] = f"{run}-{atoms.info['trajectory']}"
-    atoms.calc = SinglePointCalculator(atoms, forces=forces)
-    return atoms
+def rounded(path: Path) -> list[Atoms]:
+    """The frames of a run with fewer digits, trajectories named after the run; InputError for frames of another kind."""
+    frames = read_atoms(path)
+    forces = read_labels(frames, path).forces
+    for number, (atoms, mine) in enumerate(zip(frames, forces, strict=True), 1):
+        if "trajectory" not in atoms.info or not np.isfinite(mine).all():
+            raise InputError(
+                f"{path}: structure {number}: expected forces and a trajectory, as mlcalc coarse-grain writes"
+            )
+        atoms.positions = atoms.positions.round(4)
+        atoms.info["trajectory"] = f"{path.resolve().parent.name}-{atoms.info['trajectory']}"
+        atoms.calc = SinglePointCalculator(atoms, forces=mine.round(4))
+    return frames
 
 
 def main() -> None:
@@ -31,7 +41,15 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path, metavar="RUN/frames.xyz")
     parser.add_argument("-o", "--output", type=Path, default=Path("frames.xyz.gz"))
     options = parser.parse_args()
-    frames = [rounded(atoms, path.resolve().parent.name) for path in options.files for atoms in read_atoms(path)]
+    sys.exit(run_command("pack_frames.py", lambda: _main(options)))
+
+
+def _main(options: argparse.Namespace) -> None:
+    names = [path.resolve().parent.name for path in options.files]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"folder {twice[0]!r} twice: expected runs of different names, which their trajectories get")
+    check_place(options.output)
+    frames = [atoms for path in options.files for atoms in rounded(path)]
     text = io.StringIO()
     write(text, frames, format="extxyz")
     write_atomically(options.output, gzip.compress(text.getvalue().encode(), mtime=0))

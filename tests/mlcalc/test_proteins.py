@@ -1,5 +1,6 @@
 """Proteins from OpenMM, a bead at each Cα: peptides, what forces on beads are, starts, blocks, and chains that are none."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,12 +8,14 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.io import read, write
+from scipy.spatial.transform import Rotation
 
 from mlcalc import InputError
 from mlcalc.cli import main
 from mlcalc.data.coarse_grain import all_atom
 from mlcalc.data.coarse_grain.all_atom import coarse_grain
-from mlcalc.data.coarse_grain.dynamics import run_block
+from mlcalc.data.coarse_grain.backbone import backbone_of
+from mlcalc.data.coarse_grain.dynamics import context_of, run_block
 from mlcalc.data.coarse_grain.mapping import Mapping
 from mlcalc.data.coarse_grain.peptide import backbone_pdb
 from mlcalc.data.coarse_grain.protein import ProteinSettings, make_protein
@@ -203,10 +206,102 @@ def test_starts_are_reached(config, tmp_path, capsys):
     assert (
         "structure 1: bead 1 is C-terminus: expected N-terminus, in the order of the chain" in capsys.readouterr().err
     )
-    write(tmp_path / "starts.xyz", [Atoms(types[:2], bent[:2])])
-    assert main(["coarse-grain", str(config), "-o", str(tmp_path / "no"), "--set", "starts=starts.xyz"]) == 2
-    assert "2 beads: expected 3, one for each residue" in capsys.readouterr().err
+    for wrong, why in (
+        (Atoms(types[:2], bent[:2]), "2 beads: expected 3, one for each residue"),
+        (Atoms(types, 3.0 * straight), "structure 1: beads 1 and 2 are 11.4 Å apart: expected 2.7 to 4.3, those of a chain"),
+        (Atoms(types, 0.1 * straight), "beads 1 and 2 are 0.379 Å apart: expected 2.7 to 4.3, those of a chain; are these nm?"),
+        (Atoms(types, bent[[0, 1, 0]]), "beads 1 and 3 are 0 Å apart: expected at least 2.5"),
+    ):  # fmt: skip
+        write(tmp_path / "starts.xyz", wrong)
+        assert main(["coarse-grain", str(config), "-o", str(tmp_path / "no"), "--set", "starts=starts.xyz"]) == 2
+        assert why in capsys.readouterr().err
     assert not (tmp_path / "no").exists()
+
+
+def test_compressed_starts(config, tmp_path):
+    starts = Atoms(bead_types("GAK"), np.array([[0.0, 0, 0], [3.8, 0, 0], [5.0, 3.6, 0]]))
+    write(tmp_path / "starts.xyz.gz", starts)
+    overrides = {"starts": "starts.xyz.gz", "frames": 2}
+    coarse_grain(config, tmp_path / "out", overrides=overrides)
+    assert coarse_grain(config, tmp_path / "out", overrides=overrides).is_file()
+    starts.positions[2, 1] += 0.1
+    write(tmp_path / "starts.xyz.gz", starts)
+    with pytest.raises(InputError, match="holds frames of another starts"):
+        coarse_grain(config, tmp_path / "out", overrides=overrides)
+
+
+def backbone(sequence: str):
+    """The backbone of a built chain, and its atoms (n, 3) nm."""
+    from openmm import app
+
+    from mlcalc.data.coarse_grain.peptide import build_protein
+
+    topology, start = build_protein(sequence, app.ForceField(*FIELD))
+    return backbone_of(topology), start
+
+
+def test_peptide_bonds_and_hands():
+    """Of a chain, its mirror image, and one in which all behind a peptide bond has turned about it."""
+    found, start = backbone("GAKP")
+    assert found.between == ["GLY 1 and ALA 2", "ALA 2 and LYS 3", "LYS 3 and PRO 4"]
+    assert found.residues == ["ALA 2", "LYS 3", "PRO 4"]
+    assert not found.cis(start).any() and found.is_l(start).all()
+    found.check(start, start)
+    with pytest.raises(InputError, match="residue ALA 2 has become D, L before"):
+        found.check(start * [1, 1, -1], start)
+    _, carbon, nitrogen, _ = found.peptides[1]
+    axis = start[nitrogen] - start[carbon]
+    turn = Rotation.from_rotvec(np.pi * axis / np.linalg.norm(axis))
+    turned = start.copy()
+    turned[nitrogen:] = turn.apply(start[nitrogen:] - start[carbon]) + start[carbon]
+    assert found.cis(turned).tolist() == [False, True, False]
+    with pytest.raises(InputError, match="the peptide bond of ALA 2 and LYS 3 has become cis, trans before"):
+        found.check(turned, start)
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_pulling_turns_no_peptide_bond(config, monkeypatch, held):
+    """Although a torque turns one to cis, for which the springs of a long chain stand here."""
+    if not held:
+        monkeypatch.setattr("mlcalc.data.coarse_grain.backbone._HELD", 0.0)
+    found, start = backbone("GAAG")
+    settings = ProteinSettings(sequence="GAAG", pull_ps=4.0, **KEYS)
+    beads = make_protein(settings).mapping.positions(10 * start)
+    write(config.parent / "starts.xyz", Atoms(bead_types("GAAG"), beads))
+    setup = make_protein(replace(settings, starts=str(config.parent / "starts.xyz")))
+    torque = openmm.CustomTorsionForce("400*(1-cos(theta))")
+    torque.addTorsion(*found.peptides[1].tolist(), [])
+    setup.system.addForce(torque)
+    context = context_of(setup.system, settings, 5)
+    context.setPositions(setup.start)
+    context.setVelocitiesToTemperature(350.0, 5)
+    setup.prepare(context)
+    assert [context.getParameter(name) for name in ("pull", "hold")] == [0.0, 0.0]
+    atoms = context.getState(positions=True).getPositions(asNumpy=True)._value
+    if held:
+        setup.check(atoms)
+        return
+    with pytest.raises(InputError, match="the peptide bond of ALA 2 and ALA 3 has become cis, trans before"):
+        setup.check(atoms)
+
+
+def test_one_trajectory_that_fails_stops_no_other(config, tmp_path, monkeypatch):
+    def failing(settings, frames, trajectory, block, state):
+        if trajectory == 1:
+            raise InputError("the peptide bond of A and B has become cis")
+        return run(settings, frames, trajectory, block, state)
+
+    run = all_atom._run
+    monkeypatch.setattr(all_atom, "_run", failing)
+    monkeypatch.setattr(all_atom, "spawn_pool", ThreadPoolExecutor)
+    overrides = {"trajectories": 3, "frames": 6}
+    message = (
+        "1 of 3 trajectories ended early, the first is 1: the peptide bond of A and B has become cis; --so-far joins"
+    )
+    with pytest.raises(InputError, match=message):
+        coarse_grain(config, tmp_path / "out", overrides=overrides)
+    frames = read(all_atom.join_so_far(config, tmp_path / "out", overrides), index=":")
+    assert [atoms.info["trajectory"] for atoms in frames] == [0, 0, 2, 2]
 
 
 def capped() -> str:
@@ -269,6 +364,8 @@ def test_residues_are_exchanged(tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             make_protein(ProteinSettings(protein=str(tmp_path / "full.pdb"), mutations=(mutation,), **KEYS))
+    with pytest.raises(InputError, match="residue 2 twice: expected once"):
+        ProteinSettings(protein="full.pdb", mutations=("K2M", "K2A"), **KEYS)
     with pytest.raises(InputError, match="with a sequence: write the sequence that is meant"):
         ProteinSettings(sequence="GAK", mutations=("A2G",), **KEYS)
 

@@ -4,6 +4,7 @@ Trajectories advance block by block. A block is a function of the state before i
 with the state after it: after any interruption the same command resumes and ends with the same frames.
 """
 
+import hashlib
 import json
 import os
 import zipfile
@@ -119,8 +120,9 @@ def _claim(folder: Path, settings: DynamicsSettings) -> None:
         return
     if os.path.isdir(folder) and any(folder.iterdir()):
         raise InputError(f"{folder}: is not empty and not a folder of mlcalc coarse-grain; choose another --output")
+    facts = json.dumps(_facts(settings), indent=1).encode()
     make_folder(folder)
-    write_atomically(folder / SETTINGS_FILE, json.dumps(_facts(settings), indent=1).encode())
+    write_atomically(folder / SETTINGS_FILE, facts)
 
 
 def check_same(folder: Path, settings: DynamicsSettings) -> None:
@@ -149,7 +151,14 @@ def _facts(settings: DynamicsSettings) -> dict:
 
 def _contents(names: str | tuple[str, ...]) -> list[str]:
     paths = [Path(name) for name in ([names] if isinstance(names, str) else names)]
-    return [path.read_text(encoding="utf-8") if os.path.isfile(path) else str(path) for path in paths]
+    return [_content(path.read_bytes()) if os.path.isfile(path) else str(path) for path in paths]
+
+
+def _content(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:  # compressed
+        return f"SHA-256 {hashlib.sha256(data).hexdigest()}"
 
 
 def _block(folder: Path, trajectory: int, block: int) -> Path:
@@ -205,7 +214,12 @@ def _run(settings, frames: int, trajectory: int, block: int, state) -> dict[str,
 def _advance(
     settings: DynamicsSettings, folder: Path, jobs: int, count: int
 ) -> Iterator[tuple[int, int, dict[str, np.ndarray]]]:
-    """Compute missing blocks of ``count`` beads, those of a trajectory in their order."""
+    """Compute missing blocks of ``count`` beads, those of a trajectory in their order.
+
+    Raises:
+        InputError: After all others are done, for trajectories that cannot advance.
+    """
+    failed: dict[int, InputError] = {}
     with spawn_pool(jobs) as pool:
         running = {}
 
@@ -226,11 +240,23 @@ def _advance(
                 )
             while running:
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    (trajectory, block), arrays = running.pop(future), future.result()
+                    trajectory, block = running.pop(future)
+                    try:
+                        arrays = future.result()
+                    except InputError as error:
+                        failed[trajectory] = error
+                        continue
                     begin(trajectory, block + 1, arrays)
                     yield trajectory, block, arrays
         finally:
             pool.shutdown(cancel_futures=True)
+    if failed:
+        trajectory = min(failed)
+        others = "; --so-far joins the other trajectories" if len(failed) < settings.trajectories else ""
+        raise InputError(
+            f"{len(failed)} of {settings.trajectories} trajectories ended early, the first is {trajectory}: "
+            f"{failed[trajectory]}{others}"
+        ) from failed[trajectory]
 
 
 def _join(settings: DynamicsSettings, setup: Setup, folder: Path, so_far: bool = False) -> Path:

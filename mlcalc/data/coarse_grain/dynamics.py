@@ -69,6 +69,7 @@ class Setup(NamedTuple):
         info: Entries of the comment line of every frame.
         minimisations: Most iterations of the minimiser; 0 for any number, which long chains would need thousands of.
         prepare: Called with the context, minimised and with velocities, before equilibration.
+        check: Called with atoms (n_atoms, 3) nm after equilibration and after each block; raises InputError for what must not be.
         mean_forces: Called with a seed once in a block; gives a function of atoms (nm) and velocities (nm/ps), to forces on beads
             (n_beads, 3) eV/Å and their noise (2,), see protein.py. None for the forces of the moment, mapped.
     """
@@ -81,6 +82,7 @@ class Setup(NamedTuple):
     info: dict = {}
     minimisations: int = 0
     prepare: Callable[[Any], None] = lambda context: None
+    check: Callable[[np.ndarray], None] = lambda atoms: None
     mean_forces: Callable[[int], Callable] | None = None
 
 
@@ -98,7 +100,7 @@ def run_block(
         nm and nm/ps; with mean forces ``noise`` (frames, 2).
 
     Raises:
-        InputError: The trajectory has blown up, or the state is that of other atoms.
+        InputError: The trajectory has blown up, the state is that of other atoms, or the setup's check refuses one.
     """
     import openmm
 
@@ -113,6 +115,7 @@ def run_block(
         context.setVelocitiesToTemperature(settings.temperature_K, seed)
         setup.prepare(context)
         advance(integrator, settings.steps_in(settings.equilibration_ps))
+        setup.check(context.getState(positions=True).getPositions(asNumpy=True)._value)
     else:
         context.setPositions(state["atoms"])
         context.setVelocities(state["velocities"])
@@ -133,6 +136,7 @@ def run_block(
             mean, its_noise = average(atoms, velocities)
             forces.append(mean)
             noise.append(its_noise)
+    setup.check(atoms)
     found = {
         "positions": np.array(positions), "forces": np.array(forces), "atoms": atoms, "velocities": velocities,
     }  # fmt: skip

@@ -21,12 +21,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from mlcalc.common.errors import InputError
 from mlcalc.common.settings import check_choice, check_range
+from mlcalc.data.coarse_grain.backbone import Backbone, backbone_of
 from mlcalc.data.coarse_grain.dynamics import KJ, NM, DynamicsSettings, Setup, advance, context_of
 from mlcalc.data.coarse_grain.mapping import Mapping
 from mlcalc.data.coarse_grain.peptide import build_protein, read_protein
@@ -40,6 +41,10 @@ _MINIMISATIONS = 20  # enough to part atoms that overlap; each takes many evalua
 _SAMPLE_FS = 12.0
 _STAGES, _PULL = 20, 20000.0  # of pulling; last spring constant, kJ/mol/nm²
 _REACHED_A = 2.0
+_NEIGHBOURS_A, _OTHERS_A = (
+    (2.7, 4.3),
+    2.5,
+)  # distances of Cα atoms: 2.9 at a cis and 3.8 at a trans peptide bond; others at least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +86,9 @@ class ProteinSettings(DynamicsSettings):
                 raise InputError(
                     f"mutations = {list(self.mutations)} with a sequence: write the sequence that is meant"
                 )
-        for mutation in self.mutations:
-            parse_mutation(mutation)
+        numbers = [parse_mutation(mutation)[1] for mutation in self.mutations]
+        if twice := [number for number in numbers if numbers.count(number) > 1]:
+            raise InputError(f"mutations = {list(self.mutations)}: residue {twice[0]} twice: expected once")
         longest = _FREE_STEP_FS * math.sqrt(self.hydrogen_mass_u)
         if self.forces == "mean" and self.timestep_fs > longest:
             raise InputError(
@@ -113,15 +119,15 @@ def make_protein(settings: ProteinSettings, trajectory: int = 0) -> Setup:
     mapping, types, sequence = map_residues(topology)
     system = _system(field, topology, settings)
     mapping.check_constraints(_constraints(system))
-    targets = read_starts(settings.starts, types) if settings.starts else None
-    prepare = (
-        (lambda context: None) if targets is None else _Pull(settings, mapping, targets, trajectory).attach(system)
-    )
-    mean = None
+    backbone = backbone_of(topology)
+    options: dict[str, Any] = {"check": partial(backbone.check, start=start)}
+    if settings.starts:
+        pull = _Pull(settings, mapping, read_starts(settings.starts, types), trajectory)
+        options["prepare"] = pull.attach(system, backbone, start)
     if settings.forces == "mean":
         fixed = _with_fixed_beads(_system(field, topology, settings), mapping)
-        mean = partial(_MeanForces, settings, fixed, mapping)
-    return Setup(system, mapping, start, types, None, {"sequence": sequence}, _MINIMISATIONS, prepare, mean)
+        options["mean_forces"] = partial(_MeanForces, settings, fixed, mapping)
+    return Setup(system, mapping, start, types, None, {"sequence": sequence}, _MINIMISATIONS, **options)
 
 
 def map_residues(topology) -> tuple[Mapping, np.ndarray, str]:
@@ -148,7 +154,11 @@ def map_residues(topology) -> tuple[Mapping, np.ndarray, str]:
 
 
 def read_starts(path: str, types: np.ndarray) -> list[np.ndarray]:
-    """Positions (n_beads, 3) Å of each frame of a file; InputError for beads in another order than these types (n_beads,)."""
+    """Positions (n_beads, 3) Å of each frame of a file.
+
+    Raises:
+        InputError: Beads in another order than these types (n_beads,), a chain that breaks, beads that overlap.
+    """
     from mlcalc.structures.structure_files import read_atoms
 
     frames = read_atoms(path)
@@ -162,7 +172,27 @@ def read_starts(path: str, types: np.ndarray) -> list[np.ndarray]:
             raise InputError(
                 f"{path}: structure {number}: bead {wrong[0] + 1} is {found}: expected {expected}, in the order of the chain"
             )
+        check_distances(atoms.positions, f"{path}: structure {number}")
     return [atoms.positions for atoms in frames]
+
+
+def check_distances(positions: np.ndarray, where: str) -> None:
+    """Raise InputError unless distances are those of Cα atoms of a chain."""
+    from scipy.spatial.distance import pdist, squareform
+
+    bonds = np.linalg.norm(np.diff(positions, axis=0), axis=1)
+    low, high = _NEIGHBOURS_A
+    if (wrong := np.flatnonzero(~((bonds >= low) & (bonds <= high)))).size:
+        k, hint = wrong[0], "; are these nm?" if 0.2 < np.median(bonds) < 0.5 else ""
+        raise InputError(
+            f"{where}: beads {k + 1} and {k + 2} are {bonds[k]:.3g} Å apart: expected {low:g} to {high:g}, those of a chain{hint}"
+        )
+    apart = squareform(pdist(positions)) + 10.0 * _OTHERS_A * (np.tri(len(positions), k=1) > 0)
+    if apart.min(initial=np.inf) < _OTHERS_A:
+        one, two = np.unravel_index(apart.argmin(), apart.shape)
+        raise InputError(
+            f"{where}: beads {one + 1} and {two + 1} are {apart[one, two]:.3g} Å apart: expected at least {_OTHERS_A:g}"
+        )
 
 
 def _system(field, topology, settings: ProteinSettings):
@@ -222,15 +252,15 @@ class _MeanForces:
 
 
 class _Pull:
-    """Springs from Cα atoms to a start, slowly stiffened and then let go."""
+    """Springs from Cα atoms to a start, slowly stiffened and then let go; torsions ω are held, which springs would turn to cis."""
 
     def __init__(self, settings: ProteinSettings, mapping: Mapping, targets: list[np.ndarray], trajectory: int):
         self.settings, self.mapping = settings, mapping
         self.number = trajectory % len(targets)
         self.target = targets[self.number] / NM
 
-    def attach(self, system) -> Callable:
-        """Add the springs to a system, without strength; the function that pulls, for Setup.prepare."""
+    def attach(self, system, backbone: Backbone, start: np.ndarray) -> Callable:
+        """Add the springs and what holds ω to a system, without strength; the function that pulls, for Setup.prepare."""
         import openmm
 
         springs = openmm.CustomExternalForce("0.5*pull*((x-x0)^2+(y-y0)^2+(z-z0)^2)")
@@ -240,6 +270,7 @@ class _Pull:
         for atom in np.flatnonzero(self.mapping.weights):
             springs.addParticle(int(atom), [0.0, 0.0, 0.0])
         system.addForce(springs)
+        system.addForce(backbone.holding(start, "hold"))
         return partial(self.pull, springs)
 
     def pull(self, springs, context) -> None:
@@ -249,6 +280,7 @@ class _Pull:
         for k, (atom, place) in enumerate(zip(np.flatnonzero(self.mapping.weights), turned, strict=True)):
             springs.setParticleParameters(k, int(atom), place.tolist())
         springs.updateParametersInContext(context)
+        context.setParameter("hold", 1.0)
         for stage in range(1, _STAGES + 1):
             context.setParameter("pull", _PULL * (stage / _STAGES) ** 2)
             advance(context.getIntegrator(), self.settings.steps_in(self.settings.pull_ps / _STAGES))
@@ -258,7 +290,8 @@ class _Pull:
                 f"{os.path.basename(self.settings.starts)}: structure {self.number + 1}: bead {apart.argmax() + 1} is "
                 f"{apart.max():.1f} Å from its place after pulling, expected less than {_REACHED_A:g}; set a longer pull_ps"
             )
-        context.setParameter("pull", 0.0)
+        for name in ("pull", "hold"):
+            context.setParameter(name, 0.0)
 
     def _atoms(self, context) -> np.ndarray:
         return context.getState(positions=True).getPositions(asNumpy=True)._value
