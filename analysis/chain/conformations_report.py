@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 
 from analysis.chain.conformations import ANGLES, DIHEDRALS, Conformations, overlap
 from analysis.chain.figure import label_residues
+from analysis.chain.means import ERRORS, mean_of
 from analysis.chain.secondary import LOCAL
 from analysis.figures import OKABE_ITO, STYLE, write_beside
-from md.observables.statistics import Mean, block_average
+from md.observables.statistics import Mean
 from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned, with_error
 from mlcalc.common.zip_files import npz_bytes
@@ -45,8 +46,10 @@ class ConformationsReport(NamedTuple):
 
 
 def means_of(item: Conformations) -> dict[str, Mean]:
-    """Of each of QUANTITIES, blocked."""
-    return {name: block_average(getattr(item, name)[item.kept]) for name in QUANTITIES}
+    """Of each of QUANTITIES, over the kept frames."""
+    trajectories = item.chain.trajectories
+    kept = None if trajectories is None else trajectories[item.kept]
+    return {name: mean_of(getattr(item, name)[item.kept], kept) for name in QUANTITIES}
 
 
 def early_and_late(item: Conformations) -> tuple[float, float]:
@@ -84,7 +87,7 @@ def as_text(report: ConformationsReport) -> str:
     first = report.found[0]
     notes = [
         f"native: {len(first.first)} contacts below {first.contact:g} Å, more than {LOCAL} apart along the chain; ±: one "
-        "standard error, blocked: of this trajectory, which may be near its start all the time.",
+        f"standard error over frames, {ERRORS}; a run may be near its start all the time.",
         f"Means and maps leave out the first {report.discard:.0%} of each run.",
     ]
     if report.beside:
@@ -140,7 +143,7 @@ def _along(axes: Axes, report: ConformationsReport, name: str) -> None:
         at = np.arange(len(item.chain.positions)) if times is None else 1e-3 * times
         axes.plot(at, getattr(item, name), lw=0.6, color=color, label=item.chain.source)
     if report.beside:
-        mean = block_average(getattr(report.beside, name))
+        mean = means_of(report.beside)[name]
         axes.axhline(mean.value, color="0.3", lw=1.0, ls=":", label=f"mean of {report.beside.chain.source}")
     timed = all(item.chain.times_ps is not None for item in report.found)
     axes.set(xlabel="time / ns" if timed else "frame", ylabel=QUANTITIES[name])

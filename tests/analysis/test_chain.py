@@ -13,8 +13,9 @@ from analysis.chain.means import over_networks, rows_of
 from analysis.chain.report import Report, arrays, as_json, as_text, separation_classes, strongest_triples
 from analysis.chain.residues import agreement, explain_chain
 from analysis.chain.secondary import SecondaryStructure, assign, common_structure, pair_classes, read_secondary
+from analysis.distances.slow_motion import careful_mean
 from analysis.relevance.explain import explain
-from md.observables.statistics import Mean, block_average
+from md.observables.statistics import Mean
 from mlcalc import InputError
 from tests.analysis.chains import SEQUENCE, frames, network, write_chain, write_models
 from tests.analysis.run_folders import write_run
@@ -140,7 +141,7 @@ def test_means():
     two = rows_of([np.array([1.0, 1.0]), np.array([3.0, 3.0])])
     assert two[2][:2] == (2.0, 1.0) and over_networks([Mean(1.0, 0.0, 1.0)] * 3)[:2] == (1.0, 0.0)
     series = np.random.default_rng(0).normal(size=64)
-    assert rows_of([series]) == [block_average(series)]
+    assert rows_of([series]) == [careful_mean(series)]
     values, mask = np.array([[0.0, 1.0, 2.0], [0, 0, 5.0], [0, 0, 0]]), np.triu(np.ones((3, 3), dtype=bool), 1)
     assert agreement(values, 2 - 3 * values, mask) == pytest.approx(-1.0) and np.isnan(
         agreement(values, 0 * values, mask)
