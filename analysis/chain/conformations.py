@@ -19,6 +19,7 @@ from MDAnalysis.lib.distances import calc_angles, calc_dihedrals
 
 from analysis.chain.frames import Chain
 from analysis.chain.secondary import LOCAL
+from analysis.runs.run_files import check_used, first_kept
 from mlcalc.common.errors import InputError
 
 LAMBDA = 1.5
@@ -34,12 +35,15 @@ class Conformations:
         discard: Share of the frames, at their start, that maps and means leave out.
 
     Raises:
-        InputError: A native structure without contacts.
+        InputError: No frame left, or a native structure without contacts.
     """
 
     def __init__(self, chain: Chain, native: np.ndarray, contact: float, discard: float = 0.0):
         self.chain, self.native, self.contact = chain, native, contact
-        self.kept = slice(round(discard * len(chain.positions)), None)
+        n_frames = len(chain.positions)
+        first = first_kept(n_frames, discard)
+        check_used(chain.source, n_frames, n_frames - first, discard)
+        self.kept = slice(first, None)
         self.native_distances = np.linalg.norm(native[:, None] - native, axis=-1)
         self.first, self.second = np.nonzero(np.triu(self.native_distances < contact, LOCAL + 1))
         self._apart = self.native_distances[self.first, self.second]

@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms
 
 from analysis.command_options import check_discard
-from analysis.runs.run_files import check_frames
+from analysis.runs.run_files import check_kept
 from analysis.runs.universe import bead_positions, open_run
 from mlcalc.common.errors import InputError
 from mlcalc.common.settings import check_range
@@ -58,7 +58,8 @@ def read_chain(path: Path, sequence: str | None, most: int, discard: float | Non
         discard: Share left out at the start of a run; None for a tenth. A file has none.
 
     Raises:
-        InputError: Unreadable, no sequence, types that are not its residues, frames of several chains, a cell, or a ring polymer.
+        InputError: Unreadable, no frame left, no sequence, types that are not its residues, frames of several chains, a cell, or a
+            ring polymer.
     """
     check_range("--frames", most, 1)
     if os.path.isdir(path):
@@ -115,7 +116,7 @@ def _trajectories(frames: list[Atoms]) -> np.ndarray:
 def _of_run(folder: Path, most: int, discard: float) -> tuple[Atoms, np.ndarray, np.ndarray]:
     check_discard(discard)
     run = open_run(folder)
-    check_frames(run)
+    check_kept(run, discard, 1)
     if run.n_beads > 1 or run.structure.pbc.any():
         what = "a cell" if run.structure.pbc.any() else f"P = {run.n_beads}"
         raise InputError(f"{folder}: a run with {what}: expected a classical one of one chain without a cell")

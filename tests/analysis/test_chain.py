@@ -195,10 +195,12 @@ def test_runs_and_files_say_the_same(folder):
     np.testing.assert_allclose(of_run.positions, of_file.positions, atol=1e-5)
     assert of_run.labels == of_file.labels == ["D1", "A2", "Y3", "D4", "A5", "Y6", "D7", "A8", "Y9"]
     assert len(read_chain(folder / "run", SEQUENCE, 2, 0.0).positions) == 2
+    assert len(read_chain(folder / "run", SEQUENCE, 40, 0.8).positions) == 1
     write_run(folder / "ring", bare, np.repeat(positions, 2, axis=1), model="none")
     for path, sequence, discard, words in (
         ("run", None, None, "carry no sequence: give one-letter codes with --sequence"),
         ("ring", SEQUENCE, None, "a run with P = 2: expected a classical one"),
+        ("run", SEQUENCE, 0.9, "run: 3 frames, 0 after discarding the first 90%; expected at least 1"),
         ("frames.xyz", None, 0.1, "--discard 0.1: an option for runs only"),
         ("frames.xyz", "DAYDAYDAA", None, "bead 9 has the type Y: expected A, of the sequence"),
         ("frames.xyz", "DAY", None, "9 beads: expected one for each of the 3 residues"),

@@ -105,6 +105,18 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert all((tmp_path / f"out{suffix}").stat().st_size for suffix in (".png", ".svg", ".txt", ".json"))
 
 
+def test_nothing_left_of_a_short_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    native = Atoms(TYPES, helix(), info={"sequence": SEQUENCE})
+    write("native.xyz", native, format="extxyz")
+    write_run(tmp_path / "run", native, np.repeat(helix()[None, None], 3, axis=0))
+    command = ["conformations", "run", "--native", "native.xyz", "-o", "out.png", "--discard"]
+    assert main([*command, "0.9"]) == 2
+    error = "run: 3 frames, 0 after discarding the first 90%; expected at least 1"
+    assert error in capsys.readouterr().err and not list(tmp_path.glob("out.*"))
+    assert main([*command, "0.8"]) == 0
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
