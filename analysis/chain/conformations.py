@@ -23,7 +23,8 @@ from analysis.runs.run_files import check_used, first_kept
 from mlcalc.common.errors import InputError
 
 LAMBDA = 1.5
-ANGLES, DIHEDRALS = np.linspace(60.0, 180.0, 41), np.linspace(-180.0, 180.0, 61)  # edges of the map, degrees
+ANGLES, DIHEDRALS = np.linspace(0.0, 180.0, 61), np.linspace(-180.0, 180.0, 61)  # edges of the map, degrees
+_BIN_AREA = (ANGLES[1] - ANGLES[0]) * (DIHEDRALS[1] - DIHEDRALS[0])
 
 
 class Conformations:
@@ -84,10 +85,11 @@ class Conformations:
         x = self.chain.positions[self.kept]
         theta = np.degrees([calc_angles(frame[:-3], frame[1:-2], frame[2:-1]) for frame in x])
         tau = np.degrees([calc_dihedrals(frame[:-3], frame[1:-2], frame[2:-1], frame[3:]) for frame in x])
-        return np.histogram2d(theta.ravel(), tau.ravel(), bins=(ANGLES, DIHEDRALS), density=True)[0]
+        # Beads at one place have no angle: they count among all, in no bin.
+        counts = np.histogram2d(theta.ravel(), tau.ravel(), bins=(ANGLES, DIHEDRALS))[0]
+        return counts / (theta.size * _BIN_AREA)
 
 
 def overlap(one: np.ndarray, other: np.ndarray) -> float:
     """Of two densities on the bins of the map, the area that they share: 1 for equal ones, 0 for apart ones."""
-    area = np.diff(ANGLES)[0] * np.diff(DIHEDRALS)[0]
-    return float(np.minimum(one, other).sum() * area)
+    return float(np.minimum(one, other).sum() * _BIN_AREA)

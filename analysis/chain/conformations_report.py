@@ -20,6 +20,7 @@ from mlcalc.common.tables import aligned, with_error
 from mlcalc.common.zip_files import npz_bytes
 
 QUANTITIES = {"gyration": "Rg / Å", "rmsd": "RMSD / Å", "native_contacts": "Q"}
+_SHARP = 60.0  # degrees, below which hardly any angle of a protein is
 
 
 class ConformationsReport(NamedTuple):
@@ -131,7 +132,7 @@ def conformations_figure(report: ConformationsReport) -> Figure:
         maps, backbones = rows[1].subplots(1, columns), rows[2].subplots(1, columns)
         for item, above, below in zip(report.shown, maps, backbones, strict=False):
             _contacts(above, item, report)
-            _backbone(below, item)
+            _backbone(below, item, _lowest_angle(report))
         for axes in (*maps[len(report.shown) :], *backbones[len(report.shown) :]):
             axes.set_axis_off()
     return figure
@@ -165,11 +166,18 @@ def _contacts(axes: Axes, item: Conformations, report: ConformationsReport) -> N
     axes.figure.colorbar(shade, ax=axes, label=f"share of frames with r < {item.contact:g} Å", shrink=0.8, pad=0.02)
 
 
-def _backbone(axes: Axes, item: Conformations) -> None:
+def _lowest_angle(report: ConformationsReport) -> float:
+    """Where maps of the backbone begin, degrees: a chain without sharp angles leaves the lower part empty."""
+    seen = np.any([item.backbone.any(axis=1) for item in report.shown], axis=0)
+    return float(min(_SHARP, *ANGLES[:-1][seen]))
+
+
+def _backbone(axes: Axes, item: Conformations, lowest: float) -> None:
     with np.errstate(divide="ignore"):
         energy = np.ma.masked_invalid(-np.log(item.backbone / item.backbone.max()))
     shade = axes.pcolormesh(DIHEDRALS, ANGLES, energy, cmap="viridis", vmin=0.0, vmax=6.0)
     axes.set(xlabel="dihedral angle τ / degree", ylabel="angle θ / degree", title=item.chain.source)
+    axes.set_ylim(lowest, 180.0)
     axes.set_xticks([-180, -90, 0, 90, 180])
     axes.figure.colorbar(shade, ax=axes, label="−ln p / p$_{max}$", shrink=0.8, pad=0.02)
 

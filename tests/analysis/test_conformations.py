@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from analysis.__main__ import main
 from analysis.chain.conformations import ANGLES, DIHEDRALS, LAMBDA, Conformations, overlap
+from analysis.chain.conformations_report import ConformationsReport, conformations_figure
 from analysis.chain.frames import Chain
 from mlcalc.common.errors import InputError
 from mlcalc.data.coarse_grain.residues import bead_types
@@ -20,10 +21,10 @@ TYPES = bead_types(SEQUENCE, False, False)
 THETA, TAU = 91.0, 51.0  # degrees, in the middle of bins
 
 
-def helix() -> np.ndarray:
+def helix(angle: float = THETA) -> np.ndarray:
     """(12, 3) Å: bonds of 3.8 Å with the same angle and dihedral angle everywhere."""
     atoms = [np.zeros(3), np.array([3.8, 0.0, 0.0])]
-    bend, turn = np.radians(180.0 - THETA), np.radians(TAU)
+    bend, turn = np.radians(180.0 - angle), np.radians(TAU)
     frame = np.eye(3)
     local = Rotation.from_rotvec([turn, 0.0, 0.0]) * Rotation.from_rotvec([0.0, 0.0, bend])
     for _ in range(len(TYPES) - 2):
@@ -49,6 +50,26 @@ def test_the_native_structure_however_it_lies():
     alone = conformations(turned).backbone
     assert alone[middle] > 0 and np.count_nonzero(alone) == 1  # one angle, one dihedral angle
     assert overlap(alone, alone) == pytest.approx(1.0) and overlap(alone, conformations(-turned).backbone) == 0.0
+
+
+def test_backbones_with_sharp_angles():
+    """Every angle counts: a chain with three in four of 55° shares a quarter with the native one; and so for any angle."""
+    native = conformations(helix()).backbone
+    mixed = conformations(*[helix(55.0)] * 3, helix()).backbone
+    assert overlap(native, mixed) == pytest.approx(0.25)
+    for angle in (1.0, 55.0, 178.0):
+        sharp = conformations(helix(angle)).backbone
+        assert overlap(sharp, sharp) == pytest.approx(1.0) and overlap(sharp, native) == 0.0
+    torn = helix()
+    torn[5] = torn[4]  # no angle there
+    assert 0 < overlap(conformations(torn).backbone, native) < 1
+
+
+def test_the_figure_begins_below_the_sharpest_angle():
+    for angle, lowest in ((THETA, 60.0), (55.0, 54.0), (1.0, 0.0)):
+        report = ConformationsReport([conformations(helix(angle))], conformations(helix()), 0.0)
+        maps = [axes for axes in conformations_figure(report).axes if axes.get_ylabel() == "angle θ / degree"]
+        assert [axes.get_ylim() for axes in maps] == [(lowest, 180.0)] * 2
 
 
 def test_a_rod_has_no_contacts():
