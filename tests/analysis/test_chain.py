@@ -118,7 +118,9 @@ def test_the_structure_of_most_frames():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('helices = {"α1" = [1, 12]}', "residue 10: expected 1 to 9"),
+        ('helices = {"α1" = [1, 12]}', r"α1 = \[1, 12\]: expected residues 1 to 9"),
+        ('helices = {"α1" = [1, 1_000_000_000_000_000]}', "expected residues 1 to 9"),
+        ('helices = {"α1" = [2, 4]}\nstrands = {"β1" = [1, 5], "β2" = [6, 8]}', "residue 2 twice"),
         ('helices = {"α1" = [5, 2]}', r"α1 = \[5, 2\]: expected \[first, last\] residue"),
         ('helices = {"α1" = [0, 2]}', r"expected \[first, last\] residue, from 1"),
         ('strands = {"β1" = [1.0, 2]}', r"β1 = \[1.0, 2\]"),
@@ -126,7 +128,9 @@ def test_the_structure_of_most_frames():
         ('helices = {"a" = [1, 5]}\nstrands = {"a" = [7, 8]}', "a: a helix and a strand of one name"),
         ('helices = {"a" = [1, 5]}\nstrands = {"b" = [5, 8]}', "residue 5 twice"),
         ("core = [2, 2]", "core: residue 2 twice"),
-        ("core = [12]", "residue 12: expected 1 to 9"),
+        ("core = [12]", "core: residue 12: expected 1 to 9"),
+        ("core = [0]", "core: residue 0: expected 1 to 9"),
+        (f"core = {list(range(1, 100_001))}", "core: residue 10: expected 1 to 9"),
         ("sheet = 1", "unknown key 'sheet'"),
     ],
 )
