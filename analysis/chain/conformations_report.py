@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 
 from analysis.chain.conformations import ANGLES, DIHEDRALS, Conformations, overlap
 from analysis.chain.figure import label_residues
-from analysis.chain.means import ERRORS, mean_of
+from analysis.chain.means import ERRORS, mean_of, shown
 from analysis.chain.secondary import LOCAL
 from analysis.figures import OKABE_ITO, STYLE, write_beside
 from md.observables.statistics import Mean
 from mlcalc.common.json_text import to_json
-from mlcalc.common.tables import aligned, with_error
+from mlcalc.common.tables import aligned
 from mlcalc.common.zip_files import npz_bytes
 
 QUANTITIES = {"gyration": "Rg / Å", "rmsd": "RMSD / Å", "native_contacts": "Q"}
@@ -28,7 +28,7 @@ class ConformationsReport(NamedTuple):
 
     Attributes:
         found: Of each; beside: Of the reference, such as frames of the all-atom simulation; None without one.
-        discard: Share of each run left out of means and maps, not of series.
+        discard: Share of each run left out of means and maps, not of series; 0 where all are files.
     """
 
     found: list[Conformations]
@@ -80,17 +80,18 @@ def as_text(report: ConformationsReport) -> str:
         similar = against(item, report)
         rows.append([
             item.chain.source, str(len(item.chain.positions)), _length(item),
-            *(with_error(mean.value, mean.error) for mean in means_of(item).values()),
+            *(shown(mean) for mean in means_of(item).values()),
             f"{early:.2f} → {late:.2f}" if item.chain.times_ps is not None else "–",
             *([f"{value:.3f}" for value in similar] if similar else ["–", "–"]),
         ])  # fmt: skip
     header = ["frames of", "number", "ns", *QUANTITIES.values(), "Q, first and last tenth", "contacts", "backbone"]
     first = report.found[0]
     notes = [
-        f"native: {len(first.first)} contacts below {first.contact:g} Å, more than {LOCAL} apart along the chain; ±: one "
-        f"standard error over frames, {ERRORS}; a run may be near its start all the time.",
-        f"Means and maps leave out the first {report.discard:.0%} of each run.",
+        f"native: {len(first.first)} contacts below {first.contact:g} Å, more than {LOCAL} apart along the chain.",
+        f"±: one standard error over frames, {ERRORS}; a run may be near its start all the time.",
     ]
+    if report.discard:
+        notes.append(f"Means and maps leave out the first {100 * report.discard:g}% of each run.")
     if report.beside:
         notes.append(
             f"contacts, backbone: shared with the maps of {report.beside.chain.source}; 1 for equal ones, 0 for apart ones."

@@ -126,6 +126,22 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert all((tmp_path / f"out{suffix}").stat().st_size for suffix in (".png", ".svg", ".txt", ".json"))
 
 
+def test_the_table_of_files(tmp_path, monkeypatch, capsys):
+    """One frame has no error; files leave out nothing, which table and numbers say."""
+    monkeypatch.chdir(tmp_path)
+    native = Atoms(TYPES, helix(), info={"sequence": SEQUENCE})
+    write("native.xyz", native, format="extxyz")
+    assert main(["conformations", "native.xyz", "--native", "native.xyz", "-o", "out.png"]) == 0
+    row, *notes = capsys.readouterr().out.splitlines()[2:]
+    assert "nan" not in row and "±" not in row and not [line for line in notes if "leave out" in line]
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["discard"] == 0.0 and found["found"][0]["gyration"]["error"] is None
+    write_run(tmp_path / "run", native, np.repeat(helix()[None, None], 8, axis=0))
+    command = ["conformations", "native.xyz", "--beside", "run", "--native", "native.xyz", "-o", "out.png"]
+    assert main([*command, "--discard", "0.125"]) == 0
+    assert "Means and maps leave out the first 12.5% of each run." in capsys.readouterr().out
+
+
 def test_nothing_left_of_a_short_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     native = Atoms(TYPES, helix(), info={"sequence": SEQUENCE})
