@@ -174,7 +174,8 @@ def _conformations(options: argparse.Namespace) -> None:
         chain = read_chain(source, options.sequence or native.sequence, options.most, 0.0 if source.is_dir() else None)
         found.append(Conformations(chain, native.positions[0], options.contact, discard))
     beside = found.pop() if options.beside else None
-    result = report.ConformationsReport(found, beside, options.discard)
+    runs = any(source.is_dir() for source in (*options.sources, options.beside) if source)
+    result = report.ConformationsReport(found, beside, options.discard if runs else 0.0)
     paths = report.write_files(result, path)
     show(report.as_json(result) if options.json else report.as_text(result), paths, options.json)
 

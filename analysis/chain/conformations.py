@@ -19,10 +19,12 @@ from MDAnalysis.lib.distances import calc_angles, calc_dihedrals
 
 from analysis.chain.frames import Chain
 from analysis.chain.secondary import LOCAL
+from analysis.runs.run_files import check_used, first_kept
 from mlcalc.common.errors import InputError
 
 LAMBDA = 1.5
-ANGLES, DIHEDRALS = np.linspace(60.0, 180.0, 41), np.linspace(-180.0, 180.0, 61)  # edges of the map, degrees
+ANGLES, DIHEDRALS = np.linspace(0.0, 180.0, 61), np.linspace(-180.0, 180.0, 61)  # edges of the map, degrees
+_BIN_AREA = (ANGLES[1] - ANGLES[0]) * (DIHEDRALS[1] - DIHEDRALS[0])
 
 
 class Conformations:
@@ -34,12 +36,15 @@ class Conformations:
         discard: Share of the frames, at their start, that maps and means leave out.
 
     Raises:
-        InputError: A native structure without contacts.
+        InputError: No frame left, or a native structure without contacts.
     """
 
     def __init__(self, chain: Chain, native: np.ndarray, contact: float, discard: float = 0.0):
         self.chain, self.native, self.contact = chain, native, contact
-        self.kept = slice(round(discard * len(chain.positions)), None)
+        n_frames = len(chain.positions)
+        first = first_kept(n_frames, discard)
+        check_used(chain.source, n_frames, n_frames - first, discard)
+        self.kept = slice(first, None)
         self.native_distances = np.linalg.norm(native[:, None] - native, axis=-1)
         self.first, self.second = np.nonzero(np.triu(self.native_distances < contact, LOCAL + 1))
         self._apart = self.native_distances[self.first, self.second]
@@ -80,10 +85,11 @@ class Conformations:
         x = self.chain.positions[self.kept]
         theta = np.degrees([calc_angles(frame[:-3], frame[1:-2], frame[2:-1]) for frame in x])
         tau = np.degrees([calc_dihedrals(frame[:-3], frame[1:-2], frame[2:-1], frame[3:]) for frame in x])
-        return np.histogram2d(theta.ravel(), tau.ravel(), bins=(ANGLES, DIHEDRALS), density=True)[0]
+        # Beads at one place have no angle: they count among all, in no bin.
+        counts = np.histogram2d(theta.ravel(), tau.ravel(), bins=(ANGLES, DIHEDRALS))[0]
+        return counts / (theta.size * _BIN_AREA)
 
 
 def overlap(one: np.ndarray, other: np.ndarray) -> float:
     """Of two densities on the bins of the map, the area that they share: 1 for equal ones, 0 for apart ones."""
-    area = np.diff(ANGLES)[0] * np.diff(DIHEDRALS)[0]
-    return float(np.minimum(one, other).sum() * area)
+    return float(np.minimum(one, other).sum() * _BIN_AREA)

@@ -11,14 +11,16 @@ from matplotlib.figure import Figure
 
 from analysis.chain.conformations import ANGLES, DIHEDRALS, Conformations, overlap
 from analysis.chain.figure import label_residues
+from analysis.chain.means import ERRORS, mean_of, shown
 from analysis.chain.secondary import LOCAL
 from analysis.figures import OKABE_ITO, STYLE, write_beside
-from md.observables.statistics import Mean, block_average
+from md.observables.statistics import Mean
 from mlcalc.common.json_text import to_json
-from mlcalc.common.tables import aligned, with_error
+from mlcalc.common.tables import aligned
 from mlcalc.common.zip_files import npz_bytes
 
 QUANTITIES = {"gyration": "Rg / Å", "rmsd": "RMSD / Å", "native_contacts": "Q"}
+_SHARP = 60.0  # degrees, below which hardly any angle of a protein is
 
 
 class ConformationsReport(NamedTuple):
@@ -26,7 +28,7 @@ class ConformationsReport(NamedTuple):
 
     Attributes:
         found: Of each; beside: Of the reference, such as frames of the all-atom simulation; None without one.
-        discard: Share of each run left out of means and maps, not of series.
+        discard: Share of each run left out of means and maps, not of series; 0 where all are files.
     """
 
     found: list[Conformations]
@@ -45,8 +47,10 @@ class ConformationsReport(NamedTuple):
 
 
 def means_of(item: Conformations) -> dict[str, Mean]:
-    """Of each of QUANTITIES, blocked."""
-    return {name: block_average(getattr(item, name)[item.kept]) for name in QUANTITIES}
+    """Of each of QUANTITIES, over the kept frames."""
+    trajectories = item.chain.trajectories
+    kept = None if trajectories is None else trajectories[item.kept]
+    return {name: mean_of(getattr(item, name)[item.kept], kept) for name in QUANTITIES}
 
 
 def early_and_late(item: Conformations) -> tuple[float, float]:
@@ -76,17 +80,18 @@ def as_text(report: ConformationsReport) -> str:
         similar = against(item, report)
         rows.append([
             item.chain.source, str(len(item.chain.positions)), _length(item),
-            *(with_error(mean.value, mean.error) for mean in means_of(item).values()),
+            *(shown(mean) for mean in means_of(item).values()),
             f"{early:.2f} → {late:.2f}" if item.chain.times_ps is not None else "–",
             *([f"{value:.3f}" for value in similar] if similar else ["–", "–"]),
         ])  # fmt: skip
     header = ["frames of", "number", "ns", *QUANTITIES.values(), "Q, first and last tenth", "contacts", "backbone"]
     first = report.found[0]
     notes = [
-        f"native: {len(first.first)} contacts below {first.contact:g} Å, more than {LOCAL} apart along the chain; ±: one "
-        "standard error, blocked: of this trajectory, which may be near its start all the time.",
-        f"Means and maps leave out the first {report.discard:.0%} of each run.",
+        f"native: {len(first.first)} contacts below {first.contact:g} Å, more than {LOCAL} apart along the chain.",
+        f"±: one standard error over frames, {ERRORS}; a run may be near its start all the time.",
     ]
+    if report.discard:
+        notes.append(f"Means and maps leave out the first {100 * report.discard:g}% of each run.")
     if report.beside:
         notes.append(
             f"contacts, backbone: shared with the maps of {report.beside.chain.source}; 1 for equal ones, 0 for apart ones."
@@ -128,7 +133,7 @@ def conformations_figure(report: ConformationsReport) -> Figure:
         maps, backbones = rows[1].subplots(1, columns), rows[2].subplots(1, columns)
         for item, above, below in zip(report.shown, maps, backbones, strict=False):
             _contacts(above, item, report)
-            _backbone(below, item)
+            _backbone(below, item, _lowest_angle(report))
         for axes in (*maps[len(report.shown) :], *backbones[len(report.shown) :]):
             axes.set_axis_off()
     return figure
@@ -140,7 +145,7 @@ def _along(axes: Axes, report: ConformationsReport, name: str) -> None:
         at = np.arange(len(item.chain.positions)) if times is None else 1e-3 * times
         axes.plot(at, getattr(item, name), lw=0.6, color=color, label=item.chain.source)
     if report.beside:
-        mean = block_average(getattr(report.beside, name))
+        mean = means_of(report.beside)[name]
         axes.axhline(mean.value, color="0.3", lw=1.0, ls=":", label=f"mean of {report.beside.chain.source}")
     timed = all(item.chain.times_ps is not None for item in report.found)
     axes.set(xlabel="time / ns" if timed else "frame", ylabel=QUANTITIES[name])
@@ -162,11 +167,18 @@ def _contacts(axes: Axes, item: Conformations, report: ConformationsReport) -> N
     axes.figure.colorbar(shade, ax=axes, label=f"share of frames with r < {item.contact:g} Å", shrink=0.8, pad=0.02)
 
 
-def _backbone(axes: Axes, item: Conformations) -> None:
+def _lowest_angle(report: ConformationsReport) -> float:
+    """Where maps of the backbone begin, degrees: a chain without sharp angles leaves the lower part empty."""
+    seen = np.any([item.backbone.any(axis=1) for item in report.shown], axis=0)
+    return float(min(_SHARP, *ANGLES[:-1][seen]))
+
+
+def _backbone(axes: Axes, item: Conformations, lowest: float) -> None:
     with np.errstate(divide="ignore"):
         energy = np.ma.masked_invalid(-np.log(item.backbone / item.backbone.max()))
     shade = axes.pcolormesh(DIHEDRALS, ANGLES, energy, cmap="viridis", vmin=0.0, vmax=6.0)
     axes.set(xlabel="dihedral angle τ / degree", ylabel="angle θ / degree", title=item.chain.source)
+    axes.set_ylim(lowest, 180.0)
     axes.set_xticks([-180, -90, 0, 90, 180])
     axes.figure.colorbar(shade, ax=axes, label="−ln p / p$_{max}$", shrink=0.8, pad=0.02)
 

@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from analysis.chain.means import rows_of
 from analysis.chain.report import Report, separation_classes
 from analysis.chain.secondary import PairClass, pair_classes
 from analysis.figures import OKABE_ITO, STYLE
@@ -100,7 +99,7 @@ def _bars(axes: Axes, report: Report, classes: list[PairClass]) -> None:
     """Sums over classes, a colour for each network; ±1 standard error over frames."""
     width, networks = 0.8 / len(report.found), report.found
     for place, (item, color) in enumerate(zip(networks, cycle(OKABE_ITO), strict=False)):
-        means = [rows_of([item.of_pairs(part.pairs)])[0] for part in classes]
+        means = [report.mean(item.of_pairs(part.pairs)) for part in classes]
         at = np.arange(len(classes)) + (place - 0.5 * (len(networks) - 1)) * width
         errors = np.nan_to_num([mean.error for mean in means])
         axes.bar(at, [mean.value for mean in means], width, yerr=errors, color=color, capsize=2, label=item.model)

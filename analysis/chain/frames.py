@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms
 
 from analysis.command_options import check_discard
-from analysis.runs.run_files import check_frames
+from analysis.runs.run_files import check_kept
 from analysis.runs.universe import bead_positions, open_run
 from mlcalc.common.errors import InputError
 from mlcalc.common.settings import check_range
@@ -23,6 +23,7 @@ class Chain(NamedTuple):
         source: What they are called in messages; sequence: (N,) one-letter codes.
         numbers: (N,) types of the beads, as atomic numbers; positions: (n_frames, N, 3) Å.
         times_ps: (n_frames,) of a run, from its start; None of a file.
+        trajectories: (n_frames,) number of the trajectory of each; None where all are of one.
     """
 
     source: str
@@ -30,6 +31,7 @@ class Chain(NamedTuple):
     numbers: np.ndarray
     positions: np.ndarray
     times_ps: np.ndarray | None = None
+    trajectories: np.ndarray | None = None
 
     @property
     def labels(self) -> list[str]:
@@ -46,7 +48,9 @@ class Chain(NamedTuple):
 
 
 def read_chain(path: Path, sequence: str | None, most: int, discard: float | None) -> Chain:
-    """Evenly spaced frames of a file of structures or of a classical run.
+    """Evenly spaced frames of a file of structures, from all of its trajectories alike, or of a classical run.
+
+    Frames of a file whose ``info["trajectory"]`` agrees are of one trajectory, and so are all that name none.
 
     Args:
         sequence: One-letter codes; None for those that the structures carry (``mlcalc coarse-grain`` writes them).
@@ -54,13 +58,15 @@ def read_chain(path: Path, sequence: str | None, most: int, discard: float | Non
         discard: Share left out at the start of a run; None for a tenth. A file has none.
 
     Raises:
-        InputError: Unreadable, no sequence, types that are not its residues, frames of several chains, a cell, or a ring polymer.
+        InputError: Unreadable, no frame left, no sequence, types that are not its residues, frames of several chains, a cell, or a
+            ring polymer.
     """
     check_range("--frames", most, 1)
     if os.path.isdir(path):
         structure, positions, times = _of_run(path, most, 0.1 if discard is None else discard)
+        trajectories = None
     elif discard is None:
-        structure, positions = _of_file(path, most)
+        structure, positions, trajectories = _of_file(path, most)
         times = None
     else:
         raise InputError(f"--discard {discard}: an option for runs only; leave it out for {path}")
@@ -68,7 +74,7 @@ def read_chain(path: Path, sequence: str | None, most: int, discard: float | Non
     if not isinstance(found, str):
         raise InputError(f"{path}: its structures carry no sequence: give one-letter codes with --sequence")
     check_types(check_sequence(found), structure.numbers, str(path))
-    return Chain(str(path), found, structure.numbers, positions, times)
+    return Chain(str(path), found, structure.numbers, positions, times, trajectories)
 
 
 def check_types(sequence: str, numbers: np.ndarray, source: str) -> None:
@@ -85,7 +91,7 @@ def check_types(sequence: str, numbers: np.ndarray, source: str) -> None:
             )
 
 
-def _of_file(path: Path, most: int) -> tuple[Atoms, np.ndarray]:
+def _of_file(path: Path, most: int) -> tuple[Atoms, np.ndarray, np.ndarray]:
     frames = read_atoms(path)
     for number, atoms in enumerate(frames, start=1):
         if atoms.pbc.any():
@@ -94,13 +100,23 @@ def _of_file(path: Path, most: int) -> tuple[Atoms, np.ndarray]:
             raise InputError(
                 f"{path}, structure {number}: its beads are not those of the first: expected frames of one chain"
             )
-    return frames[0], np.array([frames[k].positions for k in _chosen(np.arange(len(frames)), most)])
+    trajectories = _trajectories(frames)
+    # Trajectories may alternate in a file: every second frame would leave out one of two.
+    chosen = np.sort(_chosen(np.argsort(trajectories, kind="stable"), most))
+    return frames[0], np.array([frames[k].positions for k in chosen]), trajectories[chosen]
+
+
+def _trajectories(frames: list[Atoms]) -> np.ndarray:
+    """Number of the trajectory of each frame, in the order in which they first appear."""
+    names = [str(atoms.info.get("trajectory", "")) for atoms in frames]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return np.array([numbers[name] for name in names])
 
 
 def _of_run(folder: Path, most: int, discard: float) -> tuple[Atoms, np.ndarray, np.ndarray]:
     check_discard(discard)
     run = open_run(folder)
-    check_frames(run)
+    check_kept(run, discard, 1)
     if run.n_beads > 1 or run.structure.pbc.any():
         what = "a cell" if run.structure.pbc.any() else f"P = {run.n_beads}"
         raise InputError(f"{folder}: a run with {what}: expected a classical one of one chain without a cell")

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 
 from analysis.chain.figure import COLOURS, draw_map, label_residues, map_scale
 from analysis.chain.frames import Chain
-from analysis.chain.means import as_dict, over_networks, shown
+from analysis.chain.means import ERRORS, as_dict, mean_of, over_networks, shown
 from analysis.chain.mutations import Exchange, Mutated
 from analysis.chain.report import error_map
 from analysis.figures import OKABE_ITO, STYLE, write_beside
-from md.observables.statistics import Mean, block_average
+from md.observables.statistics import Mean
 from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned
 from mlcalc.common.zip_files import npz_bytes
@@ -51,16 +51,27 @@ class MutationReport(NamedTuple):
         """Of each network that of ``against``, if any."""
         return list(self.against[1]) if self.against else [None] * len(self.found)
 
+    def mean(self, series: np.ndarray) -> Mean:
+        """Mean of a series (n_frames,) over the frames."""
+        return mean_of(series, self.chain.trajectories)
+
+    def difference(self, own: np.ndarray, other: np.ndarray) -> Mean:
+        """Of a mean over the frames and one over those of ``against``, which are independent."""
+        assert self.against is not None
+        one, two = self.mean(own), mean_of(other, self.against[0].trajectories)
+        error = float(np.hypot(one.error, two.error))
+        return Mean(one.value - two.value, error, min(one.n_effective, two.n_effective))
+
 
 def changes(report: MutationReport, k: int) -> list[tuple[str, str, dict[str, Mean]]]:
     """(model, unseen share, means by name) of exchange k by every network, then their mean if there are several."""
     rows: list[tuple[str, str, dict[str, Mean]]] = []
     for item, other in zip(report.found, report.others(), strict=True):
-        means = {_ENERGY: block_average(item.energy[k])}
+        means = {_ENERGY: report.mean(item.energy[k])}
         if other is not None:
-            means["difference to --against / eV"] = _difference(means[_ENERGY], block_average(other.energy[k]))
-        means[_PRIORS] = block_average(item.priors[k])
-        means |= {f"ΔΣR of order {order} / eV": block_average(values[k]) for order, values in item.orders.items()}
+            means["difference to --against / eV"] = report.difference(item.energy[k], other.energy[k])
+        means[_PRIORS] = report.mean(item.priors[k])
+        means |= {f"ΔΣR of order {order} / eV": report.mean(values[k]) for order, values in item.orders.items()}
         unseen = "–" if np.isnan(item.unseen[k]) else f"{100 * item.unseen[k]:.0f} %"
         rows.append((item.model, unseen, means))
     if len(rows) > 1:
@@ -68,13 +79,6 @@ def changes(report: MutationReport, k: int) -> list[tuple[str, str, dict[str, Me
         shared = [name for name in rows[0][2] if name != _PRIORS and all(name in means for *_, means in rows)]
         rows.append(("mean of networks", "", {name: over_networks([row[2][name] for row in rows]) for name in shared}))
     return rows
-
-
-def _difference(one: Mean, other: Mean) -> Mean:
-    """Of independent means."""
-    return Mean(
-        one.value - other.value, float(np.hypot(one.error, other.error)), min(one.n_effective, other.n_effective)
-    )
 
 
 def as_text(report: MutationReport) -> str:
@@ -94,7 +98,7 @@ def as_text(report: MutationReport) -> str:
         aligned(["exchange", "pairs that change most, ΔR / eV, mean of networks"], pairs, left=2), "", *MEANING,
         f"ΔE and ΔR: {' and '.join(dict.fromkeys(item.explained for item in report.found))}, without constants of the types.",
         f"γ = {report.gamma:g}; {len(report.chain.positions)} frames of {report.chain.source}{against}; ±: one standard error over "
-        "frames, blocked" + ("; of the mean of networks: over networks." if len(report.found) > 1 else "."),
+        f"frames, {ERRORS}" + ("; of the mean of networks: over networks." if len(report.found) > 1 else "."),
     ])  # fmt: skip
 
 
@@ -159,9 +163,10 @@ def _draw_energies(axes: Axes, report: MutationReport) -> None:
         ]
     width = 0.8 / len(bars)
     for place, ((label, own, other), color) in enumerate(zip(bars, cycle(OKABE_ITO), strict=False)):
-        means = [block_average(values) for values in own]
-        if other is not None:
-            means = [_difference(a, block_average(b)) for a, b in zip(means, other, strict=True)]
+        if other is None:
+            means = [report.mean(values) for values in own]
+        else:
+            means = [report.difference(a, b) for a, b in zip(own, other, strict=True)]
         at = np.arange(len(means)) + (place - 0.5 * (len(bars) - 1)) * width
         errors = np.nan_to_num([mean.error for mean in means])
         axes.bar(at, [mean.value for mean in means], width, yerr=errors, color=color, capsize=2, label=label)
@@ -192,5 +197,5 @@ def write_files(report: MutationReport, path: Path) -> list[Path]:
     for number, item in enumerate(report.found):
         for k, exchange in enumerate(report.exchanges):
             arrays[f"network{number}_{exchange}_pairs_eV"] = item.pairs[k].mean(axis=0)
-            arrays[f"network{number}_{exchange}_pairs_error_eV"] = error_map(item.pairs[k])
+            arrays[f"network{number}_{exchange}_pairs_error_eV"] = error_map(item.pairs[k], report.chain.trajectories)
     return write_beside(path, mutations_figure(report), as_text(report), as_json(report), npz=npz_bytes(arrays))

@@ -6,12 +6,12 @@ from typing import NamedTuple
 import numpy as np
 
 from analysis.chain.frames import Chain
-from analysis.chain.means import as_dict, rows_of, shown
+from analysis.chain.means import ERRORS, as_dict, mean_of, rows_of, shown
 from analysis.chain.residues import ResidueRelevance, agreement
 from analysis.chain.secondary import LOCAL, PairClass, SecondaryStructure, pair_classes
 from analysis.figures import write_beside
 from analysis.relevance.explain import explained_text
-from md.observables.statistics import block_average
+from md.observables.statistics import Mean
 from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned
 from mlcalc.common.zip_files import npz_bytes
@@ -44,6 +44,10 @@ class Report(NamedTuple):
     def upper(self) -> np.ndarray:
         """(N, N) mask of pairs i < j that are more than LOCAL apart along the chain."""
         return np.triu(np.ones((len(self.chain.sequence),) * 2, dtype=bool), LOCAL + 1)
+
+    def mean(self, series: np.ndarray) -> Mean:
+        """Mean of a series (n_frames,) over the frames."""
+        return mean_of(series, self.chain.trajectories)
 
     @property
     def columns(self) -> list[str]:
@@ -92,32 +96,30 @@ def as_text(report: Report) -> str:
 
 def _energies(report: Report) -> str:
     found = report.found
-    rows = [["energy of the network / eV", *_cells([item.energy for item in found])]]
-    rows.append(["ΣR / eV", *_cells([item.total for item in found])])
+    rows = [["energy of the network / eV", *_cells(report, [item.energy for item in found])]]
+    rows.append(["ΣR / eV", *_cells(report, [item.total for item in found])])
     ratios = [f"{item.total.mean() / item.energy.mean():.3f}" for item in found]
     rows.append(["ΣR/E", *ratios, *["–"] * (len(found) > 1)])
     for order in dict.fromkeys(name for item in found for name in item.orders):
         series = [item.orders.get(order) for item in found]
-        rows.append([f"ΣR of order {order} / eV", *_cells(series)])
+        rows.append([f"ΣR of order {order} / eV", *_cells(report, series)])
     for name in dict.fromkeys(name for item in found for name in item.apart):
-        energies = (shown(block_average(item.apart[name])) if name in item.apart else "–" for item in found)
+        energies = (shown(report.mean(item.apart[name])) if name in item.apart else "–" for item in found)
         rows.append([f"not explained: prior {name} / eV", *energies, *["–"] * (len(found) > 1)])
     return aligned(["", *report.columns], rows, left=1)
 
 
-def _cells(series: list[np.ndarray | None]) -> list[str]:
+def _cells(report: Report, series: list[np.ndarray | None]) -> list[str]:
     """Means of networks, and over them where all have one; a dash where a network has none."""
     if any(values is None for values in series):
-        return ["–" if values is None else shown(block_average(values)) for values in series] + ["–"] * (
-            len(series) > 1
-        )
-    return [shown(mean) for mean in rows_of(series)]
+        return ["–" if values is None else shown(report.mean(values)) for values in series] + ["–"] * (len(series) > 1)
+    return [shown(mean) for mean in rows_of(series, report.chain.trajectories)]
 
 
 def _sums(report: Report, classes: list[PairClass], title: str) -> str:
     rows = [
         ["  " * (item.within is not None) + item.name, str(int(item.pairs.sum())),
-         *_cells([found.of_pairs(item.pairs) for found in report.found])]
+         *_cells(report, [found.of_pairs(item.pairs) for found in report.found])]
         for item in classes if item.pairs.any()
     ]  # fmt: skip
     return aligned([title, "pairs", *report.columns], rows, left=1)
@@ -127,7 +129,7 @@ def _pairs(report: Report) -> str:
     labels, distances, contacts = report.chain.labels, report.chain.distances().mean(axis=0), report.contacts
     rows = [
         [f"{labels[i]} {labels[j]}", f"{distances[i, j]:.2f}", f"{contacts[i, j]:.2f}",
-         *_cells([item.pairs[:, i, j] for item in report.found])]
+         *_cells(report, [item.pairs[:, i, j] for item in report.found])]
         for i, j in strongest_pairs(report)
     ]  # fmt: skip
     header = [f"strongest pairs, |i−j| > {LOCAL}", "r / Å", f"r < {report.contact:g} Å", *report.columns]
@@ -138,7 +140,7 @@ def _triples(report: Report) -> str:
     labels, rows = report.chain.labels, []
     for key in strongest_triples(report):
         name = " ".join(labels[k] for k in report.found[0].triples.residues(key))
-        rows.append([name, *_cells([item.triples.series(key) for item in report.found])])
+        rows.append([name, *_cells(report, [item.triples.series(key) for item in report.found])])
     return aligned(["strongest triples, R / eV", *report.columns], rows, left=1) if rows else ""
 
 
@@ -148,7 +150,7 @@ def _notes(report: Report) -> str:
     rules = "; ".join(f"{item.model}: {item.network}, rule {item.rule}" for item in report.found if item.rule)
     lines = [
         f"E and R: {explained}, without constants of the types. γ = {report.gamma:g}{f'; {rules}' if rules else ''}.",
-        f"{len(report.chain.positions)} frames of {report.chain.source}; ±: one standard error over frames, blocked"
+        f"{len(report.chain.positions)} frames of {report.chain.source}; ±: one standard error over frames, {ERRORS}"
         + ("; of the mean of networks: over networks." if len(report.found) > 1 else "."),
     ]
     mean_maps = [item.pairs.mean(axis=0) for item in report.found]
@@ -165,7 +167,7 @@ def as_json(report: Report) -> str:
     names = report.columns
 
     def numbers(series: list[np.ndarray]) -> dict:
-        return {name: as_dict(mean) for name, mean in zip(names, rows_of(series), strict=True)}
+        return {name: as_dict(mean) for name, mean in zip(names, rows_of(series, chain.trajectories), strict=True)}
 
     def of_classes(classes: list[PairClass]) -> list[dict]:
         return [
@@ -188,9 +190,9 @@ def as_json(report: Report) -> str:
         "networks": [
             {
                 "model": item.model, "network": item.network, "rule": item.rule, "explained": explained_text(item.apart),
-                "energy": as_dict(block_average(item.energy)), "total_relevance": as_dict(block_average(item.total)),
-                "relevance_by_order": {order: as_dict(block_average(v)) for order, v in item.orders.items()},
-                "prior_energies": {name: as_dict(block_average(v)) for name, v in item.apart.items()},
+                "energy": as_dict(report.mean(item.energy)), "total_relevance": as_dict(report.mean(item.total)),
+                "relevance_by_order": {order: as_dict(report.mean(v)) for order, v in item.orders.items()},
+                "prior_energies": {name: as_dict(report.mean(v)) for name, v in item.apart.items()},
             }
             for item in report.found
         ],
@@ -208,16 +210,16 @@ def arrays(report: Report) -> dict[str, np.ndarray]:
     maps = {"distance_A": report.chain.distances().mean(axis=0), "contacts": report.contacts}
     for k, item in enumerate(report.found):
         maps |= {f"network{k}_pairs_eV": item.pairs.mean(axis=0), f"network{k}_residues_eV": item.singles.mean(axis=0)}
-        maps[f"network{k}_pairs_error_eV"] = error_map(item.pairs)
+        maps[f"network{k}_pairs_error_eV"] = error_map(item.pairs, report.chain.trajectories)
     return maps
 
 
-def error_map(series: np.ndarray) -> np.ndarray:
-    """(N, N) blocked standard errors of symmetric maps (n_frames, N, N)."""
+def error_map(series: np.ndarray, trajectories: np.ndarray | None) -> np.ndarray:
+    """(N, N) standard errors of symmetric maps (n_frames, N, N), as of means.mean_of."""
     n = series.shape[1]
     first, second = np.triu_indices(n, 1)
     found = np.zeros((n, n))
-    found[first, second] = [block_average(values).error for values in series[:, first, second].T]
+    found[first, second] = [mean_of(values, trajectories).error for values in series[:, first, second].T]
     return found + found.T
 
 

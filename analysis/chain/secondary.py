@@ -15,6 +15,7 @@ Source: Labesse, Colloc'h, Pothier, Mornon, Comput. Appl. Biosci. 13, 291 (1997)
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,8 +49,11 @@ class SecondaryStructure:
             raise InputError(
                 f"{next(name for name in self.helices if name in self.strands)}: a helix and a strand of one name"
             )
-        for residues, which in ((self._all(), "helices and strands"), (list(self.core), "core")):
-            if twice := next((residue for residue in residues if residues.count(residue) > 1), None):
+        # Ends alone tell what overlaps: a stretch may be of any length until the chain is known.
+        stretches = sorted(tuple(ends) for ends in self.parts.values())
+        core = sorted((residue, residue) for residue in self.core)
+        for found, which in ((stretches, "helices and strands"), (core, "core")):
+            if twice := next((first for (_, last), (first, _) in pairwise(found) if first <= last), None):
                 raise InputError(f"{which}: residue {twice} twice: expected once")
 
     @property
@@ -57,13 +61,13 @@ class SecondaryStructure:
         """Helices and strands."""
         return {**self.helices, **self.strands}
 
-    def _all(self) -> list[int]:
-        return [residue for first, last in self.parts.values() for residue in range(first, last + 1)]
-
     def check(self, n: int) -> None:
         """Raise InputError unless all residues are some of a chain of n."""
-        if beyond := [residue for residue in (*self._all(), *self.core) if not 1 <= residue <= n]:
-            raise InputError(f"residue {beyond[0]}: expected 1 to {n}, those of the chain")
+        for name, ends in self.parts.items():
+            if ends[1] > n:
+                raise InputError(f"{name} = {list(ends)}: expected residues 1 to {n}, those of the chain")
+        if beyond := [residue for residue in self.core if not 1 <= residue <= n]:
+            raise InputError(f"core: residue {beyond[0]}: expected 1 to {n}, those of the chain")
 
     def __str__(self) -> str:
         named = [f"{name} {first}–{last}" for name, (first, last) in self.parts.items()]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
+from analysis.runs.run_files import first_kept
 from analysis.structure.boxes import Axes
 from md.dynamics.clamped import Clamped
 from md.dynamics.settings import QUANTUM_BATH
@@ -93,7 +94,7 @@ class Run:
         """Indices of the frames without the first share ``discard`` in [0, 1) of each folder."""
         ends = np.cumsum(self.frames)
         parts = zip(ends - self.frames, self.frames, ends, strict=True)
-        return np.concatenate([np.arange(start + round(discard * count), end) for start, count, end in parts])
+        return np.concatenate([np.arange(start + first_kept(count, discard), end) for start, count, end in parts])
 
 
 def pool(runs: list[Run]) -> list[Run]:

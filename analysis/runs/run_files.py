@@ -43,11 +43,20 @@ def check_frames(run) -> None:
 def check_kept(run, discard: float, fewest: int) -> None:
     """Refuse a run (run.Run) of which too few frames are left without the first share ``discard``."""
     check_frames(run)
-    used = len(run.kept(discard))
+    check_used(str(run), run.n_frames, len(run.kept(discard)), discard, fewest)
+
+
+def check_used(source: str, n_frames: int, used: int, discard: float, fewest: int = 1) -> None:
+    """Refuse frames of which too few are used without the first share ``discard``."""
     if used < fewest:
         raise InputError(
-            f"{run}: {run.n_frames} frames, {used} after discarding the first {discard:.0%}; expected at least {fewest}"
+            f"{source}: {n_frames} frames, {used} after discarding the first {100 * discard:g}%; expected at least {fewest}"
         )
+
+
+def first_kept(n_frames: int, discard: float) -> int:
+    """Index of the first of these frames without their first share ``discard``; ``n_frames`` if none is left."""
+    return round(discard * n_frames)
 
 
 def check_same_atoms(run, other) -> None:

@@ -10,7 +10,7 @@ from ase import units
 from analysis.distances.pair_distances import KINDS, N_BLOCKS, Histogram, Moments, pair_moments
 from analysis.distances.slow_motion import careful_mean
 from analysis.runs.run import Run, model_content, pool
-from analysis.runs.run_files import check_kept, check_same_atoms
+from analysis.runs.run_files import check_kept, check_same_atoms, first_kept
 from analysis.runs.universe import bead_universe, open_run
 from analysis.structure.bond_names import pair_name
 from analysis.transfer.coordinate import ProtonTransfer
@@ -162,7 +162,7 @@ def _analyse(run: Run, site: Site, discard: float, label: str, symmetry: str) ->
 
 def _ends(run: Run, discard: float) -> np.ndarray:
     """Ends of the folders' parts in the frames that are kept."""
-    return np.cumsum([count - round(discard * count) for count in run.frames])
+    return np.cumsum([count - first_kept(count, discard) for count in run.frames])
 
 
 def _moments(distances: np.ndarray) -> Moments:

@@ -13,8 +13,9 @@ from analysis.chain.means import over_networks, rows_of
 from analysis.chain.report import Report, arrays, as_json, as_text, separation_classes, strongest_triples
 from analysis.chain.residues import agreement, explain_chain
 from analysis.chain.secondary import SecondaryStructure, assign, common_structure, pair_classes, read_secondary
+from analysis.distances.slow_motion import careful_mean
 from analysis.relevance.explain import explain
-from md.observables.statistics import Mean, block_average
+from md.observables.statistics import Mean
 from mlcalc import InputError
 from tests.analysis.chains import SEQUENCE, frames, network, write_chain, write_models
 from tests.analysis.run_folders import write_run
@@ -117,7 +118,9 @@ def test_the_structure_of_most_frames():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('helices = {"α1" = [1, 12]}', "residue 10: expected 1 to 9"),
+        ('helices = {"α1" = [1, 12]}', r"α1 = \[1, 12\]: expected residues 1 to 9"),
+        ('helices = {"α1" = [1, 1_000_000_000_000_000]}', "expected residues 1 to 9"),
+        ('helices = {"α1" = [2, 4]}\nstrands = {"β1" = [1, 5], "β2" = [6, 8]}', "residue 2 twice"),
         ('helices = {"α1" = [5, 2]}', r"α1 = \[5, 2\]: expected \[first, last\] residue"),
         ('helices = {"α1" = [0, 2]}', r"expected \[first, last\] residue, from 1"),
         ('strands = {"β1" = [1.0, 2]}', r"β1 = \[1.0, 2\]"),
@@ -125,7 +128,9 @@ def test_the_structure_of_most_frames():
         ('helices = {"a" = [1, 5]}\nstrands = {"a" = [7, 8]}', "a: a helix and a strand of one name"),
         ('helices = {"a" = [1, 5]}\nstrands = {"b" = [5, 8]}', "residue 5 twice"),
         ("core = [2, 2]", "core: residue 2 twice"),
-        ("core = [12]", "residue 12: expected 1 to 9"),
+        ("core = [12]", "core: residue 12: expected 1 to 9"),
+        ("core = [0]", "core: residue 0: expected 1 to 9"),
+        (f"core = {list(range(1, 100_001))}", "core: residue 10: expected 1 to 9"),
         ("sheet = 1", "unknown key 'sheet'"),
     ],
 )
@@ -140,7 +145,7 @@ def test_means():
     two = rows_of([np.array([1.0, 1.0]), np.array([3.0, 3.0])])
     assert two[2][:2] == (2.0, 1.0) and over_networks([Mean(1.0, 0.0, 1.0)] * 3)[:2] == (1.0, 0.0)
     series = np.random.default_rng(0).normal(size=64)
-    assert rows_of([series]) == [block_average(series)]
+    assert rows_of([series]) == [careful_mean(series)]
     values, mask = np.array([[0.0, 1.0, 2.0], [0, 0, 5.0], [0, 0, 0]]), np.triu(np.ones((3, 3), dtype=bool), 1)
     assert agreement(values, 2 - 3 * values, mask) == pytest.approx(-1.0) and np.isnan(
         agreement(values, 0 * values, mask)
@@ -194,10 +199,12 @@ def test_runs_and_files_say_the_same(folder):
     np.testing.assert_allclose(of_run.positions, of_file.positions, atol=1e-5)
     assert of_run.labels == of_file.labels == ["D1", "A2", "Y3", "D4", "A5", "Y6", "D7", "A8", "Y9"]
     assert len(read_chain(folder / "run", SEQUENCE, 2, 0.0).positions) == 2
+    assert len(read_chain(folder / "run", SEQUENCE, 40, 0.8).positions) == 1
     write_run(folder / "ring", bare, np.repeat(positions, 2, axis=1), model="none")
     for path, sequence, discard, words in (
         ("run", None, None, "carry no sequence: give one-letter codes with --sequence"),
         ("ring", SEQUENCE, None, "a run with P = 2: expected a classical one"),
+        ("run", SEQUENCE, 0.9, "run: 3 frames, 0 after discarding the first 90%; expected at least 1"),
         ("frames.xyz", None, 0.1, "--discard 0.1: an option for runs only"),
         ("frames.xyz", "DAYDAYDAA", None, "bead 9 has the type Y: expected A, of the sequence"),
         ("frames.xyz", "DAY", None, "9 beads: expected one for each of the 3 residues"),

@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from analysis.__main__ import main
 from analysis.chain.conformations import ANGLES, DIHEDRALS, LAMBDA, Conformations, overlap
+from analysis.chain.conformations_report import ConformationsReport, conformations_figure
 from analysis.chain.frames import Chain
 from mlcalc.common.errors import InputError
 from mlcalc.data.coarse_grain.residues import bead_types
@@ -20,10 +21,10 @@ TYPES = bead_types(SEQUENCE, False, False)
 THETA, TAU = 91.0, 51.0  # degrees, in the middle of bins
 
 
-def helix() -> np.ndarray:
+def helix(angle: float = THETA) -> np.ndarray:
     """(12, 3) Å: bonds of 3.8 Å with the same angle and dihedral angle everywhere."""
     atoms = [np.zeros(3), np.array([3.8, 0.0, 0.0])]
-    bend, turn = np.radians(180.0 - THETA), np.radians(TAU)
+    bend, turn = np.radians(180.0 - angle), np.radians(TAU)
     frame = np.eye(3)
     local = Rotation.from_rotvec([turn, 0.0, 0.0]) * Rotation.from_rotvec([0.0, 0.0, bend])
     for _ in range(len(TYPES) - 2):
@@ -49,6 +50,26 @@ def test_the_native_structure_however_it_lies():
     alone = conformations(turned).backbone
     assert alone[middle] > 0 and np.count_nonzero(alone) == 1  # one angle, one dihedral angle
     assert overlap(alone, alone) == pytest.approx(1.0) and overlap(alone, conformations(-turned).backbone) == 0.0
+
+
+def test_backbones_with_sharp_angles():
+    """Every angle counts: a chain with three in four of 55° shares a quarter with the native one; and so for any angle."""
+    native = conformations(helix()).backbone
+    mixed = conformations(*[helix(55.0)] * 3, helix()).backbone
+    assert overlap(native, mixed) == pytest.approx(0.25)
+    for angle in (1.0, 55.0, 178.0):
+        sharp = conformations(helix(angle)).backbone
+        assert overlap(sharp, sharp) == pytest.approx(1.0) and overlap(sharp, native) == 0.0
+    torn = helix()
+    torn[5] = torn[4]  # no angle there
+    assert 0 < overlap(conformations(torn).backbone, native) < 1
+
+
+def test_the_figure_begins_below_the_sharpest_angle():
+    for angle, lowest in ((THETA, 60.0), (55.0, 54.0), (1.0, 0.0)):
+        report = ConformationsReport([conformations(helix(angle))], conformations(helix()), 0.0)
+        maps = [axes for axes in conformations_figure(report).axes if axes.get_ylabel() == "angle θ / degree"]
+        assert [axes.get_ylim() for axes in maps] == [(lowest, 180.0)] * 2
 
 
 def test_a_rod_has_no_contacts():
@@ -103,6 +124,34 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "1.00 → 0.00" in printed and " 0.00039 " in printed  # ns
     assert all((tmp_path / f"out{suffix}").stat().st_size for suffix in (".png", ".svg", ".txt", ".json"))
+
+
+def test_the_table_of_files(tmp_path, monkeypatch, capsys):
+    """One frame has no error; files leave out nothing, which table and numbers say."""
+    monkeypatch.chdir(tmp_path)
+    native = Atoms(TYPES, helix(), info={"sequence": SEQUENCE})
+    write("native.xyz", native, format="extxyz")
+    assert main(["conformations", "native.xyz", "--native", "native.xyz", "-o", "out.png"]) == 0
+    row, *notes = capsys.readouterr().out.splitlines()[2:]
+    assert "nan" not in row and "±" not in row and not [line for line in notes if "leave out" in line]
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["discard"] == 0.0 and found["found"][0]["gyration"]["error"] is None
+    write_run(tmp_path / "run", native, np.repeat(helix()[None, None], 8, axis=0))
+    command = ["conformations", "native.xyz", "--beside", "run", "--native", "native.xyz", "-o", "out.png"]
+    assert main([*command, "--discard", "0.125"]) == 0
+    assert "Means and maps leave out the first 12.5% of each run." in capsys.readouterr().out
+
+
+def test_nothing_left_of_a_short_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    native = Atoms(TYPES, helix(), info={"sequence": SEQUENCE})
+    write("native.xyz", native, format="extxyz")
+    write_run(tmp_path / "run", native, np.repeat(helix()[None, None], 3, axis=0))
+    command = ["conformations", "run", "--native", "native.xyz", "-o", "out.png", "--discard"]
+    assert main([*command, "0.9"]) == 2
+    error = "run: 3 frames, 0 after discarding the first 90%; expected at least 1"
+    assert error in capsys.readouterr().err and not list(tmp_path.glob("out.*"))
+    assert main([*command, "0.8"]) == 0
 
 
 @pytest.mark.parametrize(
