@@ -151,59 +151,6 @@ def test_closest_approach():
             assert near.mean() <= 0.005
 
 
-def cis_and_trans() -> np.ndarray:
-    """Frames (40, 9, 3) of a chain, bond 5 of which is 3.0 Å long in every other frame."""
-    frames = chain() + np.random.default_rng(0).normal(0.0, 0.03, (40, 9, 3))
-    bond = frames[::2, 5] - frames[::2, 4]
-    frames[::2, 5:] += ((3.0 / np.linalg.norm(bond, axis=1) - 1.0)[:, None] * bond)[:, None]
-    return frames
-
-
-def at_one_point() -> np.ndarray:
-    frames = chain() + np.random.default_rng(0).normal(0.0, 0.03, (25, 9, 3))
-    frames[3, 6] = frames[3, 5]
-    return frames
-
-
-def one_rigid_bond() -> np.ndarray:
-    frames = chain() + np.random.default_rng(0).normal(0.0, 0.03, (25, 9, 3))
-    frames[:, 1] = frames[:, 0] + [0.0, 0.0, 3.8]
-    return frames
-
-
-@pytest.mark.parametrize(
-    ("frames", "words"),
-    [
-        (at_one_point(), "frame 4: beads 6 and 7 are 0.00 Å apart: expected a bond of at least 0.1 Å"),
-        (np.stack([chain()] * 20), "the frames do not differ: no bond varies by 0.001 Å"),
-        (
-            np.stack([chain() + k for k in range(20)]).round(4),
-            "the frames do not differ",
-        ),  # moved, and rounded as in a file
-        (one_rigid_bond(), "beads 1 and 2 are 3.80 Å apart on average, with a standard deviation of"),
-        (
-            cis_and_trans(),
-            "beads 5 and 6 are 3.28 Å apart on average, with a standard deviation of 0.35 Å: expected at most 0.2 Å",
-        ),
-    ],
-    ids=["at one point", "copies", "moved copies", "one rigid bond", "cis and trans"],
-)
-def test_frames_without_springs(tmp_path, capsys, frames, words):
-    write(tmp_path / "frames.xyz", bare_frames(frames))
-    fit = ["priors", str(tmp_path / "frames.xyz"), "--temperature", "350", "--cutoff", "12"]
-    assert main([*fit, "-o", str(tmp_path / "priors.json")]) == 2
-    error = capsys.readouterr().err
-    assert words in error and error.count("\n") == 1 and not (tmp_path / "priors.json").exists()
-
-
-def bare_frames(places: np.ndarray, numbers=NUMBERS, **info) -> list[Atoms]:
-    """Frames of places (n_frames, n_beads, 3) with forces of 0, as a file has to have some."""
-    frames = [Atoms(numbers, x, info=info) for x in places]
-    for atoms in frames:
-        atoms.calc = SinglePointCalculator(atoms, forces=np.zeros((len(atoms), 3)))
-    return frames
-
-
 def published(path, sequence: str, seed: int = 0) -> dict:
     """An archive of two configurations, the second of this sequence."""
     rng, n, other = np.random.default_rng(seed), len(sequence), 6
@@ -330,23 +277,6 @@ def test_training_learns_what_the_priors_leave(tmp_path, capsys):
     assert main(["train", str(config), "-o", str(tmp_path / "no")]) == 2
     assert "8 beads: the prior is that of a chain of 9" in capsys.readouterr().err
     assert not (tmp_path / "no").exists()
-
-
-def test_the_command_fits_frames(tmp_path, capsys):
-    write(tmp_path / "frames.xyz", frames_of(40))
-    fit = ["priors", str(tmp_path / "frames.xyz"), "--cutoff", "12", "-o", str(tmp_path / "priors.json")]
-    assert main([*fit, "--temperature", "350"]) == 0
-    assert "springs of 8 bonds, quartics of 7 angles" in capsys.readouterr().out
-    assert read_priors(tmp_path / "priors.json")["bonds"].n_beads == 9
-    assert main(fit) == 2
-    assert "expected --temperature" in capsys.readouterr().err
-    assert main(["priors", "--cutoff", "12", "-o", "x.json"]) == 2
-    assert "expected frames to fit to, or --published" in capsys.readouterr().err
-    write(tmp_path / "frames.xyz", frames_of(40, (0, 8, *range(1, 8))))
-    ends = np.linalg.norm(chain()[8] - chain()[0])
-    assert ends > 6.0
-    assert main([*fit[:2], "--cutoff", "5", *fit[4:], "--temperature", "350"]) == 2
-    assert "is the order of beads that along the chain?" in capsys.readouterr().err
 
 
 def test_types_of_residues():
