@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import numbers
 from pathlib import Path
 
 # Options that apply to only one source of priors. Where None is no value, it says that the option was not given.
@@ -94,25 +93,28 @@ def _fitted(options):
 def _temperature(data, given: float | None) -> float:
     """Temperature of frames, K: given, or the one that all of them state; InputError for frames that state another."""
     from mlcalc.common.errors import InputError
+
+    stated = [_stated_temperature(data, k) for k in range(len(data))]
+    expected = stated[0] if given is None else given
+    for k, found in enumerate(stated):
+        if expected is None or (found is None and given is None):
+            raise InputError(f"{data.place_of(k)} has no temperature_K: expected --temperature, of the frames")
+        if found is not None and not math.isclose(found, expected, rel_tol=1e-6):
+            where = f"{data.place_of(k)} has the temperature_K {found:g}"
+            if given is None:
+                raise InputError(f"{where}, the first {expected:g}: expected frames of one temperature")
+            raise InputError(f"--temperature {given:g}: {where}: expected that of the frames; leave it out")
+    return float(expected)
+
+
+def _stated_temperature(data, frame: int) -> float | None:
+    import numpy as np
+
+    from mlcalc.common.errors import InputError
     from mlcalc.training.dataset import said_of
 
-    stated = [said_of(info, "temperature_K") for info in data.info]
-    if given is None and None in stated:
-        raise InputError(
-            f"{data.place_of(stated.index(None))} has no temperature_K: expected --temperature, of the frames"
-        )
-    for k, found in enumerate(stated):
-        if found is None:
-            continue
-        where = f"{data.place_of(k)} has the temperature_K {found}"
-        if not isinstance(found, numbers.Real):
-            raise InputError(f"{where}: expected a number")
-        if given is not None and not _same(found, given):
-            raise InputError(f"--temperature {given:g}: {where}: expected that of the frames; leave it out")
-        if not _same(found, stated[0] if given is None else given):
-            raise InputError(f"{where}, the first {stated[0]:g}: expected frames of one temperature")
-    return float(stated[0] if given is None else given)
-
-
-def _same(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=1e-6)
+    found = said_of(data.info[frame], "temperature_K")
+    value = np.asarray(found)
+    if found is not None and (value.dtype.kind not in "iuf" or value.size != 1):
+        raise InputError(f"{data.place_of(frame)} has the temperature_K {found}: expected a number")
+    return None if found is None else float(value.item())

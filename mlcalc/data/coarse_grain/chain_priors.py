@@ -72,13 +72,14 @@ def fit_chain_priors(
     cosines = np.clip(-(bonds[:, :-1] * bonds[:, 1:]).sum(2) / (lengths[:, :-1] * lengths[:, 1:]), -1.0, 1.0)
     dihedrals = dihedral_angles(bonds)
     angles = [fit_angle(x) for x in cosines.T]
+    chain_types = tuple(int(number) for number in numbers)
     waves = [fit_dihedral(x, n_orders) for x in dihedrals.T]
     return {
-        "bonds": BondPrior(_numbers(kT / variances), _numbers(means), cutoff),
-        "angles": AnglePrior(tuple(_numbers(kT * a) for a in angles), cutoff),
+        "bonds": BondPrior(_numbers(kT / variances), _numbers(means), cutoff, chain_types),
+        "angles": AnglePrior(tuple(_numbers(kT * a) for a in angles), cutoff, chain_types),
         "dihedrals": DihedralPrior(
             _numbers([kT * a[0] for a in waves]), tuple(_numbers(kT * a[1 : n_orders + 1]) for a in waves),
-            tuple(_numbers(kT * a[n_orders + 1 :]) for a in waves), cutoff,
+            tuple(_numbers(kT * a[n_orders + 1 :]) for a in waves), cutoff, chain_types,
         ),
         "bead_repulsion": _repulsion(positions, np.asarray(numbers), kT, excluded, cutoff),
     }  # fmt: skip
