@@ -5,7 +5,7 @@ The header of the safetensors file carries one entry, ``mlcalc``, whose value is
     {"format": "mlcalc-model", "format_version": 2,
      "units": {"energy": "eV", "length": "Ang"},
      "architecture": "schnet", "config": {...},  # a row of mlcalc/architectures, and its configuration
-     "priors": {"repulsion": {...}},             # rows of mlcalc/priors
+     "priors": {"repulsion": {...}},             # rows of mlcalc/priors; keys without a value are left out
      "outputs": ["energy"],                      # and rows of mlcalc/readouts that the network has
      "scalar": {"name": "ZPVE", "unit": "eV"},   # of a network with the readout "scalar"
      "domain": {...},                            # elements, distances, charge of the training set: mlcalc/training/domain.py
@@ -32,7 +32,7 @@ from mlcalc.common.json_text import from_json, to_json
 from mlcalc.common.settings import build_settings
 from mlcalc.model import Model
 from mlcalc.model_header import check_metadata, check_table
-from mlcalc.priors import build_priors
+from mlcalc.priors import as_tables, build_priors
 from mlcalc.readouts import READOUTS, all_weight_shapes, check_readouts
 
 FORMAT, FORMAT_VERSION = "mlcalc-model", 2
@@ -88,7 +88,7 @@ def save_model(model: Model, path: str | Path) -> None:
         "units": UNITS,
         "architecture": name_of(model.config),
         "config": asdict(model.config),
-        "priors": {name: asdict(prior) for name, prior in model.priors.items()},
+        "priors": as_tables(model.priors),
         "outputs": [_ENERGY, *model.readouts],
         **model.metadata,
     }

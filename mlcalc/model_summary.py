@@ -10,6 +10,7 @@ from mlcalc.common.json_text import to_json
 from mlcalc.common.tables import aligned, with_error
 from mlcalc.model import Model
 from mlcalc.outputs import OF_READOUTS, Output, outputs_with
+from mlcalc.priors import as_tables
 from mlcalc.readouts import outputs_of
 
 _MOST_PAIRS = 12  # of elements, in one screen
@@ -98,7 +99,10 @@ def _errors(errors: dict, outputs: dict[str, Output]) -> str:
 
 def as_json(model: Model) -> str:
     """Architecture, priors and all metadata of the file."""
-    priors = {name: asdict(prior) for name, prior in model.priors.items()}
-    described = {"architecture": name_of(model.config), "config": asdict(model.config), "priors": priors}
+    described = {
+        "architecture": name_of(model.config),
+        "config": asdict(model.config),
+        "priors": as_tables(model.priors),
+    }
     described |= {"readouts": list(model.readouts)} if model.readouts else {}
     return to_json(described | model.metadata, indent=1)

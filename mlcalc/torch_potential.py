@@ -63,7 +63,7 @@ class TorchPotential:
     """
 
     def __init__(self, model: Model, numbers: np.ndarray, precision: str = "float32", cell=None, pbc=None):
-        check_atoms(model.priors, len(numbers))
+        check_atoms(model.priors, numbers)
         self.dtype = getattr(torch, precision)
         self.network, self.priors = network_of(model, self.dtype).requires_grad_(False), model.priors
         renew_after_fork(_TORCH_THREADS)

@@ -9,6 +9,7 @@ from analysis.command_options import add_discard, add_json, check_discard, numbe
 from analysis.figure_path import figure_path
 from mlcalc.common.errors import InputError
 from mlcalc.common.files import check_regular
+from mlcalc.common.options import refuse_unused
 
 _GAMMA = 0.1
 # Options that apply to only one kind of source, with their defaults.
@@ -77,7 +78,7 @@ def _relevance(options: argparse.Namespace) -> None:
     if len(options.sources) > 1:
         raise InputError(f"{options.sources[1]}: expected run folders, or only one file of structures")
     check_regular(options.sources[0])
-    _refuse(options, _OF_RUNS, "for runs only")
+    refuse_unused(options, _OF_RUNS, "for runs only")
     if len(options.gamma or []) > 1:
         raise InputError(f"--gamma: {len(options.gamma)} times for a file of structures: expected once")
     from analysis.relevance.explain import as_json, as_text, explain_file
@@ -89,15 +90,8 @@ def _relevance(options: argparse.Namespace) -> None:
     print((as_json if options.json else as_text)(found, gamma))
 
 
-def _refuse(options: argparse.Namespace, defaults: dict, whose: str) -> None:
-    """Raise InputError for an option that would be ignored."""
-    for name, default in defaults.items():
-        if getattr(options, name) != default:
-            raise InputError(f"--{name.replace('_', '-')}: an option {whose}; leave it out")
-
-
 def _of_runs(options: argparse.Namespace) -> None:
-    _refuse(options, _OF_FILES, "for files of structures only")
+    refuse_unused(options, _OF_FILES, "for files of structures only")
     path = figure_path(options.sources, options.output, "relevance.png")
     from tqdm import tqdm
 

@@ -113,7 +113,7 @@ def _check(model: Model, atoms: Atoms) -> None:
     check_elements(atoms.numbers, model.config.elements, model.domain)
     check_state(atoms.numbers, electronic_state(atoms), model.domain)
     check_cell(atoms.cell.array, atoms.pbc, model.config.cutoff)
-    check_atoms(model.priors, len(atoms))
+    check_atoms(model.priors, atoms.numbers)
 
 
 def _pairs(atoms: Atoms, cutoff: float | None) -> _Pairs:

@@ -33,8 +33,9 @@ _MODELS = "models.{}.model.{}"
 def read_chain_prior(path: str | Path, sequence: str, cutoff: float, energy_unit: str = "kcal/mol") -> dict[str, Any]:
     """Priors by name, eV and Å, of the configuration of a sequence.
 
-    The first and the last bead have the types of termini, with the distances of their residues; types that the archive lacks do not
-    repel. Repulsion ends smoothly from half of the cutoff on (mlcalc/priors/bead_repulsion.py); all else is as in the archive.
+    The first and the last bead have the types of termini, also in ``chain_types``, with the distances of their residues; types that
+    the archive lacks do not repel. Repulsion ends smoothly from half of the cutoff on (mlcalc/priors/bead_repulsion.py); all else
+    is as in the archive.
 
     Args:
         sequence: One-letter codes; cutoff: Å, of the network; energy_unit: a name in mlcalc.structures.unit_names.
@@ -95,17 +96,19 @@ def _priors(arrays, place: int, before: list[int], types, sequence: str, cutoff:
     constants = np.asarray(arrays[_MODELS.format("angles", "v_0")], dtype=float)[triples]
     if len(powers) != 4:
         raise InputError(f"ks of angles: {len(powers)} powers: expected 4")
+    chain_types = tuple(bead_types(sequence).tolist())
     cosines, sines = mine("dihedrals", "k2s", 3), mine("dihedrals", "k1s", 3)
     return {
         "bonds": BondPrior(
-            tuple((2.0 * unit * mine("bonds", "k", 1)).tolist()), tuple(mine("bonds", "x0", 1).tolist()), cutoff
+            tuple((2.0 * unit * mine("bonds", "k", 1)).tolist()), tuple(mine("bonds", "x0", 1).tolist()), cutoff, chain_types
         ),
-        "angles": AnglePrior(rows(unit * np.vstack([constants, powers]).T), cutoff),
+        "angles": AnglePrior(rows(unit * np.vstack([constants, powers]).T), cutoff, chain_types),
         "dihedrals": DihedralPrior(
-            tuple((unit * mine("dihedrals", "v_0", 3)[:, 0]).tolist()), rows(unit * cosines), rows(unit * sines), cutoff
+            tuple((unit * mine("dihedrals", "v_0", 3)[:, 0]).tolist()), rows(unit * cosines), rows(unit * sines), cutoff,
+            chain_types,
         ),
         "bead_repulsion": _repulsion(arrays, place, types, sequence, cutoff, unit),
-    }
+    }  # fmt: skip
 
 
 def _repulsion(arrays, place: int, types: np.ndarray, sequence: str, cutoff: float, unit: float) -> BeadRepulsion:

@@ -1,7 +1,10 @@
 """Physical terms added to a network, and part of the energy during training: a file each, and a row here."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from mlcalc.common.errors import InputError
 from mlcalc.common.settings import build_settings
@@ -18,7 +21,8 @@ class Prior(NamedTuple):
     """A row of PRIORS.
 
     Attributes:
-        config: Frozen dataclass; its fields are the keys of the prior in a model file. All have a ``cutoff`` in Å.
+        config: Frozen dataclass; its fields are the keys of the prior in a model file, of which one that is not set (None) is
+            left out. All have a ``cutoff`` in Å.
         energies: Torch twin, called with (prior, numbers (n_atoms,), first, second (n_pairs,), vectors (n_pairs, 3) Å): energies of
             atoms (n_atoms,) eV. Loads torch.
         make_kernel: (prior, numbers (N,)) → compiled form, called with (threads, positions (P, N, 3) Å, neighbours.Pairs, result),
@@ -56,10 +60,18 @@ def prior_energies(priors: dict[str, Any], numbers, first, second, vectors):
     return sum((PRIORS[name].energies(prior, numbers, first, second, vectors) for name, prior in priors.items()), 0.0)
 
 
-def check_atoms(priors: dict[str, Any], n_atoms: int) -> None:
-    """Raise InputError unless the priors of a model can serve a structure of so many atoms."""
+def check_atoms(priors: dict[str, Any], numbers: np.ndarray) -> None:
+    """Raise InputError unless the priors of a model can serve a structure of these atomic numbers (N,)."""
     for name, prior in priors.items():
-        check_chain(name, prior, n_atoms)
+        check_chain(name, prior, numbers)
+
+
+def as_tables(priors: dict[str, Any]) -> dict[str, Any]:
+    """Keys of priors by name, as model files hold them; what is not set (None) is left out."""
+    return {
+        name: {key: value for key, value in asdict(prior).items() if value is not None}
+        for name, prior in priors.items()
+    }
 
 
 def build_priors(table: dict[str, Any], source: str) -> dict[str, Any]:

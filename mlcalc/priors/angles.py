@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from mlcalc.common.compiled import inner
 from mlcalc.common.errors import InputError
 from mlcalc.common.settings import check_distance
+from mlcalc.priors.chain_types import check_chain_types
 
 SPAN = 2  # bonds of a term
 N_POWERS = 5  # from 0: quartic in the cosine
@@ -16,10 +17,18 @@ N_POWERS = 5  # from 0: quartic in the cosine
 
 @dataclass(frozen=True)
 class AnglePrior:
-    """c_n eV of each angle along the chain; its bonds are shorter than ``cutoff``, Å. Raises InputError out of bounds."""
+    """c_n eV of each angle along the chain; its bonds are shorter than ``cutoff``, Å.
+
+    Attributes:
+        chain_types: See chains.py.
+
+    Raises:
+        InputError: Numbers out of bounds.
+    """
 
     coefficients: tuple[tuple[float, ...], ...]
     cutoff: float
+    chain_types: tuple[int, ...] | None = None
 
     def __post_init__(self):
         check_distance("angles: cutoff", self.cutoff)
@@ -29,6 +38,7 @@ class AnglePrior:
             )
         if not all(math.isfinite(c) for row in self.coefficients for c in row):
             raise InputError("angles: coefficients that are not finite: expected numbers, eV")
+        check_chain_types("angles", self.chain_types, self.n_beads)
 
     def __str__(self) -> str:
         return f"quartics of {len(self.coefficients)} angles"

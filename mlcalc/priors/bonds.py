@@ -9,17 +9,26 @@ from dataclasses import dataclass
 from mlcalc.common.compiled import inner
 from mlcalc.common.errors import InputError
 from mlcalc.common.settings import check_distance
+from mlcalc.priors.chain_types import check_chain_types
 
 SPAN = 1  # bonds of a term
 
 
 @dataclass(frozen=True)
 class BondPrior:
-    """k eV/Å² and l Å of each bond along the chain; a bond is shorter than ``cutoff``, Å. Raises InputError out of bounds."""
+    """k eV/Å² and l Å of each bond along the chain; a bond is shorter than ``cutoff``, Å.
+
+    Attributes:
+        chain_types: See chains.py.
+
+    Raises:
+        InputError: Numbers out of bounds.
+    """
 
     stiffness: tuple[float, ...]
     length: tuple[float, ...]
     cutoff: float
+    chain_types: tuple[int, ...] | None = None
 
     def __post_init__(self):
         check_distance("bonds: cutoff", self.cutoff)
@@ -33,6 +42,7 @@ class BondPrior:
                     f"bonds: stiffness = {k!r} eV/Å², length = {length!r} Å: expected numbers above 0, the length below "
                     f"{self.cutoff:g}"
                 )
+        check_chain_types("bonds", self.chain_types, self.n_beads)
 
     def __str__(self) -> str:
         return f"springs of {len(self.length)} bonds"

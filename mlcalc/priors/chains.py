@@ -2,7 +2,8 @@
 
 Beads of a chain follow one another in a structure: bead i is bonded to bead i + 1, except for the last. A structure is one chain,
 or several copies of it one after another. Every bond, angle and dihedral angle has parameters of its own, whatever the types of
-its beads: exchanging a type changes no term of them.
+its beads: exchanging a type changes no term of them. A prior can state the types of its chain from first to last,
+``chain_types``: beads in another order are refused (chain_types.py). Those of older files do not state them.
 
 A bond is the pair of neighbouring beads in the list of pairs that is closer than the cutoff of the prior. Where there is none, or
 several (images in a small cell), the energy is NaN: a chain that is torn stops a run, and is not continued as two.
@@ -19,16 +20,19 @@ from mlcalc.common.compiled import Threaded, inner, njit
 from mlcalc.common.errors import InputError
 from mlcalc.priors.angles import angle_term
 from mlcalc.priors.bonds import bond_term
+from mlcalc.priors.chain_types import check_same_chain
 from mlcalc.priors.dihedrals import dihedral_term
 
 
-def check_chain(name: str, prior, n_atoms: int) -> None:
-    """Raise InputError unless atoms make up copies of the chain of a prior of this name; of other priors nothing is asked."""
-    n_beads = getattr(prior, "n_beads", 1)
+def check_chain(name: str, prior, numbers: np.ndarray) -> None:
+    """Raise InputError unless atoms (N,) make up copies of the chain of a prior of this name; of other priors nothing is asked."""
+    n_beads, n_atoms = getattr(prior, "n_beads", 1), len(numbers)
     if n_atoms % n_beads or not n_atoms:
         raise InputError(
             f"{name}: {n_atoms} beads: the prior is that of a chain of {n_beads}; expected a multiple of them"
         )
+    if (chain_types := getattr(prior, "chain_types", None)) is not None:
+        check_same_chain(name, chain_types, np.asarray(numbers))
 
 
 def make_chain_kernel(prior, numbers: np.ndarray):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from mlcalc.common.compiled import inner
 from mlcalc.common.errors import InputError
 from mlcalc.common.settings import check_distance
+from mlcalc.priors.chain_types import check_chain_types
 
 SPAN = 3  # bonds of a term
 
@@ -21,7 +22,7 @@ class DihedralPrior:
     """Fourier coefficients, eV, of each dihedral angle along the chain; its bonds are shorter than ``cutoff``, Å.
 
     Attributes:
-        constants: c_0 of each; cosines, sines: c_n and s_n of each, from n = 1, as many for all.
+        constants: c_0 of each; cosines, sines: c_n and s_n of each, from n = 1, as many for all; chain_types: see chains.py.
 
     Raises:
         InputError: Rows of different lengths, or numbers that are not finite.
@@ -31,6 +32,7 @@ class DihedralPrior:
     cosines: tuple[tuple[float, ...], ...]
     sines: tuple[tuple[float, ...], ...]
     cutoff: float
+    chain_types: tuple[int, ...] | None = None
 
     def __post_init__(self):
         check_distance("dihedrals: cutoff", self.cutoff)
@@ -43,6 +45,7 @@ class DihedralPrior:
             )
         if not all(math.isfinite(c) for row in (self.constants, *self.cosines, *self.sines) for c in row):
             raise InputError("dihedrals: coefficients that are not finite: expected numbers, eV")
+        check_chain_types("dihedrals", self.chain_types, self.n_beads)
 
     def __str__(self) -> str:
         return f"Fourier series of {len(self.constants)} dihedral angles"

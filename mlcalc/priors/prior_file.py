@@ -4,16 +4,17 @@
 
     {"format": "mlcalc-priors", "format_version": 1, "units": {"energy": "eV", "length": "Ang"},
      "origin": "…", "priors": {"bonds": {…}}}     keys as in mlcalc/priors
+
+Bonds, angles and dihedral angles have the types of the beads of their chain, ``chain_types``; files of older releases lack them.
 """
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mlcalc.common.errors import InputError
 from mlcalc.common.files import check_regular, write_atomically
 from mlcalc.common.json_text import from_json, to_json
-from mlcalc.priors import build_priors
+from mlcalc.priors import as_tables, build_priors
 
 _HEAD = {"format": "mlcalc-priors", "format_version": 1, "units": {"energy": "eV", "length": "Ang"}}
 _LARGEST = 1 << 24  # bytes
@@ -21,8 +22,7 @@ _LARGEST = 1 << 24  # bytes
 
 def write_priors(priors: dict[str, Any], origin: str, path: str | Path) -> None:
     """Write priors by name (atomically); origin: words that say where they come from."""
-    table = {name: asdict(prior) for name, prior in priors.items()}
-    write_atomically(path, to_json({**_HEAD, "origin": origin, "priors": table}, indent=1).encode())
+    write_atomically(path, to_json({**_HEAD, "origin": origin, "priors": as_tables(priors)}, indent=1).encode())
 
 
 def read_priors(path: str | Path) -> dict[str, Any]:

@@ -60,6 +60,11 @@ class Dataset:
         """The rows of the per-atom arrays that belong to a frame."""
         return slice(self.offsets[frame], self.offsets[frame + 1])
 
+    def place_of(self, frame: int) -> str:
+        """File of a frame and its number there, for messages."""
+        source = self.sources[frame]
+        return f"{self.contents[source].name}: structure {frame + 1 - np.argmax(self.sources == source)}"
+
     @property
     def energies(self) -> np.ndarray:
         """(n_frames,) eV; NaN where a frame has none (forces can be matched without energies)."""
@@ -139,11 +144,10 @@ def frame_weights(dataset: Dataset, key: str) -> np.ndarray:
         value = said_of(info, key)
         weight = np.asarray(value)
         if weight.dtype.kind not in "iuf" or weight.size != 1 or not 0.0 < weight.reshape(()) < np.inf:
-            source = dataset.sources[k]
-            where = f"{dataset.contents[source].name}: structure {k + 1 - np.argmax(dataset.sources == source)}"
             found = f"has no {key}" if value is None else f"has the {key} {value}"
             raise InputError(
-                f"{where} {found}: weight_key expects a number above 0 in each structure; leave out those that are not to count"
+                f"{dataset.place_of(k)} {found}: weight_key expects a number above 0 in each structure; leave out those that are "
+                "not to count"
             )
         weights.append(float(weight.reshape(())))
     return np.array(weights)

@@ -12,6 +12,7 @@ from mlcalc.geometry.pairs import half_pairs
 from mlcalc.model import Model
 from mlcalc.priors import check_atoms
 from mlcalc.structures.electronic_state import check_state
+from mlcalc.training.alike_frames import alike_frames
 from mlcalc.training.dataset import Dataset, said_of
 
 _ISOTOPE_U = 0.1  # a bead whose mass is nearer than this to that of its element counts as an atom
@@ -93,8 +94,8 @@ def check_priors(dataset: Dataset, config, priors: dict) -> None:
             f"{chains[0]}: structures of {', '.join(map(str, sizes[:5]))} atoms"
             f"{', with a cell' if dataset.pbc.any() else ''}: expected chains of one size without a cell"
         )
-    for size in sizes:
-        check_atoms(priors, size)
+    for frames in alike_frames(dataset) if chains else ():
+        check_atoms(priors, frames.numbers)
 
 
 def distance_range(dataset: Dataset, frames: np.ndarray, cutoff: float | None) -> dict:

@@ -158,9 +158,9 @@ def predict(model: Model, dataset: Dataset, precision: str = "float32") -> tuple
     Successive frames of one molecule form a batch for its potential. Where hardly any follow each other, making potentials would
     take longer than evaluating them, and PyTorch evaluates batches of different molecules.
     """
-    for count in set(dataset.counts.tolist()):
-        check_atoms(model.priors, count)
     alike = list(alike_frames(dataset))
+    for frames in alike:
+        check_atoms(model.priors, frames.numbers)
     if len(alike) > _MOST_POTENTIALS and len(dataset) < _FEW_FRAMES * len(alike) and not dataset.pbc.any():
         return _predict_in_batches(model, dataset, precision)
     energies, forces, key = np.empty(len(dataset)), np.empty_like(dataset.forces), None

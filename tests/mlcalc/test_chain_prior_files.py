@@ -279,23 +279,6 @@ def test_training_learns_what_the_priors_leave(tmp_path, capsys):
     assert not (tmp_path / "no").exists()
 
 
-def test_the_command_fits_frames(tmp_path, capsys):
-    write(tmp_path / "frames.xyz", frames_of(40))
-    fit = ["priors", str(tmp_path / "frames.xyz"), "--cutoff", "12", "-o", str(tmp_path / "priors.json")]
-    assert main([*fit, "--temperature", "350"]) == 0
-    assert "springs of 8 bonds, quartics of 7 angles" in capsys.readouterr().out
-    assert read_priors(tmp_path / "priors.json")["bonds"].n_beads == 9
-    assert main(fit) == 2
-    assert "expected --temperature" in capsys.readouterr().err
-    assert main(["priors", "--cutoff", "12", "-o", "x.json"]) == 2
-    assert "expected frames to fit to, or --published" in capsys.readouterr().err
-    write(tmp_path / "frames.xyz", frames_of(40, (0, 8, *range(1, 8))))
-    ends = np.linalg.norm(chain()[8] - chain()[0])
-    assert ends > 6.0
-    assert main([*fit[:2], "--cutoff", "5", *fit[4:], "--temperature", "350"]) == 2
-    assert "is the order of beads that along the chain?" in capsys.readouterr().err
-
-
 def test_types_of_residues():
     assert bead_types("ACYW").tolist() == [21, 2, 20, 22]
     assert bead_types("ACYW", False, False).tolist() == [1, 2, 20, 19]

@@ -68,7 +68,7 @@ class KernelPotential(ABC):
             raise InputError(
                 f"prior {unknown[0]!r}: the compiled {self.title} knows {', '.join(PRIORS)}; use backend = 'torch'"
             )
-        check_atoms(model.priors, len(numbers))
+        check_atoms(model.priors, numbers)
         self.model, self.dtype, self.threads = model, np.dtype(precision), check_threads(threads)
         self.cell, self.pbc, self.skin = cell, pbc, skin
         self.numbers = np.asarray(numbers, dtype=np.int64)

@@ -14,6 +14,9 @@ Beads that are not bonded: most pairs of a folded chain are held by their neighb
 these again. Their repulsion is one kT at the closest approach of their types, the distance below which are 0.1 % of the frames,
 or at 5 Å where they stay farther apart.
 
+A bond is one spring. That between Cα atoms is 3.8 Å long with a spread of about 0.05 Å where the peptide bond is trans, and 3.0 Å
+where it is cis: frames of both would make a spring of their common spread, 30 times too soft, and are refused.
+
 Source: Reith, Pütz, Müller-Plathe, J. Comput. Chem. 24, 1624 (2003), doi:10.1002/jcc.10307, for the inversion.
 """
 
@@ -33,6 +36,11 @@ _GRID = 2000  # points of an integral
 _LOOSE = 100.0  # kT
 _FEWEST = 20  # frames
 _CLOSEST, _FARTHEST_A = 1e-3, 5.0
+_NEAREST_A = 0.1  # of bonded beads
+_LEAST_SPREAD_A, _MOST_SPREAD_A = (
+    1e-3,
+    0.2,
+)  # of a bond: below, frames differ by their rounding; above, it is no single spring
 
 
 def fit_chain_priors(
@@ -46,7 +54,8 @@ def fit_chain_priors(
         cutoff: Å, of the network. excluded: See bead_repulsion.py; n_orders: cosines and sines of a dihedral angle.
 
     Raises:
-        InputError: Fewer than 20 frames or 4 beads, numbers out of bounds, or a bond longer than the cutoff.
+        InputError: Fewer than 20 frames or 4 beads, numbers out of bounds, or a bond longer than the cutoff, between beads at one
+            point, or whose lengths do not differ, or differ by more than one spring allows.
     """
     check_range("temperature_K", temperature_K, 0.0, open_low=True)
     check_range("n_orders", n_orders, 1, 12)
@@ -56,27 +65,54 @@ def fit_chain_priors(
         )
     bonds = np.diff(positions, axis=1)
     lengths = np.linalg.norm(bonds, axis=2)
-    if (longest := lengths.max()) >= cutoff:
-        frame, bond = np.argwhere(lengths == longest)[0]
-        raise InputError(
-            f"frame {frame + 1}: beads {bond + 1} and {bond + 2} are {longest:.2f} Å apart: expected a bond below the cutoff of "
-            f"{cutoff:g} Å; is the order of beads that along the chain?"
-        )
+    _check_lengths(lengths, cutoff)
     kT = units.kB * temperature_K
     means, variances = spring_moments(lengths)
+    _check_spreads(means, np.sqrt(variances))
     cosines = np.clip(-(bonds[:, :-1] * bonds[:, 1:]).sum(2) / (lengths[:, :-1] * lengths[:, 1:]), -1.0, 1.0)
     dihedrals = dihedral_angles(bonds)
     angles = [fit_angle(x) for x in cosines.T]
+    chain_types = tuple(int(number) for number in numbers)
     waves = [fit_dihedral(x, n_orders) for x in dihedrals.T]
     return {
-        "bonds": BondPrior(_numbers(kT / variances), _numbers(means), cutoff),
-        "angles": AnglePrior(tuple(_numbers(kT * a) for a in angles), cutoff),
+        "bonds": BondPrior(_numbers(kT / variances), _numbers(means), cutoff, chain_types),
+        "angles": AnglePrior(tuple(_numbers(kT * a) for a in angles), cutoff, chain_types),
         "dihedrals": DihedralPrior(
             _numbers([kT * a[0] for a in waves]), tuple(_numbers(kT * a[1 : n_orders + 1]) for a in waves),
-            tuple(_numbers(kT * a[n_orders + 1 :]) for a in waves), cutoff,
+            tuple(_numbers(kT * a[n_orders + 1 :]) for a in waves), cutoff, chain_types,
         ),
         "bead_repulsion": _repulsion(positions, np.asarray(numbers), kT, excluded, cutoff),
     }  # fmt: skip
+
+
+def _check_lengths(lengths: np.ndarray, cutoff: float) -> None:
+    """Raise InputError for bonds (n_frames, n_bonds) Å between beads at one point, or longer than the cutoff."""
+    for wrong, expected in (
+        (lengths < _NEAREST_A, f"a bond of at least {_NEAREST_A:g} Å"),
+        (lengths >= cutoff, f"a bond below the cutoff of {cutoff:g} Å; is the order of beads that along the chain?"),
+    ):
+        if wrong.any():
+            frame, bond = np.argwhere(wrong)[0]
+            raise InputError(
+                f"frame {frame + 1}: beads {bond + 1} and {bond + 2} are {lengths[frame, bond]:.2f} Å apart: expected {expected}"
+            )
+
+
+def _check_spreads(means: np.ndarray, spreads: np.ndarray) -> None:
+    """Raise InputError for bonds of these lengths and standard deviations (n_bonds,) Å that are no springs."""
+    if (spreads < _LEAST_SPREAD_A).all():
+        raise InputError(
+            f"the frames do not differ: no bond varies by {_LEAST_SPREAD_A:g} Å (standard deviation); expected a chain in motion"
+        )
+    for bond, (mean, spread) in enumerate(zip(means, spreads, strict=True), start=1):
+        where = f"beads {bond} and {bond + 1} are {mean:.2f} Å apart on average, with a standard deviation of {spread:.2g} Å"
+        if spread < _LEAST_SPREAD_A:
+            raise InputError(f"{where}: the frames do not differ there; expected at least {_LEAST_SPREAD_A:g} Å")
+        if spread > _MOST_SPREAD_A:
+            raise InputError(
+                f"{where}: expected at most {_MOST_SPREAD_A:g} Å, of one spring; Cα atoms of a trans peptide bond are 3.8 Å apart, "
+                "of a cis one 3.0 Å: fit to frames that have one of them"
+            )
 
 
 def spring_moments(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,12 +9,11 @@ which mean nothing.
 import re
 
 import numpy as np
-from ase.data import chemical_symbols
 
 from mlcalc.common.errors import InputError
+from mlcalc.structures.residue_types import C_TERMINUS, LETTERS, N_TERMINUS
+from mlcalc.structures.residue_types import name_of_type as name_of_type
 
-LETTERS = "ACDEFGHIKLMNPQRSTVWY"
-N_TERMINUS, C_TERMINUS = 21, 22
 _NAMES = {
     "ALA": "A", "CYS": "C", "ASP": "D", "GLU": "E", "PHE": "F", "GLY": "G", "HIS": "H", "ILE": "I", "LYS": "K", "LEU": "L",
     "MET": "M", "ASN": "N", "PRO": "P", "GLN": "Q", "ARG": "R", "SER": "S", "THR": "T", "VAL": "V", "TRP": "W", "TYR": "Y",
@@ -53,9 +52,3 @@ def bead_types(sequence: str, n_terminus: bool = True, c_terminus: bool = True) 
     if c_terminus:
         types[-1] = C_TERMINUS
     return types
-
-
-def name_of_type(number: int) -> str:
-    """Letter of a type, or "N-terminus", "C-terminus"; for others the symbol of the element."""
-    ends = {N_TERMINUS: "N-terminus", C_TERMINUS: "C-terminus"}
-    return LETTERS[number - 1] if 1 <= number <= len(LETTERS) else ends.get(number, chemical_symbols[number])
