@@ -33,7 +33,6 @@ def test_settings():
     page = (NTL9 / "README.md").read_text(encoding="utf-8")
     assert {float(cutoff) for cutoff in re.findall(r"--cutoff (\S+)", page)} == {training.cutoff_A}
     assert set(re.findall(r"--sequence ([A-Z]+)", page)) == {settings.sequence} and len(settings.sequence) == 39
-    assert re.findall(r"--temperature (\S+)", page) == [f"{settings.temperature_K:g}"]
     assert f'SEQUENCE = "{settings.sequence}"' in (NTL9 / "starts.py").read_text(encoding="utf-8")
 
 

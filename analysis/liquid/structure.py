@@ -14,7 +14,7 @@ from ase import Atoms
 
 from analysis.liquid.pair_density import Density, distance_edges, first_minimum, pair_densities, with_scatter
 from analysis.liquid.wedges import ANGLE_EDGES, angles_between, wedges
-from analysis.runs.run_files import check_frames
+from analysis.runs.run_files import check_frames, check_used, first_kept
 from analysis.runs.universe import bead_frames, open_run
 from mlcalc.common.errors import InputError
 from mlcalc.common.settings import check_range
@@ -123,11 +123,12 @@ def _file_frames(path: Path, discard: float) -> tuple[Atoms, np.ndarray, np.ndar
                 f"{path}: the atoms of structure {number} differ from those of the first: expected frames of one liquid"
             )
         _check_periodic(path if number == 1 else f"{path}, structure {number}", atoms)
-    frames = frames[round(discard * len(frames)) :]
+    kept = frames[first_kept(len(frames), discard) :]
+    check_used(str(path), len(frames), len(kept), discard)
     return (
         structure,
-        np.array([atoms.positions[None] for atoms in frames]),
-        np.array([atoms.cell.array for atoms in frames]),
+        np.array([atoms.positions[None] for atoms in kept]),
+        np.array([atoms.cell.array for atoms in kept]),
     )
 
 

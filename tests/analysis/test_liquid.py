@@ -198,6 +198,9 @@ def test_refusals(tmp_path, capsys):
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
+    write(tmp_path / "three.xyz", frames[:3], format="extxyz")
+    assert main(["liquid", str(tmp_path / "three.xyz"), "--discard", "0.9", "-o", str(tmp_path / "out.png")]) == 2
+    assert "three.xyz: 3 frames, 0 after discarding the first 90%; expected at least 1" in capsys.readouterr().err
     write(tmp_path / "good.xyz", frames, format="extxyz")
     assert main(["liquid", str(tmp_path / "good.xyz"), "--shell", "-1", "-o", str(tmp_path / "out.png")]) == 2
     assert "--shell = -1.0: expected more than 0" in capsys.readouterr().err

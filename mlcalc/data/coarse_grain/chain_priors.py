@@ -37,10 +37,8 @@ _LOOSE = 100.0  # kT
 _FEWEST = 20  # frames
 _CLOSEST, _FARTHEST_A = 1e-3, 5.0
 _NEAREST_A = 0.1  # of bonded beads
-_LEAST_SPREAD_A, _MOST_SPREAD_A = (
-    1e-3,
-    0.2,
-)  # of a bond: below, frames differ by their rounding; above, it is no single spring
+# Of a bond: frames differ by their rounding below the first, and it is no single spring above the second.
+_LEAST_SPREAD_A, _MOST_SPREAD_A = 1e-3, 0.2
 
 
 def fit_chain_priors(
