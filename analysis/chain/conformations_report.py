@@ -143,7 +143,9 @@ def _along(axes: Axes, report: ConformationsReport, name: str) -> None:
     for item, color in zip(report.found, cycle(OKABE_ITO), strict=False):
         times = item.chain.times_ps
         at = np.arange(len(item.chain.positions)) if times is None else 1e-3 * times
-        axes.plot(at, getattr(item, name), lw=0.6, color=color, label=item.chain.source)
+        for number, frames in enumerate(item.chain.parts()):  # no line from one trajectory to the next
+            label = item.chain.source if number == 0 else None
+            axes.plot(at[frames], getattr(item, name)[frames], lw=0.6, color=color, label=label)
     if report.beside:
         mean = means_of(report.beside)[name]
         axes.axhline(mean.value, color="0.3", lw=1.0, ls=":", label=f"mean of {report.beside.chain.source}")

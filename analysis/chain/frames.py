@@ -38,6 +38,12 @@ class Chain(NamedTuple):
         """Residues by letter and number, from 1: ``K12``."""
         return [f"{letter}{number}" for number, letter in enumerate(self.sequence, start=1)]
 
+    def parts(self) -> list[np.ndarray]:
+        """Of each trajectory the indices of its frames."""
+        if self.trajectories is None:
+            return [np.arange(len(self.positions))]
+        return [np.flatnonzero(self.trajectories == k) for k in np.unique(self.trajectories)]
+
     def structures(self, numbers: np.ndarray | None = None) -> list[Atoms]:
         """The frames as structures, with these types (N,) in place of the own."""
         return [Atoms(self.numbers if numbers is None else numbers, frame) for frame in self.positions]
