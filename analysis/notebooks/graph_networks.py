@@ -125,6 +125,7 @@ Image(reference / "graph_networks.png", width=700)
 #
 # * **Distances** matter most by exchange, and by the ε rule together with graph distances, for both targets; formal charges,
 #   chirality and aromaticity hardly matter by any measure.
-# * **The guess is not settled.** By exchange, zero-point energies lean more on geometry than polarizabilities do, and less on
-#   electrons, as was guessed. Both rules say the opposite, and so does exchange of the networks of 10 000 molecules.
+# * **The guess is not settled.** By exchange, geometry matters less from zero-point energies to polarizabilities to
+#   hyperpolarizabilities, and electrons more, as was guessed. By both rules, polarizabilities lean more on geometry than zero-point
+#   energies do, and so they do by exchange of the networks of 10 000 molecules.
 # * The rules give no relevance to the powers of distance that weigh pairs, which exchange does see (`docs/molecular_graphs.md`).

@@ -46,6 +46,9 @@ TESTED, EXPLAINED = 5000, 500  # molecules; of the tested ones, those whose rele
 _BETA_TESTED = 2000
 
 
+_PRINTED = {"a0^3": "a$_0^3$", "e^3": "e$^3$", "Eh^-2": "E$_h^{-2}$"}  # in figures
+
+
 class Target(NamedTuple):
     """A target: its name in the data set, that file, the published error at 117 000 molecules, and how many to test on."""
 
@@ -249,7 +252,7 @@ def _figure(found: list[dict]) -> Figure:
         for column, row in enumerate(shown):
             _draw_errors(panels[0, column], [item for item in found if item["target"] == row["target"]])
             _draw_shares(panels[1, column], row, labelled=column == 0)
-        panels[0, 0].legend(fontsize=7)
+        panels[0, 0].legend(fontsize=7, loc="lower left")
         figure.legend(
             *panels[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(_measures(shown[0]))
         )
@@ -264,6 +267,8 @@ def _draw_errors(axes: Axes, rows: list[dict]) -> None:
     if published := TARGETS[rows[0]["target"]].published:
         axes.axhline(published, color="0.4", lw=1, ls="--", label="published, 117 000")
     title, unit = rows[0]["name"].split(" / ")
+    for plain, printed in _PRINTED.items():
+        unit = unit.replace(plain, printed)
     axes.set(xscale="log", yscale="log", xlabel="molecules to train on", ylabel=f"MAE / {unit}", title=title)
 
 
