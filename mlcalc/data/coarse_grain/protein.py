@@ -41,10 +41,8 @@ _MINIMISATIONS = 20  # enough to part atoms that overlap; each takes many evalua
 _SAMPLE_FS = 12.0
 _STAGES, _PULL = 20, 20000.0  # of pulling; last spring constant, kJ/mol/nm²
 _REACHED_A = 2.0
-_NEIGHBOURS_A, _OTHERS_A = (
-    (2.7, 4.3),
-    2.5,
-)  # distances of Cα atoms: 2.9 at a cis and 3.8 at a trans peptide bond; others at least
+# Of Cα atoms: 2.9 Å at a cis and 3.8 Å at a trans peptide bond; the least distance of others.
+_NEIGHBOURS_A, _OTHERS_A = (2.7, 4.3), 2.5
 
 
 @dataclass(frozen=True, kw_only=True)
