@@ -115,7 +115,7 @@ def explain(case: Case, data: Path, numbers: Path) -> None:
     """
     row, path = TARGETS[case.target], case.output / MODEL_FILE
     if not path.is_file() and (case.network, case.size) == ("features", SHIPPED[case.target]):
-        path = _shipped(case.target)
+        path = HERE / "reference" / f"{case.target}.safetensors"
     trained, graphs = load_weave(path)[0], read_graphs(data / row.file)
     batches, tested, values = Batches(graphs), np.arange(row.tested), graphs.targets[row.name][: row.tested]
     errors = np.abs(predictions(trained, batches, tested) - values)
@@ -129,11 +129,6 @@ def explain(case: Case, data: Path, numbers: Path) -> None:
     make_folder(numbers)
     write_atomically(case.numbers(numbers), to_json(found, indent=1).encode() + b"\n")
     print(f"{case}: MAE {with_error(mae, error)} {row.name}", flush=True)
-
-
-def _shipped(target: str) -> Path:
-    """The network of the repository."""
-    return HERE / "reference" / f"{target}.safetensors"
 
 
 def _standard_error(values: np.ndarray) -> float:
@@ -195,7 +190,7 @@ def report(numbers: Path, networks: Path, figure_path: Path) -> str:
     for row in _largest(found):
         trained = networks / f"{row['target']}_features_{row['molecules']}" / MODEL_FILE
         if trained.is_file():
-            write_atomically(_shipped(row["target"]), trained.read_bytes())
+            write_atomically(figure_path.with_name(f"{row['target']}.safetensors"), trained.read_bytes())
     return text
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.io import write
 
 from mlcalc.common.errors import InputError, run_command
 from mlcalc.common.files import check_place, check_regular
 from mlcalc.data.coarse_grain.protein import check_distances
 from mlcalc.data.coarse_grain.residues import bead_types
+from mlcalc.data.labelling import write_frames
 
 SEQUENCE = "MKVIFLKDVKGMGKKGEIKNVADGYANNFLFKQGLAIEA"  # N-terminal domain of L9, K12M
 _OTHERS = re.compile("forces?|vel|velocit|mom", re.IGNORECASE)  # arrays of the same shape that are no positions
@@ -58,7 +58,7 @@ def _main(options: argparse.Namespace) -> None:
         raise InputError(f"--part {options.part}: no start is left")
     for number, atoms in enumerate(frames, 1):
         check_distances(atoms.positions, f"start {number}")
-    write(check_place(options.output), frames)
+    write_frames(frames, check_place(options.output))
     print(f"{options.output}: {len(frames)} starts")
 
 
