@@ -13,7 +13,7 @@ from ase import Atoms, units
 
 from analysis.free_energy.variable import variable_of
 from analysis.runs.run import model_content
-from analysis.runs.run_files import check_run_folder
+from analysis.runs.run_files import check_run_folder, check_used, first_kept
 from md.bias.laws import Metadynamics
 from md.bias.settings import BiasSettings, hills_of
 from md.bias.terms import law_of
@@ -74,12 +74,8 @@ def read_biased(folder: Path, discard: float) -> BiasedRun:
             f"{folder}: barostat = {settings.barostat!r}: free energies here are those of a cell that does not change"
         )
     steps, positions = read_frames(folder / TRAJECTORY)
-    first = round(discard * len(steps))
-    if len(steps) - first < FEWEST:
-        raise InputError(
-            f"{folder}: {len(steps)} frames, {len(steps) - first} after discarding the first {discard:.0%}; expected at least "
-            f"{FEWEST}"
-        )
+    first = first_kept(len(steps), discard)
+    check_used(str(folder), len(steps), len(steps) - first, discard, FEWEST)
     structure = read_structure(folder / STRUCTURE, quiet=True)
     potential = sum_of(folder) or settings.engine or model_content(str(folder / MODEL))
     return BiasedRun(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.runs.run import Run, pool
+from analysis.runs.run_files import first_kept
 from analysis.runs.universe import open_run
 from md.dynamics.clamped import Clamped
 from md.files.layout import PROPERTIES
@@ -81,7 +82,7 @@ def _read(path: Path, discard: float | None) -> dict[str, np.ndarray]:
     if discard is None:
         start = equilibrated_from(table["potential_eV"]) if "potential_eV" in table else 0
     else:
-        start = round(discard * len(next(iter(table.values()))))
+        start = first_kept(len(next(iter(table.values()))), discard)
     kept = {name: values[start:] for name, values in table.items()}
     if not len(next(iter(kept.values()))):
         raise InputError(f"{path}: not a table of properties (no lines left)")
